@@ -1,0 +1,59 @@
+"""A batch of images, and the address from which all its randomness follows."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where in a run something happens: the seed, the epoch (from 0) and the step within it (from 0).
+
+    Randomness is addressed, not consumed: two generators for one address and one purpose draw the
+    same numbers, whatever was drawn before, so step n of epoch e is the same in a resumed run.
+
+    >>> draw = lambda: torch.rand(1, generator=Address(seed=1, epoch=2, step=3).generator("mix"))
+    >>> bool(draw() == draw())
+    True
+    """
+
+    seed: int = 0
+    epoch: int = 0
+    step: int = 0
+
+    def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+        """A fresh generator for one purpose ("order", "crop", "mix", ...) at this address."""
+        key = f"{self.seed}/{self.epoch}/{self.step}/{purpose}".encode()
+        digest = hashlib.blake2b(key, digest_size=8).digest()
+        # 63 bits: manual_seed takes a signed 64-bit number.
+        return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@dataclass
+class Batch:
+    """What a method sees in one step.
+
+    Attributes:
+        images: (B, C, H, W), normalised, on the device of the networks.
+        labels: (B,) class numbers, int64.
+        index: (B,) each image's number in its data set, for caches and memory banks; None outside our loaders.
+        address: the seed, epoch and step this batch belongs to.
+        epochs: how many epochs the run has, for weights that move with training.
+    """
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor | None = None
+    address: Address = field(default_factory=Address)
+    epochs: int = 1
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def rng(self, purpose: str) -> torch.Generator:
+        """The generator a method draws from: never the global state."""
+        return self.address.generator(purpose, self.images.device)

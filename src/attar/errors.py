@@ -1,0 +1,24 @@
+"""Mistakes a user can mend, said in one line: what was wrong, what was expected, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AttarError(ValueError):
+    """A mistake in the input. The command line prints the message alone and exits with status 2."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> AttarError:
+    """The error for a name that is not in a list of known ones, with the nearest of them.
+
+    >>> str(unknown("method", "skod", ["kd", "sokd"]))
+    "unknown method 'skod'; did you mean 'sokd'?"
+    """
+    choices = sorted(known)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    if near:
+        return AttarError(f"unknown {kind} {name!r}; did you mean {near[0]!r}?")
+    listed = ", ".join(choices) if choices else "none"
+    return AttarError(f"unknown {kind} {name!r}; known: {listed}")

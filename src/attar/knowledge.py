@@ -1,0 +1,231 @@
+"""The framework: who teaches whom, written down.
+
+Knowledge is what the networks produced for one batch, by name. A Transfer is one directed edge between two of
+those names. Everything that all methods share follows from the edges: the total loss, its terms, the
+gradient policy, the composition of methods, the graph and the matrix of who learns from whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from attar.batch import Batch
+from attar.errors import AttarError, unknown
+from attar.ramps import Ramp, value
+
+Value = Tensor | tuple[Tensor, ...]
+
+
+@dataclass
+class Output:
+    """What one network said about one batch: its logits (B, K) and the features that were tapped, by name."""
+
+    logits: Tensor
+    taps: dict[str, Tensor] = field(default_factory=dict)
+
+    def tap(self, name: str) -> Tensor:
+        """A tapped feature; asking for one that was not tapped is an error that names the ones that were."""
+        if name not in self.taps:
+            raise unknown("tap", name, self.taps)
+        return self.taps[name]
+
+
+class Knowledge(Mapping[str, Value]):
+    """The named tensors of one forward pass: "labels", "student.logits", "teacher.stage3", ...
+
+    Args:
+        batch: the batch it is about; its labels become "labels".
+        objects: each network's `Output` (or a tensor of logits) under the network's name.
+
+    >>> batch = Batch(torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]))
+    >>> sorted(Knowledge(batch, student=torch.zeros(2, 10)))
+    ['labels', 'student.logits']
+    """
+
+    def __init__(self, batch: Batch, **objects: Output | Tensor) -> None:
+        self.batch = batch
+        self._values: dict[str, Value] = {"labels": batch.labels}
+        for name, said in objects.items():
+            if isinstance(said, Tensor):
+                said = Output(said)
+            self.add(f"{name}.logits", said.logits)
+            for tap, feature in said.taps.items():
+                self.add(f"{name}.{tap}", feature)
+
+    def add(self, name: str, said: Value) -> Knowledge:
+        """Enter a further tensor, an ensemble's logits say, and return self."""
+        if name in self._values:
+            raise AttarError(f"the knowledge {name!r} was given twice; name each tensor once")
+        self._values[name] = said
+        return self
+
+    def __getitem__(self, name: str) -> Value:
+        if name not in self._values:
+            raise unknown("knowledge", name, self._values)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """One directed edge: `target` learns from `source`.
+
+    Attributes:
+        source: the name of the knowledge that teaches ("labels", "teacher.logits", ...).
+        target: the name of the knowledge that learns.
+        loss: called as loss(learner, source, *given) and returns a scalar.
+        weight: a number, or a ramp over the epochs.
+        learns: "target" detaches the source; "both" lets the gradient reach either end.
+        given: further knowledge handed to the loss, detached (DKD needs the labels).
+        via: a module the learner passes through first (a regressor); its owner is the method.
+        name: what the edge is called in logs; "source->target" unless two edges join the same pair.
+    """
+
+    source: str
+    target: str
+    loss: nn.Module
+    weight: float | Ramp = 1.0
+    learns: Literal["target", "both"] = "target"
+    given: tuple[str, ...] = ()
+    via: nn.Module | None = None
+    name: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.name or f"{self.source}->{self.target}"
+
+    def __call__(self, knowledge: Knowledge) -> Tensor:
+        """The unweighted loss of this edge."""
+        learner, source = knowledge[self.target], knowledge[self.source]
+        if self.via is not None:
+            learner = self.via(learner)
+        if self.learns == "target":
+            source = detached(source)
+        return self.loss(learner, source, *(detached(knowledge[name]) for name in self.given))
+
+
+def detached(said: Value) -> Value:
+    """The same values outside the graph."""
+    return tuple(part.detach() for part in said) if isinstance(said, tuple) else said.detach()
+
+
+@dataclass
+class Losses(Mapping[str, Tensor]):
+    """The total loss and its terms: `losses.total`, `losses["teacher.logits->student.logits"]`.
+
+    Attributes:
+        total: the weighted sum, a scalar to call backward() on.
+        terms: each edge's loss before its weight, by the edge's key.
+        weights: each edge's weight at this batch's epoch.
+        knowledge: what the networks produced.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    weights: dict[str, float]
+    knowledge: Knowledge
+
+    def __getitem__(self, key: str) -> Tensor:
+        if key not in self.terms:
+            raise unknown("edge", key, self.terms)
+        return self.terms[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.terms)
+
+    def __len__(self) -> int:
+        return len(self.terms)
+
+
+def total_loss(knowledge: Knowledge, transfers: Iterable[Transfer]) -> Losses:
+    """Every edge's loss on one batch, and their weighted sum.
+
+    An edge whose weight is 0 is still evaluated, so that its curve stays visible, but adds no gradient.
+
+    Raises:
+        AttarError: two edges have the same key, or an edge names knowledge that is not there.
+    """
+    batch = knowledge.batch
+    total = torch.zeros((), device=batch.images.device)
+    terms: dict[str, Tensor] = {}
+    weights: dict[str, float] = {}
+    for edge in transfers:
+        if edge.key in terms:
+            raise AttarError(f"two edges are called {edge.key!r}; give one of them a name=")
+        weight = value(edge.weight, batch.address.epoch, batch.epochs)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and weight != 0.0):
+            term = edge(knowledge)
+        terms[edge.key], weights[edge.key] = term, weight
+        if weight != 0.0:
+            total = total + weight * term
+    return Losses(total, terms, weights, knowledge)
+
+
+def union(*edges: Iterable[Transfer]) -> list[Transfer]:
+    """The edges of several methods as one list; where two share a key, the first method's stays.
+
+    This is what `kd + at` learns: AT's edges beside KD's, and KD's weight on the labels.
+    """
+    chosen: dict[str, Transfer] = {}
+    for edge in (edge for group in edges for edge in group):
+        chosen.setdefault(edge.key, edge)
+    return list(chosen.values())
+
+
+def owner(name: str) -> str:
+    """The object a piece of knowledge belongs to: "teacher" for "teacher.stage3"."""
+    return name.split(".", 1)[0]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Who teaches whom, as data: nodes are objects (networks, the labels), edges are transfers."""
+
+    edges: tuple[Transfer, ...]
+
+    @property
+    def nodes(self) -> list[str]:
+        """The objects, teachers before learners, in the order of the edges."""
+        names = [owner(end) for edge in self.edges for end in (edge.source, edge.target)]
+        return list(dict.fromkeys(names))
+
+    def label(self, edge: Transfer) -> str:
+        """What is written on an edge: the loss, what passes, and the weight."""
+        weight = value(edge.weight, 0, 1) if not callable(edge.weight) else None
+        factor = "ramp" if weight is None else f"{weight:g}"
+        passes = edge.source.partition(".")[2]
+        through = f" via {type(edge.via).__name__}" if edge.via is not None else ""
+        return " ".join(filter(None, [f"{factor} x {type(edge.loss).__name__}", passes])) + through
+
+    def mermaid(self) -> str:
+        """The graph in Mermaid's notation, which GitHub and most editors draw."""
+        lines = ["graph LR"]
+        for edge in self.edges:
+            arrow = "<-->" if edge.learns == "both" else "-->"
+            lines.append(f'    {owner(edge.source)} {arrow}|"{self.label(edge)}"| {owner(edge.target)}')
+        return "\n".join(lines)
+
+    def matrix(self, epoch: int = 0, epochs: int = 1) -> tuple[list[str], list[list[float]]]:
+        """Names and the matrix W: row i says with what weight object i learns from each object.
+
+        Several edges between one pair add up; an edge that teaches both ways counts in both rows.
+        """
+        names = self.nodes
+        weights = [[0.0] * len(names) for _ in names]
+        for edge in self.edges:
+            source, target = names.index(owner(edge.source)), names.index(owner(edge.target))
+            amount = value(edge.weight, epoch, epochs)
+            weights[target][source] += amount
+            if edge.learns == "both" and source != target:
+                weights[source][target] += amount
+        return names, weights

@@ -1,0 +1,81 @@
+"""Losses, each a pure function and a thin module that holds its hyper-parameters.
+
+Arguments are always (learner, source, ...); reductions are named; every softmax runs in float32 at least.
+"""
+
+from attar.losses.boundaries import ActivationBoundary, PartialL2, activation_boundary, negative_mean, partial_l2
+from attar.losses.correlation import DIST, dist
+from attar.losses.decoupled import DKD, NKD, dkd, nckd, nkd, tckd
+from attar.losses.distributions import GaussianKL, gaussian_kl
+from attar.losses.features import MSE, NST, AttentionTransfer, at, mse, nst
+from attar.losses.loss import Loss
+from attar.losses.relations import RKDAngle, RKDDistance, rkd_angle, rkd_distance
+from attar.losses.responses import (
+    CrossEntropy,
+    JensenShannon,
+    KLDivergence,
+    LogitsMSE,
+    ReverseKL,
+    cross_entropy,
+    jensen_shannon,
+    kl_divergence,
+    logits_mse,
+    reverse_kl,
+)
+from attar.losses.scaled import TTM, WTTM, NormKD, normkd, standardise, ttm, wttm
+from attar.losses.similarities import CC, PKT, SimilarityPreserving, cc, pkt, sp
+from attar.losses.weights import L2ToStart, l2_to_start
+
+__all__ = [
+    "CC",
+    "DIST",
+    "DKD",
+    "MSE",
+    "NKD",
+    "NST",
+    "PKT",
+    "TTM",
+    "WTTM",
+    "ActivationBoundary",
+    "AttentionTransfer",
+    "CrossEntropy",
+    "GaussianKL",
+    "JensenShannon",
+    "KLDivergence",
+    "L2ToStart",
+    "LogitsMSE",
+    "Loss",
+    "NormKD",
+    "PartialL2",
+    "RKDAngle",
+    "RKDDistance",
+    "ReverseKL",
+    "SimilarityPreserving",
+    "activation_boundary",
+    "at",
+    "cc",
+    "cross_entropy",
+    "dist",
+    "dkd",
+    "gaussian_kl",
+    "jensen_shannon",
+    "kl_divergence",
+    "l2_to_start",
+    "logits_mse",
+    "mse",
+    "nckd",
+    "negative_mean",
+    "nkd",
+    "normkd",
+    "nst",
+    "partial_l2",
+    "pkt",
+    "reverse_kl",
+    "rkd_angle",
+    "rkd_distance",
+    "sp",
+    "standardise",
+    "tckd",
+    "ttm",
+    "wttm",
+]

@@ -1,0 +1,69 @@
+"""Shapes, labels and reductions: the mistakes that are caught before any arithmetic. None of them waits for the device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attar.errors import AttarError, unknown
+
+REDUCTIONS = ("batchmean", "mean", "none", "sum")
+
+
+def check_reduction(reduction: object) -> None:
+    """Refuse a reduction that does not exist, naming the nearest."""
+    if reduction not in REDUCTIONS:
+        raise unknown("reduction", str(reduction), REDUCTIONS)
+
+
+def reduced(terms: Tensor, reduction: str) -> Tensor:
+    """The terms of a loss as one number.
+
+    Args:
+        terms: (B, ...) one value an element.
+        reduction: "batchmean" (sum over all, divided by B), "mean" (over every element), "sum" or "none".
+
+    >>> [reduced(torch.ones(2, 3), name).item() for name in ("batchmean", "mean", "sum")]
+    [3.0, 1.0, 6.0]
+    """
+    check_reduction(reduction)
+    if reduction == "none":
+        return terms
+    if reduction == "mean":
+        return terms.mean()
+    return terms.sum() / len(terms) if reduction == "batchmean" else terms.sum()
+
+
+def check_positive(name: str, number: float | Tensor) -> None:
+    """Refuse a number that is not above 0. A tensor is trusted, since reading it would wait for the device."""
+    if not isinstance(number, Tensor) and not number > 0:
+        raise AttarError(f"{name} is {number}; it must be above 0")
+
+
+def check_same_shape(learner: Tensor, source: Tensor, remedy: str = "compare tensors of one shape") -> None:
+    """Refuse two tensors of different shapes, naming both."""
+    if learner.shape != source.shape:
+        raise AttarError(f"the learner has shape {tuple(learner.shape)}, the source {tuple(source.shape)}; {remedy}")
+
+
+def check_logits(learner: Tensor, source: Tensor) -> None:
+    """Refuse logits that are not (B, K) each, with one B and one K."""
+    if learner.ndim != 2:
+        raise AttarError(f"logits have shape {tuple(learner.shape)}; expected (B, K), flatten positions into the batch")
+    check_same_shape(learner, source, "logits are compared over the same batch and the same classes")
+
+
+def check_same_batch(learner: Tensor, source: Tensor) -> None:
+    """Refuse features of different batches; their other dimensions may differ."""
+    if len(learner) != len(source):
+        raise AttarError(f"the learner has a batch of {len(learner)}, the source of {len(source)}; give both one batch")
+
+
+def label_mask(logits: Tensor, labels: Tensor) -> Tensor:
+    """(B, K), true at each sample's own class."""
+    if labels.shape != logits.shape[:1] or labels.is_floating_point():
+        raise AttarError(
+            f"labels have shape {tuple(labels.shape)} and type {labels.dtype}; "
+            f"expected class numbers of shape ({len(logits)},)"
+        )
+    return torch.arange(logits.shape[1], device=logits.device) == labels[:, None]

@@ -1,0 +1,166 @@
+"""Losses that treat the label's own class apart from the others: DKD and NKD."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attar.losses.checks import check_logits, check_positive, label_mask, reduced
+from attar.losses.loss import Loss
+from attar.losses.numerics import divergence_terms, log_probabilities, widen
+
+
+def _target_or_not(logits: Tensor, own: Tensor, temperature: float) -> Tensor:
+    """(B, 2): log p_y and log (1 - p_y), the latter summed over the other classes so that it cannot underflow."""
+    log_p = log_probabilities(logits, temperature)
+    log_own = log_p.masked_fill(~own, -math.inf).logsumexp(1)
+    log_rest = log_p.masked_fill(own, -math.inf).logsumexp(1)
+    return torch.stack([log_own, log_rest], dim=1)
+
+
+def _among_others(logits: Tensor, own: Tensor, temperature: float) -> Tensor:
+    """(B, K): the log softmax over all classes but the label's own, whose place holds 0."""
+    others = widen(logits).masked_fill(own, -math.inf)
+    return log_probabilities(others, temperature).masked_fill(own, 0.0)
+
+
+def tckd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: float = 4.0,
+    reduction: str = "batchmean",
+) -> Tensor:
+    """Target-class distillation: T^2 KL between the pairs (p_y, 1 - p_y) of teacher and student (DKD, eq. 7).
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K).
+        labels: (B,) class numbers.
+        temperature: T; 4 in the paper's CIFAR-100 recipe.
+        reduction: over the batch: "batchmean", "mean" (the same), "sum" or "none" (B,).
+
+    >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
+    >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
+    >>> round(tckd(S, T, torch.tensor([0, 1])).item(), 6)
+    0.079374
+    """
+    check_logits(student_logits, teacher_logits)
+    check_positive("the temperature", temperature)
+    own = label_mask(student_logits, labels)
+    pairs = (_target_or_not(logits, own, temperature) for logits in (teacher_logits, student_logits))
+    return reduced(temperature**2 * divergence_terms(*pairs).sum(1), reduction)
+
+
+def nckd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: float = 4.0,
+    reduction: str = "batchmean",
+) -> Tensor:
+    """Non-target distillation: T^2 KL between the softmaxes over all classes but the label's own (DKD, eq. 7).
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K).
+        labels: (B,) class numbers.
+        temperature: T; 4 in the paper's CIFAR-100 recipe.
+        reduction: over the batch: "batchmean", "mean" (the same), "sum" or "none" (B,).
+
+    >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
+    >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
+    >>> round(nckd(S, T, torch.tensor([0, 1])).item(), 6)
+    0.040527
+    """
+    check_logits(student_logits, teacher_logits)
+    check_positive("the temperature", temperature)
+    own = label_mask(student_logits, labels)
+    others = (_among_others(logits, own, temperature) for logits in (teacher_logits, student_logits))
+    return reduced(temperature**2 * divergence_terms(*others).sum(1), reduction)
+
+
+def dkd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 4.0,
+) -> Tensor:
+    """Decoupled knowledge distillation: alpha TCKD + beta NCKD (Zhao et al., arXiv:2203.08679, eq. 7).
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K).
+        labels: (B,) class numbers.
+        alpha: the weight of `tckd`; 1 in the paper.
+        beta: the weight of `nckd`; by pair in the paper: 2 for ResNet-56 to 20, 6 for WRN and VGG, 8 for ResNet-32x4 to 8x4.
+        temperature: T; 4 on CIFAR-100, 1 on ImageNet.
+
+    >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
+    >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
+    >>> round(dkd(S, T, torch.tensor([0, 1])).item(), 6)
+    0.403589
+    """
+    target = tckd(student_logits, teacher_logits, labels, temperature)
+    return alpha * target + beta * nckd(student_logits, teacher_logits, labels, temperature)
+
+
+@dataclass(eq=False, repr=False)
+class DKD(Loss):
+    """`dkd` as a module: loss(student_logits, teacher_logits, labels)."""
+
+    alpha: float = 1.0
+    beta: float = 8.0
+    temperature: float = 4.0
+
+    def forward(self, learner: Tensor, source: Tensor, labels: Tensor) -> Tensor:
+        return dkd(learner, source, labels, self.alpha, self.beta, self.temperature)
+
+
+def nkd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    gamma: float = 1.5,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Normalised distillation: -p_t,y log p_s,y, and gamma T^2 times the cross-entropy among the other classes.
+
+    Yang et al., arXiv:2303.13005. The target term has no temperature.
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K).
+        labels: (B,) class numbers.
+        gamma: the weight of the non-target term; 1.5 in the paper on ImageNet.
+        temperature: T of the non-target term; 1 in the paper on ImageNet.
+
+    >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
+    >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
+    >>> round(nkd(S, T, torch.tensor([0, 1])).item(), 5)
+    1.25993
+    """
+    check_logits(student_logits, teacher_logits)
+    check_positive("the temperature", temperature)
+    own = label_mask(student_logits, labels)
+    target = log_probabilities(teacher_logits).exp() * log_probabilities(student_logits)
+    others_t, others_s = (_among_others(logits, own, temperature) for logits in (teacher_logits, student_logits))
+    # At the label's own place the student's others hold 0, so the product vanishes there.
+    others = gamma * temperature**2 * (others_t.exp() * others_s)
+    return -(target.masked_fill(~own, 0.0) + others).sum(1).mean()
+
+
+@dataclass(eq=False, repr=False)
+class NKD(Loss):
+    """`nkd` as a module: loss(student_logits, teacher_logits, labels)."""
+
+    gamma: float = 1.5
+    temperature: float = 1.0
+
+    def forward(self, learner: Tensor, source: Tensor, labels: Tensor) -> Tensor:
+        return nkd(learner, source, labels, self.gamma, self.temperature)

@@ -1,0 +1,31 @@
+"""What every loss module is: a function with its hyper-parameters held still."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from torch import nn
+
+from attar.losses.checks import check_reduction
+
+
+@dataclass(eq=False, repr=False)
+class Loss(nn.Module):
+    """The base of the loss modules: the dataclass fields are the hyper-parameters.
+
+    A loss is called as loss(learner, source, *given). It never detaches: who learns is the edge's business.
+    """
+
+    def __post_init__(self) -> None:
+        # nn.Module stores plain values before its own __init__, so the fields survive it.
+        super().__init__()
+        if "reduction" in self.settings:
+            check_reduction(self.settings["reduction"])
+
+    @property
+    def settings(self) -> dict[str, float | str | tuple[float, float] | None]:
+        """The hyper-parameters by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={setting!r}" for name, setting in self.settings.items())

@@ -1,0 +1,133 @@
+"""What a distillation method is: networks, one forward pass, edges, and what is deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from attar.batch import Address, Batch
+from attar.knowledge import Graph, Knowledge, Losses, Transfer, total_loss
+from attar.nets import Frozen, Tapped
+
+
+class Method(nn.Module):
+    """The base of all methods: subclass it, write `forward`, `transfers` and `deployed`, and register it.
+
+    A method is the one trainable module of a run: the student, bridges, adapters and loss parameters are its
+    submodules, so the optimiser, checkpoints and processes see everything that learns. A `Frozen` teacher is an
+    attribute but not a submodule: it is neither trained nor saved, and moves with the method.
+
+    Attributes:
+        name: the name it is registered under.
+        many_teachers: whether `teacher` may be a list of networks.
+    """
+
+    name: ClassVar[str] = "unregistered"
+    many_teachers: ClassVar[bool] = False
+
+    def forward(self, batch: Batch) -> Knowledge:
+        """Run the networks once on a batch and return what they produced, by name."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward(batch) -> Knowledge")
+
+    def transfers(self) -> Iterable[Transfer]:
+        """The edges: who learns what from whom."""
+        raise NotImplementedError(f"{type(self).__name__} must define transfers()")
+
+    def deployed(self) -> nn.Module:
+        """The network a user gets: images in, logits out, nothing that only training needed."""
+        raise NotImplementedError(f"{type(self).__name__} must define deployed()")
+
+    def also_deployed(self) -> dict[str, nn.Module]:
+        """Further networks that come out of training and are worth measuring, by name."""
+        return {}
+
+    @cached_property
+    def edges(self) -> tuple[Transfer, ...]:
+        """The transfers, made once; the taps they name are requested from the networks here."""
+        edges = tuple(self.transfers())
+        for end in (end for edge in edges for end in (edge.source, edge.target, *edge.given)):
+            network, _, tap = end.partition(".")
+            wrapped = getattr(self, network, None)
+            if tap != "logits" and isinstance(wrapped, Tapped | Frozen) and wrapped.knows(tap):
+                wrapped.request(tap)
+        return edges
+
+    @property
+    def graph(self) -> Graph:
+        """Who teaches whom, to draw or print."""
+        return Graph(self.edges)
+
+    def batch_losses(self, batch: Batch) -> Losses:
+        """The losses of one batch, with its address and epoch."""
+        edges = self.edges  # first, because it requests the taps that forward returns
+        return total_loss(self(batch), edges)
+
+    def losses(
+        self, images: Tensor, labels: Tensor, *, index: Tensor | None = None, epoch: int = 0, epochs: int = 1, step: int = 0
+    ) -> Losses:
+        """The losses inside somebody's own training loop.
+
+        Args:
+            images: (B, C, H, W), normalised as the networks expect.
+            labels: (B,) class numbers.
+            index: (B,) each image's number in the data set, for methods that remember images.
+            epoch: the current epoch from 0, for weights that ramp up.
+            epochs: how many epochs there will be.
+            step: the step within the epoch; with the epoch it addresses the method's own randomness.
+
+        Returns:
+            `losses.total` to call backward() on, and each edge's term by name.
+        """
+        return self.batch_losses(Batch(images, labels, index, Address(0, epoch, step), epochs))
+
+    def frozen(self) -> Iterator[Frozen]:
+        """The frozen networks this method holds."""
+        for held in vars(self).values():
+            yield from (one for one in (held if isinstance(held, list | tuple) else [held]) if isinstance(one, Frozen))
+
+    def trainable(self) -> list[nn.Parameter]:
+        """The parameters an optimiser should be given."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def __add__(self, other: Method) -> Method:
+        """Both methods' edges over the same networks; `kd + at` keeps kd's weight where both have an edge."""
+        from attar.methods.composed import Composed
+
+        return Composed(self, other)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # .to(), .cuda() and friends come through here: teachers follow although they are no submodules.
+        for teacher in self.frozen():
+            teacher.module._apply(fn)
+        return super()._apply(fn, recurse)
+
+
+class Offline(Method):
+    """A frozen teacher and a student that look at the same images: the shared forward of all offline methods.
+
+    A subclass only lists its edges; the taps they name are found from the edges.
+
+    Args:
+        teacher: a trained network; it is set to eval mode and its parameters are frozen.
+        student: the network to train.
+    """
+
+    def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
+        super().__init__()
+        self.teacher = Frozen(teacher)
+        self.student = Tapped(student)
+
+    def forward(self, batch: Batch) -> Knowledge:
+        return Knowledge(batch, teacher=self.teacher(batch.images), student=self.student(batch.images))
+
+    def deployed(self) -> nn.Module:
+        return self.student.module
+
+
+def no_grad_clone(state: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a state dict that later training does not touch."""
+    return {key: value.detach().clone() if isinstance(value, torch.Tensor) else value for key, value in state.items()}

@@ -1,0 +1,157 @@
+"""The table of methods: each with a record of where it comes from and what it needs from a network."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from torch import nn
+
+from attar.errors import AttarError, unknown
+from attar.methods.base import Method
+from attar.methods.composed import Composed
+from attar.registry import Registry
+
+Family = Literal["baseline", "offline", "online", "semi-online", "self"]
+Needs = Literal["logits", "pooled", "stages", "classifier"]
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What the registry knows about a method.
+
+    Attributes:
+        name: what it is called in recipes.
+        title: the method's full name.
+        paper: where it was published ("arXiv:1503.02531").
+        year: of first publication.
+        family: who there is to learn from: a fixed teacher (offline), peers (online), both (semi-online), itself (self).
+        needs: what it asks of the networks beyond logits.
+        defaults: its options and their default values, read from the constructor.
+        cls: the class.
+    """
+
+    name: str
+    title: str
+    paper: str
+    year: int
+    family: Family
+    needs: tuple[Needs, ...]
+    defaults: dict[str, Any]
+    cls: type[Method]
+
+    @property
+    def takes_teacher(self) -> bool:
+        """Whether the constructor has a teacher; self-distillation and peers do without."""
+        return "teacher" in inspect.signature(self.cls).parameters
+
+    @property
+    def summary(self) -> str:
+        """The first line of the class's docstring."""
+        return (inspect.getdoc(self.cls) or self.title).partition("\n")[0]
+
+
+METHODS: Registry[MethodInfo] = Registry("method")
+Cls = TypeVar("Cls", bound=type[Method])
+# Given by the framework, not options of the method.
+NETWORKS = ("self", "teacher", "student", "image_shape")
+
+
+def register(
+    name: str, *, title: str, paper: str, year: int, family: Family, needs: tuple[Needs, ...] = ("logits",)
+) -> Callable[[Cls], Cls]:
+    """Class decorator that enters a method under a name; see `MethodInfo` for the fields."""
+
+    def enter(cls: Cls) -> Cls:
+        parameters = inspect.signature(cls).parameters
+        defaults = {key: p.default for key, p in parameters.items() if key not in NETWORKS}
+        METHODS.add(MethodInfo(name, title, paper, year, family, needs, defaults, cls))
+        cls.name = name
+        return cls
+
+    return enter
+
+
+def method_info(name: str) -> MethodInfo:
+    """The record of one method; an unknown name is answered with the nearest."""
+    return METHODS[name]
+
+
+def list_methods(pattern: str = "*", family: str | None = None) -> list[str]:
+    """The registered methods whose name matches a shell pattern, optionally of one family.
+
+    >>> "kd" in list_methods("*kd*", family="offline")
+    True
+    """
+    return [name for name in METHODS.names(pattern) if family in (None, METHODS[name].family)]
+
+
+def create_method(
+    name: str,
+    *,
+    student: nn.Module,
+    teacher: nn.Module | Sequence[nn.Module] | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    **options: Any,
+) -> Method:
+    """Build a method around networks.
+
+    Args:
+        name: a registered method, or several joined by "+" ("kd+at"): their edges over the same networks, where
+            options are given per method (`at={"weight": 500}`).
+        student: the network to be trained and deployed.
+        teacher: the network to learn from, or a list of them; left out for methods that have none.
+        image_shape: (C, H, W) of one image, for methods that choose adapters from shapes; by default the
+            networks' own `input_shape`.
+        options: the method's own settings, `attar methods NAME` lists them.
+
+    Raises:
+        AttarError: the method or an option is unknown, a teacher is missing, or one is given to a method without.
+
+    >>> import attar
+    >>> kd = create_method("kd", teacher=attar.create_model("resnet14"), student=attar.create_model("resnet8"))
+    >>> [edge.key for edge in kd.edges]
+    ['labels->student.logits', 'teacher.logits->student.logits']
+    """
+    if "+" in name:
+        return _compose(name, student, teacher, image_shape, options)
+    info = METHODS[name]
+    for option in options:
+        if option not in info.defaults:
+            raise unknown(f"option of method {name!r}:", option, info.defaults)
+    if missing := [o for o, d in info.defaults.items() if d is inspect.Parameter.empty and o not in options]:
+        raise AttarError(f"method {name!r} needs a value for {', '.join(missing)}; give method.{missing[0]}=...")
+    if info.takes_teacher:
+        options["teacher"] = _teacher_for(info, teacher)
+    elif teacher is not None:
+        raise AttarError(f"method {name!r} has no teacher ({info.family}); leave teacher= out")
+    if "image_shape" in inspect.signature(info.cls).parameters:
+        options["image_shape"] = image_shape
+    return info.cls(student=student, **options)
+
+
+def _teacher_for(info: MethodInfo, teacher: nn.Module | Sequence[nn.Module] | None) -> Any:
+    """The teacher as the method's constructor wants it: one network, or the list where it takes several."""
+    optional = inspect.signature(info.cls).parameters["teacher"].default is not inspect.Parameter.empty
+    if teacher is None and not optional:
+        raise AttarError(f"method {info.name!r} needs a teacher ({info.family}); give teacher=")
+    if teacher is None or isinstance(teacher, nn.Module) or info.cls.many_teachers:
+        return teacher
+    if len(teacher) != 1:
+        raise AttarError(f"method {info.name!r} takes one teacher, got {len(teacher)}; give one network")
+    return teacher[0]
+
+
+def _compose(name: str, student: nn.Module, teacher: Any, image_shape: Any, options: dict[str, Any]) -> Composed:
+    names = [part.strip() for part in name.split("+")]
+    for option in options:
+        if option not in names:
+            raise AttarError(f"options of {name!r} are given per method: {names[0]}.{option}=..., not {option}=...")
+    return Composed(
+        *(
+            create_method(part, student=student, teacher=teacher, image_shape=image_shape, **options.get(part, {}))
+            for part in names
+        )
+    )

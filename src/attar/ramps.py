@@ -1,0 +1,51 @@
+"""Weights that move with the epoch: a ramp is called with (epoch from 0, epochs in all) and gives a factor.
+
+A `Transfer` takes a ramp wherever it takes a number.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Ramp(Protocol):
+    """A weight as a function of training time."""
+
+    def __call__(self, epoch: int, epochs: int) -> float: ...
+
+
+@dataclass(frozen=True)
+class LinearWarmup:
+    """weight * min((epoch + 1) / over, 1): full after `over` epochs (DKD and ReviewKD use 20).
+
+    >>> [LinearWarmup(20)(epoch, 240) for epoch in (0, 9, 19, 100)]
+    [0.05, 0.5, 1.0, 1.0]
+    """
+
+    over: int = 20
+    weight: float = 1.0
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        return self.weight * min((epoch + 1) / self.over, 1.0)
+
+
+@dataclass(frozen=True)
+class ExponentialRampUp:
+    """weight * exp(-5 (1 - min(epoch, over) / over)^2): the ramp-up of ONE and OKDDip (80 of 300 epochs).
+
+    >>> round(ExponentialRampUp(80)(40, 300), 7)
+    0.2865048
+    """
+
+    over: int = 80
+    weight: float = 1.0
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        return self.weight * math.exp(-5.0 * (1.0 - min(epoch, self.over) / self.over) ** 2)
+
+
+def value(weight: float | Ramp, epoch: int, epochs: int) -> float:
+    """A weight at an epoch, whether it is a number or a ramp."""
+    return float(weight(epoch, epochs)) if callable(weight) else float(weight)

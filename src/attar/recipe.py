@@ -1,0 +1,286 @@
+"""The recipe: everything a run depends on, as dataclasses whose attribute docstrings are the help.
+
+YAML files, `key=value` overrides and keyword arguments all fill the same schema, so a misspelt key, a wrong type or
+an unknown name is found before anything is written.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from attar.errors import AttarError, unknown
+
+
+@dataclass
+class ModelRecipe:
+    """A network."""
+
+    name: str = ""
+    """A network of the zoo (`attar.list_models()`)."""
+    weights: str | None = None
+    """A .safetensors or .pth file to start from."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the network's constructor."""
+
+
+@dataclass
+class TeacherRecipe(ModelRecipe):
+    """The network to learn from."""
+
+    epochs: int | None = None
+    """How long to train the teacher first when it has no weights; None: as long as the student."""
+    train_size: int | None = None
+    """How many images that training sees; None: as many as the student's."""
+
+
+@dataclass
+class DataRecipe:
+    """The images."""
+
+    name: str = "digits"
+    """digits, cifar10, cifar100 or folder."""
+    root: str | None = None
+    """The folder that holds the data; None: where downloads are kept."""
+    val_fraction: float = 0.05
+    """The part of the training set kept apart for validation, the same share of every class."""
+    train_size: int | None = None
+    """Train on only so many images, the same share of every class; None: all."""
+    augment: dict[str, Any] = field(default_factory=dict)
+    """Changes to the data set's own augmentation (crop_padding, padding_mode, flip, cutout)."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the data set (image_size, mean, std, skip_unreadable, ...)."""
+
+
+@dataclass
+class MethodRecipe:
+    """The distillation method."""
+
+    name: str = "kd"
+    """A method (`attar methods`), or several joined by + ("kd+at")."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The method's own settings (`attar methods NAME`), also written method.temperature=4."""
+
+
+@dataclass
+class OptimRecipe:
+    """How the networks learn."""
+
+    name: str = "sgd"
+    """sgd or adamw."""
+    lr: float = 0.2
+    """The highest learning rate. One-cycle SGD at batch 128 wants about 0.2."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    nesterov: bool = True
+    """Nesterov's momentum; the literature's CIFAR recipes go without."""
+    weight_decay: float = 5e-4
+    """L2 penalty (SGD) or decoupled decay (AdamW) on every parameter."""
+    schedule: str = "onecycle"
+    """onecycle, cosine, multistep or constant."""
+    milestones: list[float] = field(default_factory=lambda: [0.625, 0.75, 0.875])
+    """Where multistep drops the rate, as parts of the training (150, 180 and 210 of 240 epochs)."""
+    gamma: float = 0.1
+    """The factor of each multistep drop."""
+    warmup: float = 0.0
+    """Epochs of linear warm-up before cosine, multistep or constant."""
+    label_smoothing: float = 0.0
+    """Smoothing of the labels in every edge from them."""
+    clip_norm: float | None = None
+    """Clip the gradient's norm to this."""
+    accumulate: int = 1
+    """Batches per optimiser step."""
+    ema: float | None = None
+    """Decay of an average of the weights that is evaluated and deployed instead of the last (0.999, say)."""
+
+
+@dataclass
+class Recipe:
+    """A whole run."""
+
+    teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
+    """The network to learn from, also written teacher=NAME."""
+    student: ModelRecipe = field(default_factory=ModelRecipe)
+    """The network to train, also written student=NAME."""
+    data: DataRecipe = field(default_factory=DataRecipe)
+    """The images, also written data=NAME."""
+    method: MethodRecipe = field(default_factory=MethodRecipe)
+    """The distillation method, also written method=NAME."""
+    optim: OptimRecipe = field(default_factory=OptimRecipe)
+    """How the networks learn."""
+    epochs: int = 10
+    """Passes over the training set."""
+    batch_size: int = 128
+    """Images per step."""
+    seed: int = 0
+    """Where all randomness starts."""
+    seeds: int = 1
+    """How many seeds to run, from `seed` upwards; the table then gives means and intervals."""
+    alone: str = "train"
+    """The student trained alone, for comparison: train, skip, or the folder of an earlier run."""
+    select: str = "last"
+    """Which weights are deployed: last, or best on the validation set."""
+    precision: str = "auto"
+    """float32, bfloat16, or auto: the faster one, found by trying."""
+    device: str = "auto"
+    """cpu, cuda, or auto."""
+    out: str | None = None
+    """The run's folder; None: runs/METHOD-TEACHER-STUDENT-DATA."""
+
+
+CHOICES = {
+    "optim.name": ("sgd", "adamw"),
+    "optim.schedule": ("onecycle", "cosine", "multistep", "constant"),
+    "precision": ("auto", "float32", "bfloat16"),
+    "select": ("last", "best"),
+}
+# Sections that may be written as a bare name, and whether other keys in them are options.
+NAMED = ("teacher", "student", "data", "method")
+
+
+def read_recipe(file: str | Path | None = None, overrides: list[str] | tuple[str, ...] = (), **values: Any) -> Recipe:
+    """A recipe from a YAML file, dotted overrides ("optim.lr=0.1") and keyword values, later ones winning.
+
+    Raises:
+        AttarError: the file is missing or is no YAML, a key is unknown, or a value has the wrong type or range.
+
+    >>> recipe = read_recipe(overrides=["teacher=resnet56", "student=resnet20", "method.temperature=2"])
+    >>> recipe.teacher.name, recipe.method.options
+    ('resnet56', {'temperature': 2})
+    """
+    layers = [_load(file)] if file else []
+    layers += [_parse(override) for override in overrides] + [values]
+    merged = OmegaConf.structured(Recipe())
+    for layer in layers:
+        _check_keys(layer := normalise(layer))
+        try:
+            merged = OmegaConf.merge(merged, layer)
+        except OmegaConfBaseException as error:
+            raise AttarError(_one_line(error)) from None
+    recipe = OmegaConf.to_object(merged)
+    assert isinstance(recipe, Recipe)
+    _check_values(recipe)
+    return recipe
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The whole recipe as YAML, every default spelled out."""
+    return OmegaConf.to_yaml(OmegaConf.structured(recipe))
+
+
+def normalise(tree: dict[str, Any]) -> dict[str, Any]:
+    """Bare names become sections, and keys that a section does not know become its options."""
+    tree = dict(tree)
+    schema = {f.name: f for f in dataclasses.fields(Recipe)}
+    for section in NAMED:
+        if section not in tree:
+            continue
+        given = tree[section]
+        if given is None or isinstance(given, str):
+            tree[section] = {"name": given or ""}
+            continue
+        if not isinstance(given, dict):
+            raise AttarError(f"{section}: expected a name or a section of keys, got {given!r}")
+        known = {f.name for f in dataclasses.fields(schema[section].default_factory)}  # type: ignore[misc, arg-type]
+        # Only methods and data sets have settings of their own that read better without .options.
+        extra = {k: v for k, v in given.items() if k not in known} if section in ("method", "data") else {}
+        if extra:
+            kept = {k: v for k, v in given.items() if k in known}
+            tree[section] = {**kept, "options": {**kept.get("options", {}), **extra}}
+    return tree
+
+
+def _load(file: str | Path) -> dict[str, Any]:
+    path = Path(file)
+    if not path.is_file():
+        raise AttarError(f"recipe {str(path)!r} is no file; `attar distill --help` lists what a recipe may say")
+    try:
+        loaded = OmegaConf.load(path)
+    except Exception as error:  # every parser error means the same to the user
+        raise AttarError(f"recipe {str(path)!r} is no YAML: {_one_line(error)}") from None
+    if not isinstance(loaded, DictConfig):
+        raise AttarError(f"recipe {str(path)!r} must be a mapping of keys to values")
+    return OmegaConf.to_container(loaded)  # type: ignore[return-value]
+
+
+def _parse(override: str) -> dict[str, Any]:
+    key, equals, _ = override.partition("=")
+    if not equals or not key:
+        raise AttarError(f"expected key=value, got {override!r}; for example epochs=10")
+    try:
+        tree: Any = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
+    except Exception as error:
+        raise AttarError(f"{override!r} cannot be read: {_one_line(error)}") from None
+    return tree
+
+
+def _check_keys(tree: dict[str, Any], cls: type = Recipe, prefix: str = "") -> None:
+    """Unknown keys, each answered with the nearest full key."""
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    for key, given in tree.items():
+        if key not in known:
+            raise unknown("key", f"{prefix}{key}", [f"{prefix}{name}" for name in known])
+        section = known[key].default_factory
+        if dataclasses.is_dataclass(section) and isinstance(given, dict):
+            _check_keys(given, section, f"{prefix}{key}.")  # type: ignore[arg-type]
+
+
+def _check_values(recipe: Recipe) -> None:
+    for key, choices in CHOICES.items():
+        given: Any = recipe
+        for part in key.split("."):
+            given = getattr(given, part)
+        if given not in choices:
+            raise unknown(f"value of {key}:", str(given), choices)
+    positive = {"epochs": recipe.epochs, "batch_size": recipe.batch_size, "seeds": recipe.seeds,
+                "optim.lr": recipe.optim.lr, "optim.accumulate": recipe.optim.accumulate}
+    for key, number in positive.items():
+        if not number > 0:
+            raise AttarError(f"{key} must be above 0, got {number}")
+    if not 0 <= recipe.data.val_fraction < 1:
+        raise AttarError(f"data.val_fraction must be in [0, 1), got {recipe.data.val_fraction}")
+    if recipe.optim.ema is not None and not 0 < recipe.optim.ema < 1:
+        raise AttarError(f"optim.ema must be between 0 and 1, got {recipe.optim.ema}")
+    if recipe.select == "best" and recipe.data.val_fraction == 0:
+        raise AttarError("select=best needs a validation set; give data.val_fraction, or select=last")
+
+
+def _one_line(error: Exception) -> str:
+    """OmegaConf's message without its trailer, the key first."""
+    first, *rest = str(error).splitlines() or ["unreadable"]
+    full = next((line.split(":", 1)[1].strip() for line in rest if line.strip().startswith("full_key")), "")
+    return f"{full}: {first}" if full else first
+
+
+@cache
+def attribute_docs(cls: type) -> dict[str, str]:
+    """Each attribute's docstring, read from the source of the dataclass and its bases."""
+    docs: dict[str, str] = {}
+    for base in reversed([c for c in cls.__mro__ if dataclasses.is_dataclass(c)]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
+        for entry, text in zip(body, body[1:], strict=False):
+            if isinstance(entry, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                docs[entry.target.id] = inspect.cleandoc(str(text.value.value))  # type: ignore[union-attr]
+    return docs
+
+
+def describe(cls: type = Recipe, prefix: str = "") -> list[tuple[str, str, str]]:
+    """(key, default, meaning) of every key of the recipe, in order: the text of --help."""
+    rows = []
+    for entry in dataclasses.fields(cls):
+        section = entry.default_factory
+        if dataclasses.is_dataclass(section):
+            rows += describe(section, f"{prefix}{entry.name}.")  # type: ignore[arg-type]
+            continue
+        default = entry.default if entry.default is not dataclasses.MISSING else section()  # type: ignore[misc]
+        rows.append((f"{prefix}{entry.name}", "" if default in ("", {}) else str(default), attribute_docs(cls)[entry.name]))
+    return rows

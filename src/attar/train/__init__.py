@@ -1,0 +1,1 @@
+"""Training: the flat loop, optimisers, schedules, checkpoints and run folders."""

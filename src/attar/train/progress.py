@@ -1,0 +1,74 @@
+"""What a person sees while a run works: a live bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+
+from attar.train.tally import Tally
+
+# Reading the losses waits for the device, so the bar is refreshed this seldom.
+REFRESH_SECONDS = 0.5
+
+
+class Progress:
+    """Progress of one training.
+
+    Args:
+        console: where to print.
+        title: what is being trained.
+        epochs: how many epochs there are.
+        steps: how many steps an epoch has.
+        batch_size: images per step.
+    """
+
+    def __init__(self, console: Console, title: str, epochs: int, steps: int, batch_size: int) -> None:
+        self.console, self.title, self.epochs, self.steps, self.batch_size = console, title, epochs, steps, batch_size
+        self._next = 0.0
+        self._since: tuple[float, int] | None = None
+        self._bar = Bar(
+            TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(title, total=epochs * steps, state="")
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        self.console.print(f"{self.title}: {line}", markup=False, highlight=False, soft_wrap=True)
+
+    def step(self, epoch: int, step: int, tally: Tally) -> None:
+        """One step is done."""
+        now = time.perf_counter()
+        if not self.console.is_terminal or now < self._next:
+            return
+        self._next = now + REFRESH_SECONDS
+        done = epoch * self.steps + step + 1
+        speed = ""
+        if self._since:
+            speed = f" {(done - self._since[1]) * self.batch_size / (now - self._since[0]):,.0f} img/s"
+        self._since = (now, done)
+        means = tally.means()
+        accuracy = f" acc {means['train_top1']:.1f}" if "train_top1" in means else ""
+        state = f"{epoch + 1}/{self.epochs} loss {means['loss']:.3f}{accuracy}{speed}"
+        self._bar.update(self._task, completed=done, state=state)
+
+    def epoch(self, record: dict[str, Any], seconds: float) -> None:
+        """An epoch is done."""
+        self._bar.update(self._task, completed=record["epoch"] * self.steps)
+        every = max(1, self.epochs // 10)
+        if record["epoch"] % every and record["epoch"] != self.epochs:
+            return
+        parts = [f"epoch {record['epoch']:>{len(str(self.epochs))}}/{self.epochs}", f"loss {record['loss']:.3f}"]
+        parts += [f"{label} {record[key]:.2f}" for key, label in (("train_top1", "train"), ("val_top1", "val")) if key in record]
+        parts.append(f"{self.steps * self.batch_size / seconds:,.0f} images/s")
+        self.say("  ".join(parts))

@@ -1,0 +1,105 @@
+"""Where and in which precision a run computes."""
+
+from __future__ import annotations
+
+import platform
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from attar.batch import Batch
+from attar.errors import AttarError
+from attar.methods import Method
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TRIAL_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The device and the precision of a run, with the reason they were chosen.
+
+    Attributes:
+        device: where the networks and the data live.
+        precision: "float32", or "bfloat16" for autocast with float32 weights and losses.
+        reason: one line for the log.
+    """
+
+    device: torch.device
+    precision: str
+    reason: str
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context a forward pass runs in."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def place(self, method: Method) -> Method:
+        """The method on the device, its convolutions' weights in channels_last."""
+        return method.to(self.device, memory_format=torch.channels_last)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a recipe; auto takes the GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise AttarError(f"device {name!r} is not usable here; give device=cpu or device=auto") from None
+    return device
+
+
+def choose(method: Method, batch: Batch, device: torch.device, precision: str) -> Runtime:
+    """The runtime of a recipe; with precision "auto" one step is timed in each precision and the faster kept.
+
+    The method's weights and statistics are as before afterwards.
+    """
+    if precision != "auto":
+        return Runtime(device, precision, f"{precision} on {device}, as the recipe says")
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    seconds = {name: _trial(method, batch, Runtime(device, name, "")) for name in PRECISIONS}
+    method.load_state_dict(before)
+    method.zero_grad(set_to_none=True)
+    fastest = min(seconds, key=lambda name: seconds[name])
+    times = ", ".join(f"{name} {1000 * s:.1f} ms" for name, s in seconds.items())
+    return Runtime(device, fastest, f"{fastest} on {device}: the faster of one step each ({times})")
+
+
+def _trial(method: Method, batch: Batch, runtime: Runtime) -> float:
+    """The shortest of a few forward and backward passes, in seconds, after one to warm up."""
+    times = []
+    for _ in range(1 + TRIAL_STEPS):
+        start = time.perf_counter()
+        with runtime.autocast():
+            total = method.batch_losses(batch).total
+        total.backward()
+        total.item()  # waits for the device
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware, for the record beside every result."""
+    packages = ("attar", "torch", "numpy", "safetensors", "omegaconf", "scikit-learn")
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **{name: version(name) for name in packages},
+    }
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

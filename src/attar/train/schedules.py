@@ -1,0 +1,53 @@
+"""Learning-rate schedules as plain functions of how much of the training is done."""
+
+from __future__ import annotations
+
+import math
+
+from attar.recipe import OptimRecipe
+
+# One-cycle: 30 % of the training up from lr/25, then down to practically nothing (Smith's policy, as in PyTorch).
+RISE, START, END = 0.3, 1 / 25, 1 / 250_000
+
+
+def learning_rate(optim: OptimRecipe, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """The learning rate of a step counted over the whole run.
+
+    >>> recipe = OptimRecipe(lr=1.0, schedule="multistep", milestones=[0.5])
+    >>> [round(learning_rate(recipe, step, 10, 2), 3) for step in (0, 9, 10, 19)]
+    [1.0, 1.0, 0.1, 0.1]
+    """
+    total = steps_per_epoch * epochs
+    rising = optim.warmup * steps_per_epoch
+    if optim.schedule != "onecycle" and step < rising:
+        return optim.lr * (step + 1) / rising
+    return optim.lr * SHAPES[optim.schedule](step / total, optim)
+
+
+def one_cycle(done: float, _: OptimRecipe) -> float:
+    """Up along half a cosine, then down along another."""
+    if done < RISE:
+        return _cosine(START, 1.0, done / RISE)
+    return _cosine(1.0, END, (done - RISE) / (1 - RISE))
+
+
+def cosine(done: float, _: OptimRecipe) -> float:
+    """Half a cosine from 1 to 0."""
+    return _cosine(1.0, 0.0, done)
+
+
+def multi_step(done: float, optim: OptimRecipe) -> float:
+    """A factor gamma at each milestone."""
+    return float(optim.gamma ** sum(done >= milestone for milestone in optim.milestones))
+
+
+def constant(_: float, __: OptimRecipe) -> float:
+    """No change."""
+    return 1.0
+
+
+def _cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
+
+
+SHAPES = {"onecycle": one_cycle, "cosine": cosine, "multistep": multi_step, "constant": constant}

@@ -1,0 +1,43 @@
+"""Sums over an epoch, kept on the device until somebody looks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attar.batch import Batch
+from attar.knowledge import Losses
+
+
+class Tally:
+    """Running means of the loss, its terms and the student's accuracy; adding waits for nothing."""
+
+    def __init__(self, state: dict[str, Any] | None = None) -> None:
+        self.sums: dict[str, Tensor] = dict(state or {})
+        self.last: Losses | None = None
+
+    @torch.no_grad()
+    def add(self, losses: Losses, batch: Batch) -> None:
+        """Count one batch."""
+        values = {"loss": losses.total, **{f"terms/{key}": term for key, term in losses.terms.items()}}
+        for key, value in values.items():
+            self._add(key, value.detach().float() * len(batch))
+        self._add("images", torch.tensor(float(len(batch)), device=batch.images.device))
+        logits = losses.knowledge.get("student.logits")
+        if isinstance(logits, Tensor) and len(logits) == len(batch):
+            self._add("correct", (logits.argmax(1) == batch.labels).sum().float())
+        self.last = losses
+
+    def _add(self, key: str, amount: Tensor) -> None:
+        self.sums[key] = self.sums[key].to(amount.device) + amount if key in self.sums else amount
+
+    def means(self) -> dict[str, Any]:
+        """What the epoch came to; this waits for the device."""
+        count = float(self.sums["images"])
+        terms = {key[6:]: float(total) / count for key, total in self.sums.items() if key.startswith("terms/")}
+        means: dict[str, Any] = {"loss": float(self.sums["loss"]) / count, "terms": terms}
+        if "correct" in self.sums:
+            means["train_top1"] = 100 * float(self.sums["correct"]) / count
+        return means
