@@ -1,3 +1,38 @@
-"""Attar: knowledge distillation for image classifiers, with who teaches whom written down."""
+"""Attar: knowledge distillation for image classifiers, with who teaches whom written down.
+
+The names below are loaded when they are first used, so that `import attar` costs nothing until then.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "attar.api": ("distill", "evaluate", "resume", "train"),
+    "attar.batch": ("Address", "Batch"),
+    "attar.data": ("load_data",),
+    "attar.deploy": ("load",),
+    "attar.errors": ("AttarError",),
+    "attar.knowledge": ("Knowledge", "Losses", "Output", "Transfer"),
+    "attar.methods": ("Method", "Offline", "check_method", "create_method", "list_methods", "method_info", "register"),
+    "attar.nets": ("create_model", "list_models", "register_model"),
+    "attar.recipe": ("Recipe", "read_recipe"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    try:
+        return importlib.import_module(f"attar.{name}")
+    except ModuleNotFoundError:
+        raise AttributeError(f"module 'attar' has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

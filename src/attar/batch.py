@@ -43,6 +43,7 @@ class Batch:
         index: (B,) each image's number in its data set, for caches and memory banks; None outside our loaders.
         address: the seed, epoch and step this batch belongs to.
         epochs: how many epochs the run has, for weights that move with training.
+        turn: which of the method's turns this forward pass belongs to; methods that step once have only "".
     """
 
     images: Tensor
@@ -50,6 +51,7 @@ class Batch:
     index: Tensor | None = None
     address: Address = field(default_factory=Address)
     epochs: int = 1
+    turn: str = ""
 
     def __len__(self) -> int:
         return len(self.images)

@@ -89,6 +89,7 @@ class Transfer:
         given: further knowledge handed to the loss, detached (DKD needs the labels).
         via: a module the learner passes through first (a regressor); its owner is the method.
         name: what the edge is called in logs; "source->target" unless two edges join the same pair.
+        turn: in which of the method's turns the edge teaches; methods that step once have only "".
     """
 
     source: str
@@ -99,6 +100,7 @@ class Transfer:
     given: tuple[str, ...] = ()
     via: nn.Module | None = None
     name: str = ""
+    turn: str = ""
 
     @property
     def key(self) -> str:
@@ -148,7 +150,7 @@ class Losses(Mapping[str, Tensor]):
 
 
 def total_loss(knowledge: Knowledge, transfers: Iterable[Transfer]) -> Losses:
-    """Every edge's loss on one batch, and their weighted sum.
+    """The loss of every edge of the batch's turn, and their weighted sum.
 
     An edge whose weight is 0 is still evaluated, so that its curve stays visible, but adds no gradient.
 
@@ -159,7 +161,7 @@ def total_loss(knowledge: Knowledge, transfers: Iterable[Transfer]) -> Losses:
     total = torch.zeros((), device=batch.images.device)
     terms: dict[str, Tensor] = {}
     weights: dict[str, float] = {}
-    for edge in transfers:
+    for edge in (edge for edge in transfers if edge.turn == batch.turn):
         if edge.key in terms:
             raise AttarError(f"two edges are called {edge.key!r}; give one of them a name=")
         weight = value(edge.weight, batch.address.epoch, batch.epochs)

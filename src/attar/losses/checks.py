@@ -1,4 +1,4 @@
-"""Shapes, labels and reductions: the mistakes that are caught before any arithmetic. None of them waits for the device."""
+"""Shapes, labels and reductions: mistakes caught before any arithmetic, and without waiting for the device."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def tckd(
     temperature: float = 4.0,
     reduction: str = "batchmean",
 ) -> Tensor:
-    """Target-class distillation: T^2 KL between the pairs (p_y, 1 - p_y) of teacher and student (DKD, eq. 7).
+    """Target-class distillation: T^2 KL between the pairs (p_y, 1 - p_y) of teacher and student (part of DKD).
 
     Args:
         student_logits: (B, K).
@@ -45,8 +45,8 @@ def tckd(
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
-    >>> round(tckd(S, T, torch.tensor([0, 1])).item(), 6)
-    0.079374
+    >>> round(tckd(S, T, torch.tensor([0, 1])).item(), 4)
+    0.0794
     """
     check_logits(student_logits, teacher_logits)
     check_positive("the temperature", temperature)
@@ -62,7 +62,7 @@ def nckd(
     temperature: float = 4.0,
     reduction: str = "batchmean",
 ) -> Tensor:
-    """Non-target distillation: T^2 KL between the softmaxes over all classes but the label's own (DKD, eq. 7).
+    """Non-target distillation: T^2 KL between the softmaxes over all classes but the label's own (part of DKD).
 
     Args:
         student_logits: (B, K).
@@ -73,8 +73,8 @@ def nckd(
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
-    >>> round(nckd(S, T, torch.tensor([0, 1])).item(), 6)
-    0.040527
+    >>> round(nckd(S, T, torch.tensor([0, 1])).item(), 4)
+    0.0405
     """
     check_logits(student_logits, teacher_logits)
     check_positive("the temperature", temperature)
@@ -91,20 +91,20 @@ def dkd(
     beta: float = 8.0,
     temperature: float = 4.0,
 ) -> Tensor:
-    """Decoupled knowledge distillation: alpha TCKD + beta NCKD (Zhao et al., arXiv:2203.08679, eq. 7).
+    """Decoupled knowledge distillation: alpha TCKD + beta NCKD (Zhao et al., arXiv:2203.08679).
 
     Args:
         student_logits: (B, K).
         teacher_logits: (B, K).
         labels: (B,) class numbers.
         alpha: the weight of `tckd`; 1 in the paper.
-        beta: the weight of `nckd`; by pair in the paper: 2 for ResNet-56 to 20, 6 for WRN and VGG, 8 for ResNet-32x4 to 8x4.
+        beta: the weight of `nckd`; by pair in the recipes: ResNet-56 to 20 has 2, WRN and VGG 6, ResNet-32x4 to 8x4 8.
         temperature: T; 4 on CIFAR-100, 1 on ImageNet.
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
-    >>> round(dkd(S, T, torch.tensor([0, 1])).item(), 6)
-    0.403589
+    >>> round(dkd(S, T, torch.tensor([0, 1])).item(), 4)
+    0.4036
     """
     target = tckd(student_logits, teacher_logits, labels, temperature)
     return alpha * target + beta * nckd(student_logits, teacher_logits, labels, temperature)
@@ -142,8 +142,8 @@ def nkd(
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
-    >>> round(nkd(S, T, torch.tensor([0, 1])).item(), 5)
-    1.25993
+    >>> round(nkd(S, T, torch.tensor([0, 1])).item(), 4)
+    1.2599
     """
     check_logits(student_logits, teacher_logits)
     check_positive("the temperature", temperature)

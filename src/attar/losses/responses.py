@@ -24,8 +24,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, 
         reduction: over the batch: "mean" (which "batchmean" equals), "sum" or "none" (B,).
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
-    >>> round(cross_entropy(S, torch.tensor([0, 1])).item(), 5)
-    0.31854
+    >>> round(cross_entropy(S, torch.tensor([0, 1])).item(), 4)
+    0.3185
     """
     if labels.is_floating_point():
         check_same_shape(logits, labels, "give class numbers (B,) or probabilities (B, K)")
@@ -60,8 +60,8 @@ def kl_divergence(
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
-    >>> round(kl_divergence(S, T).item(), 6)
-    0.102828
+    >>> round(kl_divergence(S, T).item(), 4)
+    0.1028
     """
     check_logits(student_logits, teacher_logits)
     check_positive("the temperature", temperature)
@@ -93,8 +93,8 @@ def reverse_kl(
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
-    >>> round(reverse_kl(S, T).item(), 6)
-    0.101058
+    >>> round(reverse_kl(S, T).item(), 4)
+    0.1011
     """
     return kl_divergence(teacher_logits, student_logits, temperature, reduction)
 
@@ -122,8 +122,8 @@ def jensen_shannon(
         reduction: as in `kl_divergence`.
 
     >>> far = torch.tensor([[100.0, -100.0]])
-    >>> round(jensen_shannon(far, -far, temperature=1.0).item(), 6)  # log 2
-    0.693147
+    >>> round(jensen_shannon(far, -far, temperature=1.0).item(), 4)  # log 2
+    0.6931
     """
     check_logits(student_logits, teacher_logits)
     check_positive("the temperature", temperature)

@@ -1,4 +1,4 @@
-"""Distillation after rescaling the logits: by their deviation (LSKD, NormKD) or the teacher's alone by a power (TTM, WTTM)."""
+"""Distillation after rescaling logits: by their deviation (LSKD, NormKD), or the teacher's by a power (TTM, WTTM)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def standardise(logits: Tensor) -> Tensor:
         logits: (B, K).
 
     >>> import torch
-    >>> standardise(torch.tensor([[1.0, 2.0, 3.0]])).round(decimals=4).tolist()
-    [[-1.0, 0.0, 1.0]]
+    >>> [round(z, 4) for z in standardise(torch.tensor([[1.0, 2.0, 3.0]]))[0].tolist()]
+    [-1.0, 0.0, 1.0]
     """
     logits = widen(logits)
     return (logits - logits.mean(1, keepdim=True)) / (logits.std(1, keepdim=True) + _SMALL)
@@ -40,8 +40,8 @@ def normkd(student_logits: Tensor, teacher_logits: Tensor, scale: float = 2.0) -
     >>> import torch
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
-    >>> round(normkd(S, T).item(), 6)
-    0.030168
+    >>> round(normkd(S, T).item(), 4)
+    0.0302
     """
     check_logits(student_logits, teacher_logits)
     check_positive("the scale", scale)
@@ -82,8 +82,8 @@ def ttm(student_logits: Tensor, teacher_logits: Tensor, power: float = 0.1) -> T
     >>> import torch
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
-    >>> round(ttm(S, T).item(), 6)
-    0.328049
+    >>> round(ttm(S, T).item(), 4)
+    0.328
     """
     return _transformed_kl(student_logits, teacher_logits, power).mean()
 
@@ -109,8 +109,8 @@ def wttm(student_logits: Tensor, teacher_logits: Tensor, power: float = 0.1) -> 
     >>> import torch
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
-    >>> round(wttm(S, T).item(), 6)
-    0.850292
+    >>> round(wttm(S, T).item(), 4)
+    0.8503
     """
     terms = _transformed_kl(student_logits, teacher_logits, power)
     return ((power * log_probabilities(teacher_logits)).exp().sum(1) * terms).mean()

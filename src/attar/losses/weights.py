@@ -30,9 +30,7 @@ def l2_to_start(parameters: tuple[Tensor, ...], starts: tuple[Tensor, ...]) -> T
         raise AttarError(f"{len(parameters)} weights against {len(starts)} starts; give one start for each weight")
     for weight, start in zip(parameters, starts, strict=True):
         check_same_shape(weight, start, "take the starts from the same network")
-    moved = [
-        (widen(weight) - widen(start)).square().sum() for weight, start in zip(parameters, starts, strict=True)
-    ]
+    moved = [(widen(weight) - widen(start)).square().sum() for weight, start in zip(parameters, starts, strict=True)]
     return torch.stack(moved).sum()
 
 

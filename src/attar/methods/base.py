@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attar.batch import Address, Batch
 from attar.knowledge import Graph, Knowledge, Losses, Transfer, total_loss
-from attar.nets import Frozen, Tapped
+from attar.nets import Frozen, Tapped, has_tap
 
 
 class Method(nn.Module):
@@ -24,10 +24,13 @@ class Method(nn.Module):
     Attributes:
         name: the name it is registered under.
         many_teachers: whether `teacher` may be a list of networks.
+        turns: the optimiser steps per batch, each with a forward pass of its own (`batch.turn` says which) and the
+            edges of that name. Nearly every method takes one.
     """
 
     name: ClassVar[str] = "unregistered"
     many_teachers: ClassVar[bool] = False
+    turns: ClassVar[tuple[str, ...]] = ("",)
 
     def forward(self, batch: Batch) -> Knowledge:
         """Run the networks once on a batch and return what they produced, by name."""
@@ -52,7 +55,7 @@ class Method(nn.Module):
         for end in (end for edge in edges for end in (edge.source, edge.target, *edge.given)):
             network, _, tap = end.partition(".")
             wrapped = getattr(self, network, None)
-            if tap != "logits" and isinstance(wrapped, Tapped | Frozen) and wrapped.knows(tap):
+            if tap != "logits" and isinstance(wrapped, Tapped | Frozen) and has_tap(wrapped.module, tap):
                 wrapped.request(tap)
         return edges
 
@@ -67,7 +70,15 @@ class Method(nn.Module):
         return total_loss(self(batch), edges)
 
     def losses(
-        self, images: Tensor, labels: Tensor, *, index: Tensor | None = None, epoch: int = 0, epochs: int = 1, step: int = 0
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        index: Tensor | None = None,
+        epoch: int = 0,
+        epochs: int = 1,
+        step: int = 0,
+        turn: str = "",
     ) -> Losses:
         """The losses inside somebody's own training loop.
 
@@ -78,19 +89,20 @@ class Method(nn.Module):
             epoch: the current epoch from 0, for weights that ramp up.
             epochs: how many epochs there will be.
             step: the step within the epoch; with the epoch it addresses the method's own randomness.
+            turn: which of `turns`, for the few methods that step more than once per batch.
 
         Returns:
             `losses.total` to call backward() on, and each edge's term by name.
         """
-        return self.batch_losses(Batch(images, labels, index, Address(0, epoch, step), epochs))
+        return self.batch_losses(Batch(images, labels, index, Address(0, epoch, step), epochs, turn))
 
     def frozen(self) -> Iterator[Frozen]:
         """The frozen networks this method holds."""
         for held in vars(self).values():
             yield from (one for one in (held if isinstance(held, list | tuple) else [held]) if isinstance(one, Frozen))
 
-    def trainable(self) -> list[nn.Parameter]:
-        """The parameters an optimiser should be given."""
+    def trainable(self, turn: str = "") -> list[nn.Parameter]:
+        """The parameters an optimiser should be given, for each turn its own."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def __add__(self, other: Method) -> Method:

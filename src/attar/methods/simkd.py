@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 
 from torch import nn
 
 from attar.batch import Batch
-from attar.knowledge import Knowledge, Transfer
+from attar.knowledge import Knowledge, Output, Transfer
 from attar.losses import MSE
 from attar.methods.base import Method
 from attar.methods.registry import register
 from attar.methods.stages import require_staged, stage_name
-from attar.nets import Frozen, ProjectedNet, match_size
+from attar.nets import Frozen, ProjectedNet, SimKDProjector, match_size, tap_shapes
 
 
 @register("simkd", title="Knowledge Distillation with the Reused Teacher Classifier", paper="arXiv:2203.14001",
@@ -28,21 +29,36 @@ class SimKD(Method):
         student: the staged network to train; its own layers after the last stage are not used.
         factor: the projector's bottleneck: its inner width is the teacher's divided by this (2).
         weight: of the feature loss (1).
+        image_shape: (C, H, W) of one image; by default the networks' own.
     """
 
-    def __init__(self, teacher: nn.Module, student: nn.Module, *, factor: int = 2, weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        *,
+        factor: int = 2,
+        weight: float = 1.0,
+        image_shape: tuple[int, int, int] | None = None,
+    ) -> None:
         super().__init__()
         teacher = require_staged(self.name, "teacher", teacher)
-        self.teacher = Frozen(teacher)
-        self.student = ProjectedNet(require_staged(self.name, "student", student), [teacher], factor=factor)
+        student = require_staged(self.name, "student", student)
         self.last = stage_name(self.name, "teacher", teacher, -1)
         self.weight = weight
+        self.teacher = Frozen(teacher)
+        own = stage_name(self.name, "student", student, -1)
+        channels, *_ = tap_shapes(student, [own], image_shape)[own]
+        width, *size = tap_shapes(teacher, [self.last], image_shape)[self.last]
+        classifier = copy.deepcopy(teacher.classifier).requires_grad_(False)
+        self.student = ProjectedNet(student, SimKDProjector(channels, width, factor), classifier, [tuple(size)])
 
     def forward(self, batch: Batch) -> Knowledge:
-        taught = self.teacher(batch.images, taps=[self.last])
-        said = self.student.features(batch.images, size=taught.tap(self.last).shape[-2:])
-        _, aligned = match_size(said.tap("projected"), taught.tap(self.last))
-        return Knowledge(batch, student=said, teacher=taught).add("teacher.aligned", aligned)
+        taught = self.teacher(batch.images, [self.last])
+        own, theirs = match_size(self.student.last_map(batch.images), taught.tap(self.last))
+        projected = self.student.projectors[0](own)
+        said = Output(self.student.classify(0, projected), {"projected": projected})
+        return Knowledge(batch, teacher=taught, student=said).add("teacher.aligned", theirs)
 
     def transfers(self) -> Iterable[Transfer]:
         yield Transfer("teacher.aligned", "student.projected", MSE(), weight=self.weight)

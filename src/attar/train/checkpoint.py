@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from attar.errors import AttarError
-from attar.train.files import write_atomically
+from attar.files import write_atomically
 
 VERSION = 1
 

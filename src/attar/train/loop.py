@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -25,13 +25,16 @@ from attar.recipe import Recipe
 from attar.train import checkpoint as checkpoints
 from attar.train.checkpoint import Checkpoint
 from attar.train.ema import Ema
-from attar.train.files import write_atomically, write_text
+from attar.files import write_atomically, write_text
 from attar.train.metrics import lines
 from attar.train.optim import optimiser
 from attar.train.progress import Progress
 from attar.train.runtime import Runtime
 from attar.train.schedules import learning_rate
 from attar.train.tally import Tally
+
+
+Learners = dict[str, torch.optim.Optimizer]
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: somebody asked the run to stop
@@ -71,13 +74,13 @@ def fit(
         Stopped: the process was asked to stop (SIGINT, SIGTERM); the state is saved first.
     """
     smooth_labels(method, recipe.optim.label_smoothing)
-    learner = optimiser(method.trainable(), recipe.optim)
+    learners = {turn: optimiser(method.trainable(turn), recipe.optim) for turn in method.turns}
     ema = Ema(method, recipe.optim.ema) if recipe.optim.ema else None
     state, note = checkpoints.restore(places.checkpoint)
     if state is None:
-        state = Checkpoint(method.state_dict(), learner.state_dict())
+        state = Checkpoint(method.state_dict(), {})
     else:
-        resume(state, method, learner, ema)
+        resume(state, method, learners, ema)
         progress.say(note or f"going on at epoch {state.epoch + 1}, step {state.step}")
 
     with stop_requests() as stop:
@@ -87,19 +90,22 @@ def fit(
             for batch in loader.epoch(epoch, state.step):
                 step = batch.address.step
                 rate = learning_rate(recipe.optim, epoch * len(loader) + step, len(loader), recipe.epochs)
-                with runtime.autocast():
-                    losses = method.batch_losses(batch)
-                stop_if_not_finite(losses, batch, method, places)
-                (losses.total / recipe.optim.accumulate).backward()
-                tally.add(losses, batch)
-                if (step + 1) % recipe.optim.accumulate and step + 1 < len(loader):
+                complete = (step + 1) % recipe.optim.accumulate == 0 or step + 1 == len(loader)
+                for turn, learner in learners.items():
+                    with runtime.autocast():
+                        losses = method.batch_losses(replace(batch, turn=turn))
+                    stop_if_not_finite(losses, batch, method, places)
+                    (losses.total / recipe.optim.accumulate).backward()
+                    tally.add(losses, batch, first_turn=turn == method.turns[0])
+                    if complete:
+                        update(learner, method, rate, recipe.optim.clip_norm)
+                if not complete:
                     continue
-                update(learner, method, rate, recipe.optim.clip_norm)
                 if ema:
                     ema.update()
                 progress.step(epoch, step, tally)
                 if stop.requested and step + 1 < len(loader):
-                    state = snapshot(state, method, learner, ema, epoch, step + 1, tally)
+                    state = snapshot(state, method, learners, ema, epoch, step + 1, tally)
                     checkpoints.save(places.checkpoint, state)
                     raise Stopped(str(places.folder))
             seconds = time.perf_counter() - start
@@ -107,7 +113,7 @@ def fit(
             with ema.applied() if ema else nullcontext():
                 record |= validate(method.deployed(), val, loader, runtime)
                 keep_best(state, record, method)
-            state = snapshot(state, method, learner, ema, epoch + 1, 0)
+            state = snapshot(state, method, learners, ema, epoch + 1, 0)
             state.metrics.append(record)
             write_text(places.metrics, lines(state.metrics))
             checkpoints.save(places.checkpoint, state)
@@ -127,7 +133,7 @@ def update(learner: torch.optim.Optimizer, method: Method, rate: float, clip_nor
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(method.trainable(), clip_norm)
     learner.step()
-    learner.zero_grad(set_to_none=True)
+    method.zero_grad(set_to_none=True)
 
 
 def validate(net: nn.Module, val: ImageSet | None, loader: DeviceLoader, runtime: Runtime) -> dict[str, float]:
@@ -146,20 +152,21 @@ def keep_best(state: Checkpoint, record: dict[str, float], method: Method) -> No
 
 
 def snapshot(
-    state: Checkpoint, method: Method, learner: torch.optim.Optimizer, ema: Ema | None, epoch: int, step: int,
+    state: Checkpoint, method: Method, learners: Learners, ema: Ema | None, epoch: int, step: int,
     tally: Tally | None = None,
 ) -> Checkpoint:
     """The state of now, with the history of before."""
     return Checkpoint(
-        method.state_dict(), learner.state_dict(), epoch, step, tally.sums if tally else {}, ema.state if ema else None,
+        method.state_dict(), {turn: learner.state_dict() for turn, learner in learners.items()}, epoch, step, tally.sums if tally else {}, ema.state if ema else None,
         state.best, state.metrics,
     )
 
 
-def resume(state: Checkpoint, method: Method, learner: torch.optim.Optimizer, ema: Ema | None) -> None:
+def resume(state: Checkpoint, method: Method, learners: Learners, ema: Ema | None) -> None:
     """Put a checkpoint's tensors back."""
     method.load_state_dict(state.method)
-    learner.load_state_dict(state.optimiser)
+    for turn, learner in learners.items():
+        learner.load_state_dict(state.optimiser[turn])
     if ema and state.ema:
         ema.state = {name: tensor.to(ema.state[name].device) for name, tensor in state.ema.items()}
 

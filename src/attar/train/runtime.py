@@ -37,10 +37,6 @@ class Runtime:
         """The context a forward pass runs in."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def place(self, method: Method) -> Method:
-        """The method on the device, its convolutions' weights in channels_last."""
-        return method.to(self.device, memory_format=torch.channels_last)
-
 
 def find_device(name: str) -> torch.device:
     """The device of a recipe; auto takes the GPU where there is one."""

@@ -16,19 +16,19 @@ class Tally:
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
         self.sums: dict[str, Tensor] = dict(state or {})
-        self.last: Losses | None = None
 
     @torch.no_grad()
-    def add(self, losses: Losses, batch: Batch) -> None:
-        """Count one batch."""
+    def add(self, losses: Losses, batch: Batch, first_turn: bool = True) -> None:
+        """Count one batch; the later turns of a method add their losses but not the images again."""
         values = {"loss": losses.total, **{f"terms/{key}": term for key, term in losses.terms.items()}}
         for key, value in values.items():
             self._add(key, value.detach().float() * len(batch))
+        if not first_turn:
+            return
         self._add("images", torch.tensor(float(len(batch)), device=batch.images.device))
         logits = losses.knowledge.get("student.logits")
         if isinstance(logits, Tensor) and len(logits) == len(batch):
             self._add("correct", (logits.argmax(1) == batch.labels).sum().float())
-        self.last = losses
 
     def _add(self, key: str, amount: Tensor) -> None:
         self.sums[key] = self.sums[key].to(amount.device) + amount if key in self.sums else amount

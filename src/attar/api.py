@@ -1,0 +1,82 @@
+"""The one-call interface: `attar.distill(...)` and its siblings take what a recipe says, as keyword arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from attar.data import eval_batches
+from attar.deploy import load, load_card
+from attar.errors import AttarError
+from attar.measure import Scores, evaluate as score
+from attar.recipe import Recipe, read_recipe
+from attar.report.summary import Summary
+from attar.train import job
+from attar.train.run import EVAL_BATCH
+from attar.train.runtime import find_device
+
+
+def distill(recipe: str | Path | None = None, *, console: Console | None = None, **values: Any) -> Summary:
+    """Distil a small network from a large one.
+
+    Args:
+        recipe: a YAML file; the keywords below override it.
+        console: where progress goes; by default the terminal.
+        values: any key of the recipe: teacher, student, data, method, epochs, seeds, out, optim={...}, ...
+
+    Returns:
+        The summary: tables, the gap between distilled and alone, and the run's folder.
+
+    Raises:
+        AttarError: something in the recipe is wrong; nothing has been written then.
+    """
+    return run(read_recipe(recipe, **values), console)
+
+
+def run(recipe: Recipe, console: Console | None = None) -> Summary:
+    """Run a recipe that is read already."""
+    return job.start(recipe, console)
+
+
+def train(recipe: str | Path | None = None, *, console: Console | None = None, **values: Any) -> Summary:
+    """Train a network on the labels alone: a teacher, or a baseline. Arguments as in `distill`, without a teacher."""
+    return run(plain(read_recipe(recipe, **values)), console)
+
+
+def plain(recipe: Recipe) -> Recipe:
+    """The recipe without distillation."""
+    if recipe.teacher.name:
+        raise AttarError("attar train has no teacher; leave teacher= out, or use attar distill")
+    recipe.method.name, recipe.method.options, recipe.alone = "supervised", {}, "skip"
+    return recipe
+
+
+def resume(folder: str | Path, *, console: Console | None = None) -> Summary:
+    """Go on with an interrupted run; a finished one only prints its table again."""
+    return job.resume(folder, console)
+
+
+def evaluate(path: str | Path, *, teacher: str | Path | None = None, device: str = "auto", **data: Any) -> Scores:
+    """Score a saved network on a test set.
+
+    Args:
+        path: a run's folder or a .safetensors file with its JSON.
+        teacher: another saved network to compare with (agreement, KL).
+        device: cpu, cuda or auto.
+        data: name, root and the other keys of the recipe's data section; the name defaults to the set it was
+            trained on.
+    """
+    file = Path(path) / "student.safetensors" if Path(path).is_dir() else Path(path)
+    card, net = load_card(file), load(path)
+    where = find_device(device)
+    recipe = read_recipe(data={"name": card["data"], **data})
+    test = job.load_splits(recipe, recipe.seed).test
+    if list(test.classes) != list(card["classes"]):
+        raise AttarError(
+            f"{file} knows {len(card['classes'])} classes ({card['data']}), {recipe.data.name} has {len(test.classes)} "
+            "other ones; give the data it was trained on"
+        )
+    other = load(teacher).to(where) if teacher else None
+    return score(net.to(where), eval_batches(test, EVAL_BATCH, where), teacher=other)

@@ -1,0 +1,183 @@
+"""The command line: `attar distill`, `train`, `evaluate`, `resume`, `methods`."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from attar.errors import AttarError
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    help="Knowledge distillation for image classifiers: put what a large network knows into a small one.",
+)
+console = Console(highlight=False)
+INTERRUPTED, MISTAKE = 130, 2
+
+RecipeArguments = Annotated[
+    list[str] | None, typer.Argument(metavar="[RECIPE.yaml] [KEY=VALUE]...", help="A recipe, and changes to it.")
+]
+Plugin = Annotated[
+    list[Path] | None,
+    typer.Option("--import", metavar="FILE.py", help="Python files to import first, with methods of your own."),
+]
+
+
+def main() -> None:
+    """The entry point: a mistake in the input is one line and status 2."""
+    from attar.train.loop import Stopped
+
+    try:
+        app(standalone_mode=False)
+    except AttarError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]attar:[/] {escape(str(error))}", highlight=False)
+        sys.exit(MISTAKE)
+    except Stopped as stopped:
+        console.print(f"stopped; the state is saved: attar resume {stopped}", markup=False, soft_wrap=True)
+        sys.exit(INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        # Click's own usage errors know how they want to be shown.
+        if not hasattr(error, "show"):
+            raise
+        error.show()
+        sys.exit(MISTAKE)
+
+
+def recipe_help() -> str:
+    """The keys of a recipe for --help, from the dataclasses' attribute docs."""
+    from attar.recipe import describe
+
+    lines = [f"[bold]{key}[/] {escape(f'[{default}]') if default else ''}\n  {escape(text)}" for key, default, text in describe()]
+    return "Keys of a recipe, with their defaults:\n\n" + "\n\n".join(lines)
+
+
+def split_arguments(arguments: list[str] | None) -> tuple[str | None, list[str]]:
+    """The recipe file, where the first argument is one, and the key=value overrides."""
+    first, *rest = arguments or [""]
+    return (None, arguments or []) if "=" in first or not first else (first, rest)
+
+
+def load_plugins(files: list[Path] | None) -> None:
+    """Import Python files by path, so that the methods in them are registered."""
+    for file in files or ():
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        if not file.is_file() or spec is None or spec.loader is None:
+            raise AttarError(f"--import {file}: no such Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[file.stem] = module
+        spec.loader.exec_module(module)
+
+
+def show(summary: Any) -> None:
+    """The tables and the headline of a finished job."""
+    for table in (summary.accuracy_table(), summary.cost_table()):
+        console.print(table.rich())
+    console.print(summary.sentence(), markup=False)
+    console.print(f"Report: {summary.report}\nStudent: {summary.student}", markup=False, soft_wrap=True)
+
+
+@app.command(epilog="", short_help="Distil a small network from a large one.")
+def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
+    """Distil a small network from a large one.
+
+    Without arguments: the embedded recipe on real data. Otherwise a recipe file, keys, or both:
+
+    attar distill teacher=resnet56 teacher.weights=resnet56.pth student=resnet20 data=cifar100 data.root=data method=kd
+    """
+    from attar import api, recipes
+    from attar.recipe import read_recipe
+
+    load_plugins(plugins)
+    file, overrides = split_arguments(arguments)
+    show(api.run(read_recipe(file if arguments else recipes.path("digits"), overrides), console))
+
+
+@app.command(short_help="Train a network on the labels alone.")
+def train(arguments: RecipeArguments = None) -> None:
+    """Train a network on the labels alone: a teacher, or a baseline.
+
+    attar train student=resnet56 data=cifar100 data.root=data epochs=30
+    """
+    from attar import api
+    from attar.recipe import read_recipe
+
+    file, overrides = split_arguments(arguments)
+    show(api.run(api.plain(read_recipe(file, overrides)), console))
+
+
+@app.command(short_help="Score a saved network on a test set.")
+def evaluate(
+    network: Annotated[Path, typer.Argument(help="A run's folder, or a .safetensors file with its JSON.")],
+    data: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys of data: name, root, ...")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Another saved network to compare with.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Score a saved network on the test set it was trained for, or another with the same classes."""
+    from attar import api
+
+    pairs = dict(pair.split("=", 1) for pair in data or () if "=" in pair)
+    if len(pairs) != len(data or ()):
+        raise AttarError("expected KEY=VALUE after the network, such as root=data")
+    scores = api.evaluate(network, teacher=teacher, device=device, **pairs)
+    for key, value in scores.to_json().items():
+        if value is not None and key != "per_class":
+            console.print(f"{key:>10}  {value:.4f}" if isinstance(value, float) else f"{key:>10}  {value}", markup=False)
+
+
+@app.command(short_help="Go on with an interrupted run.")
+def resume(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugins: Plugin = None) -> None:
+    """Go on with an interrupted run, exactly where it stopped; a finished one only prints its table again."""
+    from attar import api
+
+    load_plugins(plugins)
+    show(api.resume(run, console=console))
+
+
+@app.command(short_help="List the methods, or explain one.")
+def methods(
+    name: Annotated[str | None, typer.Argument(help='A method, or a pattern such as "*kd*".')] = None, plugins: Plugin = None
+) -> None:
+    """List the methods, or explain one: its source, its options and who teaches whom."""
+    from attar.methods import list_methods, method_info
+
+    load_plugins(plugins)
+    if name and not any(mark in name for mark in "*?["):
+        return explain(name)
+    table = Table(box=None, pad_edge=False)
+    for column in ("method", "year", "family", "needs", "what"):
+        table.add_column(column, no_wrap=column in ("method", "year", "family"))
+    for entry in map(method_info, list_methods(name or "*")):
+        table.add_row(entry.name, str(entry.year), entry.family, ", ".join(entry.needs), entry.title)
+    console.print(table)
+    return None
+
+
+def explain(name: str) -> None:
+    """Everything the registry knows about one method."""
+    import inspect
+
+    from attar.methods import create_method, method_info
+    from attar.nets import create_model
+
+    info = method_info(name)
+    console.print(f"{info.name}: {info.title}" + (f" ({info.paper}, {info.year})" if info.paper else ""), style="bold")
+    console.print(inspect.getdoc(info.cls) or "", markup=False)
+    for option, default in info.defaults.items():
+        console.print(f"  method.{option}={default}", markup=False)
+    teacher = create_model("resnet14") if info.takes_teacher else None
+    console.print(create_method(name, teacher=teacher, student=create_model("resnet8")).graph.mermaid(), markup=False)
+
+
+# The keys come from the recipe's dataclasses, so the help is complete by construction.
+for command in app.registered_commands:
+    if command.callback in (distill, train):
+        command.epilog = recipe_help()

@@ -1,0 +1,151 @@
+"""Labelled images in memory, and the three sets of a task."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from attar.data.augment import Augment
+from attar.errors import AttarError
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Labelled images of one size, held as bytes.
+
+    Attributes:
+        images: (N, C, H, W), uint8.
+        labels: (N,) class numbers, int64.
+        classes: the name of every class.
+        name: what the set is called ("cifar100").
+        mean: per channel, in 0..1 units; a network sees (image / 255 - mean) / std.
+        std: per channel, in 0..1 units.
+
+    Raises:
+        AttarError: a shape, a type or a label does not fit the others.
+
+    >>> images = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    >>> len(ImageSet(images, torch.tensor([0, 1, 0, 1]), ("cat", "dog"), "pets", (0.5,), (0.5,)))
+    4
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            found = f"{self.images.dtype} {tuple(self.images.shape)}"
+            raise AttarError(f"images of {self.name!r} must be uint8 (N, C, H, W), got {found}; give raw pixels 0..255")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
+            raise AttarError(f"labels of {self.name!r} must be int64 ({len(self.images)},), one per image, got {found}")
+        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+            found = f"{int(self.labels.min())}..{int(self.labels.max())}"
+            raise AttarError(f"labels of {self.name!r} must be 0..{len(self.classes) - 1}, one per class, got {found}")
+        channels = self.images.shape[1]
+        if not len(self.mean) == len(self.std) == channels or min(self.std) <= 0:
+            raise AttarError(
+                f"{self.name!r} has {channels} channels: expected as many means and positive deviations, "
+                f"got mean={tuple(self.mean)}, std={tuple(self.std)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that follow from everything a network can see of the set."""
+        seen = (tuple(self.images.shape), self.classes, tuple(self.mean), tuple(self.std))
+        digest = hashlib.blake2b(repr(seen).encode(), digest_size=8)
+        for tensor in (self.images, self.labels):
+            digest.update(tensor.contiguous().numpy())
+        return digest.hexdigest()
+
+    def subset(self, index: Tensor) -> ImageSet:
+        """The images at these positions, in this order."""
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def resized(self, size: int) -> ImageSet:
+        """Square images: the shorter side becomes `size` pixels, what stands over is cut off around the centre."""
+        if size < 1:
+            raise AttarError(f"image_size must be at least 1 pixel, got {size}")
+        if self.image_shape[1:] == (size, size):
+            return self
+        height, width = (round(side * size / min(self.image_shape[1:])) for side in self.image_shape[1:])
+        top, left = (height - size) // 2, (width - size) // 2
+        # In parts, so that the working memory stays small.
+        parts = [
+            F.interpolate(part, (height, width), mode="bilinear", antialias=True)[
+                ..., top : top + size, left : left + size
+            ]
+            for part in self.images.split(1024)
+        ]
+        return replace(self, images=torch.cat(parts))
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The sets of one task: to learn from, to choose by, and to report.
+
+    Attributes:
+        train: what the networks learn from.
+        test: looked at once, at the end.
+        val: kept apart for choices during training; None: no choice is made.
+        augment: how training images are varied by default.
+        notes: what the user should know about the loading ("skipped 2 unreadable images").
+
+    Raises:
+        AttarError: the sets differ in image size or in classes.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    val: ImageSet | None = None
+    augment: Augment = field(default_factory=Augment)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for role, other in (("val", self.val), ("test", self.test)):
+            if other is not None and other.image_shape != self.train.image_shape:
+                raise AttarError(
+                    f"{role} images are {other.image_shape}, training images {self.train.image_shape}; "
+                    "bring them to one size with data.image_size="
+                )
+            if other is not None and other.classes != self.train.classes:
+                raise AttarError(f"{role} and training set have different classes; name them alike and in one order")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of every class."""
+        return self.train.classes
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return self.train.image_shape
+
+    def map(self, change: Callable[[ImageSet], ImageSet]) -> Splits:
+        """The same change made to every set."""
+        val = None if self.val is None else change(self.val)
+        return replace(self, train=change(self.train), val=val, test=change(self.test))

@@ -1,0 +1,71 @@
+"""A network as two files: weights in safetensors, and a small JSON beside them that says how to rebuild it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+
+from attar.errors import AttarError
+from attar.files import write_atomically, write_json
+from attar.nets import build, load_weights
+
+
+def save(net: nn.Module, path: str | Path, **facts: Any) -> Path:
+    """Write `path` (.safetensors) and the JSON of the same name.
+
+    Args:
+        net: a network with a `spec` (the zoo's have one); without one, only plain torch can load the file again.
+        path: where the weights go.
+        facts: what else the JSON should say (classes, normalisation, scores).
+
+    Returns:
+        The path of the weights.
+    """
+    path = Path(path)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(state, temporary))
+    write_json(path.with_suffix(".json"), {"attar": 1, "spec": getattr(net, "spec", None), **facts})
+    return path
+
+
+def load_card(path: str | Path) -> dict[str, Any]:
+    """The JSON beside saved weights.
+
+    Raises:
+        AttarError: it is missing or is not one of ours.
+    """
+    file = Path(path).with_suffix(".json")
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+    except OSError:
+        raise AttarError(f"{file} is missing; it says how to rebuild the network of {Path(path).name}") from None
+    except ValueError:
+        raise AttarError(f"{file} is no JSON; restore it from the run that wrote it") from None
+    if not isinstance(card, dict) or not card.get("spec"):
+        raise AttarError(f"{file} does not say which network it is (no 'spec'); load the weights with plain torch")
+    return card
+
+
+def load(path: str | Path) -> nn.Module:
+    """The network of a saved student, in eval mode.
+
+    Args:
+        path: a .safetensors file, or a run's folder, whose student.safetensors is meant.
+
+    Raises:
+        AttarError: a file is missing, damaged or does not fit.
+    """
+    path = Path(path)
+    file = path / "student.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise AttarError(f"{file} does not exist; give a run's folder or a .safetensors file")
+    card = load_card(file)
+    try:
+        return load_weights(build(card["spec"]), file).eval()
+    except SafetensorError as error:
+        raise AttarError(f"{file} is damaged: {error}") from None

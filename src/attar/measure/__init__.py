@@ -1,0 +1,31 @@
+"""Measurements: accuracy, calibration, fidelity to a teacher, cost, and what a few seeds allow one to say."""
+
+from attar.measure.accuracy import Scores, evaluate, evaluating, interval
+from attar.measure.calibration import bin_sums, brier, ece, nll
+from attar.measure.cost import Cost, Latency, cost, file_size, latency, macs, parameters
+from attar.measure.fidelity import agreement, kl
+from attar.measure.statistics import Gap, Mean, paired_gap, summarise
+
+__all__ = [
+    "Cost",
+    "Gap",
+    "Latency",
+    "Mean",
+    "Scores",
+    "agreement",
+    "bin_sums",
+    "brier",
+    "cost",
+    "ece",
+    "evaluate",
+    "evaluating",
+    "file_size",
+    "interval",
+    "kl",
+    "latency",
+    "macs",
+    "nll",
+    "paired_gap",
+    "parameters",
+    "summarise",
+]

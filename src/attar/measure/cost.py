@@ -1,0 +1,136 @@
+"""What a network costs: parameters, multiply-accumulates, latency, bytes on disk."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import save_model
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from attar.errors import AttarError
+from attar.measure.accuracy import evaluating
+
+
+class Latency(NamedTuple):
+    """Milliseconds of one forward pass: the median, and the distance between the quartiles."""
+
+    median: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What `cost` found: parameters, multiply-accumulates of one image, latency in milliseconds, bytes as safetensors."""
+
+    parameters: int
+    macs: int
+    latency_ms: float
+    latency_spread_ms: float
+    bytes: int
+
+
+def parameters(net: nn.Module) -> int:
+    """How many numbers the network learns; shared ones count once.
+
+    >>> parameters(nn.Linear(3, 2))
+    8
+    """
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def macs(net: nn.Module, image_shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates of one image through convolutions and matrix products: half of torch's FLOPs.
+
+    Args:
+        net: any network that takes (1, *image_shape).
+        image_shape: (C, H, W).
+
+    >>> macs(nn.Conv2d(3, 8, 3, padding=1), (3, 4, 4))  # 8 * 3 * 9 * 16
+    3456
+    """
+    counter = FlopCounterMode(display=False)
+    with evaluating(net), counter:
+        net(_images(net, image_shape, 1))
+    return counter.get_total_flops() // 2
+
+
+def latency(
+    net: nn.Module, image_shape: tuple[int, ...], batch: int = 1, repeats: int = 30, warmup: int = 5
+) -> Latency:
+    """The time of one forward pass in eval mode, on the device the network is on.
+
+    Args:
+        net: any network that takes (batch, *image_shape).
+        image_shape: (C, H, W).
+        batch: images in one pass.
+        repeats: passes that are timed, two or more.
+        warmup: passes before them.
+
+    Raises:
+        AttarError: fewer than two repeats.
+
+    >>> latency(nn.Linear(4, 4), (4,)).median > 0
+    True
+    """
+    if repeats < 2:
+        raise AttarError(f"repeats is {repeats}; a median and a spread need at least 2")
+    images = _images(net, image_shape, batch)
+    with evaluating(net):
+        for _ in range(warmup):
+            net(images)
+        times = [_milliseconds(net, images) for _ in range(repeats)]
+    first, median, third = quantiles(times, n=4, method="inclusive")
+    return Latency(median, third - first)
+
+
+def file_size(net: nn.Module) -> int:
+    """Bytes of the network's state saved as safetensors; shared tensors are stored once.
+
+    >>> file_size(nn.Linear(3, 2)) > 8 * 4
+    True
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "net.safetensors"
+        save_model(net, str(path))
+        return path.stat().st_size
+
+
+def cost(net: nn.Module, image_shape: tuple[int, ...]) -> Cost:
+    """Everything about a network's cost at batch 1.
+
+    Args:
+        net: any network that takes (1, *image_shape).
+        image_shape: (C, H, W).
+
+    >>> cost(nn.Linear(4, 2, bias=False), (4,)).macs
+    8
+    """
+    time_taken = latency(net, image_shape)
+    return Cost(parameters(net), macs(net, image_shape), time_taken.median, time_taken.spread, file_size(net))
+
+
+def _images(net: nn.Module, image_shape: tuple[int, ...], batch: int) -> Tensor:
+    """Blank images in the type and on the device of the network's first parameter."""
+    like = next(net.parameters(), torch.zeros(()))
+    return torch.zeros(batch, *image_shape, dtype=like.dtype, device=like.device)
+
+
+def _milliseconds(net: nn.Module, images: Tensor) -> float:
+    _wait(images.device)
+    start = time.perf_counter()
+    net(images)
+    _wait(images.device)
+    return (time.perf_counter() - start) * 1e3
+
+
+def _wait(device: torch.device) -> None:
+    """Until an accelerator has done what was asked of it; the CPU never lags."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

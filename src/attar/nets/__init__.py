@@ -1,0 +1,37 @@
+"""Networks: the zoo, staged networks and what is put around them."""
+
+from attar.nets import mobilenet, resnet, shufflenet_v1, shufflenet_v2, vgg, wide_resnet  # noqa: F401, the zoo
+from attar.nets.adapters import Adapter, SimKDProjector, adapter, match_size
+from attar.nets.fresh import fresh_copy, reinitialise
+from attar.nets.frozen import Frozen
+from attar.nets.projected import ProjectedNet
+from attar.nets.registry import ModelInfo, build, create_model, list_models, model_info, register_model
+from attar.nets.staged import Block, Layout, Staged
+from attar.nets.taps import Tapped, classifier_of, has_tap, observe, tap_shapes
+from attar.nets.weights import load_weights
+
+__all__ = [
+    "Adapter",
+    "Block",
+    "Frozen",
+    "Layout",
+    "ModelInfo",
+    "ProjectedNet",
+    "SimKDProjector",
+    "Staged",
+    "Tapped",
+    "adapter",
+    "build",
+    "classifier_of",
+    "create_model",
+    "fresh_copy",
+    "has_tap",
+    "list_models",
+    "load_weights",
+    "match_size",
+    "model_info",
+    "observe",
+    "register_model",
+    "reinitialise",
+    "tap_shapes",
+]

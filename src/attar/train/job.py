@@ -1,0 +1,230 @@
+"""The main job: a teacher, the student alone and the student distilled, over one seed or several, and the table."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from attar.data import Splits, limit, load_data
+from attar.deploy import load
+from attar.errors import AttarError
+from attar.files import write_json, write_text
+from attar.methods import check, create_method, method_info
+from attar.nets import create_model, load_weights
+from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
+from attar.report.drawing import svg
+from attar.report.html import page
+from attar.report.summary import Summary
+from attar.train import metrics
+from attar.train.run import Result, Training, measure
+
+DATA_OPTIONS = ("root", "val_fraction")
+
+
+@dataclass
+class Job:
+    """A recipe with everything it names built and checked, and nothing written yet.
+
+    Attributes:
+        recipe: what to do.
+        folder: where.
+        console: where to print.
+    """
+
+    recipe: Recipe
+    folder: Path
+    console: Console = field(default_factory=Console)
+
+    def __post_init__(self) -> None:
+        self.splits = load_splits(self.recipe, self.recipe.seed)
+        self.teachers = [
+            build(ModelRecipe(name, weights, self.recipe.teacher.options), self.splits, self.recipe.seed)
+            for name, weights in teacher_parts(self.recipe.teacher)
+        ]
+        self._prepare_teachers()
+        # The first seed's training is built now, so that every mistake shows before a file is written.
+        first = self._training(self.recipe.seed)
+        check(first.method, next(iter(first.loader.epoch(0))))
+        self.earlier = self._earlier_baselines()
+
+    def run(self) -> Summary:
+        """Train what is not trained yet, print the table and write the report."""
+        write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
+        taught = [self._teach(number) for number in range(len(self.teachers))]
+        runs: list[dict[str, Result]] = []
+        for seed in self.seeds:
+            results = {}
+            if self.recipe.alone == "train":
+                results["alone"] = self._alone(seed).run(self.console)[0]
+            elif seed in self.earlier:
+                results["alone"] = self.earlier[seed]
+            results |= {result.name: result for result in self._training(seed).run(self.console)}
+            runs.append(results)
+        summary = Summary(self.recipe, taught, runs, self.folder)
+        self._report(summary)
+        return summary
+
+    def _report(self, summary: Summary) -> None:
+        """results.json, report.html and the graph of who taught whom."""
+        write_json(self.folder / "results.json", summary.to_json())
+        graph = svg(self._training(self.recipe.seed).method.graph)
+        write_text(self.folder / "graph.svg", graph)
+        first = self.seed_folder(self.recipe.seed)
+        html = page(
+            self.folder.name, summary.sentence(), [summary.accuracy_table(), summary.cost_table()], graph,
+            metrics.read(first / "metrics.jsonl"), to_yaml(self.recipe), (first / "environment.json").read_text(),
+        )
+        write_text(summary.report, html)
+
+    @property
+    def seeds(self) -> list[int]:
+        return list(range(self.recipe.seed, self.recipe.seed + self.recipe.seeds))
+
+    def seed_folder(self, seed: int) -> Path:
+        """Where one seed's run lives: the job's own folder where there is only one."""
+        return self.folder if self.recipe.seeds == 1 else self.folder / f"seed{seed}"
+
+    def _training(self, seed: int) -> Training:
+        splits = load_splits(self.recipe, seed)
+        with seeded(seed):
+            student = build(self.recipe.student, splits, seed)
+            # Teachers are copied: a method may change them, and the next seed starts from the same ones.
+            teachers = copy.deepcopy(self.teachers) or None
+            info_takes = "+" in self.recipe.method.name or method_info(self.recipe.method.name).takes_teacher
+            method = create_method(
+                self.recipe.method.name, student=student, teacher=teachers if info_takes else None,
+                image_shape=splits.image_shape, **self.recipe.method.options,
+            )
+        judge = self.teachers[0] if self.teachers else None
+        title = self.recipe.method.name + (f" seed {seed}" if self.recipe.seeds > 1 else "")
+        return Training(method, splits, replace(self.recipe, seed=seed), self.seed_folder(seed), title, judge)
+
+    def _alone(self, seed: int) -> Training:
+        splits = load_splits(self.recipe, seed)
+        recipe = replace(self.recipe, seed=seed, method=MethodRecipe("supervised"), teacher=TeacherRecipe())
+        method = create_method("supervised", student=build(self.recipe.student, splits, seed))
+        title = "alone" + (f" seed {seed}" if self.recipe.seeds > 1 else "")
+        judge = self.teachers[0] if self.teachers else None
+        return Training(method, splits, recipe, self.seed_folder(seed) / "alone", title, judge)
+
+    def _teacher_folder(self, number: int) -> Path:
+        return self.folder / ("teacher" if number == 0 else f"teacher{number + 1}")
+
+    def _prepare_teachers(self) -> None:
+        """What training a teacher first would need, built before anything is written."""
+        self.training_first: dict[int, Training] = {}
+        for number, (name, weights) in enumerate(teacher_parts(self.recipe.teacher)):
+            if weights:
+                continue
+            recipe = replace(
+                self.recipe, student=ModelRecipe(name, None, self.recipe.teacher.options), teacher=TeacherRecipe(),
+                method=MethodRecipe("supervised"), epochs=self.recipe.teacher.epochs or self.recipe.epochs,
+                data=replace(self.recipe.data, train_size=self.recipe.teacher.train_size or self.recipe.data.train_size),
+            )
+            method = create_method("supervised", student=self.teachers[number])
+            splits = load_splits(recipe, recipe.seed)
+            title = f"teacher {name}"
+            self.training_first[number] = Training(method, splits, recipe, self._teacher_folder(number), title)
+
+    def _teach(self, number: int) -> Result:
+        """The teacher's scores, after training it where it came without weights."""
+        folder, first = self._teacher_folder(number), self.training_first.get(number)
+        if first:
+            result = first.run(self.console)[0]
+            self.teachers[number].load_state_dict(load(folder).state_dict())
+            return replace(result, name="teacher")
+        record = folder / "scores.json"
+        if record.exists():
+            return Result.from_json(json.loads(record.read_text(encoding="utf-8"))["results"][0])
+        device = self._training(self.recipe.seed).device
+        result = measure("teacher", self.teachers[number], self.splits.test, device, None)
+        write_json(record, {"results": [result.to_json()]})
+        return result
+
+    def _earlier_baselines(self) -> dict[int, Result]:
+        """The student alone from an earlier run, per seed, where the recipe names one."""
+        if self.recipe.alone in ("train", "skip"):
+            return {}
+        root = Path(self.recipe.alone)
+        found = {}
+        for seed in self.seeds:
+            places = [root / "scores.json", root / f"seed{seed}" / "scores.json"]
+            file = next((place for place in places if place.is_file()), None)
+            if file is None:
+                raise AttarError(f"alone={root}: no finished run of seed {seed} there; give train, skip or a run's folder")
+            found[seed] = replace(Result.from_json(json.loads(file.read_text(encoding="utf-8"))["results"][0]), name="alone")
+        return found
+
+
+def start(recipe: Recipe, console: Console | None = None) -> Summary:
+    """Check a recipe, choose its folder and run it."""
+    if not recipe.student.name:
+        raise AttarError("no student is named; give student=NAME (a small network of `attar.list_models()`)")
+    needs = recipe.method.name
+    if "+" in needs or method_info(needs).takes_teacher:
+        if not recipe.teacher.name:
+            raise AttarError(f"method {needs!r} needs a teacher; give teacher=NAME and teacher.weights=FILE")
+    folder = Path(recipe.out) if recipe.out else fresh_folder(recipe)
+    if (folder / "recipe.yaml").exists():
+        raise AttarError(f"{folder} holds a run already; `attar resume {folder}` goes on with it, or choose another out=")
+    return Job(recipe, folder, console or Console()).run()
+
+
+def resume(folder: str | Path, console: Console | None = None) -> Summary:
+    """Go on with a run from its folder alone."""
+    folder = Path(folder)
+    if not (folder / "recipe.yaml").is_file():
+        raise AttarError(f"{folder} holds no run (no recipe.yaml); give the folder that `attar distill` printed")
+    return Job(read_recipe(folder / "recipe.yaml"), folder, console or Console()).run()
+
+
+def fresh_folder(recipe: Recipe) -> Path:
+    """runs/METHOD-TEACHER-STUDENT-DATA, numbered where that exists."""
+    parts = [recipe.method.name, recipe.teacher.name.replace(",", "-"), recipe.student.name, recipe.data.name]
+    base = Path("runs") / "-".join(filter(None, parts))
+    number = 1
+    while (folder := base if number == 1 else base.with_name(f"{base.name}-{number}")).exists():
+        number += 1
+    return folder
+
+
+def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
+    """(name, weights) of each teacher; several are separated by commas."""
+    names = [name.strip() for name in teacher.name.split(",") if name.strip()]
+    weights = [file.strip() or None for file in (teacher.weights or "").split(",")] if teacher.weights else [None] * len(names)
+    if len(names) != len(weights):
+        raise AttarError(f"teacher names {len(names)} networks but teacher.weights {len(weights)} files; give one each")
+    return list(zip(names, weights, strict=True))
+
+
+def load_splits(recipe: Recipe, seed: int) -> Splits:
+    """The images of a recipe for one seed: the test set is always the same, validation and subsets follow the seed."""
+    data = recipe.data
+    splits = load_data(data.name, seed=seed, **{key: getattr(data, key) for key in DATA_OPTIONS}, **data.options)
+    return splits if data.train_size is None else replace(splits, train=limit(splits.train, data.train_size, seed))
+
+
+def build(recipe: ModelRecipe, splits: Splits, seed: int) -> nn.Module:
+    """A network for these images, initialised from the seed, with the recipe's weights."""
+    channels, size, _ = splits.image_shape
+    with seeded(seed):
+        net = create_model(
+            recipe.name, num_classes=splits.num_classes, in_channels=channels, image_size=size, **recipe.options
+        )
+    return load_weights(net, recipe.weights) if recipe.weights else net
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Initialisation from a seed; the global generator is as before afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
