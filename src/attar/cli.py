@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
@@ -62,8 +63,9 @@ def recipe_help() -> str:
 
 def split_arguments(arguments: list[str] | None) -> tuple[str | None, list[str]]:
     """The recipe file, where the first argument is one, and the key=value overrides."""
-    first, *rest = arguments or [""]
-    return (None, arguments or []) if "=" in first or not first else (first, rest)
+    if not arguments or "=" in arguments[0]:
+        return None, arguments or []
+    return arguments[0], arguments[1:]
 
 
 def load_plugins(files: list[Path] | None) -> None:
@@ -89,7 +91,7 @@ def show(summary: Any) -> None:
 def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     """Distil a small network from a large one.
 
-    Without arguments: the embedded recipe on real data. Otherwise a recipe file, keys, or both:
+    With a recipe file, keys, or both. Where neither names a student, the embedded recipe runs, on real data:
 
     attar distill teacher=resnet56 teacher.weights=resnet56.pth student=resnet20 data=cifar100 data.root=data method=kd
     """
@@ -98,7 +100,9 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
 
     load_plugins(plugins)
     file, overrides = split_arguments(arguments)
-    show(api.run(read_recipe(file if arguments else recipes.path("digits"), overrides), console))
+    if file is None and not any(override.startswith("student") for override in overrides):
+        file = str(recipes.path("digits"))
+    show(api.run(read_recipe(file, overrides), console))
 
 
 @app.command(short_help="Train a network on the labels alone.")
@@ -128,7 +132,7 @@ def evaluate(
     if len(pairs) != len(data or ()):
         raise AttarError("expected KEY=VALUE after the network, such as root=data")
     scores = api.evaluate(network, teacher=teacher, device=device, **pairs)
-    for key, value in scores.to_json().items():
+    for key, value in dataclasses.asdict(scores).items():
         if value is not None and key != "per_class":
             console.print(f"{key:>10}  {value:.4f}" if isinstance(value, float) else f"{key:>10}  {value}", markup=False)
 

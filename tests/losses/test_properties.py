@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from attar import losses
 from attar.errors import AttarError
 
+from . import reference
+
 RNG = torch.Generator().manual_seed(3)
 S, T = (3 * torch.randn(5, 6, generator=RNG, dtype=torch.float64) for _ in range(2))
 Y = torch.randint(6, (5,), generator=RNG)
@@ -119,6 +121,13 @@ def test_rkd_of_one_point_many_times_is_not_nan(loss) -> None:
     assert torch.equal(learner.grad, torch.zeros(4, 3))
 
 
+def test_dist_of_one_sample_keeps_its_rows() -> None:
+    learner = S[:1].float().requires_grad_()
+    losses.dist(learner, T[:1].float(), temperature=1.0).backward()
+    assert learner.grad.isfinite().all()
+    torch.testing.assert_close(losses.dist(S[:1], T[:1], 0.0, 1.0, temperature=1.0).item(), 1.0)
+
+
 def test_cc_of_one_sample_is_zero() -> None:
     assert losses.cc(S[:1], T[:1]).item() == 0.0
 
@@ -128,6 +137,10 @@ def test_dead_maps_are_finite(loss) -> None:
     learner = torch.zeros(2, 3, 4, 4, requires_grad=True)
     loss(learner, torch.zeros(2, 3, 4, 4)).backward()
     assert learner.grad.isfinite().all()
+
+
+def test_standardise_is_the_references() -> None:
+    torch.testing.assert_close(losses.standardise(S), torch.from_numpy(reference.standardise(S.numpy())))
 
 
 def test_constant_logits_standardise_to_zero() -> None:

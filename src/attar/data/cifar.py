@@ -97,7 +97,7 @@ def load_cifar(cifar: Cifar, root: Path | None, allow_download: bool) -> Splits:
         raise _damaged(folder / cifar.meta, f"no {cifar.label_names}")
     train = [_read(cifar, folder / file, len(names)) for file in cifar.train]
     test = [_read(cifar, folder / cifar.test, len(names))]
-    return Splits(*(_image_set(cifar, parts, tuple(names)) for parts in (train, test)))
+    return Splits(_image_set(cifar, train, tuple(names)), _image_set(cifar, test, tuple(names)))
 
 
 def _locate(cifar: Cifar, root: Path, allow_download: bool) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from attar.batch import Address, Batch
-from attar.data.augment import Augment, crop_and_flip, cut_out, draw, normalise
+from attar.data.augment import Augment, crop_and_flip, cut_out_, draw, normalise
 from attar.data.images import ImageSet
 from attar.errors import AttarError
 
@@ -77,13 +77,14 @@ class DeviceLoader:
         """The batches of one epoch (from 0), from any step on."""
         address = Address(self.seed, epoch)
         order = self._order(address)
-        moves = draw(self.augment, len(self._images), *self._images.shape[2:], address).to(self.device)
+        height, width = self._images.shape[2:]
+        moves = draw(self.augment, len(self._images), height, width, address).to(self.device)
         for step in range(start_step, len(self)):
             index = order[self._span(step)]
             images = crop_and_flip(self._images[index], self.augment, moves[index])
             images = normalise(images, self._mean, self._std, self.channels_last)
             if self.augment.cutout:
-                images = cut_out(images, self.augment.cutout, moves[index])
+                images = cut_out_(images, self.augment.cutout, moves[index])
             yield Batch(images, self._labels[index], index, Address(self.seed, epoch, step), self.epochs)
 
     def _order(self, address: Address) -> torch.Tensor:

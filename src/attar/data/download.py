@@ -7,9 +7,10 @@ import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 from urllib.request import urlopen
 
 from rich.console import Console
@@ -31,21 +32,20 @@ def fetch(url: str, file: Path, md5: str) -> None:
     Raises:
         AttarError: the address cannot be reached, the file cannot be written, or the checksum is not `md5`.
     """
-    partial = None
+    partial = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with urlopen(url, timeout=TIMEOUT) as answer, tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as out:
-            partial = Path(out.name)
+        with urlopen(url, timeout=TIMEOUT) as answer, partial.open("wb") as out:
             _copy(answer, out, file.name, int(answer.headers.get("Content-Length") or 0))
         check_md5(partial, md5, url)
         partial.replace(file)
     except (OSError, HTTPException) as error:
         raise AttarError(
-            f"cannot download {url} ({error}); put {file.name} into {file.parent}, or give the folder that has it as data.root="
+            f"cannot download {url} ({error}); put {file.name} into {file.parent}, "
+            "or give the folder that has it as data.root="
         ) from None
     finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def check_md5(file: Path, md5: str, origin: str | Path) -> None:
@@ -62,20 +62,24 @@ def unpack(archive: Path, folder: str) -> Path:
     """Unpack one folder of a .tar.gz beside the archive; it appears only when it is whole.
 
     Raises:
-        AttarError: the archive is damaged, lacks the folder, or holds a path that leads outside.
+        AttarError: the folder is there, or the archive is damaged, lacks it, or holds a path that leads outside.
     """
     target = archive.parent / folder
+    if target.exists():
+        raise AttarError(f"{target} lacks files; remove it, and it will be unpacked again")
     try:
         with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
             with tarfile.open(archive, "r:gz") as tar:
                 tar.extractall(scratch, filter="data")
             (Path(scratch) / folder).replace(target)
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise AttarError(f"cannot unpack {archive} ({error}); delete it and load again") from None
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise AttarError(
+            f"cannot unpack {archive} ({error}); expected the whole archive in a folder that can be written"
+        ) from None
     return target
 
 
-def _copy(source: IO[bytes], target: IO[bytes], name: str, total: int) -> None:
+def _copy(source: BinaryIO, target: BinaryIO, name: str, total: int) -> None:
     console = Console(stderr=True)
     with wrap_file(source, total, description=name, console=console, transient=True) as stream:
         shutil.copyfileobj(stream, target)

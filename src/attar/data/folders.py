@@ -83,7 +83,7 @@ def read_image(file: Path, size: int) -> np.ndarray:
         # JPEG decodes faster at a fraction of its size.
         image.draft(None, (size, size))
         upright = ImageOps.exif_transpose(image)
-        return np.asarray(ImageOps.fit(_rgb(upright), (size, size), Image.Resampling.BILINEAR))
+        return np.array(ImageOps.fit(_rgb(upright), (size, size), Image.Resampling.BILINEAR))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -143,8 +143,8 @@ def _check_memory(root: Path, count: int, size: int) -> None:
     if (needed := count * 3 * size**2) > MEMORY_LIMIT:
         fitting = int((MEMORY_LIMIT / (3 * count)) ** 0.5)
         raise AttarError(
-            f"{count} images of {root} at image_size={size} need {needed / 1e9:.1f} GB, above the {MEMORY_LIMIT / 1e9:g} GB "
-            f"kept in memory; give image_size={fitting} or smaller"
+            f"{count} images of {root} at image_size={size} need {needed / 1e9:.1f} GB, above the "
+            f"{MEMORY_LIMIT / 1e9:g} GB kept in memory; give image_size={fitting} or smaller"
         )
 
 

@@ -35,8 +35,8 @@ class ImageSet:
     4
     """
 
-    images: Tensor
-    labels: Tensor
+    images: Tensor = field(repr=False)
+    labels: Tensor = field(repr=False)
     classes: tuple[str, ...]
     name: str
     mean: tuple[float, ...]
@@ -74,7 +74,7 @@ class ImageSet:
         seen = (tuple(self.images.shape), self.classes, tuple(self.mean), tuple(self.std))
         digest = hashlib.blake2b(repr(seen).encode(), digest_size=8)
         for tensor in (self.images, self.labels):
-            digest.update(tensor.contiguous().numpy())
+            digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def subset(self, index: Tensor) -> ImageSet:
@@ -111,7 +111,7 @@ class Splits:
         notes: what the user should know about the loading ("skipped 2 unreadable images").
 
     Raises:
-        AttarError: the sets differ in image size or in classes.
+        AttarError: a set is empty, or the sets differ in image size or in classes.
     """
 
     train: ImageSet
@@ -121,6 +121,9 @@ class Splits:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for role, images in (("train", self.train), ("val", self.val), ("test", self.test)):
+            if images is not None and not len(images):
+                raise AttarError(f"the {role} set has no images; give it some, or another fraction")
         for role, other in (("val", self.val), ("test", self.test)):
             if other is not None and other.image_shape != self.train.image_shape:
                 raise AttarError(

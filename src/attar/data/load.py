@@ -48,8 +48,8 @@ def load_data(
         train_size: train on only so many images, the same share of every class; None: all.
         mean: per channel in 0..1 units, what images are normalised with; None: the data set's own.
         std: as `mean`.
-        augment: changes to the data set's own `Augment`: crops padded by an eighth of the image, and mirrored images where
-            that keeps the class. Data given as objects are not mirrored unless this says so.
+        augment: changes to the data set's own `Augment`: crops padded by an eighth of the image, and mirrored images
+            where that keeps the class. Data given as objects are not mirrored unless this says so.
         options: further settings of the data set (test_fraction, skip_unreadable, ...).
 
     Raises:
@@ -60,9 +60,10 @@ def load_data(
     (809, 90, 898, 1)
     """
     place = None if root is None else Path(root).expanduser()
-    splits, flip = (
-        _named(data, place, download, image_size, options) if isinstance(data, str) else _given(data, options)
-    )
+    if isinstance(data, str | Path):
+        splits, flip = _named(str(data), place, download, image_size, options)
+    else:
+        splits, flip = _given(data, options)
     if image_size is not None:
         splits = splits.map(lambda images: images.resized(image_size))
     splits = splits.map(lambda images: replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std)))

@@ -45,8 +45,9 @@ def limit(images: ImageSet, count: int, seed: int) -> ImageSet:
     Raises:
         AttarError: there are fewer images, or more classes, than `count`.
 
-    >>> many = ImageSet(torch.zeros(9, 1, 2, 2, dtype=torch.uint8), torch.arange(9) % 3, ("a", "b", "c"), "s", (0,), (1,))
-    >>> limit(many, 6, seed=0).labels.bincount().tolist()
+    >>> pixels = torch.zeros(9, 1, 2, 2, dtype=torch.uint8)
+    >>> nine = ImageSet(pixels, torch.arange(9) % 3, ("a", "b", "c"), "nine", mean=(0.5,), std=(0.5,))
+    >>> limit(nine, 6, seed=0).labels.bincount().tolist()
     [2, 2, 2]
     """
     counts = images.labels.bincount()

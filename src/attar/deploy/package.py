@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
@@ -64,8 +63,6 @@ def load(path: str | Path) -> nn.Module:
     file = path / "student.safetensors" if path.is_dir() else path
     if not file.is_file():
         raise AttarError(f"{file} does not exist; give a run's folder or a .safetensors file")
-    card = load_card(file)
-    try:
-        return load_weights(build(card["spec"]), file).eval()
-    except SafetensorError as error:
-        raise AttarError(f"{file} is damaged: {error}") from None
+    net = build(load_card(file)["spec"])
+    load_weights(net, file)
+    return net.eval()

@@ -27,7 +27,7 @@ class Latency(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """What `cost` found: parameters, multiply-accumulates of one image, latency in milliseconds, bytes as safetensors."""
+    """What `cost` found: parameters, multiply-accumulates and milliseconds of one image, bytes as safetensors."""
 
     parameters: int
     macs: int

@@ -21,7 +21,9 @@ from attar.nets import Frozen, ProjectedNet, SimKDProjector, match_size, tap_sha
 class SimKD(Method):
     """Knowledge Distillation with the Reused Teacher Classifier (Chen et al., CVPR 2022).
 
-    L = MSE(projector(student's last map), teacher's last map); no labels. What is deployed is the student's trunk,
+    L = MSE(projector(student's last map), teacher's last map); no labels. The teacher's last map is the one its
+    classifier sees the average of: for wide ResNets after the final normalisation, for MobileNetV2 and ShuffleNetV2
+    after the last 1x1 convolution. What is deployed is the student's trunk,
     the projector and the teacher's classifier. Where the two maps differ in size, the larger is average-pooled.
 
     Args:
@@ -44,18 +46,17 @@ class SimKD(Method):
         super().__init__()
         teacher = require_staged(self.name, "teacher", teacher)
         student = require_staged(self.name, "student", student)
-        self.last = stage_name(self.name, "teacher", teacher, -1)
         self.weight = weight
         self.teacher = Frozen(teacher)
         own = stage_name(self.name, "student", student, -1)
         channels, *_ = tap_shapes(student, [own], image_shape)[own]
-        width, *size = tap_shapes(teacher, [self.last], image_shape)[self.last]
+        width, *size = tap_shapes(teacher, ["final"], image_shape)["final"]
         classifier = copy.deepcopy(teacher.classifier).requires_grad_(False)
         self.student = ProjectedNet(student, SimKDProjector(channels, width, factor), classifier, [tuple(size)])
 
     def forward(self, batch: Batch) -> Knowledge:
-        taught = self.teacher(batch.images, [self.last])
-        own, theirs = match_size(self.student.last_map(batch.images), taught.tap(self.last))
+        taught = self.teacher(batch.images, ["final"])
+        own, theirs = match_size(self.student.last_map(batch.images), taught.tap("final"))
         projected = self.student.projectors[0](own)
         said = Output(self.student.classify(0, projected), {"projected": projected})
         return Knowledge(batch, teacher=taught, student=said).add("teacher.aligned", theirs)

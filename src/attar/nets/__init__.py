@@ -4,6 +4,7 @@ from attar.nets import mobilenet, resnet, shufflenet_v1, shufflenet_v2, vgg, wid
 from attar.nets.adapters import Adapter, SimKDProjector, adapter, match_size
 from attar.nets.fresh import fresh_copy, reinitialise
 from attar.nets.frozen import Frozen
+from attar.nets.fusion import AFF, FDP
 from attar.nets.projected import ProjectedNet
 from attar.nets.registry import ModelInfo, build, create_model, list_models, model_info, register_model
 from attar.nets.staged import Block, Layout, Staged
@@ -11,6 +12,8 @@ from attar.nets.taps import Tapped, classifier_of, has_tap, observe, tap_shapes
 from attar.nets.weights import load_weights
 
 __all__ = [
+    "AFF",
+    "FDP",
     "Adapter",
     "Block",
     "Frozen",

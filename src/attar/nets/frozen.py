@@ -42,7 +42,7 @@ class Frozen:
         # Whoever else holds the network may have called train() on it.
         if any(module.training for module in self.module.modules()):
             self.module.eval()
-        return observe(self.module, images, {*taps, *self.requested})
+        return observe(self.module, images, tuple(dict.fromkeys((*taps, *self.requested))))
 
     @property
     def classifier(self) -> nn.Linear:

@@ -33,7 +33,7 @@ class Tapped(nn.Module):
         self.requested = tuple(dict.fromkeys((*self.requested, tap)))
 
     def forward(self, images: Tensor, taps: Sequence[str] = ()) -> Output:
-        return observe(self.module, images, {*taps, *self.requested})
+        return observe(self.module, images, tuple(dict.fromkeys((*taps, *self.requested))))
 
     @property
     def classifier(self) -> nn.Linear:

@@ -47,12 +47,12 @@ class Summary:
         body = []
         for label, results in self.rows().items():
             scores = [result.scores for result in results]
-            agreement = "" if scores[0].agreement is None else spread([100 * s.agreement for s in scores], 1)
+            agreement = [100 * s.agreement for s in scores if s.agreement is not None]
             body.append([
-                label, spread([s.top1 for s in scores], 2), spread([s.top5 for s in scores], 1),
-                spread([s.nll for s in scores], 3), spread([100 * s.ece for s in scores], 1), agreement,
+                label, spread([100 * s.top1 for s in scores], 2), average([100 * s.top5 for s in scores], 1),
+                average([s.nll for s in scores], 3), average([100 * s.ece for s in scores], 1), average(agreement, 1),
             ])
-        return Table(f"Test set ({count:,} images{seeds})", ["", "top-1 %", "top-5", "NLL", "ECE %", "agrees %"], body)
+        return Table(f"Test set ({count:,} images{seeds})", ["", "top-1 %", "top-5 %", "NLL", "ECE %", "agrees %"], body)
 
     def cost_table(self) -> Table:
         """What each network costs to keep and to run."""
@@ -60,7 +60,7 @@ class Summary:
         for label, results in self.rows().items():
             cost = results[0].cost
             body.append([
-                label, f"{cost.parameters:,}", f"{cost.macs / 1e6:.2f} M", f"{cost.latency_ms:.2f}", size(cost.file_bytes),
+                label, f"{cost.parameters:,}", f"{cost.macs / 1e6:.2f} M", f"{cost.latency_ms:.2f}", size(cost.bytes),
             ])
         return Table("Cost (batch 1)", ["", "parameters", "MACs", "ms/image", "file"], body)
 
@@ -69,7 +69,8 @@ class Summary:
         """Distilled minus alone in top-1 points, paired by seed."""
         if "alone" not in self.runs[0]:
             return None
-        return paired_gap([run["student"].scores.top1 for run in self.runs], [run["alone"].scores.top1 for run in self.runs])
+        student, alone = ([100 * run[name].scores.top1 for run in self.runs] for name in ("student", "alone"))
+        return paired_gap(student, alone)
 
     def sentence(self) -> str:
         """The headline: how much smaller, and what distillation gained with what certainty."""
@@ -80,7 +81,7 @@ class Summary:
         if (gap := self.gap) is not None:
             seeds = "1 seed, so no interval" if gap.half_width is None else (
                 f"95 % interval {gap.mean - gap.half_width:+.2f} to {gap.mean + gap.half_width:+.2f}, "
-                f"paired over {len(self.runs)} seeds, p = {gap.p_value:.3f}"
+                f"paired over {len(self.runs)} seeds, p = {gap.p:.3f}"
             )
             parts.append(f"Distilled - alone: {gap.mean:+.2f} points ({seeds}).")
         return " ".join(parts)
@@ -113,6 +114,11 @@ def spread(values: list[float], digits: int) -> str:
     """
     mean = summarise(values)
     return f"{mean.mean:.{digits}f}" + (f" ± {mean.std:.{digits}f}" if mean.std is not None else "")
+
+
+def average(values: list[float], digits: int) -> str:
+    """The mean alone, or nothing where nothing was measured."""
+    return f"{summarise(values).mean:.{digits}f}" if values else ""
 
 
 def size(count: int) -> str:

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from attar.data import Splits, limit, load_data
+from attar.data import Splits, load_data
 from attar.deploy import load
 from attar.errors import AttarError
 from attar.files import write_json, write_text
@@ -25,8 +25,10 @@ from attar.report.html import page
 from attar.report.summary import Summary
 from attar.train import metrics
 from attar.train.run import Result, Training, measure
+from attar.train.runtime import Runtime, environment, find_device
 
-DATA_OPTIONS = ("root", "val_fraction")
+# The keys of the data section that every data set takes.
+DATA_KEYS = ("root", "val_fraction", "train_size", "augment")
 
 
 @dataclass
@@ -58,19 +60,31 @@ class Job:
     def run(self) -> Summary:
         """Train what is not trained yet, print the table and write the report."""
         write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
-        taught = [self._teach(number) for number in range(len(self.teachers))]
+        runtime = self._runtime()
+        taught = [self._teach(number, runtime) for number in range(len(self.teachers))]
         runs: list[dict[str, Result]] = []
         for seed in self.seeds:
             results = {}
             if self.recipe.alone == "train":
-                results["alone"] = self._alone(seed).run(self.console)[0]
+                results["alone"] = self._alone(seed).run(self.console, runtime)[0]
             elif seed in self.earlier:
                 results["alone"] = self.earlier[seed]
-            results |= {result.name: result for result in self._training(seed).run(self.console)}
+            results |= {result.name: result for result in self._training(seed).run(self.console, runtime)}
             runs.append(results)
         summary = Summary(self.recipe, taught, runs, self.folder)
         self._report(summary)
         return summary
+
+    def _runtime(self) -> Runtime:
+        """One precision for every training of the job, chosen when it first started and kept when it is resumed."""
+        record = self.folder / "environment.json"
+        if record.exists():
+            chosen = json.loads(record.read_text(encoding="utf-8"))["runtime"]
+            return Runtime(find_device(self.recipe.device), chosen["precision"], chosen["reason"])
+        runtime = self._training(self.recipe.seed).runtime()
+        write_json(record, {"runtime": {"precision": runtime.precision, "reason": runtime.reason}, **environment()})
+        self.console.print(runtime.reason, markup=False, soft_wrap=True)
+        return runtime
 
     def _report(self, summary: Summary) -> None:
         """results.json, report.html and the graph of who taught whom."""
@@ -80,7 +94,7 @@ class Job:
         first = self.seed_folder(self.recipe.seed)
         html = page(
             self.folder.name, summary.sentence(), [summary.accuracy_table(), summary.cost_table()], graph,
-            metrics.read(first / "metrics.jsonl"), to_yaml(self.recipe), (first / "environment.json").read_text(),
+            metrics.read(first / "metrics.jsonl"), to_yaml(self.recipe), (self.folder / "environment.json").read_text(),
         )
         write_text(summary.report, html)
 
@@ -134,18 +148,17 @@ class Job:
             title = f"teacher {name}"
             self.training_first[number] = Training(method, splits, recipe, self._teacher_folder(number), title)
 
-    def _teach(self, number: int) -> Result:
+    def _teach(self, number: int, runtime: Runtime) -> Result:
         """The teacher's scores, after training it where it came without weights."""
         folder, first = self._teacher_folder(number), self.training_first.get(number)
         if first:
-            result = first.run(self.console)[0]
+            result = first.run(self.console, runtime)[0]
             self.teachers[number].load_state_dict(load(folder).state_dict())
             return replace(result, name="teacher")
         record = folder / "scores.json"
         if record.exists():
             return Result.from_json(json.loads(record.read_text(encoding="utf-8"))["results"][0])
-        device = self._training(self.recipe.seed).device
-        result = measure("teacher", self.teachers[number], self.splits.test, device, None)
+        result = measure("teacher", self.teachers[number], self.splits.test, runtime.device, None)
         write_json(record, {"results": [result.to_json()]})
         return result
 
@@ -208,8 +221,7 @@ def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
 def load_splits(recipe: Recipe, seed: int) -> Splits:
     """The images of a recipe for one seed: the test set is always the same, validation and subsets follow the seed."""
     data = recipe.data
-    splits = load_data(data.name, seed=seed, **{key: getattr(data, key) for key in DATA_OPTIONS}, **data.options)
-    return splits if data.train_size is None else replace(splits, train=limit(splits.train, data.train_size, seed))
+    return load_data(data.name, seed=seed, **{key: getattr(data, key) for key in DATA_KEYS}, **data.options)
 
 
 def build(recipe: ModelRecipe, splits: Splits, seed: int) -> nn.Module:
@@ -219,7 +231,9 @@ def build(recipe: ModelRecipe, splits: Splits, seed: int) -> nn.Module:
         net = create_model(
             recipe.name, num_classes=splits.num_classes, in_channels=channels, image_size=size, **recipe.options
         )
-    return load_weights(net, recipe.weights) if recipe.weights else net
+    if recipe.weights:
+        load_weights(net, recipe.weights)
+    return net
 
 
 @contextmanager

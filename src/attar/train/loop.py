@@ -142,7 +142,7 @@ def validate(net: nn.Module, val: ImageSet | None, loader: DeviceLoader, runtime
         return {}
     with runtime.autocast():
         scores = evaluate(net, eval_batches(val, loader.batch_size, loader.device))
-    return {"val_top1": scores.top1, "val_nll": scores.nll}
+    return {"val_top1": 100 * scores.top1, "val_nll": scores.nll}
 
 
 def keep_best(state: Checkpoint, record: dict[str, float], method: Method) -> None:

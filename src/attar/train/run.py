@@ -11,16 +11,15 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from attar.data import Augment, DeviceLoader, ImageSet, Splits, eval_batches
+from attar.data import DeviceLoader, ImageSet, Splits, eval_batches
 from attar.deploy import save
-from attar.errors import AttarError
 from attar.files import write_json
 from attar.measure import Cost, Scores, cost, evaluate
 from attar.methods import Method
 from attar.recipe import Recipe
 from attar.train.loop import Places, fit
 from attar.train.progress import Progress
-from attar.train.runtime import Runtime, choose, environment, find_device
+from attar.train.runtime import Runtime, choose, find_device
 
 EVAL_BATCH = 250
 
@@ -40,11 +39,11 @@ class Result:
     cost: Cost
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "scores": self.scores.to_json(), "cost": asdict(self.cost)}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> Result:
-        return cls(tree["name"], Scores.from_json(tree["scores"]), Cost(**tree["cost"]))
+        return cls(tree["name"], Scores(**tree["scores"]), Cost(**tree["cost"]))
 
 
 @dataclass
@@ -70,7 +69,7 @@ class Training:
     def __post_init__(self) -> None:
         self.device = find_device(self.recipe.device)
         self.loader = DeviceLoader(
-            self.splits.train, self.recipe.batch_size, augment=augmentation(self.splits.train, self.recipe),
+            self.splits.train, self.recipe.batch_size, augment=self.splits.augment,
             seed=self.recipe.seed, device=self.device, epochs=self.recipe.epochs, channels_last=True,
         )
 
@@ -78,30 +77,22 @@ class Training:
     def finished(self) -> bool:
         return (self.folder / "scores.json").exists()
 
-    def run(self, console: Console) -> list[Result]:
+    def runtime(self) -> Runtime:
+        """The precision of the recipe, found by trying where it says auto."""
+        self.method.to(self.device, memory_format=torch.channels_last)
+        return choose(self.method, next(iter(self.loader.epoch(0))), self.device, self.recipe.precision)
+
+    def run(self, console: Console, runtime: Runtime) -> list[Result]:
         """Train, deploy and measure; what an earlier process did already is not done again."""
         if not self.finished:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.method.to(self.device, memory_format=torch.channels_last)
-            runtime = self._runtime()
-            with Progress(
-                console, self.title, self.recipe.epochs, len(self.loader), self.loader.batch_size
-            ) as progress:
-                progress.say(runtime.reason)
+            steps = len(self.loader)
+            with Progress(console, self.title, self.recipe.epochs, steps, self.loader.batch_size) as progress:
                 fit(self.method, self.loader, self.splits.val, self.recipe, runtime, Places(self.folder), progress)
             self._deploy_and_measure()
         tree = json.loads((self.folder / "scores.json").read_text(encoding="utf-8"))
         return [Result.from_json(entry) for entry in tree["results"]]
-
-    def _runtime(self) -> Runtime:
-        """The runtime chosen when the run first started, so that a resumed run computes as before."""
-        record = self.folder / "environment.json"
-        if record.exists():
-            chosen = json.loads(record.read_text(encoding="utf-8"))["runtime"]
-            return Runtime(self.device, chosen["precision"], chosen["reason"])
-        runtime = choose(self.method, next(iter(self.loader.epoch(0))), self.device, self.recipe.precision)
-        write_json(record, {"runtime": {"precision": runtime.precision, "reason": runtime.reason}, **environment()})
-        return runtime
 
     def _deploy_and_measure(self) -> None:
         """Write every deployed network and, last of all, scores.json, which marks the run as finished."""
@@ -110,14 +101,6 @@ class Training:
         for result, net in zip(results, networks.values(), strict=True):
             save(net, self.folder / f"{result.name}.safetensors", **card(self.splits.test, result, self.recipe))
         write_json(self.folder / "scores.json", {"results": [result.to_json() for result in results]})
-
-
-def augmentation(images: ImageSet, recipe: Recipe) -> Augment:
-    """The data set's own augmentation with the recipe's changes."""
-    try:
-        return Augment(**{**asdict(images.augment), **recipe.data.augment})
-    except TypeError as error:
-        raise AttarError(f"data.augment: {error}".replace("Augment.__init__() got an ", "")) from None
 
 
 def measure(name: str, net: nn.Module, images: ImageSet, device: torch.device, teacher: nn.Module | None) -> Result:
@@ -138,5 +121,5 @@ def card(images: ImageSet, result: Result, recipe: Recipe) -> dict[str, Any]:
         "data": images.name,
         "method": recipe.method.name,
         "teacher": recipe.teacher.name or None,
-        "test": {key: value for key, value in result.scores.to_json().items() if key != "per_class"},
+        "test": {key: value for key, value in asdict(result.scores).items() if key != "per_class"},
     }

@@ -1,0 +1,192 @@
+"""ATSC: a teacher that adapts to its student, tethered to where it started, and a classifier they share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attar.batch import Batch
+from attar.errors import AttarError, unknown
+from attar.knowledge import Knowledge, Transfer
+from attar.losses import MSE, CrossEntropy, L2ToStart
+from attar.methods.base import Method
+from attar.methods.registry import register
+from attar.methods.stages import require_staged, stage_name
+from attar.nets import ProjectedNet, SimKDProjector, Staged, match_size, tap_shapes
+
+Update = Literal["layer", "bias", "none"]
+# The second optimiser step of a batch.
+CLASSIFY = "classify"
+
+
+@register("atsc", title="Adaptive Teaching with a Shared Classifier", paper="arXiv:2406.08528", year=2024,
+          family="semi-online", needs=("stages", "classifier"))
+class ATSC(Method):
+    """Adaptive Teaching with a Shared Classifier for Knowledge Distillation (Jang et al., 2024).
+
+    Two steps per batch. The first moves the student's trunk, the projector and the teacher's trunk:
+    L1 = beta * MSE(projector(student's last map), teacher's last map) + w * sum ||theta - theta_0||^2,
+    with theta the teacher's convolution kernels and theta_0 their pretrained values; the sum is not averaged. The
+    second, turn "classify", moves only the teacher's classifier: L2 = CE(teacher, labels), after another forward pass
+    of the updated teacher. The student answers with that classifier, so labels reach it only through the teacher.
+    Everything runs in training mode, so the teacher's running statistics move twice per batch.
+
+    The losses, weights and steps are those of the authors' code, which has one teacher; the paper's full text was not
+    available. Reconstructed: "layer" (from the abstract's shared classifier), and several teachers, where each has
+    its own projector, tether and classifier, L1 is the mean over teachers, and so are the student's logits.
+    Deviates: what is compared is the map that the teacher averages, so that every family can teach; for a wide
+    ResNet it comes after the last norm, for MobileNetV2 and ShuffleNetV2 after the last convolution.
+
+    Args:
+        teacher: a trained staged network, or several. Copies of them adapt; the networks given stay as they are.
+        student: the staged network to train; its own layers after the last stage are not used.
+        factor: the projector's bottleneck: its inner width is the teacher's divided by this (2).
+        beta: weight of the features (1).
+        w: weight of the tether (1 on CIFAR-100, 10 on ImageNet). SGD with momentum 0.9 needs lr * 2w < 3.8.
+        classifier_update: what the labels move: "layer", the classifier's weight and bias, or "bias", only the bias,
+            while its weight is tethered with the kernels (the code), or "none", nothing, as in SimKD.
+        image_shape: (C, H, W) of one image; by default the networks' own.
+
+    Raises:
+        AttarError: no teacher, networks without stages or of different classes, an unknown classifier_update, or
+            "bias" for a classifier that has none.
+    """
+
+    many_teachers = True
+
+    def __init__(
+        self,
+        teacher: nn.Module | Sequence[nn.Module],
+        student: nn.Module,
+        *,
+        factor: int = 2,
+        beta: float = 1.0,
+        w: float = 1.0,
+        classifier_update: Update = "layer",
+        image_shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        if classifier_update not in get_args(Update):
+            raise unknown("classifier_update", classifier_update, get_args(Update))
+        self.beta, self.w, self.classifier_update = beta, w, classifier_update
+        if classifier_update == "none":
+            self.turns = ("",)  # type: ignore[misc]
+        pupil = require_staged(self.name, "student", student)
+        # Copied one by one: the same network given twice is two teachers.
+        given = [teacher] if isinstance(teacher, nn.Module) else teacher
+        teachers = [copy.deepcopy(require_staged(self.name, "teacher", net)).requires_grad_(True) for net in given]
+        check_classifiers([net.classifier for net in teachers], pupil.classifier.out_features, classifier_update)
+        self.names = ["teacher"] if len(teachers) == 1 else [f"teacher{n}" for n in range(1, len(teachers) + 1)]
+        self.teachers = nn.ModuleDict(zip(self.names, teachers, strict=True))
+        self.student = projected_student(pupil, teachers, factor, image_shape)
+        for net in teachers:
+            net.classifier.requires_grad_(classifier_update != "none")
+        untied = set(self.trainable(CLASSIFY))
+        self.tethers = nn.ModuleDict({name: Tether(net, untied) for name, net in self.teachers.items()})
+
+    def forward(self, batch: Batch) -> Knowledge:
+        if batch.turn == CLASSIFY:
+            return Knowledge(batch, **{name: self.classified(net, batch.images) for name, net in self.teachers.items()})
+        knowledge, answers = Knowledge(batch), []
+        own = self.student.last_map(batch.images)
+        for number, (name, net) in enumerate(self.teachers.items()):
+            taught = net.features(batch.images, ["final"])
+            mine, theirs = match_size(own, taught.tap("final"))
+            projected = self.student.projectors[number](mine)
+            answers.append(self.student.classify(number, projected))
+            knowledge.add(f"{name}.logits", taught.logits).add(f"{name}.map", theirs)
+            knowledge.add(f"student.for_{name}", projected)
+            knowledge.add(f"{name}.weights", self.tethers[name].present(net))
+            knowledge.add(f"{name}_start.weights", self.tethers[name].start)
+        return knowledge.add("student.logits", torch.stack(answers).mean(0))
+
+    def classified(self, net: Staged, images: Tensor) -> Tensor:
+        """The teacher's logits, through which the labels reach nothing but what the second step moves."""
+        with torch.no_grad():
+            pooled = net.features(images, ["pooled"]).tap("pooled")
+        weight = net.classifier.weight
+        return F.linear(pooled, weight if self.classifier_update == "layer" else weight.detach(), net.classifier.bias)
+
+    def transfers(self) -> Iterable[Transfer]:
+        count = len(self.names)
+        for name in self.names:
+            yield Transfer(f"{name}.map", f"student.for_{name}", MSE(), weight=self.beta / count, learns="both")
+            yield Transfer(f"{name}_start.weights", f"{name}.weights", L2ToStart(), weight=self.w / count)
+            if CLASSIFY in self.turns:
+                yield Transfer("labels", f"{name}.logits", CrossEntropy(), turn=CLASSIFY)
+
+    def trainable(self, turn: str = "") -> list[nn.Parameter]:
+        """The classifiers (or their biases) in turn "classify", everything else in the first."""
+        moved = {"layer": ("weight", "bias"), "bias": ("bias",), "none": ()}[self.classifier_update]
+        second = [p for net in self.teachers.values() for name, p in net.classifier.named_parameters() if name in moved]
+        if turn == CLASSIFY:
+            return second
+        return [parameter for parameter in super().trainable() if all(parameter is not other for other in second)]
+
+    def deployed(self) -> nn.Module:
+        """A copy of the student, since its classifier is still the teacher's."""
+        return copy.deepcopy(self.student)
+
+    def also_deployed(self) -> dict[str, nn.Module]:
+        return {f"adapted {name}": net for name, net in self.teachers.items()}
+
+
+class Tether(nn.Module):
+    """Where a teacher's weights started: its parameters of two or more dimensions as they were, kept as state.
+
+    Args:
+        net: the teacher.
+        untied: parameters that are free to go.
+
+    >>> tether = Tether(nn.Linear(3, 2), untied=set())
+    >>> [tuple(start.shape) for start in tether.start]
+    [(2, 3)]
+    """
+
+    def __init__(self, net: nn.Module, untied: set[nn.Parameter]) -> None:
+        super().__init__()
+        tied = {name: p for name, p in net.named_parameters() if p.ndim > 1 and p.requires_grad and p not in untied}
+        self.names = tuple(tied)
+        for name, parameter in tied.items():
+            # A buffer's name may not hold a dot.
+            self.register_buffer(name.replace(".", "/"), parameter.detach().clone())
+
+    @property
+    def start(self) -> tuple[Tensor, ...]:
+        """The weights as they were."""
+        return tuple(self.buffers())
+
+    def present(self, net: nn.Module) -> tuple[Tensor, ...]:
+        """The same weights as they are, one for one."""
+        return tuple(net.get_parameter(name) for name in self.names)
+
+
+def check_classifiers(classifiers: Sequence[nn.Linear], classes: int, update: Update) -> None:
+    """There is a teacher, and its classifier can be the student's."""
+    if not classifiers:
+        raise AttarError("method 'atsc' needs a teacher; give one or more")
+    for classifier in classifiers:
+        if classifier.out_features != classes:
+            raise AttarError(
+                f"method 'atsc': the student has {classes} classes and a teacher {classifier.out_features}; they share a "
+                "classifier, give networks of the same classes"
+            )
+        if update == "bias" and classifier.bias is None:
+            raise AttarError("method 'atsc': a teacher's classifier has no bias to move; use classifier_update='layer'")
+
+
+def projected_student(
+    student: Staged, teachers: Sequence[Staged], factor: int, image_shape: tuple[int, int, int] | None
+) -> ProjectedNet:
+    """The student's trunk with a projector to each teacher's averaged map, and the teachers' own classifiers."""
+    last = stage_name(ATSC.name, "student", student, -1)
+    channels, *_ = tap_shapes(student, [last], image_shape)[last]
+    shapes = [tap_shapes(net, ["final"], image_shape)["final"] for net in teachers]
+    projectors = [SimKDProjector(channels, width, factor) for width, *_ in shapes]
+    sizes = [(height, width) for _, height, width in shapes]
+    return ProjectedNet(student, projectors, [net.classifier for net in teachers], sizes)

@@ -1,0 +1,21 @@
+"""What all tests share: one thread each, and the real data where they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# The tensors are tiny: a second thread costs more than it brings, and pytest-xdist has its own processes.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def attar_data() -> Path:
+    """The folder of real data and weights (ATTAR_DATA, else ../shared/data), or a skip that says why."""
+    folder = Path(os.environ.get("ATTAR_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not (folder / "weights").is_dir():
+        pytest.skip("no real data: set ATTAR_DATA to the folder that holds them")
+    return folder
