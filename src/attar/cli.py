@@ -16,14 +16,17 @@ from rich.table import Table
 from attar.errors import AttarError
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
     help="Knowledge distillation for image classifiers: put what a large network knows into a small one.",
 )
 console = Console(highlight=False)
 INTERRUPTED, MISTAKE = 130, 2
 
 RecipeArguments = Annotated[
-    list[str] | None, typer.Argument(metavar="[RECIPE.yaml] [KEY=VALUE]...", help="A recipe, and changes to it.")
+    list[str] | None, typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A packaged recipe or a YAML file, and changes to it.")
 ]
 Plugin = Annotated[
     list[Path] | None,
@@ -57,7 +60,10 @@ def recipe_help() -> str:
     """The keys of a recipe for --help, from the dataclasses' attribute docs."""
     from attar.recipe import describe
 
-    lines = [f"[bold]{key}[/] {escape(f'[{default}]') if default else ''}\n  {escape(text)}" for key, default, text in describe()]
+    lines = [
+        f"[bold]{key}[/] {escape(f'[{default}]') if default else ''}\n  {escape(text)}"
+        for key, default, text in describe()
+    ]
     return "Keys of a recipe, with their defaults:\n\n" + "\n\n".join(lines)
 
 
@@ -95,13 +101,13 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
 
     attar distill teacher=resnet56 teacher.weights=resnet56.pth student=resnet20 data=cifar100 data.root=data method=kd
     """
-    from attar import api, recipes
+    from attar import api
     from attar.recipe import read_recipe
 
     load_plugins(plugins)
     file, overrides = split_arguments(arguments)
     if file is None and not any(override.startswith("student") for override in overrides):
-        file = str(recipes.path("digits"))
+        file = "digits"
     show(api.run(read_recipe(file, overrides), console))
 
 
@@ -121,7 +127,9 @@ def train(arguments: RecipeArguments = None) -> None:
 @app.command(short_help="Score a saved network on a test set.")
 def evaluate(
     network: Annotated[Path, typer.Argument(help="A run's folder, or a .safetensors file with its JSON.")],
-    data: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys of data: name, root, ...")] = None,
+    data: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys of data: name, root, ...")
+    ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Another saved network to compare with.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
 ) -> None:
@@ -134,7 +142,9 @@ def evaluate(
     scores = api.evaluate(network, teacher=teacher, device=device, **pairs)
     for key, value in dataclasses.asdict(scores).items():
         if value is not None and key != "per_class":
-            console.print(f"{key:>10}  {value:.4f}" if isinstance(value, float) else f"{key:>10}  {value}", markup=False)
+            console.print(
+                f"{key:>10}  {value:.4f}" if isinstance(value, float) else f"{key:>10}  {value}", markup=False
+            )
 
 
 @app.command(short_help="Go on with an interrupted run.")
@@ -148,14 +158,16 @@ def resume(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugi
 
 @app.command(short_help="List the methods, or explain one.")
 def methods(
-    name: Annotated[str | None, typer.Argument(help='A method, or a pattern such as "*kd*".')] = None, plugins: Plugin = None
+    name: Annotated[str | None, typer.Argument(help='A method, or a pattern such as "*kd*".')] = None,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw who teaches whom into this file.")] = None,
+    plugins: Plugin = None,
 ) -> None:
     """List the methods, or explain one: its source, its options and who teaches whom."""
     from attar.methods import list_methods, method_info
 
     load_plugins(plugins)
     if name and not any(mark in name for mark in "*?["):
-        return explain(name)
+        return explain(name, svg)
     table = Table(box=None, pad_edge=False)
     for column in ("method", "year", "family", "needs", "what"):
         table.add_column(column, no_wrap=column in ("method", "year", "family"))
@@ -165,12 +177,14 @@ def methods(
     return None
 
 
-def explain(name: str) -> None:
-    """Everything the registry knows about one method."""
+def explain(name: str, svg: Path | None) -> None:
+    """Everything the registry knows about one method, with its graph as text and, where asked, as a picture."""
     import inspect
 
+    from attar.files import write_text
     from attar.methods import create_method, method_info
     from attar.nets import create_model
+    from attar.report.drawing import svg as draw
 
     info = method_info(name)
     console.print(f"{info.name}: {info.title}" + (f" ({info.paper}, {info.year})" if info.paper else ""), style="bold")
@@ -178,7 +192,10 @@ def explain(name: str) -> None:
     for option, default in info.defaults.items():
         console.print(f"  method.{option}={default}", markup=False)
     teacher = create_model("resnet14") if info.takes_teacher else None
-    console.print(create_method(name, teacher=teacher, student=create_model("resnet8")).graph.mermaid(), markup=False)
+    graph = create_method(name, teacher=teacher, student=create_model("resnet8")).graph
+    console.print(graph.mermaid(), markup=False, soft_wrap=True)
+    if svg:
+        write_text(svg, draw(graph))
 
 
 # The keys come from the recipe's dataclasses, so the help is complete by construction.

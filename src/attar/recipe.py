@@ -18,6 +18,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from attar import recipes
 from attar.errors import AttarError, unknown
 
 
@@ -162,6 +163,7 @@ def read_recipe(file: str | Path | None = None, overrides: list[str] | tuple[str
     merged = OmegaConf.structured(Recipe())
     for layer in layers:
         _check_keys(layer := normalise(layer))
+        _forget_replaced(merged, layer)
         try:
             merged = OmegaConf.merge(merged, layer)
         except OmegaConfBaseException as error:
@@ -199,8 +201,19 @@ def normalise(tree: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def _forget_replaced(merged: DictConfig, layer: dict[str, Any]) -> None:
+    """Where a layer names another teacher, student, data set or method, what was said of the one before goes."""
+    for section in NAMED:
+        name = layer.get(section, {}).get("name")
+        if name not in (None, merged[section].name):
+            merged[section].options = {}
+            if "weights" in merged[section]:
+                merged[section].weights = None
+
+
 def _load(file: str | Path) -> dict[str, Any]:
-    path = Path(file)
+    # A bare name is a packaged recipe.
+    path = recipes.path(str(file)) if not Path(file).suffix else Path(file)
     if not path.is_file():
         raise AttarError(f"recipe {str(path)!r} is no file; `attar distill --help` lists what a recipe may say")
     try:
@@ -241,8 +254,13 @@ def _check_values(recipe: Recipe) -> None:
             given = getattr(given, part)
         if given not in choices:
             raise unknown(f"value of {key}:", str(given), choices)
-    positive = {"epochs": recipe.epochs, "batch_size": recipe.batch_size, "seeds": recipe.seeds,
-                "optim.lr": recipe.optim.lr, "optim.accumulate": recipe.optim.accumulate}
+    positive = {
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "seeds": recipe.seeds,
+        "optim.lr": recipe.optim.lr,
+        "optim.accumulate": recipe.optim.accumulate,
+    }
     for key, number in positive.items():
         if not number > 0:
             raise AttarError(f"{key} must be above 0, got {number}")
@@ -282,5 +300,7 @@ def describe(cls: type = Recipe, prefix: str = "") -> list[tuple[str, str, str]]
             rows += describe(section, f"{prefix}{entry.name}.")  # type: ignore[arg-type]
             continue
         default = entry.default if entry.default is not dataclasses.MISSING else section()  # type: ignore[misc]
-        rows.append((f"{prefix}{entry.name}", "" if default in ("", {}) else str(default), attribute_docs(cls)[entry.name]))
+        rows.append(
+            (f"{prefix}{entry.name}", "" if default in ("", {}) else str(default), attribute_docs(cls)[entry.name])
+        )
     return rows

@@ -69,7 +69,10 @@ def _arrows(graph: Graph, ends: tuple[str, str], edges: list[Transfer], places: 
     start = ' marker-start="url(#head)"' if any(edge.learns == "both" for edge in edges) else ""
     if ends[0] == ends[1]:
         left, right, low = x1 + BOX_WIDTH / 3, x1 + 2 * BOX_WIDTH / 3, y1 + BOX_HEIGHT / 2
-        path, middle = f"M{left} {low} C{left} {low + 60} {right} {low + 60} {right} {low}", (x1 + BOX_WIDTH / 2, low + 58)
+        path, middle = (
+            f"M{left} {low} C{left} {low + 60} {right} {low + 60} {right} {low}",
+            (x1 + BOX_WIDTH / 2, low + 58),
+        )
     elif x1 == x2:  # in one column: a bow on the side that belongs to this direction
         side = 1 if y1 < y2 else -1
         edge_x = x1 + (BOX_WIDTH if side > 0 else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from importlib.util import find_spec
 from typing import Any
 
 from attar.report.curves import Line, chart
@@ -16,7 +17,7 @@ body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var
        margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 .headline { font-size: 1.15rem; } .soft { color: var(--soft); }
-.wide { overflow-x: auto; } svg { max-width: 100%; height: auto; }
+.wide { overflow-x: auto; } svg { max-width: 100%; height: auto; background: #fff; border-radius: 8px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
@@ -25,7 +26,12 @@ pre { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; paddi
 
 
 def page(
-    title: str, sentence: str, tables: Sequence[Table], graph: str, records: list[dict[str, Any]], recipe: str,
+    title: str,
+    sentence: str,
+    tables: Sequence[Table],
+    graph: str,
+    records: list[dict[str, Any]],
+    recipe: str,
     environment: str,
 ) -> str:
     """The report as one HTML page; every name that comes from the user is escaped."""
@@ -33,7 +39,9 @@ def page(
     parts += [f"<h2>{escape(table.title)}</h2><div class=wide>{_table(table)}</div>" for table in tables]
     parts += [f"<h2>{escape(name)}</h2>{drawing}" for name, drawing in _curves(records)]
     parts += [f"<h2>Who teaches whom</h2><div class=wide>{graph}</div>"]
-    parts += [f"<h2>{name}</h2><pre>{escape(text)}</pre>" for name, text in (("Recipe", recipe), ("Environment", environment))]
+    parts += [
+        f"<h2>{name}</h2><pre>{escape(text)}</pre>" for name, text in (("Recipe", recipe), ("Environment", environment))
+    ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -48,13 +56,14 @@ def _table(table: Table) -> str:
 
 
 def _curves(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Accuracy over the epochs, and the loss of every edge."""
-    if not records:
+    """Accuracy over the epochs, and the loss of every edge; nothing where matplotlib is not installed."""
+    if not records or find_spec("matplotlib") is None:
         return []
     epochs = [record["epoch"] for record in records]
     accuracy = [
         Line(label, epochs, [record[key] for record in records])
-        for key, label in (("train_top1", "training"), ("val_top1", "validation")) if key in records[0]
+        for key, label in (("train_top1", "training"), ("val_top1", "validation"))
+        if key in records[0]
     ]
     terms = [Line(key, epochs, [record["terms"][key] for record in records]) for key in records[0]["terms"]]
     drawn = [("Accuracy", chart(accuracy, "epoch", "top-1 %"))] if accuracy else []

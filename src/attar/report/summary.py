@@ -48,20 +48,34 @@ class Summary:
         for label, results in self.rows().items():
             scores = [result.scores for result in results]
             agreement = [100 * s.agreement for s in scores if s.agreement is not None]
-            body.append([
-                label, spread([100 * s.top1 for s in scores], 2), average([100 * s.top5 for s in scores], 1),
-                average([s.nll for s in scores], 3), average([100 * s.ece for s in scores], 1), average(agreement, 1),
-            ])
-        return Table(f"Test set ({count:,} images{seeds})", ["", "top-1 %", "top-5 %", "NLL", "ECE %", "agrees %"], body)
+            body.append(
+                [
+                    label,
+                    spread([100 * s.top1 for s in scores], 2),
+                    average([100 * s.top5 for s in scores], 1),
+                    average([s.nll for s in scores], 3),
+                    average([100 * s.ece for s in scores], 1),
+                    average(agreement, 1),
+                ]
+            )
+        return Table(
+            f"Test set ({count:,} images{seeds})", ["", "top-1 %", "top-5 %", "NLL", "ECE %", "agrees %"], body
+        )
 
     def cost_table(self) -> Table:
         """What each network costs to keep and to run."""
         body = []
         for label, results in self.rows().items():
             cost = results[0].cost
-            body.append([
-                label, f"{cost.parameters:,}", f"{cost.macs / 1e6:.2f} M", f"{cost.latency_ms:.2f}", size(cost.bytes),
-            ])
+            body.append(
+                [
+                    label,
+                    f"{cost.parameters:,}",
+                    f"{cost.macs / 1e6:.2f} M",
+                    f"{cost.latency_ms:.2f}",
+                    size(cost.bytes),
+                ]
+            )
         return Table("Cost (batch 1)", ["", "parameters", "MACs", "ms/image", "file"], body)
 
     @property
@@ -79,9 +93,13 @@ class Summary:
             ratio = self.teachers[0].cost.parameters / self.runs[0]["student"].cost.parameters
             parts.append(f"The student is {ratio:.1f} times smaller than its teacher.")
         if (gap := self.gap) is not None:
-            seeds = "1 seed, so no interval" if gap.half_width is None else (
-                f"95 % interval {gap.mean - gap.half_width:+.2f} to {gap.mean + gap.half_width:+.2f}, "
-                f"paired over {len(self.runs)} seeds, p = {gap.p:.3f}"
+            seeds = (
+                "1 seed, so no interval"
+                if gap.half_width is None
+                else (
+                    f"95 % interval {gap.mean - gap.half_width:+.2f} to {gap.mean + gap.half_width:+.2f}, "
+                    f"paired over {len(self.runs)} seeds, p = {gap.p:.3f}"
+                )
             )
             parts.append(f"Distilled - alone: {gap.mean:+.2f} points ({seeds}).")
         return " ".join(parts)

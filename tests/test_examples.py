@@ -1,0 +1,46 @@
+"""The examples run as a user runs them."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def attar(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from attar.cli import main; main()", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def test_own_method_is_short_checked_drawn_and_run(tmp_path: Path) -> None:
+    file = EXAMPLES / "my_method.py"
+    assert len(file.read_text().splitlines()) <= 30
+    told = attar("methods", "cosine", "--import", str(file), "--svg", "cosine.svg", cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "teacher -->" in told.stdout
+    assert "5 x Cosine" in (tmp_path / "cosine.svg").read_text()
+    run = attar(
+        "distill", "method=cosine", "method.weight=2", "epochs=1", "teacher.epochs=1", "seeds=1", "out=run",
+        "--import", str(file), cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "resnet8 with cosine" in run.stdout
+    assert (tmp_path / "run" / "student.safetensors").exists()
+
+
+def test_own_method_passes_the_conformance_suite() -> None:
+    check = "import sys; sys.path.insert(0, sys.argv[1]); import my_method, attar; print(attar.check_method('cosine'))"
+    run = subprocess.run([sys.executable, "-c", check, str(EXAMPLES)], capture_output=True, text=True, timeout=300)
+    assert "deploys" in run.stdout, run.stderr
+
+
+def test_own_loop_learns(tmp_path: Path, monkeypatch) -> None:
+    spec = importlib.util.spec_from_file_location("own_loop", EXAMPLES / "own_loop.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(tmp_path)
+    assert module.main(epochs=1) < 20
+    assert (tmp_path / "student.pth").exists()
