@@ -1,7 +1,7 @@
 """A method of one's own: match the direction of the logits, whatever their scale.
 
-    attar methods cosine --import examples/my_method.py --svg cosine.svg
-    attar distill method=cosine --import examples/my_method.py
+attar methods cosine --import examples/my_method.py --svg cosine.svg
+attar distill method=cosine --import examples/my_method.py
 """
 
 import torch.nn.functional as F

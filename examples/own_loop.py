@@ -7,7 +7,7 @@ import attar
 
 def main(epochs: int = 2) -> float:
     splits = attar.load_data("digits")
-    shape = dict(num_classes=10, in_channels=1, image_size=8)
+    shape = {"num_classes": 10, "in_channels": 1, "image_size": 8}
     teacher, student = attar.create_model("resnet8x4", **shape), attar.create_model("resnet8", **shape)
     # ... load the teacher's weights here ...
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from attar.data import eval_batches
 from attar.deploy import load, load_card
 from attar.errors import AttarError
-from attar.measure import Scores, evaluate as score
+from attar.measure import Scores
+from attar.measure import evaluate as score
 from attar.recipe import Recipe, read_recipe
 from attar.report.summary import Summary
 from attar.train import job
@@ -65,13 +66,15 @@ def evaluate(path: str | Path, *, teacher: str | Path | None = None, device: str
         path: a run's folder or a .safetensors file with its JSON.
         teacher: another saved network to compare with (agreement, KL).
         device: cpu, cuda or auto.
-        data: name, root and the other keys of the recipe's data section; the name defaults to the set it was
-            trained on.
+        data: name, root and the other keys of the recipe's data section; the set, the size and the normalisation
+            default to what it was trained with.
     """
     file = Path(path) / "student.safetensors" if Path(path).is_dir() else Path(path)
-    card, net = load_card(file), load(path)
+    net, card = load(path), load_card(file)
     where = find_device(device)
-    recipe = read_recipe(data={"name": card["data"], **data})
+    if missing := [key for key in ("data", "classes", "image_shape", "mean", "std") if key not in card]:
+        raise AttarError(f"{file.with_suffix('.json')} does not say its {missing[0]}; it was not written by a run")
+    recipe = read_recipe(data={**_data_of(card, Path(path), data.get("name")), **data})
     test = job.load_splits(recipe, recipe.seed).test
     if list(test.classes) != list(card["classes"]):
         raise AttarError(
@@ -80,3 +83,14 @@ def evaluate(path: str | Path, *, teacher: str | Path | None = None, device: str
         )
     other = load(teacher).to(where) if teacher else None
     return score(net.to(where), eval_batches(test, EVAL_BATCH, where), teacher=other)
+
+
+def _data_of(card: dict[str, Any], path: Path, other: str | None) -> dict[str, Any]:
+    """The images as the network was trained with: size, normalisation, and the set unless another is named."""
+    seen = {"image_size": card["image_shape"][-1], "mean": card["mean"], "std": card["std"], "val_fraction": 0}
+    if other is not None:
+        return {"name": other, **seen}
+    same = {"name": card["data"], **card.get("data_options", {}), **seen}
+    if (path / "recipe.yaml").is_file():
+        same["root"] = read_recipe(path / "recipe.yaml").data.root
+    return same

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperCommand
 
 from attar.errors import AttarError
 
@@ -26,7 +29,12 @@ console = Console(highlight=False)
 INTERRUPTED, MISTAKE = 130, 2
 
 RecipeArguments = Annotated[
-    list[str] | None, typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A packaged recipe or a YAML file, and changes to it.")
+    list[str] | None,
+    typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A packaged recipe or a YAML file, and changes to it."),
+]
+DataArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the recipe's data section: name, root, ..."),
 ]
 Plugin = Annotated[
     list[Path] | None,
@@ -39,32 +47,43 @@ def main() -> None:
     from attar.train.loop import Stopped
 
     try:
-        app(standalone_mode=False)
+        status = app(standalone_mode=False)
     except AttarError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]attar:[/] {escape(str(error))}", highlight=False)
-        sys.exit(MISTAKE)
+        fail(str(error))
+    except OSError as error:  # a full disk, a folder that may not be written
+        fail(f"{error.strerror or error}: {error.filename or 'a file'}")
     except Stopped as stopped:
         console.print(f"stopped; the state is saved: attar resume {stopped}", markup=False, soft_wrap=True)
         sys.exit(INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
     except Exception as error:
-        # Click's own usage errors know how they want to be shown.
-        if not hasattr(error, "show"):
+        # The parser's own errors say in one line what they miss; any other exception is ours to mend.
+        if not hasattr(error, "format_message"):
             raise
-        error.show()
-        sys.exit(MISTAKE)
+        fail(f"{error.format_message()} (attar --help)" if error.format_message() else "give a command (attar --help)")
+    # Without its standalone mode the parser returns the status of what it ended itself, Ctrl-C for one.
+    sys.exit(status if isinstance(status, int) else 0)
 
 
-def recipe_help() -> str:
-    """The keys of a recipe for --help, from the dataclasses' attribute docs."""
-    from attar.recipe import describe
+def fail(message: str) -> NoReturn:
+    """One line on stderr, and status 2."""
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]attar:[/] {escape(message)}", highlight=False)
+    sys.exit(MISTAKE)
 
-    lines = [
-        f"[bold]{key}[/] {escape(f'[{default}]') if default else ''}\n  {escape(text)}"
-        for key, default, text in describe()
-    ]
-    return "Keys of a recipe, with their defaults:\n\n" + "\n\n".join(lines)
+
+class RecipeCommand(TyperCommand):
+    """A command whose help ends with the keys of a recipe, read from the dataclasses' attribute docs."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from attar.recipe import describe
+
+        super().format_help(ctx, formatter)
+        table = Table("key", "default", "meaning", box=box.SIMPLE_HEAD, pad_edge=False, title="Keys of a recipe")
+        table.columns[0].no_wrap = True
+        for row in describe():
+            table.add_row(*map(escape, row))
+        console.print(table)
 
 
 def split_arguments(arguments: list[str] | None) -> tuple[str | None, list[str]]:
@@ -77,12 +96,20 @@ def split_arguments(arguments: list[str] | None) -> tuple[str | None, list[str]]
 def load_plugins(files: list[Path] | None) -> None:
     """Import Python files by path, so that the methods in them are registered."""
     for file in files or ():
-        spec = importlib.util.spec_from_file_location(file.stem, file)
+        name = f"attar_import_{file.stem}"  # never the name of a module that others import
+        spec = importlib.util.spec_from_file_location(name, file)
         if not file.is_file() or spec is None or spec.loader is None:
             raise AttarError(f"--import {file}: no such Python file")
         module = importlib.util.module_from_spec(spec)
-        sys.modules[file.stem] = module
-        spec.loader.exec_module(module)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except AttarError:
+            raise
+        except Exception as error:
+            frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
+            line = frames[-1].lineno if frames else getattr(error, "lineno", "?")
+            raise AttarError(f"--import {file}: line {line}: {type(error).__name__}: {error}") from error
 
 
 def show(summary: Any) -> None:
@@ -93,7 +120,7 @@ def show(summary: Any) -> None:
     console.print(f"Report: {summary.report}\nStudent: {summary.student}", markup=False, soft_wrap=True)
 
 
-@app.command(epilog="", short_help="Distil a small network from a large one.")
+@app.command(cls=RecipeCommand, short_help="Distil a small network from a large one.")
 def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     """Distil a small network from a large one.
 
@@ -111,7 +138,7 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     show(api.run(read_recipe(file, overrides), console))
 
 
-@app.command(short_help="Train a network on the labels alone.")
+@app.command(cls=RecipeCommand, short_help="Train a network on the labels alone.")
 def train(arguments: RecipeArguments = None) -> None:
     """Train a network on the labels alone: a teacher, or a baseline.
 
@@ -127,19 +154,20 @@ def train(arguments: RecipeArguments = None) -> None:
 @app.command(short_help="Score a saved network on a test set.")
 def evaluate(
     network: Annotated[Path, typer.Argument(help="A run's folder, or a .safetensors file with its JSON.")],
-    data: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys of data: name, root, ...")
-    ] = None,
+    data: DataArguments = None,
     teacher: Annotated[Path | None, typer.Option(help="Another saved network to compare with.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
 ) -> None:
     """Score a saved network on the test set it was trained for, or another with the same classes."""
     from attar import api
+    from attar.recipe import parse
 
-    pairs = dict(pair.split("=", 1) for pair in data or () if "=" in pair)
-    if len(pairs) != len(data or ()):
-        raise AttarError("expected KEY=VALUE after the network, such as root=data")
-    scores = api.evaluate(network, teacher=teacher, device=device, **pairs)
+    keys: dict[str, Any] = {}
+    for pair in data or ():
+        keys |= parse(pair)
+    if clash := {"path", "teacher", "device"} & keys.keys():
+        raise AttarError(f"{clash.pop()} is no key of data; give --teacher or --device, see attar evaluate --help")
+    scores = api.evaluate(network, teacher=teacher, device=device, **keys)
     for key, value in dataclasses.asdict(scores).items():
         if value is not None and key != "per_class":
             console.print(
@@ -196,9 +224,3 @@ def explain(name: str, svg: Path | None) -> None:
     console.print(graph.mermaid(), markup=False, soft_wrap=True)
     if svg:
         write_text(svg, draw(graph))
-
-
-# The keys come from the recipe's dataclasses, so the help is complete by construction.
-for command in app.registered_commands:
-    if command.callback in (distill, train):
-        command.epilog = recipe_help()

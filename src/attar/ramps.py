@@ -18,7 +18,7 @@ class Ramp(Protocol):
 
 @dataclass(frozen=True)
 class LinearWarmup:
-    """weight * min((epoch + 1) / over, 1): full after `over` epochs (DKD and ReviewKD use 20).
+    """weight * min((epoch + 1) / over, 1): full after `over` epochs (DKD and ReviewKD use 20), at once with 0.
 
     >>> [LinearWarmup(20)(epoch, 240) for epoch in (0, 9, 19, 100)]
     [0.05, 0.5, 1.0, 1.0]
@@ -28,7 +28,7 @@ class LinearWarmup:
     weight: float = 1.0
 
     def __call__(self, epoch: int, epochs: int) -> float:
-        return self.weight * min((epoch + 1) / self.over, 1.0)
+        return self.weight * (min((epoch + 1) / self.over, 1.0) if self.over > 0 else 1.0)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class ExponentialRampUp:
     weight: float = 1.0
 
     def __call__(self, epoch: int, epochs: int) -> float:
-        return self.weight * math.exp(-5.0 * (1.0 - min(epoch, self.over) / self.over) ** 2)
+        done = min(epoch / self.over, 1.0) if self.over > 0 else 1.0
+        return self.weight * math.exp(-5.0 * (1.0 - done) ** 2)
 
 
 def value(weight: float | Ramp, epoch: int, epochs: int) -> float:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
+import math
 import textwrap
 from dataclasses import dataclass, field
 from functools import cache
@@ -159,16 +161,17 @@ def read_recipe(file: str | Path | None = None, overrides: list[str] | tuple[str
     ('resnet56', {'temperature': 2})
     """
     layers = [_load(file)] if file else []
-    layers += [_parse(override) for override in overrides] + [values]
+    layers += [parse(override) for override in overrides] + [values]
     merged = OmegaConf.structured(Recipe())
-    for layer in layers:
-        _check_keys(layer := normalise(layer))
-        _forget_replaced(merged, layer)
-        try:
+    try:
+        for layer in layers:
+            _check_keys(layer := normalise(layer))
+            _drop_old_options(merged, layer)
             merged = OmegaConf.merge(merged, layer)
-        except OmegaConfBaseException as error:
-            raise AttarError(_one_line(error)) from None
-    recipe = OmegaConf.to_object(merged)
+        recipe = OmegaConf.to_object(merged)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        # Our own messages are one line already; OmegaConf's come with a trailer.
+        raise error if isinstance(error, AttarError) else AttarError(_one_line(error)) from None
     assert isinstance(recipe, Recipe)
     _check_values(recipe)
     return recipe
@@ -191,14 +194,25 @@ def normalise(tree: dict[str, Any]) -> dict[str, Any]:
             tree[section] = {"name": given or ""}
             continue
         if not isinstance(given, dict):
-            raise AttarError(f"{section}: expected a name or a section of keys, got {given!r}")
-        known = {f.name for f in dataclasses.fields(schema[section].default_factory)}  # type: ignore[misc, arg-type]
+            raise AttarError(f"{section}: expected a name or a section of keys, got {_shown(given)}")
+        known = {f.name for f in dataclasses.fields(schema[section].default_factory)}  # type: ignore[arg-type]
         # Only methods and data sets have settings of their own that read better without .options.
         extra = {k: v for k, v in given.items() if k not in known} if section in ("method", "data") else {}
         if extra:
             kept = {k: v for k, v in given.items() if k in known}
-            tree[section] = {**kept, "options": {**kept.get("options", {}), **extra}}
+            options = kept.get("options") or {}
+            if not isinstance(options, dict):
+                raise AttarError(f"{section}.options: expected a section of keys, got a {type(options).__name__}")
+            tree[section] = {**kept, "options": {**options, **extra}}
     return tree
+
+
+def _drop_old_options(merged: Any, layer: dict[str, Any]) -> None:
+    """Options belong to a name: a layer that names another method, network or data set begins without them."""
+    for section in NAMED:
+        name = layer.get(section, {}).get("name")
+        if name is not None and name != merged[section].name:
+            merged[section].options = {}
 
 
 def _forget_replaced(merged: DictConfig, layer: dict[str, Any]) -> None:
@@ -225,7 +239,8 @@ def _load(file: str | Path) -> dict[str, Any]:
     return OmegaConf.to_container(loaded)  # type: ignore[return-value]
 
 
-def _parse(override: str) -> dict[str, Any]:
+def parse(override: str) -> dict[str, Any]:
+    """One "key=value" as a tree, its value read as YAML."""
     key, equals, _ = override.partition("=")
     if not equals or not key:
         raise AttarError(f"expected key=value, got {override!r}; for example epochs=10")
@@ -243,8 +258,15 @@ def _check_keys(tree: dict[str, Any], cls: type = Recipe, prefix: str = "") -> N
         if key not in known:
             raise unknown("key", f"{prefix}{key}", [f"{prefix}{name}" for name in known])
         section = known[key].default_factory
-        if dataclasses.is_dataclass(section) and isinstance(given, dict):
-            _check_keys(given, section, f"{prefix}{key}.")  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(section):
+            if not isinstance(given, dict):
+                raise AttarError(f"{prefix}{key}: expected a section of keys, got {_shown(given)}")
+            _check_keys(given, section, f"{prefix}{key}.")
+
+
+def _shown(given: Any) -> str:
+    """A value in a message: itself where it is short and simple."""
+    return repr(given) if isinstance(given, str | int | float | None) else f"a {type(given).__name__}"
 
 
 def _check_values(recipe: Recipe) -> None:
@@ -254,20 +276,35 @@ def _check_values(recipe: Recipe) -> None:
             given = getattr(given, part)
         if given not in choices:
             raise unknown(f"value of {key}:", str(given), choices)
-    positive = {
+    optim = recipe.optim
+    positive: dict[str, float | None] = {
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "seeds": recipe.seeds,
-        "optim.lr": recipe.optim.lr,
-        "optim.accumulate": recipe.optim.accumulate,
+        "teacher.epochs": recipe.teacher.epochs,
+        "optim.lr": optim.lr,
+        "optim.gamma": optim.gamma,
+        "optim.accumulate": optim.accumulate,
+        "optim.clip_norm": optim.clip_norm,
     }
     for key, number in positive.items():
-        if not number > 0:
+        if number is not None and not 0 < number < math.inf:
             raise AttarError(f"{key} must be above 0, got {number}")
-    if not 0 <= recipe.data.val_fraction < 1:
-        raise AttarError(f"data.val_fraction must be in [0, 1), got {recipe.data.val_fraction}")
-    if recipe.optim.ema is not None and not 0 < recipe.optim.ema < 1:
-        raise AttarError(f"optim.ema must be between 0 and 1, got {recipe.optim.ema}")
+    for key, number in {"optim.weight_decay": optim.weight_decay, "optim.warmup": optim.warmup}.items():
+        if not 0 <= number < math.inf:
+            raise AttarError(f"{key} must be 0 or above, got {number}")
+    shares = {
+        "data.val_fraction": recipe.data.val_fraction,
+        "optim.momentum": optim.momentum,
+        "optim.label_smoothing": optim.label_smoothing,
+    }
+    for key, number in shares.items():
+        if not 0 <= number < 1:
+            raise AttarError(f"{key} must be in [0, 1), got {number}")
+    if optim.ema is not None and not 0 < optim.ema < 1:
+        raise AttarError(f"optim.ema must be between 0 and 1, got {optim.ema}")
+    if not 0 <= recipe.seed < 2**63 - recipe.seeds:
+        raise AttarError(f"seed must be in 0..2^63, got {recipe.seed}")
     if recipe.select == "best" and recipe.data.val_fraction == 0:
         raise AttarError("select=best needs a validation set; give data.val_fraction, or select=last")
 
@@ -285,7 +322,7 @@ def attribute_docs(cls: type) -> dict[str, str]:
     docs: dict[str, str] = {}
     for base in reversed([c for c in cls.__mro__ if dataclasses.is_dataclass(c)]):
         body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
-        for entry, text in zip(body, body[1:], strict=False):
+        for entry, text in itertools.pairwise(body):
             if isinstance(entry, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
                 docs[entry.target.id] = inspect.cleandoc(str(text.value.value))  # type: ignore[union-attr]
     return docs
@@ -297,10 +334,9 @@ def describe(cls: type = Recipe, prefix: str = "") -> list[tuple[str, str, str]]
     for entry in dataclasses.fields(cls):
         section = entry.default_factory
         if dataclasses.is_dataclass(section):
-            rows += describe(section, f"{prefix}{entry.name}.")  # type: ignore[arg-type]
+            rows += describe(section, f"{prefix}{entry.name}.")
             continue
-        default = entry.default if entry.default is not dataclasses.MISSING else section()  # type: ignore[misc]
-        rows.append(
-            (f"{prefix}{entry.name}", "" if default in ("", {}) else str(default), attribute_docs(cls)[entry.name])
-        )
+        default = entry.default if entry.default is not dataclasses.MISSING else section()  # type: ignore[operator]
+        shown = "" if default in ("", {}) else str(default)
+        rows.append((f"{prefix}{entry.name}", shown, attribute_docs(cls)[entry.name]))
     return rows

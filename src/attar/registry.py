@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import Generic, Protocol, TypeVar
+import functools
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from attar.errors import AttarError, unknown
 
@@ -46,3 +49,48 @@ class Registry(Generic[Record]):
     def names(self, pattern: str = "*") -> list[str]:
         """The registered names that match a shell pattern ("*kd*"), sorted."""
         return sorted(fnmatch.filter(self._records, pattern))
+
+
+def check_types(kind: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Hold options against a function's annotations, as far as those are numbers, texts, flags and lists.
+
+    Args:
+        kind: what the options belong to, for the message: "method 'kd'".
+        function: the function or class that will get them.
+        options: names and values.
+
+    Raises:
+        AttarError: a value has another type.
+
+    >>> def scale(factor: float) -> None: ...
+    >>> check_types("method 'kd'", scale, {"factor": "big"})
+    Traceback (most recent call last):
+    attar.errors.AttarError: method 'kd': factor must be float, got 'big'
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    try:
+        hints = get_type_hints(function.__init__ if isinstance(function, type) else function)  # type: ignore[misc]
+    except NameError:  # annotations that only a type checker can read
+        return
+    for name, given in options.items():
+        if name in hints and not _fits(given, hints[name]):
+            said = getattr(hints[name], "__name__", "") if isinstance(hints[name], type) else str(hints[name])
+            raise AttarError(f"{kind}: {name} must be {said.replace('collections.abc.', '')}, got {given!r}")
+
+
+def _fits(given: Any, hint: Any) -> bool:
+    """Whether a value may be passed where the annotation stands; annotations of other kinds allow everything."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(given, one) for one in inner)
+    if hint is type(None):
+        return given is None
+    if hint in (int, float):
+        numbers = (int, float) if hint is float else int
+        return isinstance(given, numbers) and not isinstance(given, bool)
+    if hint in (str, bool):
+        return isinstance(given, hint)
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return isinstance(given, Sequence) and not isinstance(given, str) and all(_fits(one, inner[0]) for one in given)
+    return True

@@ -130,6 +130,17 @@ def dist(student, teacher, beta=1.0, gamma=1.0, temperature=4.0):
     return temperature**2 * (beta * rows + gamma * columns)
 
 
+def mlkd(student, teacher, temperatures=(2.0, 3.0, 4.0, 5.0, 6.0)):
+    total = 0.0
+    for heat in temperatures:
+        p = np.array([softmax(row, heat) for row in student])
+        q = np.array([softmax(row, heat) for row in teacher])
+        total += heat**2 * (q * np.log(q / p)).sum() / len(p)
+        total += ((q @ q.T - p @ p.T) ** 2).sum() / len(p)
+        total += ((q.T @ q - p.T @ p) ** 2).sum() / p.shape[1]
+    return total
+
+
 def pooled(feature, height, width):
     """Average pooling by a whole factor."""
     batch, channels, rows, columns = feature.shape

@@ -113,6 +113,7 @@ CASES = {
         lambda s, t: losses.dist(s, t, 2.0, 1.0, 1.0), losses.DIST(2.0, 1.0, 1.0),
         lambda s, t: reference.dist(s, t, 2.0, 1.0, 1.0), logits, at_equality=1e-5,
     ),
+    "mlkd": Case(losses.mlkd, losses.MLKD(), reference.mlkd, logits),
     "mse": Case(losses.mse, losses.MSE(), reference.mse, maps),
     "at": Case(losses.at, losses.AttentionTransfer(), reference.at, maps),
     "at pooled": Case(losses.at, losses.AttentionTransfer(), reference.at, unequal_maps),

@@ -193,3 +193,8 @@ def test_modules_show_copy_and_pickle() -> None:
     for twin in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
         assert torch.equal(twin(S, T, Y), loss(S, T, Y))
     assert not list(loss.parameters())
+
+
+def test_mlkd_names_mistakes() -> None:
+    with pytest.raises(AttarError, match="no temperatures"):
+        losses.mlkd(torch.zeros(2, 3), torch.zeros(2, 3), temperatures=())

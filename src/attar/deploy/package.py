@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
@@ -26,7 +27,10 @@ def save(net: nn.Module, path: str | Path, **facts: Any) -> Path:
         The path of the weights.
     """
     path = Path(path)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in net.state_dict().items()
+    }
     write_atomically(path, lambda temporary: save_file(state, temporary))
     write_json(path.with_suffix(".json"), {"attar": 1, "spec": getattr(net, "spec", None), **facts})
     return path
@@ -45,7 +49,7 @@ def load_card(path: str | Path) -> dict[str, Any]:
         raise AttarError(f"{file} is missing; it says how to rebuild the network of {Path(path).name}") from None
     except ValueError:
         raise AttarError(f"{file} is no JSON; restore it from the run that wrote it") from None
-    if not isinstance(card, dict) or not card.get("spec"):
+    if not isinstance(card, dict) or not isinstance(card.get("spec"), dict):
         raise AttarError(f"{file} does not say which network it is (no 'spec'); load the weights with plain torch")
     return card
 

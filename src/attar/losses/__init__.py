@@ -9,6 +9,7 @@ from attar.losses.decoupled import DKD, NKD, dkd, nckd, nkd, tckd
 from attar.losses.distributions import GaussianKL, gaussian_kl
 from attar.losses.features import MSE, NST, AttentionTransfer, at, mse, nst
 from attar.losses.loss import Loss
+from attar.losses.multilevel import MLKD, mlkd
 from attar.losses.relations import RKDAngle, RKDDistance, rkd_angle, rkd_distance
 from attar.losses.responses import (
     CrossEntropy,
@@ -30,6 +31,7 @@ __all__ = [
     "CC",
     "DIST",
     "DKD",
+    "MLKD",
     "MSE",
     "NKD",
     "NST",
@@ -62,6 +64,7 @@ __all__ = [
     "kl_divergence",
     "l2_to_start",
     "logits_mse",
+    "mlkd",
     "mse",
     "nckd",
     "negative_mean",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,7 +30,10 @@ def divergence_terms(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """The matrix product in the type of its inputs: autocast would fall back to half precision."""
-    with torch.autocast(left.device.type, enabled=False):
+    device = left.device.type
+    # Not every device knows autocast: "meta", on which shapes are tried out, does not.
+    known = torch.amp.is_autocast_available(device)
+    with torch.autocast(device, enabled=False) if known else nullcontext():
         return left @ right
 
 

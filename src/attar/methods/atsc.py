@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +24,14 @@ Update = Literal["layer", "bias", "none"]
 CLASSIFY = "classify"
 
 
-@register("atsc", title="Adaptive Teaching with a Shared Classifier", paper="arXiv:2406.08528", year=2024,
-          family="semi-online", needs=("stages", "classifier"))
+@register(
+    "atsc",
+    title="Adaptive Teaching with a Shared Classifier",
+    paper="arXiv:2406.08528",
+    year=2024,
+    family="semi-online",
+    needs=("stages", "classifier"),
+)
 class ATSC(Method):
     """Adaptive Teaching with a Shared Classifier for Knowledge Distillation (Jang et al., 2024).
 
@@ -58,6 +64,7 @@ class ATSC(Method):
     """
 
     many_teachers = True
+    turns = ("", CLASSIFY)
 
     def __init__(
         self,
@@ -73,57 +80,51 @@ class ATSC(Method):
         super().__init__()
         if classifier_update not in get_args(Update):
             raise unknown("classifier_update", classifier_update, get_args(Update))
-        self.beta, self.w, self.classifier_update = beta, w, classifier_update
+        self.beta, self.w = beta, w
         if classifier_update == "none":
-            self.turns = ("",)  # type: ignore[misc]
+            self.turns = ("",)  # type: ignore[assignment, misc]
         pupil = require_staged(self.name, "student", student)
         # Copied one by one: the same network given twice is two teachers.
         given = [teacher] if isinstance(teacher, nn.Module) else teacher
-        teachers = [copy.deepcopy(require_staged(self.name, "teacher", net)).requires_grad_(True) for net in given]
-        check_classifiers([net.classifier for net in teachers], pupil.classifier.out_features, classifier_update)
-        self.names = ["teacher"] if len(teachers) == 1 else [f"teacher{n}" for n in range(1, len(teachers) + 1)]
-        self.teachers = nn.ModuleDict(zip(self.names, teachers, strict=True))
-        self.student = projected_student(pupil, teachers, factor, image_shape)
-        for net in teachers:
-            net.classifier.requires_grad_(classifier_update != "none")
-        untied = set(self.trainable(CLASSIFY))
-        self.tethers = nn.ModuleDict({name: Tether(net, untied) for name, net in self.teachers.items()})
+        nets = [copy.deepcopy(require_staged(self.name, "teacher", net)) for net in given]
+        check_classifiers([net.classifier for net in nets], pupil.classifier.out_features, classifier_update)
+        names = ["teacher"] if len(nets) == 1 else [f"teacher{number}" for number in range(1, len(nets) + 1)]
+        self._teachers = nn.ModuleDict(
+            {name: Tethered(net, classifier_update) for name, net in zip(names, nets, strict=True)}
+        )
+        self.student = projected_student(pupil, nets, factor, image_shape)
+
+    @property
+    def teachers(self) -> dict[str, Tethered]:
+        """The teachers by name: "teacher", or "teacher1", "teacher2", ..."""
+        return cast(dict[str, Tethered], dict(self._teachers.items()))
 
     def forward(self, batch: Batch) -> Knowledge:
         if batch.turn == CLASSIFY:
-            return Knowledge(batch, **{name: self.classified(net, batch.images) for name, net in self.teachers.items()})
+            return Knowledge(batch, **{name: one.classified(batch.images) for name, one in self.teachers.items()})
         knowledge, answers = Knowledge(batch), []
         own = self.student.last_map(batch.images)
-        for number, (name, net) in enumerate(self.teachers.items()):
-            taught = net.features(batch.images, ["final"])
+        for number, (name, one) in enumerate(self.teachers.items()):
+            taught = one.net.features(batch.images, ["final"])
             mine, theirs = match_size(own, taught.tap("final"))
             projected = self.student.projectors[number](mine)
             answers.append(self.student.classify(number, projected))
             knowledge.add(f"{name}.logits", taught.logits).add(f"{name}.map", theirs)
+            knowledge.add(f"{name}.weights", one.weights).add(f"{name}_start.weights", one.start)
             knowledge.add(f"student.for_{name}", projected)
-            knowledge.add(f"{name}.weights", self.tethers[name].present(net))
-            knowledge.add(f"{name}_start.weights", self.tethers[name].start)
         return knowledge.add("student.logits", torch.stack(answers).mean(0))
 
-    def classified(self, net: Staged, images: Tensor) -> Tensor:
-        """The teacher's logits, through which the labels reach nothing but what the second step moves."""
-        with torch.no_grad():
-            pooled = net.features(images, ["pooled"]).tap("pooled")
-        weight = net.classifier.weight
-        return F.linear(pooled, weight if self.classifier_update == "layer" else weight.detach(), net.classifier.bias)
-
     def transfers(self) -> Iterable[Transfer]:
-        count = len(self.names)
-        for name in self.names:
+        count = len(self.teachers)
+        for name in self.teachers:
             yield Transfer(f"{name}.map", f"student.for_{name}", MSE(), weight=self.beta / count, learns="both")
             yield Transfer(f"{name}_start.weights", f"{name}.weights", L2ToStart(), weight=self.w / count)
             if CLASSIFY in self.turns:
                 yield Transfer("labels", f"{name}.logits", CrossEntropy(), turn=CLASSIFY)
 
     def trainable(self, turn: str = "") -> list[nn.Parameter]:
-        """The classifiers (or their biases) in turn "classify", everything else in the first."""
-        moved = {"layer": ("weight", "bias"), "bias": ("bias",), "none": ()}[self.classifier_update]
-        second = [p for net in self.teachers.values() for name, p in net.classifier.named_parameters() if name in moved]
+        """What the labels move in turn "classify", everything else in the first."""
+        second = [parameter for one in self.teachers.values() for parameter in one.moved_by_labels]
         if turn == CLASSIFY:
             return second
         return [parameter for parameter in super().trainable() if all(parameter is not other for other in second)]
@@ -133,37 +134,57 @@ class ATSC(Method):
         return copy.deepcopy(self.student)
 
     def also_deployed(self) -> dict[str, nn.Module]:
-        return {f"adapted {name}": net for name, net in self.teachers.items()}
+        return {f"adapted {name}": one.net for name, one in self.teachers.items()}
 
 
-class Tether(nn.Module):
-    """Where a teacher's weights started: its parameters of two or more dimensions as they were, kept as state.
+class Tethered(nn.Module):
+    """A teacher that adapts, and where it started: its tied weights as they were are part of the state.
+
+    Tied is every trainable parameter of two or more dimensions, but for what the labels move.
 
     Args:
         net: the teacher.
-        untied: parameters that are free to go.
+        update: what the labels move, see `ATSC`.
 
-    >>> tether = Tether(nn.Linear(3, 2), untied=set())
-    >>> [tuple(start.shape) for start in tether.start]
-    [(2, 3)]
+    >>> from attar.nets import create_model
+    >>> [len(Tethered(create_model("resnet8"), update).start) for update in ("layer", "bias", "none")]
+    [9, 10, 9]
     """
 
-    def __init__(self, net: nn.Module, untied: set[nn.Parameter]) -> None:
+    def __init__(self, net: Staged, update: Update) -> None:
         super().__init__()
-        tied = {name: p for name, p in net.named_parameters() if p.ndim > 1 and p.requires_grad and p not in untied}
-        self.names = tuple(tied)
+        self.net = net.requires_grad_(True)
+        net.classifier.requires_grad_(update != "none")
+        self.moved_names = {"layer": ("weight", "bias"), "bias": ("bias",), "none": ()}[update]
+        moved = set(self.moved_by_labels)
+        tied = {name: p for name, p in net.named_parameters() if p.ndim > 1 and p.requires_grad and p not in moved}
+        self.tied_names = tuple(tied)
         for name, parameter in tied.items():
             # A buffer's name may not hold a dot.
             self.register_buffer(name.replace(".", "/"), parameter.detach().clone())
 
     @property
-    def start(self) -> tuple[Tensor, ...]:
-        """The weights as they were."""
-        return tuple(self.buffers())
+    def moved_by_labels(self) -> list[nn.Parameter]:
+        """The classifier's parameters that the second step moves."""
+        return [parameter for name, parameter in self.net.classifier.named_parameters() if name in self.moved_names]
 
-    def present(self, net: nn.Module) -> tuple[Tensor, ...]:
-        """The same weights as they are, one for one."""
-        return tuple(net.get_parameter(name) for name in self.names)
+    @property
+    def weights(self) -> tuple[Tensor, ...]:
+        """The tied weights as they are."""
+        return tuple(self.net.get_parameter(name) for name in self.tied_names)
+
+    @property
+    def start(self) -> tuple[Tensor, ...]:
+        """The tied weights as they were, one for one."""
+        return tuple(self.buffers(recurse=False))
+
+    def classified(self, images: Tensor) -> Tensor:
+        """The logits, through which the labels reach nothing but what they move."""
+        with torch.no_grad():
+            pooled = self.net.features(images, ["pooled"]).tap("pooled")
+        classifier = self.net.classifier
+        weight = classifier.weight if "weight" in self.moved_names else classifier.weight.detach()
+        return F.linear(pooled, weight, classifier.bias)
 
 
 def check_classifiers(classifiers: Sequence[nn.Linear], classes: int, update: Update) -> None:
@@ -173,8 +194,8 @@ def check_classifiers(classifiers: Sequence[nn.Linear], classes: int, update: Up
     for classifier in classifiers:
         if classifier.out_features != classes:
             raise AttarError(
-                f"method 'atsc': the student has {classes} classes and a teacher {classifier.out_features}; they share a "
-                "classifier, give networks of the same classes"
+                f"method 'atsc': the student has {classes} classes and a teacher {classifier.out_features}; they share "
+                "a classifier, give networks of the same classes"
             )
         if update == "bias" and classifier.bias is None:
             raise AttarError("method 'atsc': a teacher's classifier has no bias to move; use classifier_update='layer'")

@@ -32,29 +32,38 @@ class Composed(Method):
     def __init__(self, *methods: Method) -> None:
         super().__init__()
         host, *guests = methods
+        if host.turns != ("",):
+            raise AttarError(
+                f"{host.name!r} steps {len(host.turns)} times per batch; run it alone, not joined to others"
+            )
         self.name = "+".join(method.name for method in methods)  # type: ignore[misc]
         for guest in guests:
-            if type(guest).forward is not Offline.forward:
+            if not isinstance(guest, Offline) or type(guest).forward is not Offline.forward:
                 raise AttarError(f"{guest.name!r} runs its networks in its own way; put it first: {guest.name}+...")
             if not _same_networks(host, guest):
-                raise AttarError(f"{host.name!r} and {guest.name!r} hold different networks; build both around the same")
-            guest.student, guest.teacher = host.student, host.teacher
+                raise AttarError(
+                    f"{host.name!r} and {guest.name!r} hold different networks; build both around the same"
+                )
         self.parts = nn.ModuleList(methods)
-        self.student, self.teacher = host.student, host.teacher
+        self._methods = methods  # the same, with their types
+        self.student, self.teacher = host.student, host.teacher  # all parts share the networks inside
 
     def forward(self, batch: Batch) -> Knowledge:
-        return self.parts[0](batch)
+        return self._methods[0](batch)
 
     def transfers(self) -> Iterable[Transfer]:
-        return union(*(part.transfers() for part in self.parts))
+        return union(*(method.transfers() for method in self._methods))
 
     def deployed(self) -> nn.Module:
-        return self.parts[0].deployed()
+        return self._methods[0].deployed()
 
     def also_deployed(self) -> dict[str, nn.Module]:
-        return self.parts[0].also_deployed()
+        return self._methods[0].also_deployed()
 
 
-def _same_networks(host: Method, guest: Method) -> bool:
-    pairs = [(getattr(host, name, None), getattr(guest, name)) for name in ("student", "teacher")]
-    return all(one is not None and one.module is other.module for one, other in pairs)
+def _same_networks(host: Method, guest: Offline) -> bool:
+    """Whether both wrap the very same student and teacher."""
+    return all(
+        getattr(getattr(host, name, None), "module", None) is getattr(guest, name).module
+        for name in ("student", "teacher")
+    )

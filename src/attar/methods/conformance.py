@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,7 +40,7 @@ class Case:
         return Batch(images, labels, torch.arange(size), Address(seed, 0, 0), epochs=2)
 
 
-def check_method(method: str | type[Method], **options: object) -> list[str]:
+def check_method(method: str | type[Method], **options: Any) -> list[str]:
     """Run the suite on a registered method, by name or class.
 
     Args:
@@ -55,6 +56,8 @@ def check_method(method: str | type[Method], **options: object) -> list[str]:
     >>> len(check_method("kd"))
     10
     """
+    if not isinstance(method, str) and method.name == Method.name:
+        raise AttarError(f"{method.__name__} is not registered; put @attar.register(...) above the class")
     name = method if isinstance(method, str) else method.name
     info = method_info(name)
 
@@ -169,12 +172,15 @@ def state_round_trip(case: Case) -> None:
 
 
 def deploys(case: Case) -> None:
-    """What is deployed maps images to logits, rebuilds from its spec, and holds nothing of the frozen teachers' trunk."""
+    """What is deployed maps images to logits, rebuilds from its spec, and shares nothing with a frozen teacher."""
     method, batch = case.make(), case.batch()
+    frozen = {id(parameter) for teacher in method.frozen() for parameter in teacher.module.parameters()}
     for name, net in {"student": method.deployed(), **method.also_deployed()}.items():
         logits = net.eval()(batch.images)
         if logits.shape != (len(batch), CLASSES):
             raise AssertionError(f"{name} gives {tuple(logits.shape)}, not {(len(batch), CLASSES)}")
+        if any(id(parameter) in frozen for parameter in net.parameters()):
+            raise AssertionError(f"{name} holds a frozen teacher's own parameters; copy what it needs")
         _rebuilds(name, net, batch)
 
 
@@ -190,16 +196,22 @@ def draws(case: Case) -> None:
 
 
 CHECKS = (
-    first_batch, odd_batches, sources_do_not_learn, teachers_stay, learns, global_randomness_untouched, half_precision,
-    state_round_trip, deploys, draws,
+    first_batch,
+    odd_batches,
+    sources_do_not_learn,
+    teachers_stay,
+    learns,
+    global_randomness_untouched,
+    half_precision,
+    state_round_trip,
+    deploys,
+    draws,
 )
 
 
 def train_steps(method: Method, case: Case, steps: int) -> list[float]:
     """A few SGD steps on one batch; the losses before each."""
-    learners = {
-        turn: torch.optim.SGD(method.trainable(turn), lr=0.005, momentum=0.9, weight_decay=5e-4) for turn in method.turns
-    }
+    learners = {turn: torch.optim.SGD(method.trainable(turn), 0.005, 0.9, weight_decay=5e-4) for turn in method.turns}
     losses = []
     for _ in range(steps):
         for turn, learner in learners.items():
@@ -229,5 +241,3 @@ def _rebuilds(name: str, net: nn.Module, batch: Batch) -> None:
     again.load_state_dict(net.state_dict())
     if not torch.equal(again.eval()(batch.images), net(batch.images)):
         raise AssertionError(f"{name}, rebuilt from its spec, answers differently")
-
-

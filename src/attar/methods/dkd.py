@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from attar import losses
 from attar.knowledge import Transfer
-from attar.losses import DKD as DKDLoss
 from attar.losses import CrossEntropy
 from attar.methods.base import Offline
 from attar.methods.registry import register
@@ -45,6 +45,6 @@ class DKD(Offline):
         self.temperature, self.alpha, self.beta, self.warmup, self.ce = temperature, alpha, beta, warmup, ce
 
     def transfers(self) -> Iterable[Transfer]:
-        loss = DKDLoss(alpha=self.alpha, beta=self.beta, temperature=self.temperature)
+        loss = losses.DKD(alpha=self.alpha, beta=self.beta, temperature=self.temperature)
         yield Transfer("labels", "student.logits", CrossEntropy(), weight=self.ce)
         yield Transfer("teacher.logits", "student.logits", loss, weight=LinearWarmup(self.warmup), given=("labels",))

@@ -76,5 +76,5 @@ def _like(student: nn.Module, name: str) -> nn.Module:
     """A network of the zoo by name, for the student's images and classes."""
     spec = getattr(student, "spec", None)
     if spec is None:
-        raise AttarError(f"dml: peer {name!r} is a name, but the student is not of the zoo; give the networks themselves")
+        raise AttarError(f"dml: peer {name!r} is a name, but the student is not of the zoo; give the network itself")
     return create_model(name, **{key: spec[key] for key in ("num_classes", "in_channels", "image_size")})

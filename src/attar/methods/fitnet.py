@@ -12,10 +12,17 @@ from attar.methods.base import Offline
 from attar.methods.registry import register
 from attar.methods.stages import require_staged, stage_name
 from attar.nets import adapter, tap_shapes
+from attar.nets.adapters import Kind
 
 
-@register("fitnet", title="FitNets: Hints for Thin Deep Nets", paper="arXiv:1412.6550", year=2014, family="offline",
-          needs=("stages",))
+@register(
+    "fitnet",
+    title="FitNets: Hints for Thin Deep Nets",
+    paper="arXiv:1412.6550",
+    year=2014,
+    family="offline",
+    needs=("stages",),
+)
 class FitNet(Offline):
     """Hints for Thin Deep Nets (Romero et al., ICLR 2015).
 
@@ -42,7 +49,7 @@ class FitNet(Offline):
         stage: int = 2,
         weight: float = 100.0,
         ce: float = 1.0,
-        regressor: str = "regressor",
+        regressor: Kind = "regressor",
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__(teacher, student)
@@ -55,6 +62,4 @@ class FitNet(Offline):
 
     def transfers(self) -> Iterable[Transfer]:
         yield Transfer("labels", "student.logits", CrossEntropy(), weight=self.ce)
-        yield Transfer(
-            f"teacher.{self.theirs}", f"student.{self.own}", MSE(), weight=self.weight, via=self.regressor
-        )
+        yield Transfer(f"teacher.{self.theirs}", f"student.{self.own}", MSE(), weight=self.weight, via=self.regressor)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from attar.batch import Batch
 from attar.errors import AttarError
@@ -32,7 +34,9 @@ def check(method: Method, batch: Batch) -> Losses:
         for turn in method.turns:
             losses = method.batch_losses(replace(batch, turn=turn))
             check_total(losses)
+            before = with_gradient(method)
             losses.total.backward()
+            check_turn(method, turn, with_gradient(method).keys() - before.keys())
         check_gradients(method)
     finally:
         method.zero_grad(set_to_none=True)
@@ -50,7 +54,7 @@ def check_total(losses: Losses) -> None:
         raise AttarError("nothing learns: no edge with a weight reaches a trainable parameter")
     if not torch.isfinite(losses.total):
         bad = [key for key, term in losses.terms.items() if not torch.isfinite(term)]
-        raise AttarError(f"the loss of the first batch is {float(losses.total):g}; edges: {', '.join(bad)}")
+        raise AttarError(f"the loss of the first batch is {float(losses.total.detach()):g}; edges: {', '.join(bad)}")
 
 
 def check_ownership(method: Method) -> None:
@@ -61,9 +65,24 @@ def check_ownership(method: Method) -> None:
             for name, parameter in part.named_parameters() if part is not None else ():
                 if id(parameter) not in own:
                     raise AttarError(
-                        f"edge {edge.key!r}: parameter {name!r} of its {type(part).__name__} is not part of the method; "
-                        "assign the module to an attribute in __init__"
+                        f"edge {edge.key!r}: parameter {name!r} of its {type(part).__name__} is not part of the "
+                        "method; assign the module to an attribute in __init__"
                     )
+
+
+def with_gradient(method: Method) -> dict[str, nn.Parameter]:
+    """The parameters that have a gradient, by name."""
+    return {name: parameter for name, parameter in method.named_parameters() if parameter.grad is not None}
+
+
+def check_turn(method: Method, turn: str, learnt: Collection[str]) -> None:
+    """A turn's loss reaches only what that turn's optimiser steps: a stray gradient would wait for another turn's."""
+    own = {id(parameter) for parameter in method.trainable(turn)}
+    stray = [name for name, parameter in method.named_parameters() if name in learnt and id(parameter) not in own]
+    if stray:
+        raise AttarError(
+            f"method {method.name!r}: turn {turn!r} sends a gradient to {stray[0]!r}, which it does not step"
+        )
 
 
 def check_gradients(method: Method) -> None:
@@ -72,8 +91,8 @@ def check_gradients(method: Method) -> None:
     if idle:
         more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
         raise AttarError(
-            f"method {method.name!r}: parameter {idle[0]!r}{more} gets no gradient from any edge; use it, freeze it, or "
-            "leave it out"
+            f"method {method.name!r}: parameter {idle[0]!r}{more} gets no gradient from any edge; use it, freeze it, "
+            "or leave it out"
         )
     for teacher in method.frozen():
         moved = [name for name, parameter in teacher.module.named_parameters() if parameter.grad is not None]

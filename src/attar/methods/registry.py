@@ -12,7 +12,7 @@ from torch import nn
 from attar.errors import AttarError, unknown
 from attar.methods.base import Method
 from attar.methods.composed import Composed
-from attar.registry import Registry
+from attar.registry import Registry, check_types
 
 Family = Literal["baseline", "offline", "online", "semi-online", "self"]
 Needs = Literal["logits", "pooled", "stages", "classifier"]
@@ -27,7 +27,8 @@ class MethodInfo:
         title: the method's full name.
         paper: where it was published ("arXiv:1503.02531").
         year: of first publication.
-        family: who there is to learn from: a fixed teacher (offline), peers (online), both (semi-online), itself (self).
+        family: who there is to learn from: a fixed teacher (offline), peers (online), both (semi-online) or itself
+            (self).
         needs: what it asks of the networks beyond logits.
         defaults: its options and their default values, read from the constructor.
         cls: the class.
@@ -46,6 +47,12 @@ class MethodInfo:
     def takes_teacher(self) -> bool:
         """Whether the constructor has a teacher; self-distillation and peers do without."""
         return "teacher" in inspect.signature(self.cls).parameters
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether it cannot do without one."""
+        teacher = inspect.signature(self.cls).parameters.get("teacher")
+        return teacher is not None and teacher.default is inspect.Parameter.empty
 
     @property
     def summary(self) -> str:
@@ -121,6 +128,7 @@ def create_method(
     for option in options:
         if option not in info.defaults:
             raise unknown(f"option of method {name!r}:", option, info.defaults)
+    check_types(f"method {name!r}", info.cls, options)
     if missing := [o for o, d in info.defaults.items() if d is inspect.Parameter.empty and o not in options]:
         raise AttarError(f"method {name!r} needs a value for {', '.join(missing)}; give method.{missing[0]}=...")
     if info.takes_teacher:
@@ -134,8 +142,7 @@ def create_method(
 
 def _teacher_for(info: MethodInfo, teacher: nn.Module | Sequence[nn.Module] | None) -> Any:
     """The teacher as the method's constructor wants it: one network, or the list where it takes several."""
-    optional = inspect.signature(info.cls).parameters["teacher"].default is not inspect.Parameter.empty
-    if teacher is None and not optional:
+    if teacher is None and info.needs_teacher:
         raise AttarError(f"method {info.name!r} needs a teacher ({info.family}); give teacher=")
     if teacher is None or isinstance(teacher, nn.Module) or info.cls.many_teachers:
         return teacher
@@ -146,8 +153,8 @@ def _teacher_for(info: MethodInfo, teacher: nn.Module | Sequence[nn.Module] | No
 
 def _compose(name: str, student: nn.Module, teacher: Any, image_shape: Any, options: dict[str, Any]) -> Composed:
     names = [part.strip() for part in name.split("+")]
-    for option in options:
-        if option not in names:
+    for option, settings in options.items():
+        if option not in names or not isinstance(settings, dict):
             raise AttarError(f"options of {name!r} are given per method: {names[0]}.{option}=..., not {option}=...")
     return Composed(
         *(

@@ -12,8 +12,14 @@ from attar.methods.base import Offline
 from attar.methods.registry import register
 
 
-@register("rkd", title="Relational Knowledge Distillation", paper="arXiv:1904.05068", year=2019, family="offline",
-          needs=("pooled",))
+@register(
+    "rkd",
+    title="Relational Knowledge Distillation",
+    paper="arXiv:1904.05068",
+    year=2019,
+    family="offline",
+    needs=("pooled",),
+)
 class RKD(Offline):
     """Relational Knowledge Distillation (Park et al., CVPR 2019), on the pooled features.
 

@@ -16,8 +16,14 @@ from attar.methods.stages import require_staged, stage_name
 from attar.nets import Frozen, ProjectedNet, SimKDProjector, match_size, tap_shapes
 
 
-@register("simkd", title="Knowledge Distillation with the Reused Teacher Classifier", paper="arXiv:2203.14001",
-          year=2022, family="offline", needs=("stages", "classifier"))
+@register(
+    "simkd",
+    title="Knowledge Distillation with the Reused Teacher Classifier",
+    paper="arXiv:2203.14001",
+    year=2022,
+    family="offline",
+    needs=("stages", "classifier"),
+)
 class SimKD(Method):
     """Knowledge Distillation with the Reused Teacher Classifier (Chen et al., CVPR 2022).
 
@@ -50,9 +56,9 @@ class SimKD(Method):
         self.teacher = Frozen(teacher)
         own = stage_name(self.name, "student", student, -1)
         channels, *_ = tap_shapes(student, [own], image_shape)[own]
-        width, *size = tap_shapes(teacher, ["final"], image_shape)["final"]
+        width, height, breadth = tap_shapes(teacher, ["final"], image_shape)["final"]
         classifier = copy.deepcopy(teacher.classifier).requires_grad_(False)
-        self.student = ProjectedNet(student, SimKDProjector(channels, width, factor), classifier, [tuple(size)])
+        self.student = ProjectedNet(student, SimKDProjector(channels, width, factor), classifier, [(height, breadth)])
 
     def forward(self, batch: Batch) -> Knowledge:
         taught = self.teacher(batch.images, ["final"])

@@ -83,7 +83,7 @@ def mixed(shallow: Tensor, deep: Tensor, gate_logits: Tensor) -> Tensor:
 
 
 class FDP(nn.Module):
-    """Feature distribution prediction (UniKD): a map, averaged over space, gives the mean and log-variance of a Gaussian.
+    """Feature distribution prediction (UniKD): a map, averaged over space, gives a Gaussian's mean and log-variance.
 
     The covariance is diagonal. The Gaussian is from the text; the average and the two linear layers are the code's.
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attar.nets.registry import register_model
 from attar.nets.staged import Layout, Staged
 
-# (expansion, or None for the network's; width; blocks; stride) of each group, by the stage it belongs to.
-STAGES = (
-    ((1, 16, 1, 1), (None, 24, 2, 1)),
-    ((None, 32, 3, 2),),
-    ((None, 64, 4, 2), (None, 96, 3, 1)),
-    ((None, 160, 3, 2), (None, 320, 1, 1)),
-)
+# For each group, by the stage it belongs to: its expansion (None: the network's) and stride, blocks, and width.
+STAGES = (((1, 1), (None, 1)), ((None, 2),), ((None, 2), (None, 1)), ((None, 2), (None, 1)))
+DEPTHS = ((1, 2), (3,), (4, 3), (3, 1))
+WIDTHS = ((16, 24), (32,), (64, 96), (160, 320))
 
 
 class InvertedResidual(nn.Module):
@@ -48,6 +47,8 @@ class MobileNetV2(Staged):
     Args:
         width: factor on every width but the last convolution's, which stays 1280 up to a factor of 1.
         expansion: how much wider a block is inside.
+        depths: blocks in each group, by stage.
+        widths: each group's width before the factor, by stage.
         num_classes: classes.
         in_channels: channels of the images.
 
@@ -55,15 +56,23 @@ class MobileNetV2(Staged):
     812836
     """
 
-    def __init__(self, width: float = 0.5, expansion: int = 6, num_classes: int = 100, in_channels: int = 3) -> None:
+    def __init__(
+        self,
+        width: float = 0.5,
+        expansion: int = 6,
+        depths: Sequence[Sequence[int]] = DEPTHS,
+        widths: Sequence[Sequence[int]] = WIDTHS,
+        num_classes: int = 100,
+        in_channels: int = 3,
+    ) -> None:
         names = tuple(f"stage{number}" for number in range(1, len(STAGES) + 1))
         super().__init__(Layout(stem=("conv1", "bn1"), stages=names, head=("conv2", "bn2", "fc")))
         channels = int(32 * width)
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        for name, groups in zip(names, STAGES, strict=True):
+        for name, groups, blocks_of, full_widths in zip(names, STAGES, depths, widths, strict=True):
             blocks: list[nn.Module] = []
-            for own, full, depth, first in groups:
+            for (own, first), depth, full in zip(groups, blocks_of, full_widths, strict=True):
                 outputs = int(full * width)
                 for stride in (first, *[1] * (depth - 1)):
                     blocks.append(InvertedResidual(channels, outputs, stride, own or expansion))

@@ -30,7 +30,9 @@ class Summary:
     def rows(self) -> dict[str, list[Any]]:
         """Each network's results over the seeds, by the name a reader knows it by."""
         names = [part.strip() for part in self.recipe.teacher.name.split(",") if part.strip()]
-        rows = {f"{name} (teacher)": [result] for name, result in zip(names, self.teachers, strict=True)}
+        # Teachers of one architecture are told apart by number.
+        titles = [f"{name} (teacher{f' {n}' if names.count(name) > 1 else ''})" for n, name in enumerate(names, 1)]
+        rows = {title: [result] for title, result in zip(titles, self.teachers, strict=True)}
         labels = {"alone": f"{self.recipe.student.name} alone", "student": f"{self.recipe.student.name} {self._verb}"}
         for key in self.runs[0]:
             rows[labels.get(key, key)] = [run[key] for run in self.runs]

@@ -13,17 +13,19 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from attar.data import Splits, load_data
-from attar.deploy import load
+from attar.data import Splits, dataset_info, list_datasets, load_data
+from attar.deploy import load, load_card
 from attar.errors import AttarError
 from attar.files import write_json, write_text
 from attar.methods import check, create_method, method_info
-from attar.nets import create_model, load_weights
+from attar.nets import create_model, load_weights, model_info
 from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
+from attar.registry import check_types
 from attar.report.drawing import svg
 from attar.report.html import page
 from attar.report.summary import Summary
 from attar.train import metrics
+from attar.train.loop import Stopped
 from attar.train.run import Result, Training, measure
 from attar.train.runtime import Runtime, environment, find_device
 
@@ -58,7 +60,17 @@ class Job:
         self.earlier = self._earlier_baselines()
 
     def run(self) -> Summary:
-        """Train what is not trained yet, print the table and write the report."""
+        """Train what is not trained yet and write the report.
+
+        Raises:
+            Stopped: the process was asked to stop; it names the folder to resume.
+        """
+        try:
+            return self._run()
+        except Stopped:
+            raise Stopped(str(self.folder)) from None
+
+    def _run(self) -> Summary:
         write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
         runtime = self._runtime()
         taught = [self._teach(number, runtime) for number in range(len(self.teachers))]
@@ -66,7 +78,7 @@ class Job:
         for seed in self.seeds:
             results = {}
             if self.recipe.alone == "train":
-                results["alone"] = self._alone(seed).run(self.console, runtime)[0]
+                results["alone"] = replace(self._alone(seed).run(self.console, runtime)[0], name="alone")
             elif seed in self.earlier:
                 results["alone"] = self.earlier[seed]
             results |= {result.name: result for result in self._training(seed).run(self.console, runtime)}
@@ -93,8 +105,13 @@ class Job:
         write_text(self.folder / "graph.svg", graph)
         first = self.seed_folder(self.recipe.seed)
         html = page(
-            self.folder.name, summary.sentence(), [summary.accuracy_table(), summary.cost_table()], graph,
-            metrics.read(first / "metrics.jsonl"), to_yaml(self.recipe), (self.folder / "environment.json").read_text(),
+            self.folder.name,
+            summary.sentence(),
+            [summary.accuracy_table(), summary.cost_table()],
+            graph,
+            metrics.read(first / "metrics.jsonl"),
+            to_yaml(self.recipe),
+            (self.folder / "environment.json").read_text(),
         )
         write_text(summary.report, html)
 
@@ -114,8 +131,11 @@ class Job:
             teachers = copy.deepcopy(self.teachers) or None
             info_takes = "+" in self.recipe.method.name or method_info(self.recipe.method.name).takes_teacher
             method = create_method(
-                self.recipe.method.name, student=student, teacher=teachers if info_takes else None,
-                image_shape=splits.image_shape, **self.recipe.method.options,
+                self.recipe.method.name,
+                student=student,
+                teacher=teachers if info_takes else None,
+                image_shape=splits.image_shape,
+                **self.recipe.method.options,
             )
         judge = self.teachers[0] if self.teachers else None
         title = self.recipe.method.name + (f" seed {seed}" if self.recipe.seeds > 1 else "")
@@ -139,9 +159,14 @@ class Job:
             if weights:
                 continue
             recipe = replace(
-                self.recipe, student=ModelRecipe(name, None, self.recipe.teacher.options), teacher=TeacherRecipe(),
-                method=MethodRecipe("supervised"), epochs=self.recipe.teacher.epochs or self.recipe.epochs,
-                data=replace(self.recipe.data, train_size=self.recipe.teacher.train_size or self.recipe.data.train_size),
+                self.recipe,
+                student=ModelRecipe(name, None, self.recipe.teacher.options),
+                teacher=TeacherRecipe(),
+                method=MethodRecipe("supervised"),
+                epochs=self.recipe.teacher.epochs or self.recipe.epochs,
+                data=replace(
+                    self.recipe.data, train_size=self.recipe.teacher.train_size or self.recipe.data.train_size
+                ),
             )
             method = create_method("supervised", student=self.teachers[number])
             splits = load_splits(recipe, recipe.seed)
@@ -166,28 +191,42 @@ class Job:
         """The student alone from an earlier run, per seed, where the recipe names one."""
         if self.recipe.alone in ("train", "skip"):
             return {}
-        root = Path(self.recipe.alone)
-        found = {}
-        for seed in self.seeds:
-            places = [root / "scores.json", root / f"seed{seed}" / "scores.json"]
-            file = next((place for place in places if place.is_file()), None)
-            if file is None:
-                raise AttarError(f"alone={root}: no finished run of seed {seed} there; give train, skip or a run's folder")
-            found[seed] = replace(Result.from_json(json.loads(file.read_text(encoding="utf-8"))["results"][0]), name="alone")
-        return found
+        return {seed: self._earlier_baseline(Path(self.recipe.alone), seed) for seed in self.seeds}
+
+    def _earlier_baseline(self, root: Path, seed: int) -> Result:
+        """One seed's: the run that a distillation trained beside itself, or a run of `attar train`."""
+        places = [root / f"seed{seed}" / "alone", root / "alone", root / f"seed{seed}", root]
+        folder = next((place for place in places if (place / "scores.json").is_file()), None)
+        if folder is None:
+            raise AttarError(f"alone={root}: no finished run of seed {seed} there; give train, skip or a run's folder")
+        card = load_card(folder / "student.safetensors")
+        wanted = {"network": self.recipe.student.name, "method": "supervised", "seed": seed}
+        held = {"network": card["spec"].get("name"), "method": card.get("method"), "seed": card.get("seed", seed)}
+        for what, value in wanted.items():
+            if held[what] != value:
+                raise AttarError(
+                    f"alone={root}: {folder} has {what} {held[what]!r}, this run {value!r}; give alone=train"
+                )
+        if list(card.get("classes", ())) != list(self.splits.test.classes):
+            raise AttarError(f"alone={root}: {folder} was trained on other classes; give alone=train")
+        record = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        return replace(Result.from_json(record["results"][0]), name="alone")
 
 
 def start(recipe: Recipe, console: Console | None = None) -> Summary:
     """Check a recipe, choose its folder and run it."""
     if not recipe.student.name:
         raise AttarError("no student is named; give student=NAME (a small network of `attar.list_models()`)")
-    needs = recipe.method.name
-    if "+" in needs or method_info(needs).takes_teacher:
-        if not recipe.teacher.name:
-            raise AttarError(f"method {needs!r} needs a teacher; give teacher=NAME and teacher.weights=FILE")
+    name = recipe.method.name
+    if ("+" in name or method_info(name).needs_teacher) and not recipe.teacher.name:
+        raise AttarError(f"method {name!r} needs a teacher; give teacher=NAME and teacher.weights=FILE")
     folder = Path(recipe.out) if recipe.out else fresh_folder(recipe)
+    if folder.exists() and not folder.is_dir():
+        raise AttarError(f"out={folder} is a file; choose another folder")
     if (folder / "recipe.yaml").exists():
-        raise AttarError(f"{folder} holds a run already; `attar resume {folder}` goes on with it, or choose another out=")
+        raise AttarError(
+            f"{folder} holds a run already; `attar resume {folder}` goes on with it, or choose another out="
+        )
     return Job(recipe, folder, console or Console()).run()
 
 
@@ -201,7 +240,12 @@ def resume(folder: str | Path, console: Console | None = None) -> Summary:
 
 def fresh_folder(recipe: Recipe) -> Path:
     """runs/METHOD-TEACHER-STUDENT-DATA, numbered where that exists."""
-    parts = [recipe.method.name, recipe.teacher.name.replace(",", "-"), recipe.student.name, recipe.data.name]
+    parts = [
+        recipe.method.name,
+        recipe.teacher.name.replace(",", "-"),
+        recipe.student.name,
+        Path(recipe.data.name).name,
+    ]
     base = Path("runs") / "-".join(filter(None, parts))
     number = 1
     while (folder := base if number == 1 else base.with_name(f"{base.name}-{number}")).exists():
@@ -212,7 +256,9 @@ def fresh_folder(recipe: Recipe) -> Path:
 def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
     """(name, weights) of each teacher; several are separated by commas."""
     names = [name.strip() for name in teacher.name.split(",") if name.strip()]
-    weights = [file.strip() or None for file in (teacher.weights or "").split(",")] if teacher.weights else [None] * len(names)
+    weights: list[str | None] = [None] * len(names)
+    if teacher.weights:
+        weights = [file.strip() or None for file in teacher.weights.split(",")]
     if len(names) != len(weights):
         raise AttarError(f"teacher names {len(names)} networks but teacher.weights {len(weights)} files; give one each")
     return list(zip(names, weights, strict=True))
@@ -221,12 +267,19 @@ def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
 def load_splits(recipe: Recipe, seed: int) -> Splits:
     """The images of a recipe for one seed: the test set is always the same, validation and subsets follow the seed."""
     data = recipe.data
+    check_types("data", load_data, data.options)
+    if data.name in list_datasets():
+        check_types(f"data set {data.name!r}", dataset_info(data.name).load, data.options)
     return load_data(data.name, seed=seed, **{key: getattr(data, key) for key in DATA_KEYS}, **data.options)
 
 
 def build(recipe: ModelRecipe, splits: Splits, seed: int) -> nn.Module:
     """A network for these images, initialised from the seed, with the recipe's weights."""
     channels, size, _ = splits.image_shape
+    for option in recipe.options:
+        if option in ("num_classes", "in_channels", "image_size", "weights"):
+            raise AttarError(f"{option} of network {recipe.name!r} follows from the data; leave it out of its options")
+    check_types(f"network {recipe.name!r}", model_info(recipe.name).build, recipe.options)
     with seeded(seed):
         net = create_model(
             recipe.name, num_classes=splits.num_classes, in_channels=channels, image_size=size, **recipe.options

@@ -16,6 +16,7 @@ from torch import nn
 from attar.batch import Batch
 from attar.data import DeviceLoader, ImageSet, eval_batches
 from attar.errors import AttarError
+from attar.files import write_atomically, write_text
 from attar.knowledge import Losses
 from attar.losses import CrossEntropy
 from attar.measure import evaluate
@@ -25,14 +26,12 @@ from attar.recipe import Recipe
 from attar.train import checkpoint as checkpoints
 from attar.train.checkpoint import Checkpoint
 from attar.train.ema import Ema
-from attar.files import write_atomically, write_text
 from attar.train.metrics import lines
 from attar.train.optim import optimiser
 from attar.train.progress import Progress
 from attar.train.runtime import Runtime
 from attar.train.schedules import learning_rate
 from attar.train.tally import Tally
-
 
 Learners = dict[str, torch.optim.Optimizer]
 
@@ -61,7 +60,12 @@ class Places:
 
 
 def fit(
-    method: Method, loader: DeviceLoader, val: ImageSet | None, recipe: Recipe, runtime: Runtime, places: Places,
+    method: Method,
+    loader: DeviceLoader,
+    val: ImageSet | None,
+    recipe: Recipe,
+    runtime: Runtime,
+    places: Places,
     progress: Progress,
 ) -> None:
     """Train a method to the end of its recipe, from its checkpoint where there is one.
@@ -83,22 +87,27 @@ def fit(
         resume(state, method, learners, ema)
         progress.say(note or f"going on at epoch {state.epoch + 1}, step {state.step}")
 
-    with stop_requests() as stop:
+    accumulate = recipe.optim.accumulate
+    with stop_requests() as stop, torch.random.fork_rng(devices=[]):
         for epoch in range(state.epoch, recipe.epochs):
             method.train()
             tally, start = Tally(state.tally), time.perf_counter()
             for batch in loader.epoch(epoch, state.step):
                 step = batch.address.step
                 rate = learning_rate(recipe.optim, epoch * len(loader) + step, len(loader), recipe.epochs)
-                complete = (step + 1) % recipe.optim.accumulate == 0 or step + 1 == len(loader)
+                # An epoch's last group of batches may be smaller.
+                group = min(accumulate, len(loader) - step // accumulate * accumulate)
+                complete = (step + 1) % accumulate == 0 or step + 1 == len(loader)
+                # Dropout layers draw from the global generator: it follows from the address too.
+                torch.manual_seed(batch.address.generator("layers").initial_seed())
                 for turn, learner in learners.items():
                     with runtime.autocast():
                         losses = method.batch_losses(replace(batch, turn=turn))
                     stop_if_not_finite(losses, batch, method, places)
-                    (losses.total / recipe.optim.accumulate).backward()
+                    (losses.total / group).backward()
                     tally.add(losses, batch, first_turn=turn == method.turns[0])
                     if complete:
-                        update(learner, method, rate, recipe.optim.clip_norm)
+                        update(learner, rate, recipe.optim.clip_norm)
                 if not complete:
                     continue
                 if ema:
@@ -118,7 +127,7 @@ def fit(
             write_text(places.metrics, lines(state.metrics))
             checkpoints.save(places.checkpoint, state)
             progress.epoch(record, seconds)
-            if stop.requested and epoch + 1 < recipe.epochs:
+            if stop.requested:
                 raise Stopped(str(places.folder))
     if recipe.select == "best" and "state" in state.best:
         method.load_state_dict(state.best["state"])
@@ -126,14 +135,14 @@ def fit(
         method.load_state_dict(ema.state)
 
 
-def update(learner: torch.optim.Optimizer, method: Method, rate: float, clip_norm: float | None) -> None:
+def update(learner: torch.optim.Optimizer, rate: float, clip_norm: float | None) -> None:
     """One optimiser step at a learning rate."""
     for group in learner.param_groups:
         group["lr"] = rate
     if clip_norm is not None:
-        nn.utils.clip_grad_norm_(method.trainable(), clip_norm)
+        nn.utils.clip_grad_norm_([p for group in learner.param_groups for p in group["params"]], clip_norm)
     learner.step()
-    method.zero_grad(set_to_none=True)
+    learner.zero_grad(set_to_none=True)
 
 
 def validate(net: nn.Module, val: ImageSet | None, loader: DeviceLoader, runtime: Runtime) -> dict[str, float]:
@@ -148,25 +157,45 @@ def validate(net: nn.Module, val: ImageSet | None, loader: DeviceLoader, runtime
 def keep_best(state: Checkpoint, record: dict[str, float], method: Method) -> None:
     """Remember the weights with the best validation accuracy, the earlier ones where two are equal."""
     if "val_top1" in record and record["val_top1"] > state.best.get("val_top1", -1.0):
-        state.best = {"val_top1": record["val_top1"], "epoch": record["epoch"], "state": no_grad_clone(method.state_dict())}
+        state.best = {
+            "val_top1": record["val_top1"],
+            "epoch": record["epoch"],
+            "state": no_grad_clone(method.state_dict()),
+        }
 
 
 def snapshot(
-    state: Checkpoint, method: Method, learners: Learners, ema: Ema | None, epoch: int, step: int,
+    state: Checkpoint,
+    method: Method,
+    learners: Learners,
+    ema: Ema | None,
+    epoch: int,
+    step: int,
     tally: Tally | None = None,
 ) -> Checkpoint:
     """The state of now, with the history of before."""
     return Checkpoint(
-        method.state_dict(), {turn: learner.state_dict() for turn, learner in learners.items()}, epoch, step, tally.sums if tally else {}, ema.state if ema else None,
-        state.best, state.metrics,
+        method.state_dict(),
+        {turn: learner.state_dict() for turn, learner in learners.items()},
+        epoch,
+        step,
+        tally.sums if tally else {},
+        ema.state if ema else None,
+        state.best,
+        state.metrics,
     )
 
 
 def resume(state: Checkpoint, method: Method, learners: Learners, ema: Ema | None) -> None:
     """Put a checkpoint's tensors back."""
-    method.load_state_dict(state.method)
-    for turn, learner in learners.items():
-        learner.load_state_dict(state.optimiser[turn])
+    try:
+        method.load_state_dict(state.method)
+        for turn, learner in learners.items():
+            learner.load_state_dict(state.optimiser[turn])
+    except (RuntimeError, ValueError, KeyError):
+        raise AttarError(
+            "the checkpoint is of another recipe; restore recipe.yaml, or start again in a new out="
+        ) from None
     if ema and state.ema:
         ema.state = {name: tensor.to(ema.state[name].device) for name, tensor in state.ema.items()}
 
@@ -184,14 +213,18 @@ def stop_if_not_finite(losses: Losses, batch: Batch, method: Method, places: Pla
         return
     edge = next((key for key, term in losses.terms.items() if not torch.isfinite(term)), "the weighted sum")
     failure = {
-        "images": batch.images, "labels": batch.labels, "index": batch.index, "address": vars(batch.address),
-        "epochs": batch.epochs, "terms": {key: float(term) for key, term in losses.terms.items()},
+        "images": batch.images,
+        "labels": batch.labels,
+        "index": batch.index,
+        "address": vars(batch.address),
+        "epochs": batch.epochs,
+        "terms": {key: float(term.detach()) for key, term in losses.terms.items()},
         "method": method.state_dict(),
     }
     write_atomically(places.failure, lambda temporary: torch.save(failure, temporary))
     raise AttarError(
-        f"the loss is {float(losses.total):g} at epoch {batch.address.epoch + 1}, step {batch.address.step}: edge "
-        f"{edge!r}; the batch and the state are in {places.failure}; try a lower optim.lr or optim.clip_norm=1"
+        f"the loss is {float(losses.total.detach()):g} at epoch {batch.address.epoch + 1}, step {batch.address.step}: "
+        f"edge {edge!r}; the batch and the state are in {places.failure}; try a lower optim.lr or optim.clip_norm=1"
     )
 
 

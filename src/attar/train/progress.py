@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from attar.train.tally import Tally
 
@@ -30,8 +31,13 @@ class Progress:
         self._next = 0.0
         self._since: tuple[float, int] | None = None
         self._bar = Bar(
-            TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[state]}"),
-            TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task(title, total=epochs * steps, state="")
 
@@ -69,6 +75,10 @@ class Progress:
         if record["epoch"] % every and record["epoch"] != self.epochs:
             return
         parts = [f"epoch {record['epoch']:>{len(str(self.epochs))}}/{self.epochs}", f"loss {record['loss']:.3f}"]
-        parts += [f"{label} {record[key]:.2f}" for key, label in (("train_top1", "train"), ("val_top1", "val")) if key in record]
+        parts += [
+            f"{label} {record[key]:.2f}"
+            for key, label in (("train_top1", "train"), ("val_top1", "val"))
+            if key in record
+        ]
         parts.append(f"{self.steps * self.batch_size / seconds:,.0f} images/s")
         self.say("  ".join(parts))

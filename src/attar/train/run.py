@@ -69,8 +69,13 @@ class Training:
     def __post_init__(self) -> None:
         self.device = find_device(self.recipe.device)
         self.loader = DeviceLoader(
-            self.splits.train, self.recipe.batch_size, augment=self.splits.augment,
-            seed=self.recipe.seed, device=self.device, epochs=self.recipe.epochs, channels_last=True,
+            self.splits.train,
+            self.recipe.batch_size,
+            augment=self.splits.augment,
+            seed=self.recipe.seed,
+            device=self.device,
+            epochs=self.recipe.epochs,
+            channels_last=True,
         )
 
     @property
@@ -79,14 +84,14 @@ class Training:
 
     def runtime(self) -> Runtime:
         """The precision of the recipe, found by trying where it says auto."""
-        self.method.to(self.device, memory_format=torch.channels_last)
+        self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return choose(self.method, next(iter(self.loader.epoch(0))), self.device, self.recipe.precision)
 
     def run(self, console: Console, runtime: Runtime) -> list[Result]:
         """Train, deploy and measure; what an earlier process did already is not done again."""
         if not self.finished:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.method.to(self.device, memory_format=torch.channels_last)
+            self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             steps = len(self.loader)
             with Progress(console, self.title, self.recipe.epochs, steps, self.loader.batch_size) as progress:
                 fit(self.method, self.loader, self.splits.val, self.recipe, runtime, Places(self.folder), progress)
@@ -118,7 +123,9 @@ def card(images: ImageSet, result: Result, recipe: Recipe) -> dict[str, Any]:
         "image_shape": list(images.image_shape),
         "mean": list(images.mean),
         "std": list(images.std),
-        "data": images.name,
+        "data": recipe.data.name,
+        "data_options": recipe.data.options,
+        "seed": recipe.seed,
         "method": recipe.method.name,
         "teacher": recipe.teacher.name or None,
         "test": {key: value for key, value in asdict(result.scores).items() if key != "per_class"},

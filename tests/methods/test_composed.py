@@ -1,0 +1,110 @@
+"""Several methods over the same networks."""
+
+import pytest
+import torch
+from torch import nn
+
+from attar.batch import Batch
+from attar.errors import AttarError
+from attar.methods import check, create_method
+from attar.nets import create_model
+
+
+class Counted(nn.Module):
+    """A network that counts how often it runs."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.net, self.runs = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.BatchNorm1d(8), nn.Linear(8, logits)), 0
+
+    def forward(self, images):
+        self.runs += 1
+        return self.net(images)
+
+
+@pytest.fixture
+def nets():
+    make = {"num_classes": 4, "image_size": 16}
+    return {"teacher": create_model("resnet14", **make), "student": create_model("resnet8", **make)}
+
+
+@pytest.fixture
+def batch():
+    return Batch(torch.randn(4, 3, 16, 16), torch.arange(4))
+
+
+def test_taps_of_the_guest_are_requested_by_themselves(nets, batch):
+    method = create_method("kd+at", **nets)
+    said = method.batch_losses(batch).knowledge
+    assert {"teacher.stage1", "student.stage1", "teacher.stage3", "student.stage3"} <= set(said)
+
+
+def test_networks_run_once_whatever_is_joined():
+    teacher, student = Counted(3), Counted(3)
+    method = create_method("kd+rkd+dkd", teacher=teacher, student=student)
+    losses = method.losses(torch.randn(4, 3, 2, 2), torch.tensor([0, 1, 2, 0]))
+    losses.total.backward()
+    assert (teacher.runs, student.runs) == (1, 1)
+    assert student.net[2].num_batches_tracked == 1
+    assert len(losses) == 4
+
+
+def test_the_first_methods_weight_stays(nets):
+    weights = {edge.key: edge.weight for edge in create_method("kd+at", **nets).edges}
+    assert weights["labels->student.logits"] == 0.1
+    weights = {edge.key: edge.weight for edge in create_method("at+kd", **nets).edges}
+    assert weights["labels->student.logits"] == 1.0
+    assert weights["teacher.logits->student.logits"] == 0.9
+
+
+def test_plus_is_the_joined_name(nets, batch):
+    added = create_method("kd", **nets) + create_method("at", **nets)
+    named = create_method("kd+at", **nets)
+    assert (added.name, [edge.key for edge in added.edges]) == (named.name, [edge.key for edge in named.edges])
+    torch.testing.assert_close(added.eval().batch_losses(batch).total, named.eval().batch_losses(batch).total)
+
+
+def test_the_guests_own_parameters_learn(nets, batch):
+    method = create_method("kd+fitnet", **nets)
+    check(method, batch)
+    assert any("regressor" in name for name, _ in method.named_parameters())
+
+
+def test_options_go_to_their_method(nets):
+    method = create_method("kd+at", at={"weight": 5}, kd={"temperature": 2}, **nets)
+    assert [edge.weight for edge in method.edges] == [0.1, 0.9, 5, 5, 5]
+    assert method.edges[1].loss.temperature == 2
+
+
+@pytest.mark.parametrize("options", [{"weight": 5}, {"kd": 0.5}])
+def test_options_without_their_method_are_refused(nets, options):
+    with pytest.raises(AttarError, match=r"options of 'kd\+at' are given per method"):
+        create_method("kd+at", **options, **nets)
+
+
+def test_a_guest_that_runs_networks_its_own_way_is_refused(nets):
+    with pytest.raises(AttarError, match="'simkd' runs its networks in its own way; put it first"):
+        create_method("kd+simkd", **nets)
+
+
+def test_a_host_without_the_same_student_inside_is_refused(nets):
+    with pytest.raises(AttarError, match="'simkd' and 'kd' hold different networks"):
+        create_method("simkd+kd", **nets)
+
+
+def test_different_networks_are_refused(nets):
+    other = create_model("resnet8", num_classes=4, image_size=16)
+    with pytest.raises(AttarError, match="'kd' and 'at' hold different networks"):
+        create_method("kd", **nets) + create_method("at", teacher=nets["teacher"], student=other)
+
+
+def test_a_method_of_several_steps_joins_no_other(nets):
+    class Twice(type(create_method("kd", **nets))):
+        turns = ("", "again")
+
+    with pytest.raises(AttarError, match="steps 2 times per batch"):
+        Twice(**nets) + create_method("at", **nets)
+
+
+def test_what_is_deployed_is_the_bare_student(nets):
+    assert create_method("kd+at", **nets).deployed() is nets["student"]

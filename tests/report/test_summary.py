@@ -1,0 +1,124 @@
+"""Tables, the headline and the page."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from attar.measure import Cost, Scores
+from attar.recipe import read_recipe
+from attar.report.html import page
+from attar.report.summary import Summary, size, spread
+from attar.report.tables import Table
+from attar.train.run import Result
+
+SCORES = Scores(
+    count=200, top1=0.5, top5=0.9, nll=1.25, ece=0.05, brier=0.6, per_class=(0.5, None), agreement=0.75, kl=0.1
+)
+COST = Cost(1000, 2_500_000, 0.5, 0.1, 4000)
+
+
+def result(top1, parameters=1000, name="student"):
+    return Result(name, replace(SCORES, top1=top1), replace(COST, parameters=parameters))
+
+
+def summary(runs, teachers=("resnet56",), method="kd"):
+    recipe = read_recipe(teacher=",".join(teachers), student="resnet8", method=method, seeds=len(runs))
+    return Summary(recipe, [result(0.9, 10_500, "teacher") for _ in teachers], runs, Path("out"))
+
+
+@pytest.fixture
+def three_seeds():
+    return [{"alone": result(a), "student": result(b)} for a, b in ((0.50, 0.52), (0.51, 0.55), (0.49, 0.52))]
+
+
+def test_one_seed_has_no_interval():
+    one = summary([{"alone": result(0.5), "student": result(0.525)}])
+    assert one.sentence() == (
+        "The student is 10.5 times smaller than its teacher. Distilled - alone: +2.50 points (1 seed, so no interval)."
+    )
+
+
+def test_seeds_are_paired(three_seeds):
+    three = summary(three_seeds)
+    # Differences 2, 4, 3: mean 3, deviation 1, t(2, .975) = 4.3027, half width 4.3027 / sqrt(3).
+    assert three.gap.mean == pytest.approx(3.0)
+    assert three.gap.half_width == pytest.approx(2.4841, abs=1e-3)
+    assert "+3.00 points (95 % interval +0.52 to +5.48, paired over 3 seeds, p = 0.035)" in three.sentence()
+
+
+def test_rows_of_the_accuracy_table(three_seeds):
+    table = summary(three_seeds).accuracy_table()
+    assert [row[:2] for row in table.rows] == [
+        ["resnet56 (teacher)", "90.00"],
+        ["resnet8 alone", "50.00 ± 1.00"],
+        ["resnet8 with kd", "53.00 ± 1.73"],
+    ]
+    assert table.title == "Test set (200 images, mean ± std of 3 seeds)"
+    assert table.rows[0][2:] == ["90.0", "1.250", "5.0", "75.0"]
+
+
+def test_teachers_of_one_architecture_keep_a_row_each():
+    rows = summary([{"student": result(0.5)}], teachers=("resnet20", "resnet20")).rows()
+    assert list(rows) == ["resnet20 (teacher 1)", "resnet20 (teacher 2)", "resnet8 with kd"]
+
+
+def test_plain_training_has_neither_teacher_nor_gap():
+    plain = summary([{"student": result(0.5)}], teachers=(), method="supervised")
+    assert plain.sentence() == ""
+    assert plain.gap is None
+    assert [row[0] for row in plain.accuracy_table().rows] == ["resnet8 trained"]
+
+
+def test_cost_table(three_seeds):
+    assert summary(three_seeds).cost_table().rows[0] == ["resnet56 (teacher)", "10,500", "2.50 M", "0.50", "4 kB"]
+
+
+def test_student_file_is_the_first_seeds(three_seeds):
+    assert summary(three_seeds).student == Path("out/seed0/student.safetensors")
+    assert summary(three_seeds[:1]).student == Path("out/student.safetensors")
+
+
+def test_results_survive_json(three_seeds):
+    tree = json.loads(json.dumps(summary(three_seeds).to_json()))
+    again = Result.from_json(tree["runs"][1]["student"])
+    assert again.scores.top1 == 0.55
+    assert again.cost == COST
+
+
+def test_numbers_as_text():
+    assert (spread([1.0], 2), spread([1.0, 2.0, 3.0], 1)) == ("1.00", "2.0 ± 1.0")
+    assert (size(999), size(1500), size(2_340_000)) == ("1 kB", "2 kB", "2.34 MB")
+
+
+def test_csv_quotes_what_must_be():
+    assert Table("t", ["", "x"], [['a, "b"', "1"]]).csv() == ',x\n"a, ""b""",1\n'
+
+
+RECORDS = [
+    {"epoch": n, "lr": 0.1, "loss": 1.0 / n, "terms": {"<i>a</i>->b": 1.0 / n}, "train_top1": 10.0 * n, "val_top1": 9.0}
+    for n in (1, 2, 3)
+]
+
+
+def test_the_page_escapes_every_name():
+    hostile = '<script>alert("x")</script>'
+    table = Table(hostile, ["", hostile], [[hostile, hostile]])
+    text = page(hostile, hostile, [table], "<svg></svg>", RECORDS, f"student: {hostile}", hostile)
+    assert "<script" not in text
+    assert "<i>a</i>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_the_page_needs_no_other_file():
+    text = page("t", "s", [Table("t", ["", "x"], [["a", "1"]])], "<svg></svg>", RECORDS, "epochs: 1", "{}")
+    assert "src=" not in text
+    assert "<link" not in text
+    assert "@import" not in text
+    assert text.startswith("<!doctype html>")
+
+
+def test_a_page_without_records_has_no_curves():
+    text = page("t", "s", [], "<svg>graph</svg>", [], "epochs: 1", "{}")
+    assert text.count("<svg") == 1

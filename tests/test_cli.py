@@ -1,0 +1,307 @@
+"""The command line: the main job, and every mistake as one line, status 2 and nothing written."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from attar import cli
+from attar.recipe import describe
+
+TINY = ["student=resnet8", "data=digits", "data.train_size=60", "batch_size=20", "epochs=1", "precision=float32"]
+TAUGHT = ["teacher=resnet8", *TINY, "method=kd"]
+
+
+@pytest.fixture
+def attar(monkeypatch, capsys, tmp_path):
+    """Runs a command in an empty folder: its status, and what it wrote to stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["attar", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = end.code
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "kd"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["attar", "distill", *TAUGHT, f"out={folder}"])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    assert end.value.code == 0
+    return folder
+
+
+def test_a_run_writes_everything(finished):
+    names = {str(file.relative_to(finished)) for file in finished.rglob("*") if file.is_file()}
+    assert names >= {
+        "recipe.yaml", "environment.json", "metrics.jsonl", "checkpoint.pt", "student.safetensors", "student.json",
+        "scores.json", "results.json", "report.html", "graph.svg", "alone/student.safetensors", "alone/scores.json",
+        "teacher/student.safetensors", "teacher/metrics.jsonl",
+    }  # fmt: skip
+    assert not [name for name in names if name.endswith(".tmp")]
+    results = json.loads((finished / "results.json").read_text())
+    assert set(results["runs"][0]) == {"alone", "student"}
+    assert results["runs"][0]["student"]["scores"]["count"] == 898
+    report = (finished / "report.html").read_text()
+    assert "Who teaches whom" in report
+    assert "resnet8 alone" in report
+
+
+def test_evaluate_repeats_the_scores_of_the_run(finished, attar):
+    status, out, _ = attar("evaluate", finished)
+    scores = json.loads((finished / "results.json").read_text())["runs"][0]["student"]["scores"]
+    assert status == 0
+    assert f"top1  {scores['top1']:.4f}" in out
+    assert f"nll  {scores['nll']:.4f}" in out
+
+
+def test_evaluate_against_a_teacher_and_with_keys(finished, attar):
+    teacher = finished / "teacher" / "student.safetensors"
+    status, out, _ = attar("evaluate", finished / "student.safetensors", "image_size=8", "--teacher", teacher)
+    assert status == 0
+    assert "agreement" in out
+
+
+def test_resume_of_a_finished_run_only_prints(finished, attar):
+    before = {file: file.stat().st_mtime_ns for file in finished.rglob("*.pt")}
+    status, out, _ = attar("resume", finished)
+    assert status == 0
+    assert "resnet8 with kd" in out
+    assert before == {file: file.stat().st_mtime_ns for file in finished.rglob("*.pt")}
+
+
+def test_two_seeds_that_reuse_nothing_make_a_table_with_an_interval(attar, tmp_path):
+    status, out, err = attar("distill", *TAUGHT, "method=dml", "teacher=", "seeds=2", "out=two")
+    assert status == 0, err
+    assert "mean ± std of 2 seeds" in out
+    assert "paired over 2 seeds" in " ".join(out.split())
+    assert (tmp_path / "two" / "seed1" / "peer1.safetensors").exists()
+
+
+def test_the_baseline_of_an_earlier_run_is_its_student_alone(finished, attar, tmp_path):
+    status, _, err = attar("distill", *TAUGHT, f"alone={finished}", "method=rkd", "out=rkd")
+    assert status == 0, err
+    earlier = json.loads((finished / "results.json").read_text())["runs"][0]
+    now = json.loads((tmp_path / "rkd" / "results.json").read_text())["runs"][0]
+    assert now["alone"] == earlier["alone"]
+    assert not (tmp_path / "rkd" / "alone").exists()
+
+
+def test_a_baseline_of_attar_train_can_be_reused(attar, tmp_path):
+    assert attar("train", *TINY, "out=plain")[0] == 0
+    status, _, err = attar("distill", "method=dml", *TINY, "alone=plain", "out=dml")
+    assert status == 0, err
+    plain, dml = (json.loads((tmp_path / name / "results.json").read_text())["runs"][0] for name in ("plain", "dml"))
+    assert dml["alone"]["scores"] == plain["student"]["scores"]
+
+
+PLUGIN = '''
+from attar import Offline, Transfer, register
+from attar.losses import KLDivergence
+@register("mine_{n}", title="My own", paper="", year=2024, family="offline")
+class Mine(Offline):
+    """Mine."""
+    def transfers(self):
+        yield Transfer("teacher.logits", "student.logits", KLDivergence())
+'''
+
+
+def test_a_method_of_ones_own_from_a_file(attar, tmp_path):
+    (tmp_path / "json.py").write_text(PLUGIN.format(n=1))
+    status, out, _ = attar("methods", "mine_1", "--import", "json.py")
+    assert status == 0
+    assert "teacher -->" in out
+    assert sys.modules["json"] is json
+    status, out, err = attar("distill", *TAUGHT, "method=mine_1", "alone=skip", "out=mine")
+    assert status == 0, err
+    assert "resnet8 with mine_1" in out
+
+
+def test_methods_lists_and_explains(attar):
+    status, out, _ = attar("methods", "*kd*")
+    assert status == 0
+    assert " dkd" in "\n" + out.replace("\n", "\n ")
+    assert "dml" not in out
+    status, out, _ = attar("methods", "kd")
+    assert status == 0
+    assert "arXiv:1503.02531" in out
+    assert "method.temperature=4.0" in out
+    assert 'teacher -->|"0.9 x KLDivergence logits"| student' in out
+
+
+@pytest.mark.parametrize("command", ["distill", "train"])
+def test_help_has_every_key_of_the_recipe(attar, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, _ = attar(command, "--help")
+    assert status == 0
+    assert [key for key, _, _ in describe() if key not in out] == []
+
+
+def test_an_interrupted_job_names_the_folder_to_resume(attar, tmp_path, monkeypatch):
+    from attar.train import loop, run
+
+    def stop(*arguments):
+        raise loop.Stopped(str(arguments[5].folder))
+
+    monkeypatch.setattr(run, "fit", stop)
+    status, out, _ = attar("distill", *TAUGHT, "out=broken")
+    assert status == cli.INTERRUPTED
+    assert out.strip().endswith("attar resume broken")
+
+
+def test_an_interrupted_job_goes_on(attar, monkeypatch, tmp_path):
+    from attar.train import run
+
+    kept, calls = run.fit, []
+
+    def twice(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        kept(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "fit", twice)
+        assert attar("distill", *TAUGHT, f"out={tmp_path / 'it'}")[0] == cli.INTERRUPTED
+    status, out, err = attar("resume", tmp_path / "it")
+    assert status == 0, err
+    assert "resnet8 with kd" in out
+
+
+@pytest.fixture
+def bad(tmp_path):
+    """Files that are wrong, by name."""
+    (tmp_path / "corrupt.pth").write_bytes(b"not weights")
+    from attar.nets import create_model
+
+    for name, net, classes in (("other", "resnet14", 10), ("classes", "resnet8", 7)):
+        torch.save(
+            create_model(net, num_classes=classes, in_channels=1, image_size=8).state_dict(), tmp_path / f"{name}.pth"
+        )
+    (tmp_path / "file").write_text("")
+    (tmp_path / "list.yaml").write_text("- 1")
+    (tmp_path / "one" / "cat").mkdir(parents=True)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "x.png").write_bytes(b"no image")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text("epochs: 1\n")
+    (tmp_path / "broken.py").write_text("x = 1\nx.y\n")
+    (tmp_path / "syntax.py").write_text("def (:\n")
+    return tmp_path
+
+
+MISTAKES = {
+    "unknown method": (["method=kdd"], "unknown method 'kdd'; did you mean 'kd'?"),
+    "unknown option": (["method.temprature=3"], "did you mean 'temperature'?"),
+    "option of a wrong type": (["method.temperature=hot"], "method 'kd': temperature must be float, got 'hot'"),
+    "unknown network": (["student=resnet9"], "unknown network 'resnet9'"),
+    "network option of a wrong type": (["student.options.widths=wide"], "network 'resnet8'"),
+    "network option that the data give": (
+        ["student.options.num_classes=3"],
+        "num_classes of network 'resnet8' follows",
+    ),
+    "unknown data": (["data=digit"], "unknown data set 'digit'; did you mean 'digits'?"),
+    "data option of a wrong type": (["data.image_size=big"], "data: image_size must be"),
+    "own data option of a wrong type": (["data.test_fraction=half"], "test_fraction must be float"),
+    "unknown key": (["epoch=3"], "unknown key 'epoch'; did you mean 'epochs'?"),
+    "wrong type": (["epochs=many"], "epochs"),
+    "missing weights": (["teacher.weights=none.pth"], "no weights at none.pth"),
+    "corrupt weights": (["teacher.weights=corrupt.pth"], "cannot read corrupt.pth as weights"),
+    "another architecture": (["teacher.weights=other.pth"], "other.pth is not of this ResNet"),
+    "another number of classes": (["teacher.weights=classes.pth"], "(7, 64) in classes.pth and (10, 64)"),
+    "weights for too few teachers": (["teacher=resnet8,resnet8", "teacher.weights=other.pth"], "2 networks but"),
+    "batch larger than the set": (["batch_size=1000"], "batch_size must be 1 to"),
+    "more images than there are": (["data.train_size=5000"], "train_size must be"),
+    "a run that exists": (["out=run"], "run holds a run already; `attar resume run`"),
+    "out that is a file": (["out=file"], "out=file is a file"),
+    "out below a file": (["out=file/run"], "Not a directory"),
+    "one class": (["data=folder", "data.root=one"], "one has 1 class folders"),
+    "unreadable image": (["data=folder", "data.root=photos"], "cannot read image photos/cat/x.png"),
+    "no folder": (["data=folder", "data.root=nowhere"], "nowhere"),
+    "no baseline": (["alone=nowhere"], "alone=nowhere: no finished run of seed 0 there"),
+    "no teacher": (["teacher="], "method 'kd' needs a teacher; give teacher=NAME"),
+    "no student": (["student="], "no student is named"),
+    "no device": (["device=gpu"], "device 'gpu' is not usable here"),
+    "nothing to accumulate": (["optim.accumulate=0"], "optim.accumulate must be above 0"),
+    "no key": (["epochs"], "expected key=value, got 'epochs'"),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_a_mistake_is_one_line_status_2_and_no_folder(attar, bad, kind):
+    changes, message = MISTAKES[kind]
+    before = sorted(bad.rglob("*"))
+    status, out, err = attar("distill", *TAUGHT, *changes)
+    assert status == cli.MISTAKE
+    assert err.count("\n") == 1, err
+    assert err.startswith("attar: ")
+    assert message in err
+    assert not out
+    assert sorted(bad.rglob("*")) == before
+
+
+OTHER_MISTAKES = {
+    "train with a teacher": (["train", *TAUGHT], "attar train has no teacher"),
+    "resume nothing": (["resume", "nowhere"], "nowhere holds no run (no recipe.yaml)"),
+    "evaluate nothing": (["evaluate", "nowhere"], "nowhere does not exist; give a run's folder"),
+    "evaluate without a value": (["evaluate", "run", "root"], "expected key=value, got 'root'"),
+    "explain nothing": (["methods", "skd"], "unknown method 'skd'; did you mean"),
+    "recipe that is no file": (["distill", "none.yaml"], "none.yaml"),
+    "recipe that is no YAML": (["distill", "list.yaml"], "list.yaml"),
+    "import of nothing": (["methods", "--import", "none.py"], "--import none.py: no such Python file"),
+    "import that fails": (["methods", "--import", "broken.py"], "--import broken.py: line 2: AttributeError"),
+    "import that is no Python": (["methods", "--import", "syntax.py"], "--import syntax.py: line 1: SyntaxError"),
+    "unknown command": (["distil"], "distil"),
+    "unknown option": (["methods", "--nothing"], "--nothing"),
+    "too few arguments": (["resume"], "Missing argument"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_MISTAKES)
+def test_mistakes_of_other_commands(attar, bad, kind):
+    arguments, message = OTHER_MISTAKES[kind]
+    before = sorted(bad.rglob("*"))
+    status, _, err = attar(*arguments)
+    assert status == cli.MISTAKE
+    assert err.count("\n") == 1, err
+    assert message in err
+    assert sorted(bad.rglob("*")) == before
+
+
+def test_evaluate_on_other_classes(finished, attar, tmp_path):
+    from PIL import Image
+
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / "photos" / split / name / "x.png")
+    status, _, err = attar("evaluate", finished, "name=folder", "root=photos", "image_size=8", "mean=null", "std=null")
+    assert status == cli.MISTAKE
+    assert "knows 10 classes (digits), folder has 2 other ones" in err
+
+
+def test_a_bug_of_ours_is_not_hidden(attar, monkeypatch):
+    monkeypatch.setattr("attar.nets.registry.MODELS", None)
+    with pytest.raises((AttributeError, TypeError)):
+        attar("distill", *TAUGHT)
+
+
+def test_the_command_is_installed():
+    attar = Path(sys.executable).with_name("attar")
+    done = subprocess.run([attar, "methods", "kdd"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "attar: unknown method 'kdd'; did you mean 'kd'?\n")

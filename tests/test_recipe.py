@@ -1,0 +1,196 @@
+"""The recipe: layers, shorthand, and every mistake in one line."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attar import recipes
+from attar.errors import AttarError
+from attar.recipe import Recipe, describe, normalise, parse, read_recipe, to_yaml
+
+
+def test_later_layers_win(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("epochs: 5\nbatch_size: 7\nseed: 1\n")
+    recipe = read_recipe(file, ["batch_size=8", "seed=2"], seed=3)
+    assert (recipe.epochs, recipe.batch_size, recipe.seed) == (5, 8, 3)
+
+
+def test_shorthand_names_and_own_settings():
+    recipe = read_recipe(overrides=["teacher=resnet20", "method=dkd", "method.beta=2", "data.test_fraction=0.4"])
+    assert recipe.teacher.name == "resnet20"
+    assert (recipe.method.name, recipe.method.options) == ("dkd", {"beta": 2})
+    assert recipe.data.options == {"test_fraction": 0.4}
+
+
+def test_settings_of_joined_methods():
+    assert read_recipe(overrides=["method=kd+at", "method.at.weight=500"]).method.options == {"at": {"weight": 500}}
+
+
+def test_sections_merge_key_by_key():
+    recipe = read_recipe(overrides=["optim.lr=0.01"], optim={"momentum": 0.8})
+    assert (recipe.optim.lr, recipe.optim.momentum, recipe.optim.nesterov) == (0.01, 0.8, True)
+
+
+def test_another_method_begins_without_the_first_ones_options():
+    first = ["method=kd", "method.temperature=2"]
+    assert read_recipe(overrides=[*first, "method=at"]).method.options == {}
+    assert read_recipe(overrides=[*first, "method=kd", "method.ce=1"]).method.options == {"temperature": 2, "ce": 1}
+
+
+def test_what_the_caller_gave_is_not_changed():
+    method, optim = {"name": "kd", "temperature": 2}, {"lr": 0.1}
+    read_recipe(method=method, optim=optim, overrides=["optim.lr=1"])
+    assert (method, optim) == ({"name": "kd", "temperature": 2}, {"lr": 0.1})
+    normalise({"method": method})
+    assert method == {"name": "kd", "temperature": 2}
+
+
+MISTAKES = {
+    "epoch=3": "unknown key 'epoch'; did you mean 'epochs'?",
+    "optim.learning_rate=3": "unknown key 'optim.learning_rate'; did you mean",
+    "teacher.weight=x": "unknown key 'teacher.weight'; did you mean 'teacher.weights'?",
+    "epochs=many": "epochs: ",
+    "epochs=1.5": "epochs: ",
+    "epochs=[1]": "epochs",
+    "epochs=${other}": "epochs: ",
+    "optim=5": "optim",
+    "optim.lr=fast": "optim.lr: ",
+    "optim.lr=nan": "optim.lr must be above 0",
+    "optim.nesterov=maybe": "optim.nesterov: ",
+    "optim.milestones=[a]": "optim.milestones",
+    "epochs=0": "epochs must be above 0, got 0",
+    "batch_size=-1": "batch_size must be above 0",
+    "seeds=0": "seeds must be above 0",
+    "seed=-1": "seed must be in",
+    "teacher.epochs=0": "teacher.epochs must be above 0",
+    "optim.lr=0": "optim.lr must be above 0",
+    "optim.momentum=-1": "optim.momentum must be in [0, 1)",
+    "optim.weight_decay=-1": "optim.weight_decay must be 0 or above",
+    "optim.label_smoothing=1": "optim.label_smoothing must be in [0, 1)",
+    "optim.clip_norm=0": "optim.clip_norm must be above 0",
+    "optim.accumulate=0": "optim.accumulate must be above 0",
+    "optim.ema=1": "optim.ema must be between 0 and 1",
+    "optim.schedule=cosin": "did you mean 'cosine'?",
+    "optim.name=adam": "did you mean 'adamw'?",
+    "precision=bf16": "'bf16'",
+    "select=bset": "did you mean 'best'?",
+    "data.val_fraction=1": "data.val_fraction must be in [0, 1)",
+    "student=[resnet8]": "student: expected a name or a section of keys, got a list",
+    "method.options=3": "method.options",
+    "data.augment=3": "data.augment",
+    "epochs": "expected key=value, got 'epochs'",
+    "=3": "expected key=value",
+    "a=[": "cannot be read",
+}
+
+
+@pytest.mark.parametrize("override", MISTAKES)
+def test_mistakes_are_one_line_that_names_the_key(override):
+    with pytest.raises(AttarError) as caught:
+        read_recipe(overrides=[override])
+    assert MISTAKES[override] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_best_needs_a_validation_set():
+    with pytest.raises(AttarError, match="select=best needs a validation set"):
+        read_recipe(select="best", data={"val_fraction": 0})
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "\x00"])
+def test_files_that_are_no_recipe(tmp_path, text):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(AttarError, match=r"bad\.yaml"):
+        read_recipe(tmp_path / "bad.yaml")
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(AttarError, match=r"none\.yaml"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+def test_yaml_round_trip(tmp_path):
+    recipe = read_recipe(
+        overrides=["method=dkd", "method.beta=2", "optim.ema=0.99", "student=resnet8", "out=1e3", "teacher=a,b"]
+    )
+    (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))
+    assert read_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+def test_every_packaged_recipe_reads():
+    files = sorted(recipes.path("digits").parent.glob("*.yaml"))
+    assert [read_recipe(file).student.name for file in files if not read_recipe(file).student.name] == []
+
+
+def keys(cls=Recipe, prefix=""):
+    for entry in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(entry.default_factory):
+            yield from keys(entry.default_factory, f"{prefix}{entry.name}.")
+        else:
+            yield f"{prefix}{entry.name}"
+
+
+def test_every_key_has_a_meaning():
+    rows = describe()
+    assert [key for key, _, _ in rows] == list(keys())
+    assert all(len(meaning) > 10 for _, _, meaning in rows)
+    assert {key: default for key, default, _ in rows}["optim.lr"] == "0.2"
+
+
+NAMES = st.sampled_from(
+    [
+        *keys(),
+        "teacher",
+        "student",
+        "data",
+        "method",
+        "optim",
+        "method.options",
+        "method.x",
+        "data.x.y",
+        "out",
+        "",
+        "a.b",
+    ]
+)
+VALUES = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(["null", "[]", "{}", "[1, 2]", "{a: 1}", "${x}", "${epochs}", "???", "1e999", "nan", "-1", "true"]),
+    st.integers().map(str),
+    st.floats().map(str),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(NAMES, VALUES).map("=".join), max_size=3))
+def test_junk_is_a_recipe_or_one_line(overrides):
+    assert_recipe_or_line(overrides=overrides)
+
+
+def assert_recipe_or_line(**given):
+    """Any exception but an AttarError goes through."""
+    try:
+        said = read_recipe(**given)
+    except AttarError as error:
+        said = str(error)
+    assert isinstance(said, Recipe) or (said.strip() and "\n" not in said)
+
+
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["name", "options", "lr", "x"]), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.sampled_from(["teacher", "method", "data", "optim", "epochs", "out", "alone"]), TREES))
+def test_junk_keywords_are_a_recipe_or_one_line(values):
+    assert_recipe_or_line(**values)
+
+
+def test_parse_reads_values_as_yaml():
+    assert parse("data.image_size=16") == {"data": {"image_size": 16}}

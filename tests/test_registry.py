@@ -1,0 +1,59 @@
+"""The table of named things, nearest names, and option types."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from attar.errors import AttarError, unknown
+from attar.registry import Registry, check_types
+
+
+@dataclass(frozen=True)
+class Thing:
+    name: str
+
+
+def test_a_taken_name_is_refused():
+    registry = Registry[Thing]("thing")
+    registry.add(Thing("a"))
+    with pytest.raises(AttarError, match="thing 'a' is registered already"):
+        registry.add(Thing("a"))
+
+
+def test_names_match_a_pattern_in_order():
+    registry = Registry[Thing]("thing")
+    for name in ("dkd", "at", "kd"):
+        registry.add(Thing(name))
+    assert registry.names("*kd") == ["dkd", "kd"]
+    assert "at" in registry
+    assert "a" not in registry
+
+
+def test_a_name_like_no_other_lists_the_known_ones():
+    assert str(unknown("method", "zzzz", ["kd", "at"])) == "unknown method 'zzzz'; known: at, kd"
+
+
+class Options:
+    def __init__(
+        self, number: float, count: int, flag: bool, kind: Literal["a", "b"], peers: int | Sequence[str], any: object
+    ) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("number", 1, "1"),
+        ("number", 0.5, True),
+        ("count", 3, 3.5),
+        ("flag", False, 0),
+        ("kind", "a", "c"),
+        ("peers", ["resnet8"], "resnet8"),
+        ("peers", 2, [2]),
+    ],
+)
+def test_types_of_options(name, good, bad):
+    check_types("thing", Options, {name: good, "any": object()})
+    with pytest.raises(AttarError, match=f"^thing: {name} must be .*, got {bad!r}"[:30]):
+        check_types("thing", Options, {name: bad})

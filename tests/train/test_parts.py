@@ -1,0 +1,131 @@
+"""Schedules, averages, tallies and the choice of a precision."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from attar.batch import Batch
+from attar.errors import AttarError
+from attar.knowledge import Knowledge, Transfer, total_loss
+from attar.losses import CrossEntropy
+from attar.methods import create_method
+from attar.nets import create_model
+from attar.recipe import OptimRecipe
+from attar.train.ema import Ema
+from attar.train.runtime import choose, environment, find_device
+from attar.train.schedules import learning_rate
+from attar.train.tally import Tally
+
+
+def rates(steps, per_epoch=10, epochs=10, **optim):
+    return [learning_rate(OptimRecipe(lr=1.0, **optim), step, per_epoch, epochs) for step in steps]
+
+
+def test_one_cycle_rises_for_30_percent_then_falls_to_nothing():
+    assert rates([0, 15, 30, 65]) == pytest.approx([1 / 25, 0.52, 1.0, 0.5], abs=1e-5)
+    assert rates([99])[0] < 0.001
+    peak = rates(range(100))
+    assert max(range(100), key=peak.__getitem__) == 30
+
+
+def test_one_cycle_agrees_with_torch():
+    parameter = nn.Parameter(torch.zeros(1))
+    learner = torch.optim.SGD([parameter], lr=1.0)
+    # torch ends its cycle on the last step, ours would on the step after it.
+    cycle = torch.optim.lr_scheduler.OneCycleLR(learner, 1.0, total_steps=1001, final_div_factor=1e4)
+    own = rates(range(1000), per_epoch=100)
+    for step in range(1000):
+        assert own[step] == pytest.approx(cycle.get_last_lr()[0], abs=5e-3)
+        learner.step()
+        cycle.step()
+
+
+def test_cosine_with_warmup():
+    assert rates([0, 9, 19, 50], schedule="cosine", warmup=2.0) == pytest.approx([0.05, 0.5, 1.0, 0.5])
+    assert rates([25], schedule="cosine") == pytest.approx([(1 + math.cos(math.pi / 4)) / 2])
+
+
+def test_multistep_drops_at_the_papers_epochs():
+    epochs = [149, 150, 179, 180, 209, 210, 239]
+    assert rates(epochs, 1, 240, schedule="multistep") == pytest.approx([1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_constant_is_constant():
+    assert set(rates(range(100), schedule="constant")) == {1.0}
+
+
+def test_ema_follows_its_formula_and_counts_are_copied():
+    module = nn.BatchNorm1d(2)
+    ema = Ema(module, 0.75)
+    expected = torch.ones(2)
+    for value in (2.0, 4.0):
+        with torch.no_grad():
+            module.weight.fill_(value)
+            module.num_batches_tracked += 1
+        ema.update()
+        expected = 0.75 * expected + 0.25 * value
+    torch.testing.assert_close(ema.state["weight"], expected)
+    assert ema.state["num_batches_tracked"] == 2
+    with ema.applied():
+        torch.testing.assert_close(module.weight.data, expected)
+    assert module.weight.tolist() == [4.0, 4.0]
+
+
+def test_a_tally_weighs_batches_by_their_size():
+    tally = Tally()
+    for size, right in ((3, 3), (1, 0)):
+        labels = torch.zeros(size).long()
+        logits = torch.tensor([[5.0, 0.0]] * size) if right else torch.tensor([[0.0, 5.0]] * size)
+        batch = Batch(torch.zeros(size, 1, 1, 1), labels)
+        edges = [Transfer("labels", "student.logits", CrossEntropy(), weight=2.0)]
+        tally.add(total_loss(Knowledge(batch, student=logits), edges), batch)
+    good, bad = math.log(1 + math.exp(-5)), math.log(1 + math.exp(5))
+    means = tally.means()
+    assert means["train_top1"] == 75.0
+    assert means["terms"]["labels->student.logits"] == pytest.approx((3 * good + bad) / 4, rel=1e-5)
+    assert means["loss"] == pytest.approx(2 * (3 * good + bad) / 4, rel=1e-5)
+
+
+def test_later_turns_do_not_count_images_again():
+    tally, batch = Tally(), Batch(torch.zeros(2, 1, 1, 1), torch.zeros(2).long())
+    losses = total_loss(
+        Knowledge(batch, student=torch.zeros(2, 3)), [Transfer("labels", "student.logits", CrossEntropy())]
+    )
+    tally.add(losses, batch)
+    tally.add(losses, batch, first_turn=False)
+    assert tally.sums["images"] == 2
+    assert tally.means()["loss"] == pytest.approx(2 * math.log(3), rel=1e-5)
+
+
+@pytest.fixture
+def method():
+    return create_method("supervised", student=create_model("resnet8", num_classes=4, image_size=8))
+
+
+def test_auto_precision_tries_both_and_leaves_no_trace(method):
+    before = {key: tensor.clone() for key, tensor in method.state_dict().items()}
+    runtime = choose(method, Batch(torch.randn(4, 3, 8, 8), torch.arange(4)), torch.device("cpu"), "auto")
+    assert runtime.precision in ("float32", "bfloat16")
+    assert "float32 " in runtime.reason
+    assert "bfloat16 " in runtime.reason
+    assert all(torch.equal(tensor, before[key]) for key, tensor in method.state_dict().items())
+    assert all(parameter.grad is None for parameter in method.parameters())
+
+
+def test_autocast_is_what_the_precision_says(method):
+    for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        runtime = choose(method, None, torch.device("cpu"), precision)
+        with runtime.autocast():
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "xla"])
+def test_a_device_that_is_not_there(name):
+    with pytest.raises(AttarError, match=f"device '{name}' is not usable here"):
+        find_device(name)
+
+
+def test_the_environment_names_versions():
+    assert {"attar", "torch", "python", "processor", "threads"} <= set(environment())
