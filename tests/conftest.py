@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
-# The tensors are tiny: a second thread costs more than it brings, and pytest-xdist has its own processes.
-torch.set_num_threads(1)
+# The tensors are tiny: a second thread costs more than it brings, and pytest-xdist has its own processes. Set before
+# torch is imported, and for the commands that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

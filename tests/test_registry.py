@@ -1,8 +1,8 @@
 """The table of named things, nearest names, and option types."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import pytest
 
@@ -36,9 +36,7 @@ def test_a_name_like_no_other_lists_the_known_ones():
 
 
 class Options:
-    def __init__(
-        self, number: float, count: int, flag: bool, kind: Literal["a", "b"], peers: int | Sequence[str], any: object
-    ) -> None: ...
+    def __init__(self, number: float, count: int, flag: bool, peers: int | Sequence[str], any: object) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -48,12 +46,11 @@ class Options:
         ("number", 0.5, True),
         ("count", 3, 3.5),
         ("flag", False, 0),
-        ("kind", "a", "c"),
         ("peers", ["resnet8"], "resnet8"),
         ("peers", 2, [2]),
     ],
 )
 def test_types_of_options(name, good, bad):
     check_types("thing", Options, {name: good, "any": object()})
-    with pytest.raises(AttarError, match=f"^thing: {name} must be .*, got {bad!r}"[:30]):
+    with pytest.raises(AttarError, match=f"^thing: {name} must be .*got {re.escape(repr(bad))}"):
         check_types("thing", Options, {name: bad})

@@ -97,7 +97,7 @@ MISTAKES = [
     ("kd", {"temperature": "hot"}, "method 'kd': temperature must be float, got 'hot'"),
     ("kd", {"temperature": 0.0}, "temperature is 0.0; it must be above 0"),
     ("fitnet", {"stage": 1.5}, "method 'fitnet': stage must be int, got 1.5"),
-    ("fitnet", {"regressor": "2x2"}, "regressor must be"),
+    ("fitnet", {"regressor": "2x2"}, "'2x2'"),
     ("kd+", {}, "unknown method ''"),
 ]
 

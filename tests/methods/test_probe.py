@@ -1,5 +1,7 @@
 """The check that every run starts with."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -40,13 +42,18 @@ def test_a_loss_that_is_not_finite_names_its_edges(method):
         check(method, batch(float("nan")))
 
 
-def test_a_turn_that_reaches_what_it_does_not_step(method):
+def test_a_turn_that_reaches_what_another_turn_steps(method):
     class Turns(type(method)):
         turns = ("", "again")
 
         def trainable(self, turn=""):
-            return list((self.regressor if turn else self.student).parameters())
+            return list(self.regressor.parameters()) if turn else list(self.parameters())
+
+        def transfers(self):
+            for edge in super().transfers():
+                yield edge
+                yield replace(edge, turn="again", name=f"{edge.key} again")
 
     mixed = Turns(teacher=method.teacher.module, student=method.student.module)
-    with pytest.raises(AttarError, match=r"turn '' sends a gradient to 'regressor\.0\.weight', which it does not step"):
+    with pytest.raises(AttarError, match=r"turn 'again' sends a gradient to 'student\..*', which it does not step"):
         check(mixed, batch())

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import torch
-from torch import nn
 
 from attar.batch import Batch
 from attar.errors import AttarError
@@ -31,13 +30,16 @@ def check(method: Method, batch: Batch) -> Losses:
     method.train()
     try:
         check_ownership(method)
+        learnt: set[str] = set()
         for turn in method.turns:
             losses = method.batch_losses(replace(batch, turn=turn))
             check_total(losses)
-            before = with_gradient(method)
+            method.zero_grad(set_to_none=True)
             losses.total.backward()
-            check_turn(method, turn, with_gradient(method).keys() - before.keys())
-        check_gradients(method)
+            reached = {name for name, parameter in method.named_parameters() if parameter.grad is not None}
+            check_turn(method, turn, reached)
+            learnt |= reached
+        check_gradients(method, learnt)
     finally:
         method.zero_grad(set_to_none=True)
         method.load_state_dict(state)
@@ -70,24 +72,19 @@ def check_ownership(method: Method) -> None:
                     )
 
 
-def with_gradient(method: Method) -> dict[str, nn.Parameter]:
-    """The parameters that have a gradient, by name."""
-    return {name: parameter for name, parameter in method.named_parameters() if parameter.grad is not None}
-
-
-def check_turn(method: Method, turn: str, learnt: Collection[str]) -> None:
+def check_turn(method: Method, turn: str, reached: Collection[str]) -> None:
     """A turn's loss reaches only what that turn's optimiser steps: a stray gradient would wait for another turn's."""
     own = {id(parameter) for parameter in method.trainable(turn)}
-    stray = [name for name, parameter in method.named_parameters() if name in learnt and id(parameter) not in own]
+    stray = [name for name, parameter in method.named_parameters() if name in reached and id(parameter) not in own]
     if stray:
         raise AttarError(
             f"method {method.name!r}: turn {turn!r} sends a gradient to {stray[0]!r}, which it does not step"
         )
 
 
-def check_gradients(method: Method) -> None:
+def check_gradients(method: Method, learnt: Collection[str]) -> None:
     """Everything trainable learns, and nothing frozen does."""
-    idle = [name for name, parameter in method.named_parameters() if parameter.requires_grad and parameter.grad is None]
+    idle = [name for name, parameter in method.named_parameters() if parameter.requires_grad and name not in learnt]
     if idle:
         more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
         raise AttarError(

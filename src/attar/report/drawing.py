@@ -7,10 +7,13 @@ from html import escape
 
 from attar.knowledge import Graph, Transfer, owner
 
-BOX_WIDTH, BOX_HEIGHT = 132, 44
-COLUMN, ROW = 400, 118
+BOX_HEIGHT = 44
+GAP, ROW = 320, 118
 MARGIN = 24
 LINE = 17  # between the labels of parallel edges
+LETTER = 8.5  # the width of a letter in a box
+BOW, WIDER = 48, 44  # how far arrows within a column swing out: those that run down, and more for those that run up
+NOTE = 190  # room for a label beside such an arrow
 
 
 def svg(graph: Graph) -> str:
@@ -19,15 +22,17 @@ def svg(graph: Graph) -> str:
     >>> svg(Graph(())).startswith("<svg")
     True
     """
-    places = _places(graph)
     pairs: dict[tuple[str, str], list[Transfer]] = defaultdict(list)
     for edge in graph.edges:
         pairs[owner(edge.source), owner(edge.target)].append(edge)
-    width = 2 * MARGIN + BOX_WIDTH + max((x for x, _ in places.values()), default=0)
-    loops = any(source == target for source, target in pairs)
-    height = 2 * MARGIN + BOX_HEIGHT + max((y for _, y in places.values()), default=0) + (60 if loops else 0)
-    parts = [_arrows(graph, ends, edges, places) for ends, edges in pairs.items()]
-    parts += [_box(name, *place) for name, place in places.items()]
+    box = max([132, *(round(LETTER * len(name)) + 24 for name in graph.nodes)])
+    places = _places(graph, box)
+    beside = any(places[one][0] == places[other][0] and one != other for one, other in pairs)
+    below = any(one == other for one, other in pairs)
+    width = 2 * MARGIN + box + max((x for x, _ in places.values()), default=0) + (BOW + WIDER + NOTE if beside else 0)
+    height = 2 * MARGIN + BOX_HEIGHT + max((y for _, y in places.values()), default=0) + (60 if below else 0)
+    parts = [_arrow(graph, ends, edges, places, box) for ends, edges in pairs.items()]
+    parts += [_box(name, *place, box) for name, place in places.items()]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'font-family="system-ui, sans-serif" font-size="12">\n'
@@ -37,7 +42,7 @@ def svg(graph: Graph) -> str:
     )
 
 
-def _places(graph: Graph) -> dict[str, tuple[int, int]]:
+def _places(graph: Graph, box: int) -> dict[str, tuple[int, int]]:
     """Each object's corner: a column further right than everybody who teaches it, one below another in a column."""
     columns = dict.fromkeys(graph.nodes, 0)
     links = [(owner(edge.source), owner(edge.target)) for edge in graph.edges]
@@ -49,41 +54,42 @@ def _places(graph: Graph) -> dict[str, tuple[int, int]]:
     places = {}
     for name, column in columns.items():
         # A half-step down in every other column keeps straight arrows from running through boxes.
-        places[name] = (column * COLUMN, rows[column] * ROW + (column % 2) * ROW // 2)
+        places[name] = (column * (box + GAP), rows[column] * ROW + (column % 2) * ROW // 2)
         rows[column] += 1
     return places
 
 
-def _box(name: str, x: int, y: int) -> str:
+def _box(name: str, x: int, y: int, width: int) -> str:
     fill = "#fff4de" if name == "labels" else "#e8f0fb"
     return (
-        f'<g transform="translate({x + MARGIN} {y + MARGIN})"><rect width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="8" '
-        f'fill="{fill}" stroke="#4a6fa5"/><text x="{BOX_WIDTH // 2}" y="{BOX_HEIGHT // 2 + 5}" text-anchor="middle" '
+        f'<g transform="translate({x + MARGIN} {y + MARGIN})"><rect width="{width}" height="{BOX_HEIGHT}" rx="8" '
+        f'fill="{fill}" stroke="#4a6fa5"/><text x="{width // 2}" y="{BOX_HEIGHT // 2 + 5}" text-anchor="middle" '
         f'font-size="14" font-weight="600" fill="#1c2733">{escape(name)}</text></g>'
     )
 
 
-def _arrows(graph: Graph, ends: tuple[str, str], edges: list[Transfer], places: dict[str, tuple[int, int]]) -> str:
+def _arrow(
+    graph: Graph, ends: tuple[str, str], edges: list[Transfer], places: dict[str, tuple[int, int]], box: int
+) -> str:
     """One arrow for a pair of objects, with a label for each of its edges."""
     (x1, y1), (x2, y2) = ((x + MARGIN, y + MARGIN + BOX_HEIGHT / 2) for x, y in (places[end] for end in ends))
-    start = ' marker-start="url(#head)"' if any(edge.learns == "both" for edge in edges) else ""
+    anchor, right = "middle", x1 + box
     if ends[0] == ends[1]:
-        left, right, low = x1 + BOX_WIDTH / 3, x1 + 2 * BOX_WIDTH / 3, y1 + BOX_HEIGHT / 2
-        path, middle = (
-            f"M{left} {low} C{left} {low + 60} {right} {low + 60} {right} {low}",
-            (x1 + BOX_WIDTH / 2, low + 58),
-        )
-    elif x1 == x2:  # in one column: a bow on the side that belongs to this direction
-        side = 1 if y1 < y2 else -1
-        edge_x = x1 + (BOX_WIDTH if side > 0 else 0)
-        bow = edge_x + side * 70
-        path = f"M{edge_x} {y1} C{bow} {y1} {bow} {y2} {edge_x} {y2}"
-        middle = (edge_x + side * 62, (y1 + y2) / 2)
+        first, second, low = x1 + box / 3, x1 + 2 * box / 3, y1 + BOX_HEIGHT / 2
+        path, middle = f"M{first} {low} C{first} {low + 60} {second} {low + 60} {second} {low}", (x1 + box / 2, low + 58)
+    elif x1 == x2:
+        down = y1 < y2
+        bow = right + (BOW if down else BOW + WIDER)
+        path, anchor = f"M{right} {y1} C{bow} {y1} {bow} {y2} {right} {y2}", "start"
+        middle = (right + 0.75 * (bow - right) + 6, (y1 + y2) / 2 + (-9 if down else 9))
     else:
-        path, middle = f"M{x1 + BOX_WIDTH} {y1} L{x2} {y2}", ((x1 + BOX_WIDTH + x2) / 2, (y1 + y2) / 2)
-    labels = "".join(
-        f'<text x="{middle[0]}" y="{middle[1] + LINE * (n - (len(edges) - 1) / 2) + 4}" text-anchor="middle" '
+        # The labels teach nearly everybody: near the learner their notes stay apart; the others' stand near the teacher.
+        along = 0.75 if ends[0] == "labels" else 0.35
+        path, middle = f"M{right} {y1} L{x2} {y2}", (right + along * (x2 - right), y1 + along * (y2 - y1))
+    start = ' marker-start="url(#head)"' if any(edge.learns == "both" for edge in edges) else ""
+    notes = "".join(
+        f'<text x="{middle[0]}" y="{middle[1] + LINE * (n - (len(edges) - 1) / 2) + 4}" text-anchor="{anchor}" '
         f'fill="#1c2733" stroke="#ffffff" stroke-width="4" paint-order="stroke">{escape(graph.label(edge))}</text>'
         for n, edge in enumerate(edges)
     )
-    return f'<path d="{path}" fill="none" stroke="#4a6fa5" stroke-width="1.6" marker-end="url(#head)"{start}/>{labels}'
+    return f'<path d="{path}" fill="none" stroke="#4a6fa5" stroke-width="1.6" marker-end="url(#head)"{start}/>{notes}'
