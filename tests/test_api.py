@@ -15,6 +15,7 @@ from attar.measure import evaluate
 from attar.nets import build
 from attar.recipe import read_recipe
 from attar.train import job
+from attar.train.build import load_splits, teacher_parts
 
 TINY = {"student": "resnet8", "data": {"name": "digits", "train_size": 60}, "batch_size": 20, "epochs": 1,
         "precision": "float32"}  # fmt: skip
@@ -69,7 +70,7 @@ def test_a_card_without_facts_is_no_card_of_a_run(tmp_path):
 
 
 def test_the_function_train_trains(tmp_path):
-    summary = attar.train(**TINY, out=str(tmp_path / "plain"), console=Console(file=io.StringIO()))
+    summary = attar.train_model(**TINY, out=str(tmp_path / "plain"), console=Console(file=io.StringIO()))
     assert [row[0] for row in summary.accuracy_table().rows] == ["resnet8 trained"]
 
 
@@ -81,7 +82,7 @@ def test_the_function_train_trains(tmp_path):
     ],
 )
 def test_a_baseline_must_be_of_the_same_student_and_seed(tmp_path, change, message):
-    attar.train(**TINY, out=str(tmp_path / "plain"), console=Console(file=io.StringIO()))
+    attar.train_model(**TINY, out=str(tmp_path / "plain"), console=Console(file=io.StringIO()))
     with pytest.raises(attar.AttarError, match=message):
         distill(tmp_path / "new", method="dml", alone=str(tmp_path / "plain"), **change)
     assert not (tmp_path / "new").exists()
@@ -99,7 +100,7 @@ def test_evaluating_a_folder_run_finds_its_images(tmp_path):
             (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
             image.new("RGB", (9, 9), colour).save(tmp_path / "photos" / name / f"{number}.png")
     data = {"name": "folder", "root": str(tmp_path / "photos"), "image_size": 8, "test_fraction": 0.5}
-    run = attar.train(
+    run = attar.train_model(
         student="resnet8", data={**data, "val_fraction": 0.2}, batch_size=4, epochs=1, precision="float32",
         out=str(tmp_path / "run"), console=Console(file=io.StringIO()),
     )  # fmt: skip
@@ -119,9 +120,9 @@ def test_a_method_inside_ones_own_loop():
 
 def test_several_teachers_are_separated_by_commas():
     recipe = read_recipe(overrides=["teacher=resnet8, resnet14", "teacher.weights=a.pth,b.pth"])
-    assert job.teacher_parts(recipe.teacher) == [("resnet8", "a.pth"), ("resnet14", "b.pth")]
+    assert teacher_parts(recipe.teacher) == [("resnet8", "a.pth"), ("resnet14", "b.pth")]
     with pytest.raises(attar.AttarError, match=r"names 2 networks but teacher\.weights 1 files"):
-        job.teacher_parts(read_recipe(overrides=["teacher=a,b", "teacher.weights=a.pth"]).teacher)
+        teacher_parts(read_recipe(overrides=["teacher=a,b", "teacher.weights=a.pth"]).teacher)
 
 
 def test_a_fresh_folder_never_leaves_runs(tmp_path, monkeypatch):
@@ -143,7 +144,7 @@ def test_building_a_job_changes_neither_the_recipe_nor_the_disk(tmp_path):
 
 
 def test_train_validation_and_test_images_are_apart():
-    splits = job.load_splits(read_recipe(**{**TINY, "data": {"name": "digits", "val_fraction": 0.1}}), 0)
+    splits = load_splits(read_recipe(**{**TINY, "data": {"name": "digits", "val_fraction": 0.1}}), 0)
     sizes = [len(part) for part in (splits.train, splits.val, splits.test)]
     assert sizes == [809, 90, 898]
     assert sum(sizes) == 1797
@@ -159,3 +160,31 @@ def test_a_run_that_lost_its_recipe_cannot_be_resumed(simkd, tmp_path):
 def test_the_teacher_of_a_job_is_the_one_it_trained(simkd):
     teacher, student = attar.load(simkd.folder / "teacher"), attar.load(simkd.folder)
     assert torch.equal(teacher.fc.weight, student.classifiers[0].weight)
+
+
+def test_networks_and_data_given_as_objects(tmp_path):
+    images = torch.randint(0, 256, (80, 1, 8, 8), dtype=torch.uint8)
+    pairs = [(image, index % 4) for index, image in enumerate(images)]
+    make = {"num_classes": 4, "in_channels": 1, "image_size": 8}
+    plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4))
+    before = plain[1].weight.clone()
+    run = attar.distill(
+        teacher=attar.create_model("resnet14", **make), student=plain, data=pairs, batch_size=8, epochs=1,
+        precision="float32", out=str(tmp_path / "run"), console=Console(file=io.StringIO()),
+    )  # fmt: skip
+    assert list(run.rows()) == ["given:ResNet (teacher)", "given:Sequential alone", "given:Sequential with kd"]
+    assert torch.equal(plain[1].weight, before)
+    with pytest.raises(attar.AttarError, match="was an object in Python"):
+        attar.resume(run.folder)
+
+
+def test_objects_that_do_not_fit_the_data_are_refused(tmp_path):
+    wrong = attar.create_model("resnet8", num_classes=3, in_channels=1, image_size=8)
+    colour = attar.create_model("resnet8", num_classes=10)
+    for student, message in (
+        (wrong, "the student knows 3 classes, the data have 10"),
+        (colour, "does not take images"),
+    ):
+        with pytest.raises(attar.AttarError, match=message):
+            attar.distill(student=student, teacher="resnet14", data="digits", out=str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

@@ -81,13 +81,10 @@ def test_the_recipe_and_the_help_do_not_import_torch():
 
 
 def test_promised_names_exist():
-    assert {"distill", "evaluate", "resume", "train", "load", "create_model", "create_method"} <= set(attar.__all__)
+    assert {"distill", "evaluate", "resume", "train_model", "load", "create_model", "create_method"} <= set(
+        attar.__all__
+    )
     assert all(callable(getattr(attar, name)) for name in attar.__all__)
-
-
-@pytest.mark.parametrize("first", ["attar.train", "import attar.api", "from attar.train import loop"])
-def test_attar_train_stays_callable_beside_the_package_of_that_name(first):
-    assert run(f"import attar\n{first}\nprint(callable(attar.train), callable(attar.train))") == "True True"
 
 
 def test_an_unknown_name_is_an_attribute_error():

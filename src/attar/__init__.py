@@ -11,7 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "attar.api": ("distill", "evaluate", "resume", "train"),
+    "attar.api": ("distill", "evaluate", "resume", "train_model"),
     "attar.batch": ("Address", "Batch"),
     "attar.data": ("load_data",),
     "attar.deploy": ("load",),

@@ -15,6 +15,7 @@ from attar.measure import evaluate as score
 from attar.recipe import Recipe, read_recipe
 from attar.report.summary import Summary
 from attar.train import job
+from attar.train.build import load_splits, take_objects
 from attar.train.run import EVAL_BATCH
 from attar.train.runtime import find_device
 
@@ -23,9 +24,11 @@ def distill(recipe: str | Path | None = None, *, console: Console | None = None,
     """Distil a small network from a large one.
 
     Args:
-        recipe: a YAML file; the keywords below override it.
+        recipe: a YAML file, or the name of a packaged recipe; the keywords below override it.
         console: where progress goes; by default the terminal.
-        values: any key of the recipe: teacher, student, data, method, epochs, seeds, out, optim={...}, ...
+        values: any key of the recipe: teacher, student, data, method, epochs, seeds, out, optim={...}, ... Teacher (one
+            or a list) and student may be networks, and data a data set of (image, label) pairs, a (train, test) pair of
+            them or `Splits`; such a run cannot be resumed from its folder.
 
     Returns:
         The summary: tables, the gap between distilled and alone, and the run's folder.
@@ -33,17 +36,14 @@ def distill(recipe: str | Path | None = None, *, console: Console | None = None,
     Raises:
         AttarError: something in the recipe is wrong; nothing has been written then.
     """
-    return run(read_recipe(recipe, **values), console)
+    values, given = take_objects(values)
+    return job.start(read_recipe(recipe, **values), console, given)
 
 
-def run(recipe: Recipe, console: Console | None = None) -> Summary:
-    """Run a recipe that is read already."""
-    return job.start(recipe, console)
-
-
-def train(recipe: str | Path | None = None, *, console: Console | None = None, **values: Any) -> Summary:
+def train_model(recipe: str | Path | None = None, *, console: Console | None = None, **values: Any) -> Summary:
     """Train a network on the labels alone: a teacher, or a baseline. Arguments as in `distill`, without a teacher."""
-    return run(plain(read_recipe(recipe, **values)), console)
+    values, given = take_objects(values)
+    return job.start(plain(read_recipe(recipe, **values)), console, given)
 
 
 def plain(recipe: Recipe) -> Recipe:
@@ -75,7 +75,7 @@ def evaluate(path: str | Path, *, teacher: str | Path | None = None, device: str
     if missing := [key for key in ("data", "classes", "image_shape", "mean", "std") if key not in card]:
         raise AttarError(f"{file.with_suffix('.json')} does not say its {missing[0]}; it was not written by a run")
     recipe = read_recipe(data={**_data_of(card, Path(path), data.get("name")), **data})
-    test = job.load_splits(recipe, recipe.seed).test
+    test = load_splits(recipe, recipe.seed).test
     if list(test.classes) != list(card["classes"]):
         raise AttarError(
             f"{file} knows {len(card['classes'])} classes ({card['data']}), {recipe.data.name} has {len(test.classes)} "

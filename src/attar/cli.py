@@ -128,14 +128,14 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
 
     attar distill teacher=resnet56 teacher.weights=resnet56.pth student=resnet20 data=cifar100 data.root=data method=kd
     """
-    from attar import api
     from attar.recipe import read_recipe
+    from attar.train import job
 
     load_plugins(plugins)
     file, overrides = split_arguments(arguments)
     if file is None and not any(override.startswith("student") for override in overrides):
         file = "digits"
-    show(api.run(read_recipe(file, overrides), console))
+    show(job.start(read_recipe(file, overrides), console))
 
 
 @app.command(cls=RecipeCommand, short_help="Train a network on the labels alone.")
@@ -146,9 +146,10 @@ def train(arguments: RecipeArguments = None) -> None:
     """
     from attar import api
     from attar.recipe import read_recipe
+    from attar.train import job
 
     file, overrides = split_arguments(arguments)
-    show(api.run(api.plain(read_recipe(file, overrides)), console))
+    show(job.start(api.plain(read_recipe(file, overrides)), console))
 
 
 @app.command(short_help="Score a saved network on a test set.")

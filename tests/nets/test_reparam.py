@@ -40,7 +40,10 @@ def block_of(side: int = 3, stride: int = 1, groups: int = 1, norm: bool = True,
     torch.manual_seed(1)
     conv = nn.Conv2d(8, 12, side, stride, padding=side // 2, groups=groups, bias=False)
     block = MultiBranch(conv, nn.BatchNorm2d(12, eps=1e-3) if norm else None)
-    return randomised(block).to(dtype).eval()
+    block = randomised(block.double()).eval()
+    for weight in (conv.weight for conv in block.modules() if isinstance(conv, nn.Conv2d)):
+        nn.init.normal_(weight, 0, 0.2)  # in float64, so that a detour through float32 would show
+    return block.to(dtype)
 
 
 def by_hand(block: MultiBranch, x: torch.Tensor, number: int, training: bool) -> torch.Tensor:
@@ -79,6 +82,15 @@ def test_oracle1_depthwise():
     block = randomised(MultiBranch(conv, nn.BatchNorm2d(8))).double().eval()
     x = torch.randn(2, 8, 9, 9, dtype=torch.float64)
     assert (block.merged()(x) - block(x)).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_oracle1_the_geometry_stays(stride):
+    conv = nn.Conv2d(8, 12, 5, stride, padding=2, groups=4)
+    block = MultiBranch(conv)
+    for number, shape in enumerate([(5, 5), (5, 5), (5, 5), (5, 1), (1, 5)]):
+        assert block.branches[number][0].weight.shape == (12, 2, *shape)
+    assert str(block.merged()) == str(conv)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

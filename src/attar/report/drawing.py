@@ -76,14 +76,17 @@ def _arrow(
     anchor, right = "middle", x1 + box
     if ends[0] == ends[1]:
         first, second, low = x1 + box / 3, x1 + 2 * box / 3, y1 + BOX_HEIGHT / 2
-        path, middle = f"M{first} {low} C{first} {low + 60} {second} {low + 60} {second} {low}", (x1 + box / 2, low + 58)
+        path, middle = (
+            f"M{first} {low} C{first} {low + 60} {second} {low + 60} {second} {low}",
+            (x1 + box / 2, low + 58),
+        )
     elif x1 == x2:
         down = y1 < y2
         bow = right + (BOW if down else BOW + WIDER)
         path, anchor = f"M{right} {y1} C{bow} {y1} {bow} {y2} {right} {y2}", "start"
         middle = (right + 0.75 * (bow - right) + 6, (y1 + y2) / 2 + (-9 if down else 9))
     else:
-        # The labels teach nearly everybody: near the learner their notes stay apart; the others' stand near the teacher.
+        # The labels teach nearly everybody: their notes stay apart near the learner, the others' near the teacher.
         along = 0.75 if ends[0] == "labels" else 0.35
         path, middle = f"M{right} {y1} L{x2} {y2}", (right + along * (x2 - right), y1 + along * (y2 - y1))
     start = ' marker-start="url(#head)"' if any(edge.learns == "both" for edge in edges) else ""

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
 from rich.console import Console
-from torch import nn
 
-from attar.data import Splits, dataset_info, list_datasets, load_data
 from attar.deploy import load, load_card
 from attar.errors import AttarError
 from attar.files import write_json, write_text
 from attar.methods import check, create_method, method_info
-from attar.nets import create_model, load_weights, model_info
 from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
-from attar.registry import check_types
 from attar.report.drawing import svg
 from attar.report.html import page
 from attar.report.summary import Summary
 from attar.train import metrics
+from attar.train.build import GIVEN, Given, Parts, refuse_given, seeded
 from attar.train.loop import Stopped
 from attar.train.run import Result, Training, measure
 from attar.train.runtime import Runtime, environment, find_device
-
-# The keys of the data section that every data set takes.
-DATA_KEYS = ("root", "val_fraction", "train_size", "augment")
 
 
 @dataclass
@@ -41,18 +32,18 @@ class Job:
         recipe: what to do.
         folder: where.
         console: where to print.
+        given: networks and data that were handed over as objects.
     """
 
     recipe: Recipe
     folder: Path
     console: Console = field(default_factory=Console)
+    given: Given = field(default_factory=Given)
 
     def __post_init__(self) -> None:
-        self.splits = load_splits(self.recipe, self.recipe.seed)
-        self.teachers = [
-            build(ModelRecipe(name, weights, self.recipe.teacher.options), self.splits, self.recipe.seed)
-            for name, weights in teacher_parts(self.recipe.teacher)
-        ]
+        self.parts = Parts(self.recipe, self.given)
+        self.splits = self.parts.splits(self.recipe.seed)
+        self.teachers = self.parts.teachers()
         self._prepare_teachers()
         # The first seed's training is built now, so that every mistake shows before a file is written.
         first = self._training(self.recipe.seed)
@@ -124,9 +115,9 @@ class Job:
         return self.folder if self.recipe.seeds == 1 else self.folder / f"seed{seed}"
 
     def _training(self, seed: int) -> Training:
-        splits = load_splits(self.recipe, seed)
+        splits = self.parts.splits(seed)
         with seeded(seed):
-            student = build(self.recipe.student, splits, seed)
+            student = self.parts.student(seed)
             # Teachers are copied: a method may change them, and the next seed starts from the same ones.
             teachers = copy.deepcopy(self.teachers) or None
             info_takes = "+" in self.recipe.method.name or method_info(self.recipe.method.name).takes_teacher
@@ -142,9 +133,9 @@ class Job:
         return Training(method, splits, replace(self.recipe, seed=seed), self.seed_folder(seed), title, judge)
 
     def _alone(self, seed: int) -> Training:
-        splits = load_splits(self.recipe, seed)
+        splits = self.parts.splits(seed)
         recipe = replace(self.recipe, seed=seed, method=MethodRecipe("supervised"), teacher=TeacherRecipe())
-        method = create_method("supervised", student=build(self.recipe.student, splits, seed))
+        method = create_method("supervised", student=self.parts.student(seed))
         title = "alone" + (f" seed {seed}" if self.recipe.seeds > 1 else "")
         judge = self.teachers[0] if self.teachers else None
         return Training(method, splits, recipe, self.seed_folder(seed) / "alone", title, judge)
@@ -155,21 +146,16 @@ class Job:
     def _prepare_teachers(self) -> None:
         """What training a teacher first would need, built before anything is written."""
         self.training_first: dict[int, Training] = {}
-        for number, (name, weights) in enumerate(teacher_parts(self.recipe.teacher)):
-            if weights:
-                continue
+        for number, name in self.parts.untrained():
             recipe = replace(
                 self.recipe,
                 student=ModelRecipe(name, None, self.recipe.teacher.options),
                 teacher=TeacherRecipe(),
                 method=MethodRecipe("supervised"),
                 epochs=self.recipe.teacher.epochs or self.recipe.epochs,
-                data=replace(
-                    self.recipe.data, train_size=self.recipe.teacher.train_size or self.recipe.data.train_size
-                ),
             )
             method = create_method("supervised", student=self.teachers[number])
-            splits = load_splits(recipe, recipe.seed)
+            splits = self.parts.splits(recipe.seed, self.recipe.teacher.train_size)
             title = f"teacher {name}"
             self.training_first[number] = Training(method, splits, recipe, self._teacher_folder(number), title)
 
@@ -213,7 +199,7 @@ class Job:
         return replace(Result.from_json(record["results"][0]), name="alone")
 
 
-def start(recipe: Recipe, console: Console | None = None) -> Summary:
+def start(recipe: Recipe, console: Console | None = None, given: Given | None = None) -> Summary:
     """Check a recipe, choose its folder and run it."""
     if not recipe.student.name:
         raise AttarError("no student is named; give student=NAME (a small network of `attar.list_models()`)")
@@ -227,7 +213,7 @@ def start(recipe: Recipe, console: Console | None = None) -> Summary:
         raise AttarError(
             f"{folder} holds a run already; `attar resume {folder}` goes on with it, or choose another out="
         )
-    return Job(recipe, folder, console or Console()).run()
+    return Job(recipe, folder, console or Console(), given or Given()).run()
 
 
 def resume(folder: str | Path, console: Console | None = None) -> Summary:
@@ -235,7 +221,9 @@ def resume(folder: str | Path, console: Console | None = None) -> Summary:
     folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
         raise AttarError(f"{folder} holds no run (no recipe.yaml); give the folder that `attar distill` printed")
-    return Job(read_recipe(folder / "recipe.yaml"), folder, console or Console()).run()
+    recipe = read_recipe(folder / "recipe.yaml")
+    refuse_given(recipe)
+    return Job(recipe, folder, console or Console()).run()
 
 
 def fresh_folder(recipe: Recipe) -> Path:
@@ -246,52 +234,8 @@ def fresh_folder(recipe: Recipe) -> Path:
         recipe.student.name,
         Path(recipe.data.name).name,
     ]
-    base = Path("runs") / "-".join(filter(None, parts))
+    base = Path("runs") / "-".join(filter(None, parts)).replace(GIVEN, "")
     number = 1
     while (folder := base if number == 1 else base.with_name(f"{base.name}-{number}")).exists():
         number += 1
     return folder
-
-
-def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
-    """(name, weights) of each teacher; several are separated by commas."""
-    names = [name.strip() for name in teacher.name.split(",") if name.strip()]
-    weights: list[str | None] = [None] * len(names)
-    if teacher.weights:
-        weights = [file.strip() or None for file in teacher.weights.split(",")]
-    if len(names) != len(weights):
-        raise AttarError(f"teacher names {len(names)} networks but teacher.weights {len(weights)} files; give one each")
-    return list(zip(names, weights, strict=True))
-
-
-def load_splits(recipe: Recipe, seed: int) -> Splits:
-    """The images of a recipe for one seed: the test set is always the same, validation and subsets follow the seed."""
-    data = recipe.data
-    check_types("data", load_data, data.options)
-    if data.name in list_datasets():
-        check_types(f"data set {data.name!r}", dataset_info(data.name).load, data.options)
-    return load_data(data.name, seed=seed, **{key: getattr(data, key) for key in DATA_KEYS}, **data.options)
-
-
-def build(recipe: ModelRecipe, splits: Splits, seed: int) -> nn.Module:
-    """A network for these images, initialised from the seed, with the recipe's weights."""
-    channels, size, _ = splits.image_shape
-    for option in recipe.options:
-        if option in ("num_classes", "in_channels", "image_size", "weights"):
-            raise AttarError(f"{option} of network {recipe.name!r} follows from the data; leave it out of its options")
-    check_types(f"network {recipe.name!r}", model_info(recipe.name).build, recipe.options)
-    with seeded(seed):
-        net = create_model(
-            recipe.name, num_classes=splits.num_classes, in_channels=channels, image_size=size, **recipe.options
-        )
-    if recipe.weights:
-        load_weights(net, recipe.weights)
-    return net
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Initialisation from a seed; the global generator is as before afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

@@ -1,0 +1,191 @@
+"""From a recipe's names, or from objects handed over in their place, to images and networks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from attar.data import Splits, dataset_info, list_datasets, load_data
+from attar.errors import AttarError
+from attar.nets import create_model, load_weights, model_info, observe
+from attar.recipe import ModelRecipe, Recipe, TeacherRecipe
+from attar.registry import check_types
+
+# The keys of the data section that every data set takes.
+DATA_KEYS = ("root", "val_fraction", "train_size", "augment")
+
+
+@dataclass(frozen=True)
+class Given:
+    """Objects that stand in for names of a recipe; the names they get begin with GIVEN.
+
+    Attributes:
+        teachers: trained networks.
+        student: the network to train; every training starts from a copy of it.
+        data: what `load_data` takes besides names: a data set, a pair of them, `Splits`.
+    """
+
+    teachers: tuple[nn.Module, ...] = ()
+    student: nn.Module | None = None
+    data: Any = None
+
+
+GIVEN = "given:"
+
+
+def take_objects(values: dict[str, Any]) -> tuple[dict[str, Any], Given]:
+    """Recipe values in which objects are replaced by names, and the objects."""
+    values, given = dict(values), Given()
+    teacher = values.get("teacher")
+    if isinstance(teacher, nn.Module):
+        teacher = [teacher]
+    if isinstance(teacher, Sequence) and not isinstance(teacher, str) and teacher:
+        if not all(isinstance(one, nn.Module) for one in teacher):
+            raise AttarError("teacher: give names, or networks, not both in one list; several names as 'a,b'")
+        given = replace(given, teachers=tuple(teacher))
+        values["teacher"] = {"name": ",".join(named(one) for one in teacher)}
+    if isinstance(values.get("student"), nn.Module):
+        given = replace(given, student=values["student"])
+        values["student"] = {"name": named(values["student"])}
+    data = values.get("data")
+    if data is not None and not isinstance(data, str | dict):
+        given = replace(given, data=data)
+        values["data"] = {"name": named(data)}
+    return values, given
+
+
+def named(thing: object) -> str:
+    """What an object is called in a recipe.
+
+    >>> named(nn.Linear(1, 1))
+    'given:Linear'
+    """
+    return GIVEN + type(thing).__name__
+
+
+def refuse_given(recipe: Recipe) -> None:
+    """A run of objects cannot be built again from its folder.
+
+    Raises:
+        AttarError: the recipe names an object that was given.
+    """
+    for key in ("teacher", "student", "data"):
+        name = getattr(recipe, key).name
+        if GIVEN in name:
+            raise AttarError(f"this run's {key} was an object in Python ({name}), so its folder cannot rebuild it")
+
+
+@dataclass
+class Parts:
+    """Builds the images and networks of one recipe, reading every set of images once.
+
+    Attributes:
+        recipe: the names.
+        given: objects in place of names.
+    """
+
+    recipe: Recipe
+    given: Given = field(default_factory=Given)
+
+    def __post_init__(self) -> None:
+        self._splits: dict[tuple[int, int | None], Splits] = {}
+
+    def splits(self, seed: int, train_size: int | None = None) -> Splits:
+        """The images for one seed, optionally with another number of training images than the recipe's."""
+        size = train_size or self.recipe.data.train_size
+        if (seed, size) not in self._splits:
+            recipe = replace(self.recipe, data=replace(self.recipe.data, train_size=size))
+            self._splits[seed, size] = load_splits(recipe, seed, self.given.data)
+        return self._splits[seed, size]
+
+    def student(self, seed: int) -> nn.Module:
+        """The student as it starts, the same for one seed whoever trains it."""
+        if self.given.student is not None:
+            return checked(copy.deepcopy(self.given.student), "student", self.splits(seed))
+        return build(self.recipe.student, self.splits(seed), seed)
+
+    def teachers(self) -> list[nn.Module]:
+        """Every teacher, with its weights where it has some."""
+        seed = self.recipe.seed
+        if self.given.teachers:
+            return [checked(copy.deepcopy(net), "teacher", self.splits(seed)) for net in self.given.teachers]
+        options = self.recipe.teacher.options
+        return [
+            build(ModelRecipe(name, weights, options), self.splits(seed), seed)
+            for name, weights in teacher_parts(self.recipe.teacher)
+        ]
+
+    def untrained(self) -> list[tuple[int, str]]:
+        """(number, name) of the teachers that come without weights and must be trained first."""
+        if self.given.teachers:
+            return []
+        return [(n, name) for n, (name, weights) in enumerate(teacher_parts(self.recipe.teacher)) if not weights]
+
+
+def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
+    """(name, weights) of each teacher; several are separated by commas."""
+    names = [name.strip() for name in teacher.name.split(",") if name.strip()]
+    weights: list[str | None] = [None] * len(names)
+    if teacher.weights:
+        weights = [file.strip() or None for file in teacher.weights.split(",")]
+    if len(names) != len(weights):
+        raise AttarError(f"teacher names {len(names)} networks but teacher.weights {len(weights)} files; give one each")
+    return list(zip(names, weights, strict=True))
+
+
+def load_splits(recipe: Recipe, seed: int, given: Any = None) -> Splits:
+    """The images of a recipe for one seed: the test set is always the same, validation and subsets follow the seed."""
+    data = recipe.data
+    check_types("data", load_data, data.options)
+    if data.name in list_datasets():
+        check_types(f"data set {data.name!r}", dataset_info(data.name).load, data.options)
+    keys = {key: getattr(data, key) for key in DATA_KEYS}
+    return load_data(data.name if given is None else given, seed=seed, **keys, **data.options)
+
+
+def build(recipe: ModelRecipe, splits: Splits, seed: int) -> nn.Module:
+    """A network for these images, initialised from the seed, with the recipe's weights."""
+    channels, size, _ = splits.image_shape
+    for option in recipe.options:
+        if option in ("num_classes", "in_channels", "image_size", "weights"):
+            raise AttarError(f"{option} of network {recipe.name!r} follows from the data; leave it out of its options")
+    check_types(f"network {recipe.name!r}", model_info(recipe.name).build, recipe.options)
+    with seeded(seed):
+        net = create_model(
+            recipe.name, num_classes=splits.num_classes, in_channels=channels, image_size=size, **recipe.options
+        )
+    if recipe.weights:
+        load_weights(net, recipe.weights)
+    return net
+
+
+def checked(net: nn.Module, role: str, splits: Splits) -> nn.Module:
+    """A network that was handed over, if it takes these images and knows these classes.
+
+    Raises:
+        AttarError: it does not.
+    """
+    net.eval()
+    try:
+        with torch.no_grad():
+            logits = observe(net, torch.zeros(2, *splits.image_shape)).logits
+    except (RuntimeError, TypeError, IndexError) as error:
+        reason = str(error).partition("\n")[0]
+        raise AttarError(f"the {role} does not take images of {splits.image_shape}: {reason}") from None
+    if logits.shape[-1] != splits.num_classes:
+        raise AttarError(f"the {role} knows {logits.shape[-1]} classes, the data have {splits.num_classes}")
+    return net
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Initialisation from a seed; the global generator is as before afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
