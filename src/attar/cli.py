@@ -1,4 +1,4 @@
-"""The command line: `attar distill`, `train`, `evaluate`, `resume`, `methods`."""
+"""The command line: `attar distill`, `train`, `bench`, `evaluate`, `resume`, `methods`."""
 
 from __future__ import annotations
 
@@ -152,6 +152,25 @@ def train(arguments: RecipeArguments = None) -> None:
     show(job.start(api.plain(read_recipe(file, overrides)), console))
 
 
+@app.command(short_help="Compare methods over pairs and seeds.")
+def bench(
+    suite: Annotated[Path, typer.Argument(metavar="SUITE.yaml", help="Methods, pairs, seeds and the common recipe.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the common recipe, and out=.")
+    ] = None,
+    plugins: Plugin = None,
+) -> None:
+    """Compare methods over pairs of networks and seeds, a run folder each; finished runs are not done again.
+
+    A suite: methods: [kd, {name: dkd, beta: 2}], pairs: [{teacher: resnet56, student: resnet20}], seeds: 3, and
+    recipe: with any other keys of a recipe for all runs. The table is in table.md and table.csv of the suite's folder.
+    """
+    from attar.train.bench import read_suite
+
+    load_plugins(plugins)
+    console.print(read_suite(suite, overrides or [], console).run().rich())
+
+
 @app.command(short_help="Score a saved network on a test set.")
 def evaluate(
     network: Annotated[Path, typer.Argument(help="A run's folder, or a .safetensors file with its JSON.")],
@@ -192,17 +211,13 @@ def methods(
     plugins: Plugin = None,
 ) -> None:
     """List the methods, or explain one: its source, its options and who teaches whom."""
-    from attar.methods import list_methods, method_info
+    from attar.methods import list_methods
+    from attar.report.catalogue import methods_table
 
     load_plugins(plugins)
     if name and not any(mark in name for mark in "*?["):
         return explain(name, svg)
-    table = Table(box=None, pad_edge=False)
-    for column in ("method", "year", "family", "needs", "what"):
-        table.add_column(column, no_wrap=column in ("method", "year", "family"))
-    for entry in map(method_info, list_methods(name or "*")):
-        table.add_row(entry.name, str(entry.year), entry.family, ", ".join(entry.needs), entry.title)
-    console.print(table)
+    console.print(methods_table(list_methods(name or "*")).rich())
     return None
 
 

@@ -12,7 +12,13 @@ from rich.table import Table as RichTable
 
 @dataclass(frozen=True)
 class Table:
-    """A table of strings: the first column names the row.
+    """A table of strings: columns of text first, then columns of numbers.
+
+    Attributes:
+        title: what stands above it.
+        columns: the heads.
+        rows: the cells.
+        texts: how many columns are text, which stands to the left.
 
     >>> print(Table("Scores", ["net", "top-1"], [["student", "93.1"]]).markdown())
     | net | top-1 |
@@ -23,10 +29,12 @@ class Table:
     title: str
     columns: list[str]
     rows: list[list[str]]
+    texts: int = 1
 
     def markdown(self) -> str:
         """GitHub's Markdown, numbers to the right."""
-        lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)], *self.rows]
+        rules = ["---" if number < self.texts else "---:" for number in range(len(self.columns))]
+        lines = [self.columns, rules, *self.rows]
         head, rule, *body = ("| " + " | ".join(line) + " |" for line in lines)
         return "\n".join([head, rule.replace(" ", ""), *body])
 
@@ -42,7 +50,8 @@ class Table:
             title=self.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
         )
         for number, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+            last = number == len(self.columns) - 1
+            table.add_column(column, justify="left" if number < self.texts else "right", no_wrap=not last)
         for row in self.rows:
             table.add_row(*row)
         return table

@@ -1,0 +1,182 @@
+"""`attar bench`: methods x pairs x seeds, a run folder each, and a table that grows while it works."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from attar.errors import AttarError, unknown
+from attar.files import write_text
+from attar.recipe import Recipe, normalise, read_recipe
+from attar.report.summary import spread
+from attar.report.tables import Table
+from attar.train import job
+
+KEYS = ("recipe", "pairs", "methods", "seeds")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a suite.
+
+    Attributes:
+        row: the method with its options, as the table names it.
+        column: the pair.
+        seed: of this run.
+        values: the recipe's values, as `read_recipe` takes them.
+    """
+
+    row: str
+    column: str
+    seed: int
+    values: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where the run goes, below the suite's folder."""
+        return Path(*(re.sub(r"[^\w.+=-]+", "_", part) for part in (self.column, self.row))) / f"seed{self.seed}"
+
+    @property
+    def title(self) -> str:
+        return f"{self.row}, {self.column}, seed {self.seed}"
+
+
+@dataclass
+class Bench:
+    """A suite and what has come of it so far.
+
+    Attributes:
+        cells: every run, seeds outermost, so that a table of one seed is complete early.
+        folder: where the runs and the table go.
+        console: where to print.
+        accuracies: top-1 on the test set in per cent, by row and column.
+        failures: what went wrong, by the run's title.
+    """
+
+    cells: list[Cell]
+    folder: Path
+    console: Console
+    accuracies: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> Table:
+        """Do what is not done yet; a run that fails is named in the end and does not stop the others.
+
+        Raises:
+            AttarError: runs failed; the table of the others is written.
+            Stopped: the process was asked to stop; the same command goes on.
+        """
+        for number, cell in enumerate(self.cells, 1):
+            self.console.print(f"[{number}/{len(self.cells)}] {cell.title}", markup=False, style="bold")
+            try:
+                accuracy = top1_of(self.folder / cell.folder, cell.values, self.console)
+            except AttarError as error:
+                self.failures[cell.title] = str(error)
+                self.console.print(f"failed: {error}", markup=False, soft_wrap=True)
+                continue
+            self.accuracies.setdefault((cell.row, cell.column), []).append(accuracy)
+            self._write()
+        if self.failures:
+            listed = "; ".join(f"{title}: {reason}" for title, reason in self.failures.items())
+            raise AttarError(f"{len(self.failures)} of {len(self.cells)} runs failed: {listed}")
+        return self.table()
+
+    def table(self) -> Table:
+        """Top-1 in per cent, methods down and pairs across, mean and deviation over the seeds."""
+        rows, columns = (list(dict.fromkeys(getattr(cell, axis) for cell in self.cells)) for axis in ("row", "column"))
+        seeds = len({cell.seed for cell in self.cells})
+        body = [[row, *(self._entry(row, column) for column in columns)] for row in rows]
+        return Table(f"Test top-1 %, {seeds} seed{'s' if seeds > 1 else ''}", ["method", *columns], body)
+
+    def _entry(self, row: str, column: str) -> str:
+        values = self.accuracies.get((row, column))
+        return spread(values, 2) if values else ""
+
+    def _write(self) -> None:
+        table = self.table()
+        write_text(self.folder / "table.md", table.markdown() + "\n")
+        write_text(self.folder / "table.csv", table.csv())
+        self.console.print(table.rich())
+
+
+def top1_of(folder: Path, values: dict[str, Any], console: Console) -> float:
+    """The test accuracy of one run, in per cent: read where it is finished, resumed where it broke off."""
+    if not (folder / "results.json").exists():
+        if (folder / "recipe.yaml").exists():
+            _same_recipe(folder, values)
+            job.resume(folder, console)
+        else:
+            job.start(read_recipe(**values, out=str(folder)), console)
+    else:
+        _same_recipe(folder, values)
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return 100 * float(results["runs"][0]["student"]["scores"]["top1"])
+
+
+def _same_recipe(folder: Path, values: dict[str, Any]) -> None:
+    """A run that is there already must be the one the suite means."""
+    there, wanted = read_recipe(folder / "recipe.yaml"), read_recipe(**values, out=str(folder))
+    for entry in dataclasses.fields(Recipe):
+        old, new = getattr(there, entry.name), getattr(wanted, entry.name)
+        if old != new:
+            raise AttarError(f"{folder} holds a run with {entry.name}={old}, the suite says {new}; choose another out=")
+
+
+def read_suite(file: str | Path, overrides: list[str], console: Console) -> Bench:
+    """A suite from a YAML file.
+
+    The file has `methods` (names, or a name with options), `pairs` (teacher and student, as in a recipe), `seeds` (how
+    many) and `recipe` (every other key, for all runs). A teacher without weights is trained for each run, so give
+    weights.
+
+    Args:
+        file: the suite.
+        overrides: key=value changes to the common recipe, and out=FOLDER; by default runs/bench-NAME.
+        console: where to print.
+
+    Raises:
+        AttarError: the file or a key is wrong; every recipe is checked here, before the first run.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise AttarError(f"suite {str(path)!r} is no file; give a YAML file with methods, pairs and seeds")
+    try:
+        loaded = OmegaConf.load(path)
+    except Exception as error:  # every parser error means the same to the user
+        raise AttarError(f"suite {str(path)!r} is no YAML: {str(error).partition(chr(10))[0]}") from None
+    suite: Any = OmegaConf.to_container(loaded) if isinstance(loaded, DictConfig) else None
+    if not isinstance(suite, dict) or not suite.get("methods") or not suite.get("pairs"):
+        raise AttarError(f"suite {str(path)!r} needs `methods` and `pairs`; `attar bench --help` shows one")
+    for key in suite:
+        if key not in KEYS:
+            raise unknown("key of a suite:", str(key), KEYS)
+    out = next((o.partition("=")[2] for o in overrides if o.startswith("out=")), f"runs/bench-{path.stem}")
+    common = OmegaConf.merge(
+        suite.get("recipe") or {}, OmegaConf.from_dotlist([o for o in overrides if not o.startswith("out=")])
+    )
+    values: Any = OmegaConf.to_container(common)
+    cells = list(_cells(suite, values))
+    for cell in cells:
+        read_recipe(**cell.values)
+    return Bench(cells, Path(out), console)
+
+
+def _cells(suite: dict[str, Any], common: dict[str, Any]) -> Iterator[Cell]:
+    """Every combination, the seeds outermost."""
+    for seed in range(int(suite.get("seeds") or 1)):
+        for pair in suite["pairs"]:
+            both: Any = OmegaConf.to_container(OmegaConf.merge(normalise(common), normalise(pair)))
+            names = [both[role]["name"] for role in ("teacher", "student") if both.get(role, {}).get("name")]
+            for method in suite["methods"]:
+                method = {"name": method} if isinstance(method, str) else method
+                options = [f"{key}={value}" for key, value in method.items() if key != "name"]
+                values = {"alone": "skip", **both, "method": method, "seed": seed}
+                yield Cell(" ".join([method["name"], *options]), " -> ".join(names), seed, values)

@@ -1,0 +1,40 @@
+"""The README tells the truth: its methods, its links, its commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from attar.cli import app
+from attar.methods import list_methods
+from attar.recipe import read_recipe
+from attar.report.catalogue import methods_table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_table_of_methods_is_the_registry() -> None:
+    assert methods_table(list_methods(), papers=True).markdown() in README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_real(page: Path) -> None:
+    """Every attar command in a page has a known verb, and its keys fit the recipe's schema."""
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
+    text = page.read_text().replace("\\\n", " ")
+    for line in re.findall(r"^\s*attar (.*)$", text, flags=re.M):
+        verb, *words = shlex.split(line, comments=True)
+        assert verb in verbs, line
+        if verb in ("distill", "train"):
+            read_recipe(overrides=[word for word in words if "=" in word and not word.startswith("-")])

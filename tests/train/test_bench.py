@@ -1,0 +1,94 @@
+"""Suites: every combination runs once, and what is there is not done again."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from attar.errors import AttarError
+from attar.train import job
+from attar.train.bench import Bench, read_suite
+
+SUITE = """
+methods: [supervised, {name: kd, temperature: 2}]
+pairs: [{teacher: {name: resnet14, epochs: 1}, student: resnet8}]
+seeds: 2
+recipe: {data: {name: digits, train_size: 60}, epochs: 1, batch_size: 20, precision: float32}
+"""
+
+
+def suite(folder: Path, text: str = SUITE, overrides: tuple[str, ...] = ()) -> Bench:
+    (folder / "suite.yaml").write_text(text)
+    return read_suite(folder / "suite.yaml", [f"out={folder / 'out'}", *overrides], Console(file=io.StringIO()))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Bench:
+    bench = suite(tmp_path_factory.mktemp("bench"))
+    bench.run()
+    return bench
+
+
+def test_every_combination_has_a_folder_and_a_place_in_the_table(finished: Bench) -> None:
+    table = finished.table()
+    assert table.columns == ["method", "resnet14 -> resnet8"]
+    assert [row[0] for row in table.rows] == ["supervised", "kd temperature=2"]
+    assert all("±" in row[1] for row in table.rows)
+    assert all((finished.folder / cell.folder / "student.safetensors").exists() for cell in finished.cells)
+    assert (finished.folder / "table.md").read_text() == table.markdown() + "\n"
+    assert (finished.folder / "table.csv").read_text() == table.csv()
+
+
+def test_finished_runs_are_read_not_repeated(finished: Bench, monkeypatch) -> None:
+    monkeypatch.setattr(job, "start", lambda *_: pytest.fail("a finished run was started again"))
+    monkeypatch.setattr(job, "resume", lambda *_: pytest.fail("a finished run was resumed"))
+    again = Bench(finished.cells, finished.folder, Console(file=io.StringIO()))
+    assert again.run() == finished.table()
+
+
+def test_a_broken_run_is_resumed(finished: Bench) -> None:
+    (finished.folder / finished.cells[0].folder / "results.json").unlink()
+    again = Bench(finished.cells, finished.folder, Console(file=io.StringIO()))
+    assert again.run() == finished.table()
+
+
+def test_a_run_of_another_recipe_in_its_place_is_refused(finished: Bench) -> None:
+    other = suite(finished.folder.parent, overrides=("optim.lr=0.01",))
+    with pytest.raises(AttarError, match=r"4 of 4 runs failed: .*holds a run with optim="):
+        other.run()
+
+
+def test_a_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:
+    bench = suite(tmp_path, SUITE.replace("{name: kd, temperature: 2}", "{name: kd, temprature: 2}"))
+    with pytest.raises(AttarError, match=r"2 of 4 runs failed: .*did you mean 'temperature'"):
+        bench.run()
+    assert "supervised" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_keys_of_the_common_recipe_complete_the_pairs(tmp_path: Path) -> None:
+    bench = suite(tmp_path, SUITE, ("teacher.weights=file.pth",))
+    assert bench.cells[0].values["teacher"] == {"name": "resnet14", "epochs": 1, "weights": "file.pth"}
+
+
+def test_the_packaged_suites_are_sound() -> None:
+    suites = sorted((Path(__file__).parents[2] / "benchmarks" / "suites").glob("*.yaml"))
+    assert suites
+    assert all(read_suite(file, [], Console(file=io.StringIO())).cells for file in suites)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("methods: [kd]", "needs `methods` and `pairs`"),
+        ("methods: [kd\n", "is no YAML"),
+        (SUITE + "sedes: 3", "did you mean 'seeds'"),
+        (SUITE.replace("epochs: 1, b", "epoch: 1, b"), "did you mean 'epochs'"),
+    ],
+)
+def test_mistakes_show_before_the_first_run(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(AttarError, match=message):
+        suite(tmp_path, text)
+    assert not (tmp_path / "out").exists()
