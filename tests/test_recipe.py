@@ -34,10 +34,11 @@ def test_sections_merge_key_by_key():
     assert (recipe.optim.lr, recipe.optim.momentum, recipe.optim.nesterov) == (0.01, 0.8, True)
 
 
-def test_another_method_begins_without_the_first_ones_options():
-    first = ["method=kd", "method.temperature=2"]
-    assert read_recipe(overrides=[*first, "method=at"]).method.options == {}
-    assert read_recipe(overrides=[*first, "method=kd", "method.ce=1"]).method.options == {"temperature": 2, "ce": 1}
+def test_another_method_begins_without_the_first_ones_options(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("method: {name: kd, temperature: 2}")
+    assert read_recipe(tmp_path / "recipe.yaml", ["method=at"]).method.options == {}
+    same = read_recipe(tmp_path / "recipe.yaml", ["method=kd", "method.ce=1"])
+    assert same.method.options == {"temperature": 2, "ce": 1}
 
 
 def test_what_the_caller_gave_is_not_changed():
@@ -194,3 +195,14 @@ def test_junk_keywords_are_a_recipe_or_one_line(values):
 
 def test_parse_reads_values_as_yaml():
     assert parse("data.image_size=16") == {"data": {"image_size": 16}}
+
+
+def test_the_order_of_overrides_does_not_lose_any():
+    recipe = read_recipe(overrides=["teacher.weights=a.pth", "method.beta=2", "teacher=resnet56", "method=dkd"])
+    assert (recipe.teacher.name, recipe.teacher.weights) == ("resnet56", "a.pth")
+    assert (recipe.method.name, recipe.method.options) == ("dkd", {"beta": 2})
+
+
+def test_weights_do_not_outlive_the_teacher_they_belong_to(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("teacher: {name: resnet56, weights: a.pth}")
+    assert read_recipe(tmp_path / "recipe.yaml", ["teacher=resnet44"]).teacher.weights is None

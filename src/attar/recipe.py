@@ -160,11 +160,9 @@ def read_recipe(file: str | Path | None = None, overrides: list[str] | tuple[str
     >>> recipe.teacher.name, recipe.method.options
     ('resnet56', {'temperature': 2})
     """
-    layers = [_load(file)] if file else []
-    layers += [parse(override) for override in overrides] + [values]
     merged = OmegaConf.structured(Recipe())
     try:
-        for layer in layers:
+        for layer in ([_load(file)] if file else []) + [_together(overrides), values]:
             _check_keys(layer := normalise(layer))
             _drop_old_options(merged, layer)
             merged = OmegaConf.merge(merged, layer)
@@ -208,34 +206,46 @@ def normalise(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _drop_old_options(merged: Any, layer: dict[str, Any]) -> None:
-    """Options belong to a name: a layer that names another method, network or data set begins without them."""
+    """Options and weights belong to a name: a layer that names another method or network begins without them."""
     for section in NAMED:
         name = layer.get(section, {}).get("name")
         if name is not None and name != merged[section].name:
-            merged[section].options = {}
-
-
-def _forget_replaced(merged: DictConfig, layer: dict[str, Any]) -> None:
-    """Where a layer names another teacher, student, data set or method, what was said of the one before goes."""
-    for section in NAMED:
-        name = layer.get(section, {}).get("name")
-        if name not in (None, merged[section].name):
             merged[section].options = {}
             if "weights" in merged[section]:
                 merged[section].weights = None
 
 
+def _together(overrides: list[str] | tuple[str, ...]) -> dict[str, Any]:
+    """All overrides as one layer, so that their order only matters where they speak of the same key."""
+    trees = [normalise(parse(override)) for override in overrides]
+    for tree in trees:
+        _check_keys(tree)
+    return OmegaConf.to_container(OmegaConf.merge(*trees)) if trees else {}  # type: ignore[return-value]
+
+
 def _load(file: str | Path) -> dict[str, Any]:
     # A bare name is a packaged recipe.
-    path = recipes.path(str(file)) if not Path(file).suffix else Path(file)
+    return load_yaml(recipes.path(str(file)) if not Path(file).suffix else Path(file), "recipe")
+
+
+def load_yaml(path: Path, kind: str) -> dict[str, Any]:
+    """A YAML mapping from a file.
+
+    Args:
+        path: the file.
+        kind: what it should be, for the messages.
+
+    Raises:
+        AttarError: it is missing, is no YAML, or holds something else.
+    """
     if not path.is_file():
-        raise AttarError(f"recipe {str(path)!r} is no file; `attar distill --help` lists what a recipe may say")
+        raise AttarError(f"{kind} {str(path)!r} is no file; `attar distill --help` lists what a recipe may say")
     try:
         loaded = OmegaConf.load(path)
     except Exception as error:  # every parser error means the same to the user
-        raise AttarError(f"recipe {str(path)!r} is no YAML: {_one_line(error)}") from None
+        raise AttarError(f"{kind} {str(path)!r} is no YAML: {_one_line(error)}") from None
     if not isinstance(loaded, DictConfig):
-        raise AttarError(f"recipe {str(path)!r} must be a mapping of keys to values")
+        raise AttarError(f"{kind} {str(path)!r} must be a mapping of keys to values")
     return OmegaConf.to_container(loaded)  # type: ignore[return-value]
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from attar.errors import AttarError, unknown
 from attar.files import write_text
-from attar.recipe import Recipe, normalise, read_recipe
+from attar.recipe import Recipe, load_yaml, normalise, read_recipe
 from attar.report.summary import spread
 from attar.report.tables import Table
 from attar.train import job
@@ -146,14 +146,8 @@ def read_suite(file: str | Path, overrides: list[str], console: Console) -> Benc
         AttarError: the file or a key is wrong; every recipe is checked here, before the first run.
     """
     path = Path(file)
-    if not path.is_file():
-        raise AttarError(f"suite {str(path)!r} is no file; give a YAML file with methods, pairs and seeds")
-    try:
-        loaded = OmegaConf.load(path)
-    except Exception as error:  # every parser error means the same to the user
-        raise AttarError(f"suite {str(path)!r} is no YAML: {str(error).partition(chr(10))[0]}") from None
-    suite: Any = OmegaConf.to_container(loaded) if isinstance(loaded, DictConfig) else None
-    if not isinstance(suite, dict) or not suite.get("methods") or not suite.get("pairs"):
+    suite = load_yaml(path, "suite")
+    if not suite.get("methods") or not suite.get("pairs"):
         raise AttarError(f"suite {str(path)!r} needs `methods` and `pairs`; `attar bench --help` shows one")
     for key in suite:
         if key not in KEYS:
