@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperCommand
 
-from attar.errors import AttarError
+from attar.errors import AttarError, Stopped
 
 app = typer.Typer(
     add_completion=False,
@@ -44,8 +44,6 @@ Plugin = Annotated[
 
 def main() -> None:
     """The entry point: a mistake in the input is one line and status 2."""
-    from attar.train.loop import Stopped
-
     try:
         status = app(standalone_mode=False)
     except AttarError as error:

@@ -10,6 +10,10 @@ class AttarError(ValueError):
     """A mistake in the input. The command line prints the message alone and exits with status 2."""
 
 
+class Stopped(Exception):  # noqa: N818 - not an error: somebody asked the run to stop
+    """The run was asked to stop; its state is saved."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> AttarError:
     """The error for a name that is not in a list of known ones, with the nearest of them.
 

@@ -9,10 +9,11 @@ import torch
 from rich.console import Console
 
 from attar.data import DeviceLoader, load_data
+from attar.errors import Stopped
 from attar.methods import create_method
 from attar.nets import create_model
 from attar.recipe import read_recipe
-from attar.train.loop import Places, Stopped, fit
+from attar.train.loop import Places, fit
 from attar.train.progress import Progress
 from attar.train.runtime import Runtime
 

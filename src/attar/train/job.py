@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from attar.deploy import load, load_card
-from attar.errors import AttarError
+from attar.errors import AttarError, Stopped
 from attar.files import write_json, write_text
 from attar.methods import check, create_method, method_info
 from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
@@ -19,7 +19,6 @@ from attar.report.html import page
 from attar.report.summary import Summary
 from attar.train import metrics
 from attar.train.build import GIVEN, Given, Parts, refuse_given, seeded
-from attar.train.loop import Stopped
 from attar.train.run import Result, Training, measure
 from attar.train.runtime import Runtime, environment, find_device
 

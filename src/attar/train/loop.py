@@ -15,7 +15,7 @@ from torch import nn
 
 from attar.batch import Batch
 from attar.data import DeviceLoader, ImageSet, eval_batches
-from attar.errors import AttarError
+from attar.errors import AttarError, Stopped
 from attar.files import write_atomically, write_text
 from attar.knowledge import Losses
 from attar.losses import CrossEntropy
@@ -34,10 +34,6 @@ from attar.train.schedules import learning_rate
 from attar.train.tally import Tally
 
 Learners = dict[str, torch.optim.Optimizer]
-
-
-class Stopped(Exception):  # noqa: N818 - not an error: somebody asked the run to stop
-    """The run was asked to stop; its state is saved."""
 
 
 @dataclass(frozen=True)
