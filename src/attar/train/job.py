@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from attar.batch import Address
 from attar.deploy import load, load_card
 from attar.errors import AttarError, Stopped
 from attar.files import write_json, write_text
@@ -115,10 +116,11 @@ class Job:
 
     def _training(self, seed: int) -> Training:
         splits = self.parts.splits(seed)
-        with seeded(seed):
-            student = self.parts.student(seed)
-            # Teachers are copied: a method may change them, and the next seed starts from the same ones.
-            teachers = copy.deepcopy(self.teachers) or None
+        student = self.parts.student(seed)
+        # Teachers are copied: a method may change them, and the next seed starts from the same ones.
+        teachers = copy.deepcopy(self.teachers) or None
+        # Not the student's own stream: a peer drawn from that would start as the student's twin and teach nothing.
+        with seeded(Address(seed).generator("method").initial_seed()):
             info_takes = "+" in self.recipe.method.name or method_info(self.recipe.method.name).takes_teacher
             method = create_method(
                 self.recipe.method.name,
