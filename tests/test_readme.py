@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from attar.cli import app
-from attar.methods import list_methods
+from attar.methods import list_methods, method_info
 from attar.recipe import read_recipe
 from attar.report.catalogue import methods_table
 
@@ -19,7 +19,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_table_of_methods_is_the_registry() -> None:
-    assert methods_table(list_methods(), papers=True).markdown() in README
+    # Other tests register methods of their own in this process.
+    own = [name for name in list_methods() if method_info(name).cls.__module__.startswith("attar.methods.")]
+    assert methods_table(own, papers=True).markdown() in README
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
