@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from attar.errors import AttarError, unknown
+
 
 @dataclass(frozen=True)
 class Address:
@@ -44,6 +46,7 @@ class Batch:
         address: the seed, epoch and step this batch belongs to.
         epochs: how many epochs the run has, for weights that move with training.
         turn: which of the method's turns this forward pass belongs to; methods that step once have only "".
+        views: the same images varied in other ways, as `images`, under the names the loader was asked for.
     """
 
     images: Tensor
@@ -52,6 +55,7 @@ class Batch:
     address: Address = field(default_factory=Address)
     epochs: int = 1
     turn: str = ""
+    views: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -59,3 +63,11 @@ class Batch:
     def rng(self, purpose: str) -> torch.Generator:
         """The generator a method draws from: never the global state."""
         return self.address.generator(purpose, self.images.device)
+
+    def view(self, name: str) -> Tensor:
+        """The same images varied in another way, by the name the loader was asked for ("strong")."""
+        if name not in self.views:
+            if not self.views:
+                raise AttarError(f"the batch has no view {name!r}; give the loader views={{{name!r}: Augment(...)}}")
+            raise unknown("view", name, self.views)
+        return self.views[name]

@@ -74,8 +74,46 @@ def test_choices_are_independent_of_one_another():
         ({"cutout": 1.5}, "whole number of pixels"),
         ({"flip": "yes"}, "true or false"),
         ({"crop_paddin": 1}, "did you mean 'crop_padding'"),
+        ({"rand_augment": True}, "whole number of changes"),
+        ({"magnitude": 31}, "from 0 to 30"),
+        ({"resized_crop": 1}, "true or false"),
+        ({"scale": [0.5, 1.2]}, "two numbers above 0 up to 1"),
+        ({"scale": [0.5, 0.2]}, "the smaller first"),
+        ({"ratio": 1.0}, "two numbers above 0"),
+        ({"ratio": [0, 1]}, "two numbers above 0"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(AttarError, match=message):
         Augment().changed(settings)
+
+
+def test_lists_become_pairs():
+    assert Augment().changed({"scale": [0.2, 1]}).scale == (0.2, 1.0)
+
+
+@pytest.mark.parametrize("mode", ["zero", "reflect"])
+def test_the_memory_format_changes_nothing_but_itself(mode):
+    augment = Augment(4, mode, flip=True)
+    moves = draw(augment, 50, 10, 12, Address(seed=1))
+    last = crop_and_flip(IMAGES.contiguous(memory_format=torch.channels_last), augment, moves)
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(last, crop_and_flip(IMAGES, augment, moves))
+
+
+def test_choices_are_the_same_for_ever():
+    # Resumed runs and caches of a teacher's answers rely on these very numbers.
+    address = Address(seed=1, epoch=2)
+    strong = draw(Augment(4, flip=True, resized_crop=True, rand_augment=2), 4, 32, 32, address)
+    expected = {
+        "top": [2, 3, 8, 0],
+        "left": [7, 4, 3, 8],
+        "flip": [False, False, True, True],
+        "row": [31, 24, 4, 5],
+        "column": [0, 27, 23, 21],
+    }
+    for plain in (strong, draw(Augment(4), 4, 32, 32, address)):
+        assert {name: getattr(plain, name).tolist() for name in expected} == expected
+    assert strong.box.tolist() == [[1, 2, 25, 29], [19, 10, 11, 10], [0, 3, 26, 28], [0, 6, 32, 26]]
+    assert strong.changes.tolist() == [[7, 4], [1, 2], [7, 1], [3, 9]]
+    assert strong.signs.tolist() == [[1, 1], [1, 1], [-1, -1], [-1, 1]]

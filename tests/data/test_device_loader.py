@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from attar.batch import Address
 from attar.data import Augment, DeviceLoader, eval_batches
+from attar.data.resized_crop import resized_crop
 from attar.errors import AttarError
 
 AUGMENT = Augment(crop_padding=2, flip=True, cutout=3)
@@ -122,3 +125,61 @@ def test_a_gpu_sees_the_same_images(images):
         assert got.images.is_cuda
         torch.testing.assert_close(got.images.cpu(), expected.images)
         assert torch.equal(got.index.cpu(), expected.index)
+
+
+STRONG = Augment(resized_crop=True, scale=(0.3, 1.0), flip=True, rand_augment=2, cutout=2)
+
+
+def test_strong_variation_does_not_depend_on_the_batch_size_or_the_order(images):
+    small = by_index(DeviceLoader(images, 3, STRONG))
+    assert torch.equal(small, by_index(DeviceLoader(images, 40, STRONG)))
+    assert torch.equal(small, by_index(DeviceLoader(images, 8, STRONG, shuffle=False, channels_last=True)))
+    assert not torch.equal(small, by_index(DeviceLoader(images, 3, STRONG, seed=1)))
+
+
+def test_a_strong_run_that_starts_at_a_step_sees_the_same(images):
+    whole = list(DeviceLoader(images, 7, STRONG, seed=3).epoch(2))
+    for got, expected in zip(DeviceLoader(images, 7, STRONG, seed=3).epoch(2, 3), whole[3:], strict=True):
+        assert torch.equal(got.images, expected.images)
+
+
+def test_views_are_the_same_images_varied_otherwise(images):
+    plain = list(DeviceLoader(images, 8, AUGMENT).epoch(1))
+    batches = list(DeviceLoader(images, 8, AUGMENT, views={"strong": STRONG, "plain": Augment()}).epoch(1))
+    for one, batch in zip(plain, batches, strict=True):
+        assert torch.equal(one.images, batch.images)
+        expected = (images.images[batch.index].float() / 255 - 0.5) / 0.25
+        torch.testing.assert_close(batch.view("plain"), expected)
+        assert batch.view("strong").shape == batch.images.shape
+        assert not torch.equal(batch.view("strong"), batch.images)
+
+
+def test_each_view_has_choices_of_its_own(images):
+    batch = next(DeviceLoader(images, 40, AUGMENT, views={"one": AUGMENT, "two": AUGMENT}).epoch(0))
+    assert not torch.equal(batch.images, batch.view("one"))
+    assert not torch.equal(batch.view("one"), batch.view("two"))
+
+
+def test_a_view_that_was_not_asked_for_is_refused(images):
+    with pytest.raises(AttarError, match="give the loader views="):
+        next(DeviceLoader(images, 8).epoch(0)).view("strong")
+    with pytest.raises(AttarError, match="did you mean 'strong'"):
+        next(DeviceLoader(images, 8, views={"strong": STRONG}).epoch(0)).view("storng")
+
+
+def test_colours_are_not_changed_where_there_are_none(make):
+    with pytest.raises(AttarError, match="rand_augment changes colours, these images have 1 channel"):
+        DeviceLoader(make(shape=(1, 8, 8)), 8, STRONG)
+
+
+def test_a_margin_is_for_resized_crops_alone(make):
+    wide = replace(make(shape=(3, 12, 12)), crop=8)
+    inner = replace(wide, images=wide.images[:, :, 2:10, 2:10].contiguous(), crop=None)
+    assert wide.image_shape == (3, 8, 8)
+    for augment in (Augment(), AUGMENT):
+        for last in (False, True):
+            got = by_index(DeviceLoader(wide, 8, augment, channels_last=last))
+            assert torch.equal(got, by_index(DeviceLoader(inner, 8, augment)))
+    whole = Augment(resized_crop=True, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    scaled = resized_crop(wide.images, torch.tensor([[0, 0, 12, 12]]).expand(40, 4), (8, 8))
+    torch.testing.assert_close(by_index(DeviceLoader(wide, 8, whole)), (scaled.float() / 255 - 0.5) / 0.25)

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attar.data import folders, load_data
-from attar.data.folders import read_image
+from attar.data import from_files, load_data
+from attar.data.decoding import read_image
+from attar.data.file_set import FileSet
 from attar.errors import AttarError
 
 
@@ -162,10 +163,11 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 def test_too_much_for_the_memory_names_a_size_that_fits(root, monkeypatch):
-    monkeypatch.setattr(folders, "MEMORY_LIMIT", 20 * 3 * 10**2)
+    monkeypatch.setattr(from_files, "MEMORY_LIMIT", 20 * 3 * 10**2)
     with pytest.raises(AttarError, match="give image_size=10 or smaller"):
-        load_data("folder", root=root)
-    assert load_data("folder", root=root, image_size=10).image_shape == (3, 10, 10)
+        load_data("folder", root=root, in_memory=True)
+    assert not isinstance(load_data("folder", root=root, image_size=10).train, FileSet)
+    assert isinstance(load_data("folder", root=root, image_size=11).train, FileSet)
 
 
 def test_hidden_files_and_folders_are_passed_over(root):

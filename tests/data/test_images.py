@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -70,3 +72,22 @@ def test_splits_know_their_shape(make):
     splits = Splits(make(), make())
     assert splits.num_classes == 4
     assert splits.image_shape == (3, 8, 8)
+
+
+def test_a_crop_is_what_networks_see_and_scales_with_the_image(make):
+    images = replace(make(shape=(3, 16, 16)), crop=12)
+    assert images.image_shape == (3, 12, 12)
+    small = images.resized(6)
+    assert (small.image_shape, small.stored_size) == ((3, 6, 6), (8, 8))
+    assert images.fingerprint != replace(images, crop=None).fingerprint
+    with pytest.raises(AttarError, match="a crop of 17 pixels does not fit the 16x16 images"):
+        replace(images, crop=17)
+
+
+def test_parts_keep_the_memory_format(make):
+    images = make()
+    last = replace(images, images=images.channels_last)
+    part = last.subset(torch.tensor([5, 2]))
+    assert part.images.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(part.images, images.images[[5, 2]])
+    assert last.fingerprint == images.fingerprint

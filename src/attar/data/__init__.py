@@ -1,27 +1,38 @@
 """Data: where images come from, how they are split, and how they reach the networks.
 
-Everything lies in memory as bytes, and everything random follows from an address (seed, epoch, image).
+Images lie in memory as bytes or are streamed from their files, and everything random follows from an address (seed,
+epoch, image).
 """
 
 from attar.data.augment import Augment
-from attar.data.device_loader import DeviceLoader, eval_batches
+from attar.data.device_loader import DeviceLoader
+from attar.data.file_set import FileSet
 from attar.data.images import ImageSet, Splits
 from attar.data.load import load_data
+from attar.data.loaders import eval_batches, loader_for
+from attar.data.mixing import cutmix, draw_mixing, mixup
 from attar.data.registry import DatasetInfo, dataset_info, list_datasets, register_dataset
 from attar.data.split import limit, stratified_split
+from attar.data.streaming import StreamingLoader
 from attar.data.wrap import statistics, wrap
 
 __all__ = [
     "Augment",
     "DatasetInfo",
     "DeviceLoader",
+    "FileSet",
     "ImageSet",
     "Splits",
+    "StreamingLoader",
+    "cutmix",
     "dataset_info",
+    "draw_mixing",
     "eval_batches",
     "limit",
     "list_datasets",
     "load_data",
+    "loader_for",
+    "mixup",
     "register_dataset",
     "statistics",
     "stratified_split",

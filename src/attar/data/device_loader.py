@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
 import torch
+from torch import Tensor
 
 from attar.batch import Address, Batch
-from attar.data.augment import Augment, crop_and_flip, cut_out_, draw, normalise
+from attar.data.augment import Augment, Moves, centre, crop_and_flip, cut_out_, draw, normalise
 from attar.data.images import ImageSet
+from attar.data.rand_augment import rand_augment
+from attar.data.resized_crop import resized_crop
 from attar.errors import AttarError
+
+
+@dataclass
+class Part(Batch):
+    """The slice of a step's batch that one process of several works on.
+
+    Attributes:
+        start: the slice's first row in the batch.
+        whole: how many rows the batch has.
+    """
+
+    start: int = 0
+    whole: int = 0
+
+
+def part_of(count: int, number: int, parts: int) -> slice:
+    """One of several parts of so many rows, in order and as equal as can be.
+
+    >>> [part_of(10, number, 3) for number in range(3)]
+    [slice(0, 3, None), slice(3, 6, None), slice(6, 10, None)]
+    """
+    return slice(count * number // parts, count * (number + 1) // parts)
 
 
 class DeviceLoader:
@@ -20,7 +49,7 @@ class DeviceLoader:
     device. A last batch of a single image joins the one before it: batch norm cannot train on one image.
 
     Args:
-        images: the set; its bytes are kept on the device.
+        images: the set; its bytes are kept on the device from the first epoch on.
         batch_size: images per step.
         augment: how images are varied; None: not at all.
         seed: where the order and the variation start.
@@ -29,9 +58,14 @@ class DeviceLoader:
         shuffle: a new order every epoch; otherwise the set's own.
         epochs: how many epochs the run has, written on every batch.
         channels_last: batches lie in memory pixel by pixel.
+        views: further ways to vary the same images, by name; a batch then has them as `batch.view(name)`. Each view
+            has random choices of its own; asking for one changes no other.
+        view_seed: where the variation starts instead; runs with one view_seed show every image the same way.
+        share: (number, of how many) gives only that slice of each batch, as a `Part`; every process of a run has one.
 
     Raises:
-        AttarError: the batch size is below 1 or above the number of images, or the padding does not fit the images.
+        AttarError: the batch size is below 1 or above the number of images, an augmentation does not fit the images, or
+            a batch has fewer images than there are shares.
 
     >>> pixels = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
     >>> ten = ImageSet(pixels, torch.arange(10), tuple("abcdefghij"), "ten", (0.5,), (0.5,))
@@ -50,62 +84,120 @@ class DeviceLoader:
         shuffle: bool = True,
         epochs: int = 1,
         channels_last: bool = False,
+        views: Mapping[str, Augment] | None = None,
+        view_seed: int | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if not 1 <= batch_size <= len(images):
             raise AttarError(f"batch_size must be 1 to {len(images)}, the images of {images.name!r}, got {batch_size}")
         self.augment = augment or Augment()
-        self.augment.check(*images.image_shape[1:])
+        # The images of the batch themselves are the view without a name.
+        self._views = {"": self.augment, **(views or {})}
+        for view in self._views.values():
+            view.check(*images.image_shape)
         self.batch_size = batch_size
         self.seed = seed
+        self.view_seed = seed if view_seed is None else view_seed
         self.device = torch.device(device)
         self.drop_last = drop_last
         self.shuffle = shuffle
         self.epochs = epochs
         self.channels_last = channels_last
-        self._images = images.images.to(self.device)
-        self._labels = images.labels.to(self.device)
+        self.images = images
+        self.share = share
+        self._check_share()
         self._mean, self._std = (
             255 * torch.tensor(values, device=self.device)[:, None, None] for values in (images.mean, images.std)
         )
 
     def __len__(self) -> int:
         """Steps in an epoch."""
-        full, left = divmod(len(self._images), self.batch_size)
+        full, left = divmod(len(self.images), self.batch_size)
         return full if self.drop_last or left <= 1 else full + 1
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch (from 0), from any step on."""
         address = Address(self.seed, epoch)
         order = self._order(address)
-        height, width = self._images.shape[2:]
-        moves = draw(self.augment, len(self._images), height, width, address).to(self.device)
+        # Brought into the epoch's order once, so that a step only cuts slices.
+        index = order.to(self.device)
+        labels = self.images.labels[order].to(self.device)
+        varying = Address(self.view_seed, epoch)
+        moves = {name: self._draw(name, varying)[order].to(self.device) for name in self._views}
+        for step, pixels in zip(range(start_step, len(self)), self._pixels(order, start_step), strict=True):
+            span = self._span(step)
+            varied = {name: self._vary(pixels, view, moves[name][span]) for name, view in self._views.items()}
+            images = varied.pop("")
+            address = Address(self.seed, epoch, step)
+            batch = Batch(images, labels[span], index[span], address, self.epochs, views=varied)
+            yield batch if self.share[1] == 1 else self._part(batch)
+
+    def whole(self) -> Self:
+        """The same loader without shares: it gives the whole batches."""
+        loader = copy.copy(self)
+        loader.share = (0, 1)
+        return loader
+
+    def _pixels(self, order: Tensor, start_step: int) -> Iterator[Tensor]:
+        """The bytes (B, C, H, W) of every step from one on, as they are stored."""
+        index = order.to(self.device)
         for step in range(start_step, len(self)):
-            index = order[self._span(step)]
-            images = crop_and_flip(self._images[index], self.augment, moves[index])
-            images = normalise(images, self._mean, self._std, self.channels_last)
-            if self.augment.cutout:
-                images = cut_out_(images, self.augment.cutout, moves[index])
-            yield Batch(images, self._labels[index], index, Address(self.seed, epoch, step), self.epochs)
+            chosen = self._stored.index_select(0, index[self._span(step)])
+            yield chosen.permute(0, 3, 1, 2) if self.channels_last else chosen
 
-    def _order(self, address: Address) -> torch.Tensor:
-        count = len(self._images)
-        # Drawn on the CPU, so that every device sees the same order.
-        order = torch.randperm(count, generator=address.generator("order")) if self.shuffle else torch.arange(count)
-        return order.to(self.device)
+    @cached_property
+    def _stored(self) -> Tensor:
+        """Every image on the device, in the memory format of the batches: (N, H, W, C) or (N, C, H, W)."""
+        images = (
+            self.images.channels_last.permute(0, 2, 3, 1) if self.channels_last else self.images.images.contiguous()
+        )
+        return images.to(self.device)
 
-    def _span(self, step: int) -> slice:
+    def _draw(self, view: str, address: Address) -> Moves:
+        height, width = self.images.image_shape[1:]
+        return draw(self._views[view], len(self.images), height, width, address, view, self.images.stored_size)
+
+    def _vary(self, pixels: Tensor, augment: Augment, moves: Moves) -> Tensor:
+        """Stored bytes as one view of them that a network sees."""
+        height, width = self.images.image_shape[1:]
+        if moves.box is not None:
+            pixels = resized_crop(pixels, moves.box, (height, width))
+        elif self.images.crop:
+            pixels = centre(pixels, height, width)
+        pixels = crop_and_flip(pixels, augment, moves)
+        if moves.changes is not None and moves.signs is not None:
+            pixels = rand_augment(pixels, moves.changes, moves.signs, augment.magnitude)
+        images = normalise(pixels, self._mean, self._std, self.channels_last)
+        return cut_out_(images, augment.cutout, moves) if augment.cutout else images
+
+    def _order(self, address: Address) -> Tensor:
+        """The images' numbers on the CPU, so that every device sees the same order."""
+        count = len(self.images)
+        return torch.randperm(count, generator=address.generator("order")) if self.shuffle else torch.arange(count)
+
+    def _whole_span(self, step: int) -> slice:
         start = step * self.batch_size
         last = step == len(self) - 1 and not self.drop_last
-        return slice(start, len(self._images) if last else start + self.batch_size)
+        return slice(start, len(self.images) if last else start + self.batch_size)
 
+    def _span(self, step: int) -> slice:
+        """The rows of an epoch's order that belong to a step, or this share of them."""
+        whole = self._whole_span(step)
+        part = part_of(whole.stop - whole.start, *self.share)
+        return slice(whole.start + part.start, whole.start + part.stop)
 
-def eval_batches(
-    images: ImageSet, batch_size: int, device: torch.device | str = "cpu", channels_last: bool = False
-) -> Iterator[Batch]:
-    """Every image of a set once, in order and unvaried; a batch size above the set's means one batch.
+    def _part(self, batch: Batch) -> Part:
+        whole = self._whole_span(batch.address.step)
+        count = whole.stop - whole.start
+        return Part(**vars(batch), start=part_of(count, *self.share).start, whole=count)
 
-    Raises:
-        AttarError: the batch size is below 1, or the set is empty.
-    """
-    batch_size = min(batch_size, len(images))
-    return DeviceLoader(images, batch_size, device=device, shuffle=False, channels_last=channels_last).epoch(0)
+    def _check_share(self) -> None:
+        """No process may be left without an image: its loss would be the mean of nothing."""
+        for step in {0, len(self) - 1}:
+            whole = self._whole_span(step)
+            if whole.stop - whole.start < self.share[1]:
+                raise AttarError(
+                    f"a batch of {whole.stop - whole.start} images cannot be shared by {self.share[1]} processes "
+                    f"(batch_size={self.batch_size}, {len(self.images)} images); choose another batch_size, or fewer "
+                    "processes"
+                )

@@ -1,29 +1,15 @@
-"""Photographs in a folder a class, decoded once into memory."""
+"""Photographs in a folder a class."""
 
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
-from attar.data.images import ImageSet, Splits
+from attar.data.decoding import SUFFIXES, require_pillow
+from attar.data.from_files import Reading
+from attar.data.images import Splits
 from attar.data.registry import register_dataset
-from attar.data.split import stratified_split
 from attar.errors import AttarError
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-MEMORY_LIMIT = 2 * 10**9  # bytes of decoded pixels
-# ImageNet's, as pretrained networks expect.
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# Fixed, so that no run ever trains on an image that another run is tested on.
-TEST_SEED = 0
 
 
 @register_dataset(
@@ -36,6 +22,9 @@ def folder(
     *,
     skip_unreadable: bool = False,
     test_fraction: float = 0.2,
+    resize_size: int | None = None,
+    in_memory: bool | None = None,
+    workers: int | None = None,
 ) -> Splits:
     """Images in a folder a class, as square RGB.
 
@@ -46,55 +35,34 @@ def folder(
     Args:
         root: the folder.
         download: not needed here.
-        image_size: side in pixels: the shorter side is scaled to it and the centre cut out; None: 64.
-        skip_unreadable: leave out images that cannot be decoded, with a note, instead of stopping.
+        image_size: side in pixels of what networks see; None: 64.
+        skip_unreadable: leave out images that cannot be decoded, with a note, instead of stopping. Streamed images
+            are only known to be unreadable once it is their turn: see `StreamingLoader`.
         test_fraction: the part tested on where there is no folder for it.
+        resize_size: side in pixels that images are read at: the shorter side is scaled to it and the centre cut out.
+            Networks are tested on the central image_size of it, and augment.resized_crop uses all of it (ImageNet:
+            256 and 224). None: image_size.
+        in_memory: whether all images are decoded once into memory; None: where that takes at most 2 GB. Otherwise
+            they are streamed from their files, every epoch anew; what networks see is the same.
+        workers: processes that read streamed images; 0: none but the main one; None: as many as suit the machine.
 
     Raises:
-        AttarError: a folder or a class is missing or empty, classes differ, an image cannot be read, or the decoded
-            images would not fit into memory.
+        AttarError: a folder or a class is missing or empty, classes differ, an image cannot be read, or the images
+            are wanted in memory and do not fit.
     """
-    _require_pillow()
+    require_pillow()
     if root is None:
         raise AttarError("data set 'folder' needs the folder of images; give data.root=")
-    size = 64 if image_size is None else image_size
-    if size < 1:
-        raise AttarError(f"image_size must be at least 1 pixel, got {size}")
+    reading = Reading(image_size, resize_size, in_memory, workers, skip_unreadable, test_fraction)
     places = _places(root)
     listings = {role: _listing(place) for role, place in places.items()}
     _check_classes(places, listings)
-    _check_memory(root, sum(len(files) for classes in listings.values() for files in classes.values()), size)
-    sets, notes = {}, []
+    sets = {}
     for role, classes in listings.items():
-        sets[role], skipped = _decode(root.name, classes, size, skip_unreadable)
-        if skipped:
-            notes.append(f"skipped {len(skipped)} unreadable images of {places[role]}, first {skipped[0]}")
-    if "test" not in sets:
-        rest, part = stratified_split(sets["train"].labels, test_fraction, TEST_SEED)
-        sets["train"], sets["test"] = sets["train"].subset(rest), sets["train"].subset(part)
-    return Splits(sets["train"], sets["test"], sets.get("val"), notes=tuple(notes))
-
-
-def read_image(file: Path, size: int) -> np.ndarray:
-    """One image file as (size, size, 3) bytes: upright, RGB, shorter side scaled to `size`, centre cut out."""
-    from PIL import Image, ImageOps
-
-    with Image.open(file) as image:
-        # JPEG decodes faster at a fraction of its size.
-        image.draft(None, (size, size))
-        upright = ImageOps.exif_transpose(image)
-        return np.array(ImageOps.fit(_rgb(upright), (size, size), Image.Resampling.BILINEAR))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode as RGB: grey, CMYK, palettes."""
-    # 16 bits would be clipped to white, not scaled.
-    if image.mode.startswith("I"):
-        image = image.point(lambda value: value / 256).convert("L")
-    # Pillow wants a palette with transparency to go through RGBA.
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+        files = [str(file.relative_to(places[role])) for members in classes.values() for file in members]
+        labels = [number for number, members in enumerate(classes.values()) for _ in members]
+        sets[role] = reading.files(places[role], files, labels, tuple(classes), root.name)
+    return reading.splits(sets)
 
 
 def _places(root: Path) -> dict[str, Path]:
@@ -137,58 +105,3 @@ def _check_classes(places: dict[str, Path], listings: dict[str, dict[str, list[P
             raise AttarError(
                 f"{places['train']} and {places[role]} have different classes: {named} only in one of them"
             )
-
-
-def _check_memory(root: Path, count: int, size: int) -> None:
-    if (needed := count * 3 * size**2) > MEMORY_LIMIT:
-        fitting = int((MEMORY_LIMIT / (3 * count)) ** 0.5)
-        raise AttarError(
-            f"{count} images of {root} at image_size={size} need {needed / 1e9:.1f} GB, above the "
-            f"{MEMORY_LIMIT / 1e9:g} GB kept in memory; give image_size={fitting} or smaller"
-        )
-
-
-def _decode(name: str, classes: dict[str, list[Path]], size: int, skip: bool) -> tuple[ImageSet, list[Path]]:
-    """Every file decoded, and those that could not be."""
-    files = [file for members in classes.values() for file in members]
-    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
-
-    def decode(place: int) -> bool:
-        pixels = _try_read(files[place], size, skip)
-        if pixels is not None:
-            images[place] = torch.from_numpy(pixels).permute(2, 0, 1)
-        return pixels is not None
-
-    # Threads, because Pillow decodes outside the interpreter's lock.
-    with ThreadPoolExecutor() as pool:
-        good = torch.tensor(list(pool.map(decode, range(len(files)))))
-    sizes = torch.tensor([len(members) for members in classes.values()])
-    labels = torch.arange(len(classes)).repeat_interleave(sizes)
-    for number, class_name in enumerate(classes):
-        if not good[labels == number].any():
-            raise AttarError(f"no image of class {class_name!r} in {name} can be read; mend or remove the class")
-    decoded = ImageSet(images, labels, tuple(classes), name, MEAN, STD)
-    skipped = [files[place] for place in (~good).nonzero().flatten().tolist()]
-    return decoded.subset(good.nonzero().flatten()) if skipped else decoded, skipped
-
-
-def _try_read(file: Path, size: int, skip: bool) -> np.ndarray | None:
-    """The image's pixels; None where it cannot be read and that is to be passed over."""
-    from PIL import Image
-
-    try:
-        return read_image(file, size)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if skip:
-            return None
-        reason = str(error).partition("\n")[0]
-        raise AttarError(
-            f"cannot read image {file} ({reason}); mend or remove it, or give skip_unreadable=true"
-        ) from None
-
-
-def _require_pillow() -> None:
-    try:
-        import PIL  # noqa: F401
-    except ImportError:
-        raise AttarError("reading image files needs Pillow; install attar[vision]") from None

@@ -26,6 +26,8 @@ class ImageSet:
         name: what the set is called ("cifar100").
         mean: per channel, in 0..1 units; a network sees (image / 255 - mean) / std.
         std: per channel, in 0..1 units.
+        crop: side in pixels of the central square that networks see; a resized crop may use the margin around it.
+            None: they see the whole image.
 
     Raises:
         AttarError: a shape, a type or a label does not fit the others.
@@ -41,6 +43,7 @@ class ImageSet:
     name: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    crop: int | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -58,20 +61,34 @@ class ImageSet:
                 f"{self.name!r} has {channels} channels: expected as many means and positive deviations, "
                 f"got mean={tuple(self.mean)}, std={tuple(self.std)}"
             )
+        if self.crop is not None and not 1 <= self.crop <= min(self.stored_size):
+            height, width = self.stored_size
+            raise AttarError(f"a crop of {self.crop} pixels does not fit the {height}x{width} images of {self.name!r}")
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
-        channels, height, width = self.images.shape[1:]
-        return channels, height, width
+        """(C, H, W) of one image as networks see it."""
+        height, width = self.stored_size if self.crop is None else (self.crop, self.crop)
+        return self.images.shape[1], height, width
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Height and width of the images that are held, the margin around a crop included."""
+        return self.images.shape[2], self.images.shape[3]
+
+    @cached_property
+    def channels_last(self) -> Tensor:
+        """The images with each pixel's channels side by side in memory; a copy only where they lie otherwise."""
+        return self.images.contiguous(memory_format=torch.channels_last)
 
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that follow from everything a network can see of the set."""
-        seen = (tuple(self.images.shape), self.classes, tuple(self.mean), tuple(self.std))
+        seen: tuple[object, ...] = (tuple(self.images.shape), self.classes, tuple(self.mean), tuple(self.std))
+        seen += () if self.crop is None else (self.crop,)
         digest = hashlib.blake2b(repr(seen).encode(), digest_size=8)
         for tensor in (self.images, self.labels):
             digest.update(tensor.cpu().contiguous().numpy().data)
@@ -79,7 +96,7 @@ class ImageSet:
 
     def subset(self, index: Tensor) -> ImageSet:
         """The images at these positions, in this order."""
-        return replace(self, images=self.images[index], labels=self.labels[index])
+        return replace(self, images=_taken(self.images, index), labels=self.labels[index])
 
     def resized(self, size: int) -> ImageSet:
         """Square images: the shorter side becomes `size` pixels, what stands over is cut off around the centre."""
@@ -87,16 +104,26 @@ class ImageSet:
             raise AttarError(f"image_size must be at least 1 pixel, got {size}")
         if self.image_shape[1:] == (size, size):
             return self
-        height, width = (round(side * size / min(self.image_shape[1:])) for side in self.image_shape[1:])
-        top, left = (height - size) // 2, (width - size) // 2
+        scale = size / min(self.image_shape[1:])
+        height, width = (round(side * scale) for side in self.stored_size)
+        # A margin around the crop is scaled and kept.
+        kept = size if self.crop is None else min(height, width)
+        top, left = (height - kept) // 2, (width - kept) // 2
         # In parts, so that the working memory stays small.
         parts = [
             F.interpolate(part, (height, width), mode="bilinear", antialias=True)[
-                ..., top : top + size, left : left + size
+                ..., top : top + kept, left : left + kept
             ]
             for part in self.images.split(1024)
         ]
-        return replace(self, images=torch.cat(parts))
+        return replace(self, images=torch.cat(parts), crop=None if self.crop is None else size)
+
+
+def _taken(images: Tensor, index: Tensor) -> Tensor:
+    """Some of the images, in the memory format they had."""
+    if images.is_contiguous() or not images.is_contiguous(memory_format=torch.channels_last):
+        return images[index]
+    return images.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attar.data import cifar, digits, folders  # noqa: F401 - entered in the registry
+from attar.data import cifar, digits, folders, manifest  # noqa: F401 - entered in the registry
 from attar.data.augment import Augment
 from attar.data.images import ImageSet, Splits
 from attar.data.registry import DATASETS

@@ -1,0 +1,55 @@
+"""Image files of any kind as square RGB bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attar.errors import AttarError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def read_image(file: Path, size: int) -> np.ndarray:
+    """One image file as (size, size, 3) bytes: upright, RGB, shorter side scaled to `size`, centre cut out."""
+    from PIL import Image, ImageOps
+
+    with Image.open(file) as image:
+        # JPEG decodes faster at a fraction of its size.
+        image.draft(None, (size, size))
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.array(ImageOps.fit(_rgb(image), (size, size), Image.Resampling.BILINEAR))
+
+
+def try_read(file: Path, size: int) -> np.ndarray | str:
+    """The pixels as `read_image` gives them, or in one line why there are none."""
+    try:
+        return read_image(file, size)
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files fail in many ways that mean the same
+        return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode as RGB: grey, CMYK, palettes."""
+    # 16 bits would be clipped to white, not scaled.
+    if image.mode.startswith("I"):
+        image = image.point(lambda value: value / 256).convert("L")
+    # Pillow wants a palette with transparency to go through RGBA.
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def require_pillow() -> None:
+    """Refuse in one line where Pillow is missing."""
+    try:
+        import PIL  # noqa: F401
+    except ImportError:
+        raise AttarError("reading image files needs Pillow; install attar[vision]") from None

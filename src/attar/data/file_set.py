@@ -1,0 +1,136 @@
+"""Labelled image files: a set whose pixels are read when they are needed, or once into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attar.data.decoding import try_read
+from attar.data.images import ImageSet
+from attar.errors import AttarError
+
+# ImageNet's, as pretrained networks expect.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, eq=False)
+class FileSet(ImageSet):
+    """An image set whose pixels stay in their files until a `StreamingLoader` asks for them.
+
+    `images` has their shape and no pixels: a tensor on torch's meta device, so that whoever would read it fails at
+    once. Make one with `file_set`.
+
+    Attributes:
+        root: the folder that the files' names start from.
+        files: (N,) the files' names as bytes, which many processes can share without copying.
+        workers: how many processes read them; None: as many as suit the machine.
+    """
+
+    root: Path = field(default_factory=Path)
+    files: np.ndarray = field(default_factory=lambda: np.zeros(0, "S1"), repr=False)
+    workers: int | None = None
+
+    def path(self, number: int) -> Path:
+        """The file of one image."""
+        return self.root / os.fsdecode(bytes(self.files[number]))
+
+    def subset(self, index: Tensor) -> FileSet:
+        """The images at these positions, in this order."""
+        return replace(
+            self, images=_no_pixels(len(index), self.stored_size[0]), labels=self.labels[index], files=self.files[index]
+        )
+
+    def resized(self, size: int) -> FileSet:
+        """Images to be read at another size."""
+        if size < 1:
+            raise AttarError(f"image_size must be at least 1 pixel, got {size}")
+        stored = round(self.stored_size[0] * size / self.image_shape[1])
+        return replace(self, images=_no_pixels(len(self), stored), crop=None if self.crop is None else size)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that follow from the files' names and sizes in bytes, the labels and how images are read."""
+        seen = (tuple(self.images.shape), self.crop, self.classes, tuple(self.mean), tuple(self.std))
+        sizes = [self.path(number).stat().st_size for number in range(len(self))]
+        digest = hashlib.blake2b(repr(seen).encode(), digest_size=8)
+        for array in (self.files, np.array(sizes, np.int64), self.labels.numpy()):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def file_set(
+    root: Path,
+    files: Sequence[str],
+    labels: Tensor,
+    classes: tuple[str, ...],
+    name: str,
+    size: int,
+    crop: int | None = None,
+    workers: int | None = None,
+) -> FileSet:
+    """Labelled image files as a set.
+
+    Args:
+        root: the folder that the names start from.
+        files: the name of every image file.
+        labels: (N,) class numbers.
+        classes: the name of every class.
+        name: what the set is called.
+        size: side in pixels that images are read at.
+        crop: side of the central square that networks see; None: all of it.
+        workers: how many processes read images; None: as many as suit the machine.
+    """
+    named = np.array([os.fsencode(file) for file in files])
+    pixels = _no_pixels(len(files), size)
+    return FileSet(pixels, labels, classes, name, MEAN, STD, crop, root=root, files=named, workers=workers)
+
+
+def _no_pixels(count: int, size: int) -> Tensor:
+    return torch.empty(count, 3, size, size, dtype=torch.uint8, device="meta")
+
+
+def into_memory(images: FileSet, skip: bool) -> tuple[ImageSet, list[Path]]:
+    """Every file decoded, and those that could not be.
+
+    Args:
+        images: the files.
+        skip: leave out what cannot be read instead of refusing it.
+
+    Raises:
+        AttarError: a file cannot be read and is not to be skipped, or none of a class can.
+    """
+    size = images.stored_size[0]
+    # Pixel by pixel, as files come and as loaders want them.
+    pixels = torch.empty(len(images), size, size, 3, dtype=torch.uint8)
+
+    def decode(place: int) -> bool:
+        found = try_read(images.path(place), size)
+        if not isinstance(found, str):
+            pixels[place] = torch.from_numpy(found)
+        elif not skip:
+            raise AttarError(
+                f"cannot read image {images.path(place)} ({found}); mend or remove it, or give skip_unreadable=true"
+            )
+        return not isinstance(found, str)
+
+    # Threads, because Pillow decodes outside the interpreter's lock.
+    with ThreadPoolExecutor() as pool:
+        good = torch.tensor(list(pool.map(decode, range(len(images)))))
+    for number, name in enumerate(images.classes):
+        own = images.labels == number
+        if own.any() and not good[own].any():
+            raise AttarError(f"no image of class {name!r} in {images.name} can be read; mend or remove the class")
+    held = ImageSet(
+        pixels.permute(0, 3, 1, 2), images.labels, images.classes, images.name, images.mean, images.std, images.crop
+    )
+    skipped = [images.path(place) for place in (~good).nonzero().flatten().tolist()]
+    return held.subset(good.nonzero().flatten()) if skipped else held, skipped
