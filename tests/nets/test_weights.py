@@ -29,12 +29,34 @@ def torch_file(path, held):
         lambda state: {"state_dict": state, "epoch": 3},
         lambda state: {"model": {f"module.{key}": value for key, value in state.items()}},
         lambda state: {"model_state_dict": {f"_orig_mod.module.{key}": value for key, value in state.items()}},
+        lambda state: {"net": {f"backbone.{key}": value for key, value in state.items()}, "acc": 76.2},
+        lambda state: {"model": {key: value + 1 for key, value in state.items()}, "model_ema": state},
+        lambda state: {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")},
     ],
 )
 def test_torch_files(tmp_path, wrap):
     source = create_model("resnet8")
     path = torch_file(tmp_path / "net.pth", wrap(source.state_dict()))
     assert same(source, create_model("resnet8", weights=path))
+
+
+def test_a_fresh_head_keeps_the_rest(tmp_path):
+    source = create_model("resnet8", num_classes=10)
+    net = create_model("resnet8", num_classes=4)
+    head = net.fc.weight.clone()
+    with pytest.warns(
+        UserWarning, match="knows 10 classes, not 4: the classifier 'fc' begins anew, the rest is loaded"
+    ):
+        load_weights(net, torch_file(tmp_path / "net.pth", source.state_dict()), head="fresh")
+    assert torch.equal(net.layer3[0].conv1.weight, source.layer3[0].conv1.weight)
+    assert torch.equal(net.fc.weight, head)
+
+
+def test_prefixes_that_are_the_network_s_own_stay(tmp_path):
+    source = torch.nn.ModuleDict({"model": torch.nn.Linear(2, 2)})
+    net = torch.nn.ModuleDict({"model": torch.nn.Linear(2, 2)})
+    load_weights(net, torch_file(tmp_path / "net.pth", source.state_dict()))
+    assert same(source, net)
 
 
 def test_safetensors(tmp_path):
@@ -81,7 +103,7 @@ def test_other_shapes_change_nothing(tmp_path):
     path = torch_file(tmp_path / "net.pth", create_model("resnet8", num_classes=10).state_dict())
     net = create_model("resnet8")
     before = net.conv1.weight.clone()
-    with pytest.raises(AttarError, match=r"'fc.weight' is \(10, 64\) in .*net.pth and \(100, 64\) in the ResNet"):
+    with pytest.raises(AttarError, match=r"'fc.weight' is of 10 classes in .*net.pth, the ResNet has 100"):
         load_weights(net, path)
     assert torch.equal(net.conv1.weight, before)
 

@@ -1,22 +1,28 @@
 """Schedules, averages, tallies and the choice of a precision."""
 
 import math
+from importlib.util import find_spec
 
 import pytest
 import torch
 from torch import nn
 
 from attar.batch import Batch
+from attar.data import load_data
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer, total_loss
 from attar.losses import CrossEntropy
 from attar.methods import create_method
-from attar.nets import create_model
-from attar.recipe import OptimRecipe
+from attar.nets import Staged, create_model
+from attar.nets.library.optional import import_timm
+from attar.recipe import ModelRecipe, OptimRecipe
+from attar.train.build import build, checked
 from attar.train.ema import Ema
 from attar.train.runtime import choose, environment, find_device
 from attar.train.schedules import learning_rate
 from attar.train.tally import Tally
+
+needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
 
 
 def rates(steps, per_epoch=10, epochs=10, **optim):
@@ -129,3 +135,49 @@ def test_a_device_that_is_not_there(name):
 
 def test_the_environment_names_versions():
     assert {"attar", "torch", "python", "processor", "threads"} <= set(environment())
+
+
+@pytest.fixture
+def digits():
+    return load_data("digits", train_size=60)
+
+
+def test_a_student_starts_from_other_classes_and_a_teacher_does_not(tmp_path, digits):
+    source = create_model("resnet8", num_classes=6, in_channels=1, image_size=8)
+    torch.save(source.state_dict(), tmp_path / "net.pth")
+    recipe = ModelRecipe("resnet8", str(tmp_path / "net.pth"))
+    with pytest.warns(UserWarning, match="knows 6 classes, not 10: the classifier 'fc' begins anew"):
+        student = build(recipe, digits, seed=0)
+    assert torch.equal(student.conv1.weight, source.conv1.weight)
+    assert student(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    with pytest.raises(AttarError, match=r"'fc.weight' is of 6 classes in .*net.pth, the ResNet has 10"):
+        build(recipe, digits, seed=0, role="teacher")
+
+
+@pytest.mark.parametrize("option", ["weights", "mean", "head", "image_size"])
+def test_what_follows_from_the_data_is_no_option(digits, option):
+    with pytest.raises(AttarError, match=f"{option} of network 'resnet8' follows from the data"):
+        build(ModelRecipe("resnet8", None, {option: 1}), digits, seed=0)
+
+
+@needs_timm
+def test_published_weights_see_the_data_through_an_adapter(tmp_path, digits):
+    own = import_timm().create_model("test_resnet").eval()
+    torch.save(own.state_dict(), tmp_path / "net.pth")
+    with pytest.warns(UserWarning, match="begins anew"):
+        net = build(ModelRecipe("timm/test_resnet", str(tmp_path / "net.pth"), {"input_size": 64}), digits, seed=0)
+    assert (net.front.mean, net.front.std) == (digits.test.mean, digits.test.std)
+    assert net.input_shape == (1, 8, 8)
+    assert net.stem(torch.zeros(1, 1, 8, 8)).shape[-1] == 16
+
+
+@needs_timm
+def test_a_teacher_object_of_a_library_is_staged(digits):
+    own = import_timm().create_model("test_resnet", num_classes=10, in_chans=1)
+    assert isinstance(checked(own, "teacher", digits), Staged)
+    assert checked(own, "student", digits) is own
+    with pytest.raises(AttarError, match="the teacher knows 7 classes, the data have 10"):
+        checked(import_timm().create_model("test_resnet", num_classes=7, in_chans=1), "teacher", digits)
+    vit = import_timm().create_model("test_vit2", img_size=32, dynamic_img_size=False, num_classes=10, in_chans=1)
+    with pytest.raises(AttarError, match=r"the teacher does not take images of .1, 8, 8."):
+        checked(vit, "teacher", digits)

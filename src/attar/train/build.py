@@ -6,14 +6,15 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from attar.data import Splits, dataset_info, list_datasets, load_data
 from attar.errors import AttarError
-from attar.nets import create_model, load_weights, model_info, observe
+from attar.nets import as_staged, create_model, model_info, observe
+from attar.nets.library.names import FILES
 from attar.recipe import ModelRecipe, Recipe, TeacherRecipe
 from attar.registry import check_types
 
@@ -117,7 +118,7 @@ class Parts:
             return [checked(copy.deepcopy(net), "teacher", self.splits(seed)) for net in self.given.teachers]
         options = self.recipe.teacher.options
         return [
-            build(ModelRecipe(name, weights, options), self.splits(seed), seed)
+            build(ModelRecipe(name, weights, options), self.splits(seed), seed, "teacher")
             for name, weights in teacher_parts(self.recipe.teacher)
         ]
 
@@ -125,7 +126,8 @@ class Parts:
         """(number, name) of the teachers that come without weights and must be trained first."""
         if self.given.teachers:
             return []
-        return [(n, name) for n, (name, weights) in enumerate(teacher_parts(self.recipe.teacher)) if not weights]
+        parts = enumerate(teacher_parts(self.recipe.teacher))
+        return [(n, name) for n, (name, weights) in parts if not weights and not name.startswith(FILES)]
 
 
 def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
@@ -149,33 +151,46 @@ def load_splits(recipe: Recipe, seed: int, given: Any = None) -> Splits:
     return load_data(data.name if given is None else given, seed=seed, **keys, **data.options)
 
 
-def build(recipe: ModelRecipe, splits: Splits, seed: int) -> nn.Module:
-    """A network for these images, initialised from the seed, with the recipe's weights."""
+def build(recipe: ModelRecipe, splits: Splits, seed: int, role: Literal["student", "teacher"] = "student") -> nn.Module:
+    """A network for these images, initialised from the seed, with the recipe's weights.
+
+    Weights of another number of classes are a student's start, whose classifier begins anew; a teacher must know the
+    classes. A network with published weights sees the images as those weights do.
+    """
     channels, size, _ = splits.image_shape
     for option in recipe.options:
-        if option in ("num_classes", "in_channels", "image_size", "weights"):
+        if option in ("num_classes", "in_channels", "image_size", "weights", "head", "mean", "std"):
             raise AttarError(f"{option} of network {recipe.name!r} follows from the data; leave it out of its options")
     check_types(f"network {recipe.name!r}", model_info(recipe.name).build, recipe.options)
     with seeded(seed):
-        net = create_model(
-            recipe.name, num_classes=splits.num_classes, in_channels=channels, image_size=size, **recipe.options
+        return create_model(
+            recipe.name,
+            num_classes=splits.num_classes,
+            in_channels=channels,
+            image_size=size,
+            weights=recipe.weights,
+            head="fresh" if role == "student" else "same",
+            mean=splits.test.mean,
+            std=splits.test.std,
+            **recipe.options,
         )
-    if recipe.weights:
-        load_weights(net, recipe.weights)
-    return net
 
 
 def checked(net: nn.Module, role: str, splits: Splits) -> nn.Module:
     """A network that was handed over, if it takes these images and knows these classes.
 
+    A teacher of timm or torchvision comes back staged where its family is known, so that every method can use it.
+
     Raises:
         AttarError: it does not.
     """
+    if role == "teacher":
+        net = as_staged(net) or net
     net.eval()
     try:
         with torch.no_grad():
             logits = observe(net, torch.zeros(2, *splits.image_shape)).logits
-    except (RuntimeError, TypeError, IndexError) as error:
+    except (RuntimeError, TypeError, IndexError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise AttarError(f"the {role} does not take images of {splits.image_shape}: {reason}") from None
     if logits.shape[-1] != splits.num_classes:
