@@ -1,5 +1,38 @@
-"""Deployment: a trained student as files that others can load."""
+"""Deployment: a trained student as files that others can load.
 
-from attar.deploy.package import load, load_card, save
+The names below are loaded when they are first used: `attar.deploy.predict` must start without torch.
+"""
 
-__all__ = ["load", "load_card", "save"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attar.deploy.export import Export, Exported, Student, export_student
+    from attar.deploy.find import Trained, find_trained
+    from attar.deploy.package import load, load_card, save
+
+_HOMES = {
+    "attar.deploy.export": ("Export", "Exported", "Student", "export_student"),
+    "attar.deploy.find": ("Trained", "find_trained"),
+    "attar.deploy.package": ("load", "load_card", "save"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = [
+    "Export",
+    "Exported",
+    "Student",
+    "Trained",
+    "export_student",
+    "find_trained",
+    "load",
+    "load_card",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'attar.deploy' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -57,12 +59,17 @@ def macs(net: nn.Module, image_shape: tuple[int, ...]) -> int:
     """
     counter = FlopCounterMode(display=False)
     with evaluating(net), counter:
-        net(_images(net, image_shape, 1))
+        net(blank_images(net, image_shape, 1))
     return counter.get_total_flops() // 2
 
 
 def latency(
-    net: nn.Module, image_shape: tuple[int, ...], batch: int = 1, repeats: int = 30, warmup: int = 5
+    net: nn.Module,
+    image_shape: tuple[int, ...],
+    batch: int = 1,
+    repeats: int = 30,
+    warmup: int = 5,
+    dtype: torch.dtype | None = None,
 ) -> Latency:
     """The time of one forward pass in eval mode, on the device the network is on.
 
@@ -72,6 +79,7 @@ def latency(
         batch: images in one pass.
         repeats: passes that are timed, two or more.
         warmup: passes before them.
+        dtype: of the images; None: of the network's first parameter, float32 where it has none.
 
     Raises:
         AttarError: fewer than two repeats.
@@ -81,7 +89,7 @@ def latency(
     """
     if repeats < 2:
         raise AttarError(f"repeats is {repeats}; a median and a spread need at least 2")
-    images = _images(net, image_shape, batch)
+    images = blank_images(net, image_shape, batch).to(dtype)
     with evaluating(net):
         for _ in range(warmup):
             net(images)
@@ -116,7 +124,23 @@ def cost(net: nn.Module, image_shape: tuple[int, ...]) -> Cost:
     return Cost(parameters(net), macs(net, image_shape), time_taken.median, time_taken.spread, file_size(net))
 
 
-def _images(net: nn.Module, image_shape: tuple[int, ...], batch: int) -> Tensor:
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Torch's operators on so many threads; afterwards on as many as before.
+
+    >>> with threads(1):
+    ...     torch.get_num_threads()
+    1
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def blank_images(net: nn.Module, image_shape: tuple[int, ...], batch: int) -> Tensor:
     """Blank images in the type and on the device of the network's first parameter."""
     like = next(net.parameters(), torch.zeros(()))
     return torch.zeros(batch, *image_shape, dtype=like.dtype, device=like.device)

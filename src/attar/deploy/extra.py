@@ -1,0 +1,46 @@
+"""Packages that only exporting needs: imported when they are needed, and kept quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from attar.errors import AttarError
+
+
+def require(package: str, purpose: str) -> Any:
+    """A package of the `export` extra.
+
+    Args:
+        package: what to import.
+        purpose: what needs it, for the message.
+
+    Raises:
+        AttarError: it is not installed.
+
+    >>> require("no_such_package", "ONNX")
+    Traceback (most recent call last):
+    attar.errors.AttarError: ONNX needs no_such_package; pip install 'attar[export]'
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise AttarError(f"{purpose} needs {package.partition('.')[0]}; pip install 'attar[export]'") from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporters' progress lines, log and warnings; what goes wrong comes as an exception."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,77 @@
+"""Where a finished run keeps its student, what its card says and which numbers were measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attar.deploy.package import load_card
+from attar.errors import AttarError
+
+STUDENT = "student.safetensors"
+# What the JSON beside weights must say before they can be exported.
+FACTS = ("classes", "image_shape", "mean", "std", "data")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A student that a run has finished.
+
+    Attributes:
+        weights: its .safetensors file.
+        card: the JSON beside it.
+        folder: the run's.
+        results: the run's results.json; None for a file without a run.
+    """
+
+    weights: Path
+    card: dict[str, Any]
+    folder: Path
+    results: dict[str, Any] | None
+
+
+def find_trained(path: str | Path) -> Trained:
+    """The student of a run's folder, or of a .safetensors file with its JSON.
+
+    Of a run over several seeds it is the first seed's.
+
+    Raises:
+        AttarError: there is none, the run is not finished, or the file was not written by a run.
+    """
+    path = Path(path)
+    weights = _weights(path)
+    card = load_card(weights)
+    if missing := [fact for fact in FACTS if fact not in card]:
+        raise AttarError(f"{weights.with_suffix('.json')} does not say its {missing[0]}; it was not written by a run")
+    folder = path if path.is_dir() else path.parent
+    # A seed's folder lies in its job's.
+    job = next((place for place in (folder, folder.parent) if (place / "results.json").is_file()), None)
+    # Only what the job says about its own students: alone/ and teacher/ lie in it too.
+    if job is None or not (job == folder or folder.name.startswith("seed")) or weights.name != STUDENT:
+        return Trained(weights, card, folder, None)
+    return Trained(weights, card, job, json.loads((job / "results.json").read_text(encoding="utf-8")))
+
+
+def _weights(path: Path) -> Path:
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise AttarError(f"{path} is no .safetensors file; give one, or a run's folder")
+        return path
+    if not path.is_dir():
+        raise AttarError(f"{path} does not exist; give a run's folder or a .safetensors file")
+    if (path / STUDENT).is_file():
+        if (path / "checkpoint.pt").exists() and not (path / "scores.json").exists():
+            raise _unfinished(path)
+        return path / STUDENT
+    if not any((path / name).exists() for name in ("recipe.yaml", "checkpoint.pt")):
+        raise AttarError(f"{path} holds no run (no {STUDENT}); give the folder that `attar distill` printed")
+    seeds = [place for place in path.glob("seed*") if (place / STUDENT).is_file() and place.name[4:].isdigit()]
+    if not seeds or not (path / "results.json").is_file():
+        raise _unfinished(path)
+    return min(seeds, key=lambda place: int(place.name[4:])) / STUDENT
+
+
+def _unfinished(path: Path) -> AttarError:
+    return AttarError(f"the run in {path} is not finished; `attar resume {path}` goes on with it")

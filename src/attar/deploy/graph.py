@@ -1,0 +1,105 @@
+"""What the graph formats share: the network that is traced, what the file says about it, what cannot be traced."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attar.errors import AttarError
+from attar.knowledge import Output
+
+INPUT, OUTPUT = "images", "logits"
+RESIZE = "shorter side to the read size (bilinear, antialiased), a square of the image size cut out of the centre"
+
+
+class Deployed(nn.Module):
+    """A network as it stands in a file: images to logits, with the normalisation inside where it is baked.
+
+    Args:
+        net: the student.
+        mean: per channel, in 0..1 units.
+        std: per channel, in 0..1 units.
+        bake: take uint8 pixels 0..255 instead of normalised float32 images.
+
+    >>> pixels = torch.full((1, 1, 1, 2), 255, dtype=torch.uint8)
+    >>> Deployed(nn.Flatten(), [0.5], [0.25], bake=True)(pixels)
+    tensor([[2., 2.]])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, mean: list[float], std: list[float], bake: bool) -> None:
+        super().__init__()
+        self.net = net
+        self.bake = bake
+        # In byte units and in this order, as the data loader normalises.
+        self.register_buffer("mean", 255 * torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", 255 * torch.tensor(std)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        said = self.net((images.float() - self.mean) / self.std if self.bake else images)
+        return said.logits if isinstance(said, Output) else said
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """Normalised images (N, C, H, W) as this network takes them: the bytes they were made of, where it is baked."""
+        return (images * self.std + self.mean).round().clamp(0, 255).to(torch.uint8) if self.bake else images
+
+
+class Loaded(nn.Module):
+    """A file that was read again, called like a network."""
+
+    def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.run = run
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.run(images)
+
+
+def facts(card: dict[str, Any], bake: bool, read_size: int | None = None) -> dict[str, str]:
+    """What a file says about itself: all that is needed to prepare an image and to name what was recognised.
+
+    Args:
+        card: the JSON beside the student's weights.
+        bake: whether the normalisation is inside.
+        read_size: side in pixels that image files are scaled to before the centre is cut out; None: the image size.
+
+    >>> card = {"classes": ["cat", "dog"], "image_shape": [1, 8, 8], "mean": [0.5], "std": [0.5], "data": "pets"}
+    >>> facts(card, bake=True)["input"]
+    'uint8 (N, 1, 8, 8), pixels 0..255'
+    """
+    channels, height, width = card["image_shape"]
+    shape = f"(N, {channels}, {height}, {width})"
+    return {
+        "classes": json.dumps(card["classes"], ensure_ascii=False),
+        "image_size": json.dumps([height, width]),
+        "read_size": json.dumps(read_size or min(height, width)),
+        "colour": "RGB" if channels == 3 else "grey" if channels == 1 else f"{channels} channels",
+        "mean": json.dumps(card["mean"]),
+        "std": json.dumps(card["std"]),
+        "input": f"uint8 {shape}, pixels 0..255" if bake else f"float32 {shape}, (pixels / 255 - mean) / std",
+        "resize": RESIZE,
+        "data": card["data"],
+        "method": card.get("method") or "",
+        "producer": "attar",
+    }
+
+
+def untraceable(kind: str, error: Exception) -> AttarError:
+    """One line for a network that a format cannot hold, with the operator where the exporter names one."""
+    said = []
+    seen: BaseException | None = error
+    while seen is not None:
+        said.append(f"{type(seen).__name__}: {seen}")
+        seen = seen.__cause__
+    text = "\n".join(reversed(said))
+    if found := re.search(r"OpOverload\(op='([^']+)'", text):
+        return AttarError(f"{kind} has no operator {found[1]}; replace it in the network, or leave {kind} out")
+    lines = [line.strip() for line in said[-1].splitlines() if line.strip()]
+    return AttarError(f"{kind} cannot hold this network ({lines[0]}); leave {kind} out")

@@ -1,0 +1,239 @@
+"""The model card: README.md with the front matter that model hubs read, and what a user of the student must know."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import yaml
+
+from attar.deploy.export import Export
+from attar.deploy.find import Trained
+from attar.deploy.graph import RESIZE
+from attar.errors import AttarError
+from attar.measure import summarise
+from attar.methods import MethodInfo, method_info
+
+# What data sets are called on the hub.
+HUB_DATA = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}
+SCORES = (("top-1 %", "top1", 100, 2), ("top-5 %", "top5", 100, 1), ("NLL", "nll", 1, 3), ("ECE %", "ece", 100, 1))
+
+
+@dataclass(frozen=True)
+class CardText:
+    """Everything the card is written from.
+
+    Attributes:
+        trained: the student, its JSON and its run's results.
+        export: the files.
+        files_table: their measurements, as Markdown.
+        licence: an identifier as hubs know it ("apache-2.0").
+    """
+
+    trained: Trained
+    export: Export
+    files_table: str
+    licence: str = "unknown"
+
+    @property
+    def card(self) -> dict[str, Any]:
+        return self.trained.card
+
+    @property
+    def data(self) -> str:
+        """The data set's name; of a folder the last part, because the rest is about somebody's machine."""
+        return PurePath(str(self.card["data"])).name
+
+    @property
+    def network(self) -> str:
+        spec = self.card["spec"]
+        return str(spec.get("name") or spec.get("kind") or "network")
+
+    @property
+    def methods(self) -> list[MethodInfo]:
+        """What was used; a method from a file of the user's own is not known here."""
+        known = []
+        for name in str(self.card.get("method") or "").split("+"):
+            try:
+                known.append(method_info(name.strip()))
+            except AttarError:
+                continue
+        return known
+
+    def front_matter(self) -> str:
+        """YAML that any parser reads back, whatever the names are."""
+        method = str(self.card.get("method") or "")
+        tags = ["image-classification", "attar"]
+        if method and method != "supervised":
+            tags += ["knowledge-distillation", *(part.strip() for part in method.split("+"))]
+        # ONNX files are looked for by that tag.
+        tags += ["onnx"] if any(file.format.startswith("onnx") for file in self.export.files) else []
+        tree: dict[str, Any] = {
+            "license": self.licence,
+            "library_name": "attar",
+            "pipeline_tag": "image-classification",
+            "tags": tags,
+            "datasets": [HUB_DATA.get(self.data, self.data)],
+            "metrics": ["accuracy"],
+        }
+        if bases := hub_names(str(self.card.get("teacher") or "")):
+            tree["base_model"] = bases
+        if test := self.card.get("test"):
+            tree["model-index"] = [
+                {
+                    "name": f"{self.network} ({self.data})",
+                    "results": [
+                        {
+                            "task": {"type": "image-classification"},
+                            "dataset": {"name": self.data, "type": HUB_DATA.get(self.data, self.data), "split": "test"},
+                            "metrics": [{"type": "accuracy", "name": "top-1", "value": test["top1"]}],
+                        }
+                    ],
+                }
+            ]
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+    def text(self) -> str:
+        """The whole README.md."""
+        parts = [
+            f"---\n{self.front_matter()}---",
+            f"# {plain(self.network)}, {self._origin()}",
+            self._source(),
+            "## Scores",
+            self._scores(),
+            "## Files",
+            f"Compared with the student in PyTorch on {self.export.count:,} test images.",
+            self.files_table,
+            "## Images",
+            self._images(),
+            "## Loading",
+            self._loading(),
+            "## Limits",
+            self._limits(),
+        ]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def _origin(self) -> str:
+        teacher, method = self.card.get("teacher"), self.card.get("method")
+        if teacher:
+            return f"distilled from {plain(teacher)} on {plain(self.data)}"
+        verb = "trained" if method in (None, "supervised") else f"trained with {plain(method)}"
+        return f"{verb} on {plain(self.data)}"
+
+    def _source(self) -> str:
+        lines = []
+        for info in self.methods:
+            published = ", ".join(part for part in (info.paper, str(info.year)) if part)
+            lines.append(f"- Method: {info.title} (`{info.name}`" + (f"; {published})" if info.paper else ")"))
+        if not lines and self.card.get("method"):
+            lines.append(f"- Method: {plain(self.card['method'])}")
+        if self.card.get("teacher"):
+            lines.append(f"- Teacher: {plain(self.card['teacher'])}")
+        lines.append(f"- Data: {plain(self.data)}, {len(self.card['classes'])} classes")
+        if (seed := self.card.get("seed")) is not None:
+            lines.append(f"- Seed: {seed}")
+        return "\n".join(lines)
+
+    def _scores(self) -> str:
+        """Teacher, student alone and student, from results.json; of a lone file what its JSON says."""
+        rows = _rows(self.trained.results) if self.trained.results else []
+        if not rows and (test := self.card.get("test")):
+            rows = [("student", [test])]
+        if not rows:
+            return "Not measured."
+        lines = ["| network | " + " | ".join(name for name, *_ in SCORES) + " |", "|---|" + "---:|" * len(SCORES)]
+        for name, scores in rows:
+            cells = [_cell([factor * one[key] for one in scores], digits) for _, key, factor, digits in SCORES]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        count = rows[-1][1][0].get("count")
+        note = f"On the test set ({count:,} images)." if count else "On the test set."
+        if (seeds := max(len(scores) for _, scores in rows)) > 1:
+            own = f"; these files are of seed {self.card['seed']}" if "seed" in self.card else ""
+            note += f" Mean ± standard deviation of {seeds} seeds{own}: top-1 {100 * self.card['test']['top1']:.2f} %."
+        return "\n".join(lines) + "\n\n" + note
+
+    def _images(self) -> str:
+        channels, height, width = self.card["image_shape"]
+        order = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+        options = self.card.get("data_options") or {}
+        read = f" (read size {options['resize_size']})" if options.get("resize_size") else " (both the same here)"
+        numbers = [f"mean {_numbers(self.card['mean'])}", f"deviation {_numbers(self.card['std'])}"]
+        how = (
+            "The graph files take uint8 pixels 0..255 and normalise them inside"
+            if self.export.baked
+            else "Pixels become float32 as (pixel / 255 - mean) / deviation"
+        )
+        return (
+            f"{height} x {width} pixels, {order}, N x C x H x W. From an image file: upright, {RESIZE}{read}. {how}: "
+            f"{', '.join(numbers)}. The ONNX files say the same, and the classes, in their metadata."
+        )
+
+    def _loading(self) -> str:
+        ready = {file.format: file.file for file in self.export.files}
+        code = {
+            "safetensors": 'import attar\n\nnet = attar.load("student.safetensors")  # logits = net(images)',
+            "pt2": 'import torch\n\nnet = torch.export.load("student.pt2").module()  # without attar',
+            "onnx": 'import onnxruntime\n\nsession = onnxruntime.InferenceSession("student.onnx")  # without torch\n'
+            '(logits,) = session.run(["logits"], {"images": images})',
+        }
+        blocks = [f"```python\n{text}\n```" for name, text in code.items() if name in ready]
+        if model := ready.get("onnx") or ready.get("onnx-int8") or ready.get("safetensors"):
+            blocks.append(f"```\nattar predict {model} photo.jpg\n```")
+        return "\n\n".join(blocks)
+
+    def _limits(self) -> str:
+        lines = [
+            f"- It answers every image with one of its {len(self.card['classes'])} classes, whatever the image shows.",
+            f"- It was measured on the test set of {plain(self.data)} alone; on images of another kind its accuracy is "
+            "not known.",
+        ]
+        if test := self.card.get("test"):
+            lines.append(
+                f"- Its probabilities are off by {100 * test['ece']:.1f} points on average (ECE, 15 bins); calibrate "
+                "them before they are used as such."
+            )
+        if self.card.get("teacher"):
+            lines.append("- What its teacher gets wrong it may have learnt, and biases of the training images with it.")
+        return "\n".join(lines)
+
+
+def hub_names(teacher: str) -> list[str]:
+    """The teachers that are named as on a hub, owner/name, without the prefix of whoever loads them.
+
+    >>> hub_names("resnet56, hf:microsoft/resnet-18")
+    ['microsoft/resnet-18']
+    """
+    found = (re.fullmatch(r"(?:[\w-]+:)?([\w-]+/[\w.-]+)", name.strip()) for name in teacher.split(","))
+    return [match[1] for match in found if match]
+
+
+def plain(name: Any) -> str:
+    """A name in running Markdown: on one line, and nothing in it is markup.
+
+    >>> print(plain("a|b *c*"))
+    a\\|b \\*c\\*
+    """
+    return re.sub(r"([\\`*\[\]<>|#])", r"\\\1", " ".join(str(name).split()))
+
+
+def _rows(results: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The scores in results.json: every teacher, then each network over the seeds."""
+    teachers = results["teachers"]
+    rows = [
+        ("teacher" + (f" {number}" if len(teachers) > 1 else ""), [one["scores"]])
+        for number, one in enumerate(teachers, 1)
+    ]
+    runs = results["runs"]
+    names = {"alone": "student alone", "student": "student"}
+    return [*rows, *((names.get(key, key), [run[key]["scores"] for run in runs]) for key in runs[0])]
+
+
+def _cell(values: list[float], digits: int) -> str:
+    mean = summarise(values)
+    return f"{mean.mean:.{digits}f}" + (f" ± {mean.std:.{digits}f}" if mean.std is not None else "")
+
+
+def _numbers(values: list[float]) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"

@@ -1,0 +1,89 @@
+"""Tables of exported files and of profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attar.deploy.export import BATCH, Export
+from attar.measure import Latency, Profile
+from attar.report.summary import size
+from attar.report.tables import Table
+
+
+def export_table(export: Export) -> Table:
+    """Each file's size, how far it is from the student, its accuracy and its speed."""
+    rows = []
+    for file in export.files:
+        parity = file.parity
+        rows.append(
+            [
+                file.format,
+                size(file.bytes),
+                distance(parity.max_difference),
+                f"{100 * parity.same_label:.2f}",
+                f"{100 * parity.top1:.2f}",
+                milliseconds(file.latency),
+                milliseconds(file.batch_latency),
+            ]
+        )
+    columns = ["format", "size", "diff", "same %", "top-1 %", "ms, 1", f"ms, {BATCH}"]
+    return Table(f"Exported ({export.data}, {export.count:,} test images, one thread)", columns, rows)
+
+
+def export_notes(export: Export) -> str:
+    """What the columns of that table mean."""
+    calibrated = next((file.calibrated for file in export.files if file.calibrated), None)
+    return (
+        "diff: the largest distance from a logit of the student in PyTorch; same: images with the student's label; "
+        f"ms: median of a pass with 1 and with {BATCH} images (distance of the quartiles)."
+        + (f" The 8-bit scales were read off {calibrated:,} training images." if calibrated else "")
+    )
+
+
+def profile_table(profiles: Mapping[str, Profile]) -> Table:
+    """What each network costs; all of them were measured with the same batch size and number of threads."""
+    first = next(iter(profiles.values()))
+    rows = [
+        [
+            name,
+            f"{found.parameters:,}",
+            f"{found.macs / 1e6:.2f}",
+            milliseconds(found.latency),
+            milliseconds(found.batch_latency),
+            size(found.memory),
+            size(found.bytes),
+        ]
+        for name, found in profiles.items()
+    ]
+    columns = ["", "params", "M MACs", "ms, 1", f"ms, {first.batch}", "memory", "file"]
+    plural = "" if first.threads == 1 else "s"
+    return Table(f"Cost of an image ({first.threads} thread{plural})", columns, rows)
+
+
+def profile_notes(batch: int) -> str:
+    """What the columns of that table mean."""
+    return (
+        f"ms: median of a pass with 1 and with {batch} images (distance of the quartiles); memory: the most that an "
+        "image's activations take at once, weights not counted."
+    )
+
+
+def distance(value: float) -> str:
+    """A difference of logits, short.
+
+    >>> distance(0.0), distance(0.0000123), distance(5.88)
+    ('0', '1e-05', '5.9')
+    """
+    if value == 0:
+        return "0"
+    return f"{value:.2g}" if value >= 0.01 else f"{value:.0e}"
+
+
+def milliseconds(latency: Latency) -> str:
+    """The median, and the distance between the quartiles in brackets.
+
+    >>> milliseconds(Latency(2.345, 0.123)), milliseconds(Latency(123.4, 10.2))
+    ('2.35 (0.12)', '123 (10)')
+    """
+    digits = 2 if latency.median < 10 else 1 if latency.median < 100 else 0
+    return f"{latency.median:.{digits}f} ({latency.spread:.{digits}f})"
