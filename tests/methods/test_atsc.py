@@ -98,6 +98,18 @@ def test_oracle_1_a_frozen_teacher_makes_it_simkd(w):
     assert all(parameter.grad is None for parameter in teacher_of(one).parameters())
 
 
+@pytest.mark.parametrize("update", ["layer", "bias", "none"])
+def test_a_tether_on_everything_leaves_only_what_the_labels_move(update):
+    held = method(tether="all", classifier_update=update).teachers["teacher"]
+    moved = {"layer": {"fc.weight", "fc.bias"}, "bias": {"fc.bias"}, "none": {"fc.weight", "fc.bias"}}[update]
+    assert set(held.tied_names) == {name for name, _ in held.net.named_parameters()} - moved
+
+
+def test_an_unknown_tether_is_named():
+    with pytest.raises(AttarError, match="unknown tether 'kernel'; did you mean 'kernels'"):
+        method(tether="kernel")
+
+
 @pytest.mark.parametrize(("update", "has_classifier"), [("layer", False), ("bias", True), ("none", False)])
 def test_oracle_2_tether_arithmetic(update, has_classifier):
     one = method(w=0.7, classifier_update=update).double()

@@ -163,7 +163,7 @@ def test_a_network_made_by_hand_has_branches_like_itself():
     net = bifurcate(ByHand(), [Branch(1, depth_ratio=1, width_mult=1)])
     assert list(net.branches["branch1_1"].state_dict()) == ["two.0.weight", "two.0.bias", "fc.weight", "fc.bias"]
     assert net(torch.randn(2, 3, 8, 8))[1]["branch1_1"].logits.shape == (2, 5)
-    with pytest.raises(AttarError, match="made by hand"):
+    with pytest.raises(AttarError, match="can only branch like itself"):
         bifurcate(ByHand(), [Branch(1)])
 
 

@@ -20,6 +20,7 @@ from attar.methods.stages import require_staged, stage_name
 from attar.nets import ProjectedNet, SimKDProjector, Staged, match_size, tap_shapes
 
 Update = Literal["layer", "bias", "none"]
+Tether = Literal["kernels", "all"]
 # The second optimiser step of a batch.
 CLASSIFY = "classify"
 
@@ -56,11 +57,14 @@ class ATSC(Method):
         w: weight of the tether (1 on CIFAR-100, 10 on ImageNet). SGD with momentum 0.9 needs lr * 2w < 3.8.
         classifier_update: what the labels move: "layer", the classifier's weight and bias, or "bias", only the bias,
             while its weight is tethered with the kernels (the code), or "none", nothing, as in SimKD.
+        tether: what is held to its start: "kernels", everything of two or more dimensions (the code), or "all", the
+            norms' scales and shifts and the biases too. With "kernels" nothing keeps the teacher's last norm from
+            shrinking its map towards zero, which is the smallest feature loss there is: see the method's page.
         image_shape: (C, H, W) of one image; by default the networks' own.
 
     Raises:
-        AttarError: no teacher, networks without stages or of different classes, an unknown classifier_update, or
-            "bias" for a classifier that has none.
+        AttarError: no teacher, networks without stages or of different classes, an unknown classifier_update or
+            tether, or "bias" for a classifier that has none.
     """
 
     many_teachers = True
@@ -75,11 +79,14 @@ class ATSC(Method):
         beta: float = 1.0,
         w: float = 1.0,
         classifier_update: Update = "layer",
+        tether: Tether = "kernels",
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
         if classifier_update not in get_args(Update):
             raise unknown("classifier_update", classifier_update, get_args(Update))
+        if tether not in get_args(Tether):
+            raise unknown("tether", tether, get_args(Tether))
         self.beta, self.w = beta, w
         if classifier_update == "none":
             self.turns = ("",)  # type: ignore[assignment, misc]
@@ -90,7 +97,7 @@ class ATSC(Method):
         check_classifiers([net.classifier for net in nets], pupil.classifier.out_features, classifier_update)
         names = ["teacher"] if len(nets) == 1 else [f"teacher{number}" for number in range(1, len(nets) + 1)]
         self._teachers = nn.ModuleDict(
-            {name: Tethered(net, classifier_update) for name, net in zip(names, nets, strict=True)}
+            {name: Tethered(net, classifier_update, tether) for name, net in zip(names, nets, strict=True)}
         )
         self.student = projected_student(pupil, nets, factor, image_shape)
 
@@ -140,24 +147,27 @@ class ATSC(Method):
 class Tethered(nn.Module):
     """A teacher that adapts, and where it started: its tied weights as they were are part of the state.
 
-    Tied is every trainable parameter of two or more dimensions, but for what the labels move.
+    Tied is every trainable parameter, or those of two or more dimensions, but for what the labels move.
 
     Args:
         net: the teacher.
         update: what the labels move, see `ATSC`.
+        tether: which parameters, see `ATSC`.
 
     >>> from attar.nets import create_model
     >>> [len(Tethered(create_model("resnet8"), update).start) for update in ("layer", "bias", "none")]
     [9, 10, 9]
     """
 
-    def __init__(self, net: Staged, update: Update) -> None:
+    def __init__(self, net: Staged, update: Update, tether: Tether = "kernels") -> None:
         super().__init__()
         self.net = net.requires_grad_(True)
         net.classifier.requires_grad_(update != "none")
         self.moved_names = {"layer": ("weight", "bias"), "bias": ("bias",), "none": ()}[update]
         moved = set(self.moved_by_labels)
-        tied = {name: p for name, p in net.named_parameters() if p.ndim > 1 and p.requires_grad and p not in moved}
+        smallest = 1 if tether == "all" else 2
+        free = {name: p for name, p in net.named_parameters() if p.requires_grad and p not in moved}
+        tied = {name: p for name, p in free.items() if p.ndim >= smallest}
         self.tied_names = tuple(tied)
         for name, parameter in tied.items():
             # A buffer's name may not hold a dot.

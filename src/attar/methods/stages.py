@@ -14,7 +14,7 @@ def require_staged(method: str, role: str, net: nn.Module) -> Staged:
         return net
     raise AttarError(
         f"method {method!r} needs the stages of the {role}, and {type(net).__name__} has none; use a network of "
-        "attar.list_models(), or a method that only needs logits (kd, dkd, dml)"
+        "attar.list_models(), one that attar.nets.as_staged knows, or a method of logits alone (kd, dkd, dml)"
     )
 
 

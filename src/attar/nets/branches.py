@@ -206,7 +206,8 @@ def branch_part(net: Staged, shape: Shape | None, fork: Branch) -> Staged:
     if shape is None:
         if (fork.depth_ratio, fork.width_mult) != (1, 1):
             raise AttarError(
-                f"{type(net).__name__} was made by hand and has no spec; its branches take depth_ratio=1, width_mult=1"
+                f"{type(net).__name__} can only branch like itself, since no shape of the zoo describes it; give "
+                "depth_ratio=1, width_mult=1"
             )
         return fresh_copy(net.without(*below))
     try:
