@@ -115,6 +115,7 @@ class Method(nn.Module):
         # .to(), .cuda() and friends come through here: teachers follow although they are no submodules.
         for teacher in self.frozen():
             teacher.module._apply(fn)
+            teacher.plain()
         return super()._apply(fn, recurse)
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from attar.knowledge import Output
-from attar.nets.taps import classifier_of, observe
+from attar.nets.engines import Engine, Plain
+from attar.nets.taps import classifier_of, version
 
 
 class Frozen:
@@ -22,6 +23,9 @@ class Frozen:
     Args:
         module: any network.
 
+    Attributes:
+        engine: what computes the forward pass; the network itself until somebody puts a faster one here.
+
     >>> from attar.nets.registry import create_model
     >>> frozen = Frozen(create_model("resnet20"))
     >>> frozen(torch.zeros(2, 3, 32, 32), ["stage3"]).tap("stage3").shape
@@ -31,6 +35,8 @@ class Frozen:
     def __init__(self, module: nn.Module) -> None:
         self.module = module.requires_grad_(False).eval()
         self.requested: tuple[str, ...] = ()
+        self.engine: Engine = Plain(self.module)
+        self._known: tuple[Tensor, int, Output] | None = None
 
     def request(self, tap: str) -> None:
         """Ask for a tap in every later call, whatever else the call asks for."""
@@ -42,13 +48,39 @@ class Frozen:
         # Whoever else holds the network may have called train() on it.
         if any(module.training for module in self.module.modules()):
             self.module.eval()
-        return observe(self.module, images, tuple(dict.fromkeys((*taps, *self.requested))))
+        wanted = tuple(dict.fromkeys((*taps, *self.requested)))
+        return self._remembered(images, wanted) or self.engine(images, wanted)
+
+    def tell(self, images: Tensor, output: Output) -> None:
+        """What the network says about this very tensor is known already: the next calls with it compute nothing.
+
+        Another tensor, even an equal one, the same tensor written to since, or taps that `output` lacks are computed.
+        """
+        self._known = (images, version(images), output)
+
+    def forget(self) -> None:
+        """Compute every call again."""
+        self._known = None
+
+    def _remembered(self, images: Tensor, taps: tuple[str, ...]) -> Output | None:
+        if self._known is None:
+            return None
+        told, then, output = self._known
+        if images is not told or version(images) != then or not set(taps) <= set(output.taps):
+            return None
+        return output
 
     @property
     def classifier(self) -> nn.Linear:
         return classifier_of(self.module)
 
+    def plain(self) -> None:
+        """Back to the network itself, which other weights or another device ask for."""
+        self.engine = Plain(self.module)
+        self.forget()
+
     def to(self, device: torch.device | str) -> Self:
         """Move the network; returns self."""
         self.module.to(device)
+        self.plain()
         return self

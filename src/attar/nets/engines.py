@@ -1,0 +1,69 @@
+"""Ways to compute a frozen network's forward pass: the network itself, and faster ones that say nearly the same."""
+
+from __future__ import annotations
+
+import copy
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from attar.knowledge import Output
+from attar.nets.folding import fold_norms
+from attar.nets.taps import observe
+
+
+class Engine(Protocol):
+    """Computes logits and taps.
+
+    Attributes:
+        name: what logs call it.
+    """
+
+    name: str
+
+    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output: ...
+
+
+class Plain:
+    """The network as it is, in the caller's precision."""
+
+    name = "plain"
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
+        return observe(self.module, images, taps)
+
+
+class Folded:
+    """A copy with its batch norms folded into the convolutions, held in one type, so that nothing is cast on the way.
+
+    Taps inside a folded pair (a convolution's output before its norm) are not what the network gives there: compare
+    before use, as `attar.train.teaching` does.
+
+    Args:
+        module: the network; it is copied.
+        dtype: float32 or bfloat16.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)).eval()
+    >>> images = torch.randn(2, 3, 4, 4)
+    >>> torch.allclose(Folded(net, torch.float32)(images).logits, net(images), atol=1e-5)
+    True
+    """
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        self.name = f"folded {str(dtype).removeprefix('torch.')}"
+        self.dtype = dtype
+        folded = fold_norms(copy.deepcopy(module).eval()).requires_grad_(False)
+        self.module: nn.Module = folded.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
+        kind = images.device.type
+        mixed = torch.is_autocast_enabled(kind)
+        with torch.autocast(kind, enabled=False):
+            said = observe(self.module, images.to(self.dtype), taps)
+        # Without autocast, what reads the taps has float32 weights.
+        kept = said.taps if mixed else {tap: value.float() for tap, value in said.taps.items()}
+        return Output(said.logits.float(), kept)

@@ -1,0 +1,64 @@
+"""A frozen teacher in eight bits: only its logits, only on a CPU."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from attar.data import ImageSet, eval_batches
+from attar.deploy.graph import Deployed
+from attar.deploy.int8 import quantised
+from attar.deploy.onnx_file import to_onnx
+from attar.errors import AttarError
+from attar.knowledge import Output
+
+CALIBRATION = 256
+
+
+class Int8:
+    """The teacher's logits from 8-bit weights and activations, run by OpenVINO with as many threads as torch has.
+
+    Scales are read off the first training images, each channel's weights on their own; the file format and the
+    quantiser are those of `attar export`.
+
+    Args:
+        module: the network, in eval mode.
+        images: the training set; its first images calibrate.
+
+    Raises:
+        AttarError: a package of the `speed` extra is missing, or the network cannot be exported or quantised.
+    """
+
+    name = "int8"
+
+    def __init__(self, module: nn.Module, images: ImageSet) -> None:
+        openvino = _openvino()
+        # OpenVINO misreads 8-bit weights that were exported channels last.
+        module = copy.deepcopy(module).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        net = Deployed(module, list(images.mean), list(images.std), bake=False)
+        sample = images.subset(torch.arange(min(len(images), CALIBRATION)))
+        example = next(iter(eval_batches(sample, 2))).images
+        with torch.autocast("cpu", enabled=False):
+            model = quantised(to_onnx(net.eval(), example), net, sample)
+        settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
+        core = openvino.Core()
+        compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
+        self._request = compiled.create_infer_request()
+
+    def __call__(self, images: Tensor, taps: Sequence[str] = ()) -> Output:
+        if taps:
+            raise AttarError(f"an int8 teacher has no taps ({', '.join(taps)}); set teacher.precision=bfloat16")
+        logits = self._request.infer({0: images.float().contiguous().numpy()})[0]
+        # The request writes every answer into the same memory.
+        return Output(torch.from_numpy(logits.copy()))
+
+
+def _openvino():  # type: ignore[no-untyped-def]
+    try:
+        import openvino
+    except ImportError:
+        raise AttarError("an int8 teacher needs openvino; pip install 'attar[speed]'") from None
+    return openvino

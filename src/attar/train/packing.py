@@ -1,0 +1,89 @@
+"""How a row of logits is stored: whole in float16, or only its largest."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attar.errors import AttarError
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Every logit in float16.
+
+    Attributes:
+        classes: K.
+
+    >>> packing = Dense(classes=3)
+    >>> packing.unpack(packing.pack(torch.tensor([[1.0, 2.0, 0.5]])))
+    tensor([[1.0000, 2.0000, 0.5000]])
+    """
+
+    classes: int
+
+    @property
+    def row_bytes(self) -> int:
+        return 2 * self.classes
+
+    def pack(self, logits: Tensor) -> np.ndarray:
+        """(B, K) logits to (B, row_bytes) bytes."""
+        # float16 ends at 65504; a softmax cannot tell such logits apart.
+        return logits.float().clamp(-65504, 65504).half().cpu().contiguous().numpy().view(np.uint8)
+
+    def unpack(self, rows: np.ndarray) -> Tensor:
+        """(B, row_bytes) bytes to (B, K) float32."""
+        return torch.from_numpy(rows.copy().view(np.float16)).float()
+
+    def __str__(self) -> str:
+        return f"dense {self.classes}"
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The largest logits, and one number for all others: what their probabilities add up to is kept.
+
+    The others come back equal to each other. At temperature 1 the distribution differs only among them.
+
+    Attributes:
+        classes: K.
+        top: how many are kept.
+
+    >>> packing = TopK(classes=4, top=2)
+    >>> packing.unpack(packing.pack(torch.tensor([[0.0, 4.0, 2.0, 0.0]])))
+    tensor([[0., 4., 2., 0.]])
+    """
+
+    classes: int
+    top: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.top < self.classes:
+            raise AttarError(f"teacher.cache_top must be 1 to {self.classes - 1}, got {self.top}; leave it out for all")
+
+    @property
+    def row_bytes(self) -> int:
+        # Values and the rest in float16, indices in 32 bits.
+        return 2 * (self.top + 1) + 4 * self.top
+
+    def pack(self, logits: Tensor) -> np.ndarray:
+        """(B, K) logits to (B, row_bytes) bytes."""
+        logits = logits.float().cpu()
+        values, indices = logits.topk(self.top, dim=1)
+        rest = logits.scatter(1, indices, -math.inf).logsumexp(1, keepdim=True) - math.log(self.classes - self.top)
+        floats = torch.cat([values, rest], dim=1).clamp(-65504, 65504).half().contiguous().numpy().view(np.uint8)
+        return np.concatenate([floats, indices.int().contiguous().numpy().view(np.uint8)], axis=1)
+
+    def unpack(self, rows: np.ndarray) -> Tensor:
+        """(B, row_bytes) bytes to (B, K) float32."""
+        split = 2 * (self.top + 1)
+        floats = torch.from_numpy(rows[:, :split].copy().view(np.float16)).float()
+        indices = torch.from_numpy(rows[:, split:].copy().view(np.int32)).long()
+        return floats[:, -1:].repeat(1, self.classes).scatter(1, indices, floats[:, :-1])
+
+    def __str__(self) -> str:
+        return f"top {self.top} of {self.classes}"

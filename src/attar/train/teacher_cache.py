@@ -1,0 +1,154 @@
+"""What a frozen teacher said about every image of an epoch, kept on disk for later seeds, methods and runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from attar.errors import AttarError
+from attar.files import write_json
+from attar.train.packing import Dense, TopK
+
+# Part of every key: raise it when the layout of a file changes.
+FORMAT = 1
+DIGEST = 16
+# Seconds after which an unfinished file belongs to nobody.
+ABANDONED = 7 * 24 * 3600
+
+
+class TeacherCache:
+    """The logits of one teacher for the varied images of one training set, a file an epoch.
+
+    The folder's name is a hash of all that the logits follow from, so that another teacher, data set, augmentation,
+    seed of the views or precision looks elsewhere. A file appears whole or not at all, ends in a digest of its
+    content, and is ignored where the two do not fit.
+
+    Args:
+        root: the cache; every key gets a folder of its own.
+        facts: what the logits follow from, as plain values; written beside them.
+        images: how many images an epoch has.
+        packing: how a row of logits is stored.
+    """
+
+    def __init__(self, root: Path, facts: dict[str, Any], images: int, packing: Dense | TopK) -> None:
+        facts = {**facts, "packing": str(packing), "images": images, "format": FORMAT}
+        text = json.dumps(facts, sort_keys=True)
+        self.folder = root / hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        self.facts, self.images, self.packing = facts, images, packing
+
+    def file(self, epoch: int) -> Path:
+        return self.folder / f"epoch{epoch:04d}.bin"
+
+    def bytes_needed(self, epochs: int) -> int:
+        """How much the epochs that are not there yet will take."""
+        missing = sum(not self.file(epoch).exists() for epoch in range(epochs))
+        return missing * (self.images * self.packing.row_bytes + DIGEST)
+
+    def read(self, epoch: int) -> np.ndarray | None:
+        """The rows of an epoch, (images, row_bytes) bytes mapped from the file; None where there is no sound file."""
+        file = self.file(epoch)
+        content = self.images * self.packing.row_bytes
+        try:
+            if file.stat().st_size != content + DIGEST:
+                return None
+            whole = np.memmap(file, np.uint8, mode="r")
+        except OSError:
+            return None
+        if _digest(whole[:content]) != whole[content:].tobytes():
+            return None
+        return whole[:content].reshape(self.images, self.packing.row_bytes)
+
+    def writer(self, epoch: int) -> Writer:
+        """For an epoch that is seen from its first batch on.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "key.json", self.facts)
+        return Writer(self.file(epoch), self.images, self.packing.row_bytes)
+
+    def unpack(self, rows: np.ndarray, index: Tensor) -> Tensor:
+        """The logits of some images, (B, K) float32."""
+        return self.packing.unpack(rows[index.cpu().numpy()]).to(index.device)
+
+
+class Writer:
+    """Rows of one epoch in a temporary file, which gets its name when every image has been written once."""
+
+    def __init__(self, file: Path, images: int, row_bytes: int) -> None:
+        self.file = file
+        _remove_abandoned(file.parent)
+        self._temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        handle = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            # Blocks now: a full disk is found here, not by a signal in the middle of a memory-mapped write.
+            os.posix_fallocate(handle, 0, images * row_bytes + DIGEST)
+            self._whole = np.memmap(self._temporary, np.uint8, mode="r+")
+        except OSError:
+            self._temporary.unlink()
+            raise
+        finally:
+            os.close(handle)
+        self._rows = self._whole[: images * row_bytes].reshape(images, row_bytes)
+        self._seen = np.zeros(images, bool)
+
+    def write(self, index: Tensor, rows: np.ndarray) -> None:
+        """Rows of some images."""
+        where = index.cpu().numpy()
+        self._rows[where] = rows
+        self._seen[where] = True
+
+    def commit(self) -> None:
+        """Give the file its name, if no image is missing."""
+        if not self._seen.all():
+            return self.discard()
+        self._whole[-DIGEST:] = np.frombuffer(_digest(self._whole[:-DIGEST]), np.uint8)
+        self._whole.flush()
+        os.replace(self._temporary, self.file)
+
+    def discard(self) -> None:
+        self._temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what killed runs left: no epoch takes so long."""
+    for part in folder.glob(".*.tmp"):
+        if time.time() - part.stat().st_mtime > ABANDONED:
+            part.unlink(missing_ok=True)
+
+
+def _digest(content: np.ndarray) -> bytes:
+    return hashlib.blake2b(content.data, digest_size=DIGEST).digest()
+
+
+def check_space(root: Path, needed: int) -> str:
+    """A line that says what a cache will take.
+
+    Raises:
+        AttarError: the disk has not that much room.
+    """
+    existing = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    said = f"teacher cache in {root}: {size(needed)} to be written, {size(free)} free"
+    if needed > 0.95 * free:
+        raise AttarError(f"{said}; set teacher.cache_top, or choose another teacher.cache folder, or leave it out")
+    return said
+
+
+def size(count: float) -> str:
+    """Bytes for people.
+
+    >>> size(10_000_000)
+    '10.0 MB'
+    """
+    power = min(3, max(0, len(str(int(count))) - 1) // 3)
+    return f"{count / 1000**power:.{1 if power else 0}f} {('B', 'kB', 'MB', 'GB')[power]}"
