@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -92,3 +96,47 @@ def test_mistakes_show_before_the_first_run(tmp_path: Path, text: str, message: 
     with pytest.raises(AttarError, match=message):
         suite(tmp_path, text)
     assert not (tmp_path / "out").exists()
+
+
+def test_runs_side_by_side_give_the_same_table(finished: Bench, tmp_path: Path) -> None:
+    bench = suite(tmp_path, overrides=("jobs=2",))
+    assert bench.jobs == 2
+    assert bench.run() == finished.table()
+    log = (tmp_path / "out" / bench.cells[0].folder / "log.txt").read_text()
+    assert "epoch 1/1" in log
+
+
+def test_a_failure_beside_others_is_named(tmp_path: Path) -> None:
+    bench = suite(tmp_path, SUITE.replace("{name: kd, temperature: 2}", "{name: kd, temprature: 2}"), ("jobs=2",))
+    with pytest.raises(AttarError, match=r"2 of 4 runs failed: .*did you mean 'temperature'"):
+        bench.run()
+
+
+@pytest.mark.parametrize("jobs", ["0", "two", "-1", "1.5"])
+def test_jobs_is_a_count(tmp_path: Path, jobs: str) -> None:
+    with pytest.raises(AttarError, match="jobs must be a whole number from 1"):
+        suite(tmp_path, overrides=(f"jobs={jobs}",))
+
+
+def test_stopping_saves_every_run_beside_the_others(tmp_path: Path) -> None:
+    """SIGTERM to the whole: each run saves, nothing is left running, and the same command goes on."""
+    text = SUITE.replace("train_size: 60}, epochs: 1", "train_size: 800}, epochs: 500")
+    bench = suite(tmp_path, text)
+    command = [sys.executable, "-c", "from attar.cli import main; main()", "bench", str(tmp_path / "suite.yaml")]
+    folders = [tmp_path / "out" / cell.folder for cell in bench.cells[:2]]
+    with subprocess.Popen([*command, f"out={tmp_path / 'out'}", "jobs=2"], stderr=subprocess.PIPE) as process:
+        wait_for(lambda: all(list(folder.rglob("checkpoint.pt")) for folder in folders), process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) != 0
+    assert not [folder for folder in folders if (folder / "results.json").exists()]
+    before = [file.read_bytes() for folder in folders for file in folder.rglob("metrics.jsonl")]
+    time.sleep(0.5)
+    assert before == [file.read_bytes() for folder in folders for file in folder.rglob("metrics.jsonl")]
+
+
+def wait_for(condition, process) -> None:
+    end = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.05)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from attar.errors import AttarError, unknown
+from attar.errors import AttarError, Stopped, unknown
 from attar.files import write_text
 from attar.recipe import Recipe, load_yaml, normalise, read_recipe
 from attar.report.summary import spread
 from attar.report.tables import Table
 from attar.train import job
+from attar.train.workers import WorkerPool
 
 KEYS = ("recipe", "pairs", "methods", "seeds")
 
@@ -57,6 +60,8 @@ class Bench:
         cells: every run, seeds outermost, so that a table of one seed is complete early.
         folder: where the runs and the table go.
         console: where to print.
+        jobs: how many runs at a time; more than one are processes of their own, which share the processor's threads.
+        prepare: called in every such process before its first run.
         accuracies: top-1 on the test set in per cent, by row and column.
         failures: what went wrong, by the run's title.
     """
@@ -64,6 +69,8 @@ class Bench:
     cells: list[Cell]
     folder: Path
     console: Console
+    jobs: int = 1
+    prepare: Callable[[], object] | None = None
     accuracies: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -74,20 +81,36 @@ class Bench:
             AttarError: runs failed; the table of the others is written.
             Stopped: the process was asked to stop; the same command goes on.
         """
-        for number, cell in enumerate(self.cells, 1):
-            self.console.print(f"[{number}/{len(self.cells)}] {cell.title}", markup=False, style="bold")
-            try:
-                accuracy = top1_of(self.folder / cell.folder, cell.values, self.console)
-            except AttarError as error:
-                self.failures[cell.title] = str(error)
-                self.console.print(f"failed: {error}", markup=False, soft_wrap=True)
+        for cell, outcome in self._side_by_side() if self.jobs > 1 else self._in_turn():
+            if isinstance(outcome, AttarError):
+                self.failures[cell.title] = str(outcome)
+                self.console.print(f"failed: {cell.title}: {outcome}", markup=False, soft_wrap=True)
                 continue
-            self.accuracies.setdefault((cell.row, cell.column), []).append(accuracy)
+            self.accuracies.setdefault((cell.row, cell.column), []).append(outcome)
             self._write()
         if self.failures:
             listed = "; ".join(f"{title}: {reason}" for title, reason in self.failures.items())
             raise AttarError(f"{len(self.failures)} of {len(self.cells)} runs failed: {listed}")
         return self.table()
+
+    def _in_turn(self) -> Iterator[tuple[Cell, float | AttarError]]:
+        """One run after another, in this process."""
+        for number, cell in enumerate(self.cells, 1):
+            self.console.print(f"[{number}/{len(self.cells)}] {cell.title}", markup=False, style="bold")
+            yield cell, attempt(self.folder / cell.folder, cell.values, self.console)
+
+    def _side_by_side(self) -> Iterator[tuple[Cell, float | AttarError]]:
+        """Several at a time, each run in the order of the cells; what they print goes to log.txt in their folders."""
+        threads = max(1, torch.get_num_threads() // self.jobs)
+        with WorkerPool(self.jobs, threads, self.prepare) as pool:
+            runs = {pool.submit(logged, self.folder / cell.folder, cell.values): cell for cell in self.cells}
+            try:
+                for number, run in enumerate(as_completed(runs), 1):
+                    cell = runs[run]
+                    self.console.print(f"[{number}/{len(runs)}] {cell.title}", markup=False, style="bold")
+                    yield cell, run.result()
+            except KeyboardInterrupt:
+                raise Stopped(str(self.folder)) from None
 
     def table(self) -> Table:
         """Top-1 in per cent, methods down and pairs across, mean and deviation over the seeds."""
@@ -121,6 +144,21 @@ def top1_of(folder: Path, values: dict[str, Any], console: Console) -> float:
     return 100 * float(results["runs"][0]["student"]["scores"]["top1"])
 
 
+def attempt(folder: Path, values: dict[str, Any], console: Console) -> float | AttarError:
+    """The test accuracy of one run, or why there is none."""
+    try:
+        return top1_of(folder, values, console)
+    except AttarError as error:
+        return error
+
+
+def logged(folder: Path, values: dict[str, Any]) -> float | AttarError:
+    """The same, with a log file in the run's folder in place of a console."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("a", encoding="utf-8") as log:
+        return attempt(folder, values, Console(file=log, width=100))
+
+
 def _same_recipe(folder: Path, values: dict[str, Any]) -> None:
     """A run that is there already must be the one the suite means."""
     there, wanted = read_recipe(folder / "recipe.yaml"), read_recipe(**values, out=str(folder))
@@ -139,13 +177,14 @@ def read_suite(file: str | Path, overrides: list[str], console: Console) -> Benc
 
     Args:
         file: the suite.
-        overrides: key=value changes to the common recipe, and out=FOLDER; by default runs/bench-NAME.
+        overrides: key=value changes to the common recipe; out=FOLDER, by default runs/bench-NAME; and jobs=N, how many
+            runs at a time. Two runs of one thread get more done than one run of two.
         console: where to print.
 
     Raises:
         AttarError: the file or a key is wrong; every recipe is checked here, before the first run.
     """
-    path = Path(file)
+    path, overrides, jobs = Path(file), *_jobs(overrides)
     suite = load_yaml(path, "suite")
     if not suite.get("methods") or not suite.get("pairs"):
         raise AttarError(f"suite {str(path)!r} needs `methods` and `pairs`; `attar bench --help` shows one")
@@ -160,7 +199,15 @@ def read_suite(file: str | Path, overrides: list[str], console: Console) -> Benc
     cells = list(_cells(suite, values))
     for cell in cells:
         read_recipe(**cell.values)
-    return Bench(cells, Path(out), console)
+    return Bench(cells, Path(out), console, jobs)
+
+
+def _jobs(overrides: list[str]) -> tuple[list[str], int]:
+    """The overrides without jobs=N, and N."""
+    given = [override.partition("=")[2] for override in overrides if override.startswith("jobs=")]
+    if given and not (given[-1].isdecimal() and int(given[-1]) > 0):
+        raise AttarError(f"jobs must be a whole number from 1, got {given[-1]!r}")
+    return [o for o in overrides if not o.startswith("jobs=")], int(given[-1]) if given else 1
 
 
 def _cells(suite: dict[str, Any], common: dict[str, Any]) -> Iterator[Cell]:
