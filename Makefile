@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: distill test lint clean
+.PHONY: distill test lint soak clean
 
 distill: .venv/.core
 	$(BIN)/attar distill
@@ -12,6 +12,10 @@ test: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+# Kill every method's run at random moments and resume it, then read ten thousand random recipes; tens of minutes.
+soak: .venv/.dev
+	$(BIN)/python benchmarks/soak.py
 
 .venv/.core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

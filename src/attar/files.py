@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from attar.errors import AttarError
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to a temporary file beside `path`, flush it to the disk and rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+# How unfinished files are called: a dot, the file's name, the process.
+TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+
+
+def write_atomically(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
+    """Write to a temporary file beside `path`, flush it to the disk and rename it into place.
+
+    Args:
+        path: where the file goes.
+        write: called with the temporary file's path.
+        keep: where the file that was at `path` goes. It is moved only when the new one is whole on the disk, so that
+            at every moment at least one of the two is there.
+
+    Raises:
+        AttarError: the disk is full, or the place cannot be written; what was there before is as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        _flush(temporary)
+        if keep is not None and path.exists():
+            os.replace(path, keep)
         os.replace(temporary, path)
+        _flush(path.parent)
+    except OSError as error:
+        raise AttarError(
+            f"cannot write {path}: {error.strerror or error}; what was there before is kept; make room or choose "
+            "another place, and start again"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -30,3 +53,28 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, tree: Any) -> None:
     """A JSON file, atomically; readable by people."""
     write_text(path, json.dumps(tree, indent=2) + "\n")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a killed process left unfinished anywhere below a folder that no other process works in."""
+    for file in folder.rglob(".*.tmp"):
+        if TEMPORARY.fullmatch(file.name):
+            _remove(file)
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink()
+    except OSError:  # not there, or its folder is not: nothing is left over
+        return
+
+
+def _flush(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power cut."""
+    if path.is_dir() and os.name == "nt":  # Windows cannot open folders, and needs no flush of them
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

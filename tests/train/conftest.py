@@ -10,7 +10,7 @@ from rich.console import Console
 
 from attar.data import DeviceLoader, load_data
 from attar.errors import Stopped
-from attar.methods import create_method
+from attar.methods import create_method, method_info
 from attar.nets import create_model
 from attar.recipe import read_recipe
 from attar.train.loop import Places, fit
@@ -43,7 +43,8 @@ class Tiny:
 
     def __init__(self, folder, method="kd", options=None, **optim):
         self.folder, self.name, self.options = folder, method, options or {}
-        keys = {key: optim.pop(key) for key in ("select", "epochs") if key in optim}
+        keys = {key: optim.pop(key) for key in ("select", "epochs", "checkpoint_minutes") if key in optim}
+        self.runtime = optim.pop("runtime", RUNTIME)
         self.recipe = read_recipe(batch_size=16, optim={"lr": 0.05, **optim}, **{"epochs": 2, **keys})
         self.splits = load_data("digits", val_fraction=0.05, train_size=60)
         self.loader = self.new_loader()
@@ -59,15 +60,21 @@ class Tiny:
     def new_method(self):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            teacher = {} if self.name in ("dml", "supervised") else {"teacher": self.net("resnet14")}
-            return create_method(self.name, student=self.net("resnet8"), **teacher, **copy.deepcopy(self.options))
+            takes_teacher = method_info(self.name.partition("+")[0]).takes_teacher
+            return create_method(
+                self.name,
+                teacher=self.net("resnet14") if takes_teacher else None,
+                student=self.net("resnet8"),
+                image_shape=(1, 8, 8),
+                **copy.deepcopy(self.options),
+            )
 
     def fit(self, accident=None):
         """Train in a new process, so to speak: everything anew, but for the folder."""
         self.loader, self.method, said = self.new_loader(), self.new_method(), io.StringIO()
         self.loader.accident = accident
         with Progress(Console(file=said), self.name, self.recipe.epochs, len(self.loader), 16) as progress:
-            fit(self.method, self.loader, self.splits.val, self.recipe, RUNTIME, Places(self.folder), progress)
+            fit(self.method, self.loader, self.splits.val, self.recipe, self.runtime, Places(self.folder), progress)
         return said.getvalue()
 
     def stopped_fit(self, epoch, step, how=signal.SIGTERM):

@@ -1,0 +1,77 @@
+"""What is odd about a job's inputs: nothing that stops a run, all that would make its numbers mean something else."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+from attar.data import FileSet, ImageSet, eval_batches
+
+# A teacher below both of these has learnt little more than to guess: twice the chance, which two or three classes reach
+# by guessing, and a fifth of the way from chance to certainty.
+TIMES_CHANCE, ABOVE_CHANCE = 2.0, 0.2
+# Guesses that name the true class this often once the classes are renamed know the images but not their labels.
+RENAMED = 0.5
+SAMPLE = 2000
+
+
+def overlap(train: ImageSet, test: ImageSet) -> str | None:
+    """A warning where images of the test set are in the training set, byte for byte.
+
+    A warning and no error: published sets have such pairs too, and their numbers are comparable all the same. Images
+    that stay in their files are not compared: each would have to be decoded first.
+    """
+    if isinstance(train, FileSet) or isinstance(test, FileSet):
+        return None
+    seen = {_content(image) for image in train.images.cpu()}
+    count = sum(_content(image) in seen for image in test.images.cpu())
+    if not count:
+        return None
+    return (
+        f"{count} of the {len(test)} test images are in the training set, byte for byte: the test scores are too good; "
+        "remove them from one of the two"
+    )
+
+
+def _content(image: torch.Tensor) -> bytes:
+    return hashlib.blake2b(image.contiguous().numpy().data, digest_size=16).digest()
+
+
+def weak_teacher(number: int, teacher: nn.Module, images: ImageSet, top1: float, device: torch.device) -> str | None:
+    """A warning where a teacher hardly knows its own task, with the likely cause.
+
+    A warning and no error: some study bad teachers on purpose.
+
+    Args:
+        number: which teacher, from 0.
+        teacher: the network.
+        images: what it was measured on.
+        top1: how much it got right, in 0..1.
+        device: where to look for the cause.
+    """
+    chance = 1 / len(images.classes)
+    if top1 >= min(TIMES_CHANCE * chance, chance + ABOVE_CHANCE * (1 - chance)):
+        return None
+    sample = images.subset(torch.arange(0, len(images), max(1, len(images) // SAMPLE)))
+    renamed = renamed_accuracy(teacher, sample, device)
+    cause = (
+        f"with its classes renamed it would have {100 * renamed:.0f} %, so its weights know them in another order"
+        if renamed >= RENAMED
+        else "its weights were probably trained with other mean and std, another image size, or not at all"
+    )
+    scores = f"{100 * top1:.1f} % on {images.name!r}, where guessing has {100 * chance:.1f} %"
+    return f"teacher {number + 1} has {scores}: {cause}"
+
+
+@torch.no_grad()
+def renamed_accuracy(teacher: nn.Module, images: ImageSet, device: torch.device) -> float:
+    """The accuracy if each answer meant the class it is most often given for."""
+    count = len(images.classes)
+    teacher.to(device).eval()
+    table = torch.zeros(count, count)
+    for batch in eval_batches(images, 250, device):
+        answers = teacher(batch.images).argmax(1).cpu()
+        table += torch.zeros(count, count).index_put_((batch.labels.cpu(), answers), torch.ones(()), accumulate=True)
+    return float(table.max(0).values.sum() / table.sum())
