@@ -151,6 +151,48 @@ def test_help_has_every_key_of_the_recipe(attar, command, monkeypatch):
     assert [key for key, _, _ in describe() if key not in out] == []
 
 
+def test_export_predict_and_profile(finished, attar, tmp_path, monkeypatch):
+    image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, err = attar("export", finished, "onnx", "safetensors", "out=files", "license=mit", "calibration=20")
+    assert (status, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()[4:6]] == ["safetensors", "onnx"]
+    assert out.endswith("Files and model card: files\n")
+    assert "license: mit" in (tmp_path / "files" / "README.md").read_text()
+    for number in range(2):
+        image.new("L", (8, 8), 100 * number).save(tmp_path / f"{number}.png")
+    status, out, err = attar("predict", "files", "0.png", "none.png", "1.png", "--top", "2")
+    assert status == cli.MISTAKE
+    assert err == "attar: none.png does not exist\n"
+    assert [line.split()[0] for line in out.splitlines()] == ["0.png", "1.png"]
+    assert all(len(line.split()) == 5 for line in out.splitlines())
+    status, out, _ = attar("predict", finished, "0.png", "1.png", "--json")
+    assert status == 0
+    assert [len(entry["labels"]) for entry in json.loads(out)] == [3, 3]
+    status, out, _ = attar("profile", "resnet8", finished, "--batch", "2", "--classes", "10", "--image-size", "8")
+    assert status == 0
+    assert "77,754" in out
+    assert "ms, 2" in out
+
+
+def test_a_format_that_fails_is_named_and_the_others_are_written(finished, attar, tmp_path, monkeypatch):
+    from attar.deploy import export
+
+    monkeypatch.setattr(export, "to_pt2", lambda *_: b"no program")
+    monkeypatch.setattr(export, "open_pt2", lambda path: lambda images: images.flatten(1)[:, :10])
+    monkeypatch.setitem(export.FORMATS, "pt2", export.Format("student.pt2", export._write_pt2, export.open_pt2))
+    status, out, err = attar("export", finished, "pt2", "safetensors", "out=files")
+    assert status == cli.MISTAKE
+    assert err.startswith("attar: pt2 differs from the student: a logit by ")
+    assert err.count("\n") == 1
+    assert "safetensors" in out
+    names = {file.name for file in (tmp_path / "files").iterdir()}
+    assert names == {"student.safetensors", "student.json", "export.json", "export.md", "README.md"}
+    assert "pt2 differs" in (tmp_path / "files" / "export.md").read_text()
+
+
 def test_an_interrupted_job_names_the_folder_to_resume(attar, tmp_path, monkeypatch):
     from attar.train import loop, run
 
@@ -260,6 +302,15 @@ OTHER_MISTAKES = {
     "resume nothing": (["resume", "nowhere"], "nowhere holds no run (no recipe.yaml)"),
     "evaluate nothing": (["evaluate", "nowhere"], "nowhere does not exist; give a run's folder"),
     "evaluate without a value": (["evaluate", "run", "root"], "expected key=value, got 'root'"),
+    "export nothing": (["export", "nowhere"], "nowhere does not exist; give a run's folder"),
+    "export an unfinished run": (["export", "run"], "the run in run is not finished; `attar resume run`"),
+    "export to nothing known": (["export", "run", "onxx"], "unknown format 'onxx'; did you mean 'onnx'?"),
+    "export with an unknown key": (["export", "run", "ouut=x"], "unknown key 'ouut'; did you mean 'out'?"),
+    "export with half an image": (["export", "run", "calibration=0.5"], "calibration must be a number of images"),
+    "predict with nothing": (["predict", "nowhere", "file"], "nowhere does not exist; give a run's folder"),
+    "predict without images": (["predict", "nowhere"], "Missing argument"),
+    "profile nothing": (["profile", "resnet21"], "unknown network 'resnet21'"),
+    "profile too small": (["profile", "vgg8", "--image-size", "4"], "vgg8 needs images of"),
     "explain nothing": (["methods", "skd"], "unknown method 'skd'; did you mean"),
     "recipe that is no file": (["distill", "none.yaml"], "none.yaml"),
     "recipe that is no YAML": (["distill", "list.yaml"], "list.yaml"),

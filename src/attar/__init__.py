@@ -11,12 +11,13 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "attar.api": ("distill", "evaluate", "resume", "train_model"),
+    "attar.api": ("compare", "distill", "evaluate", "export", "resume", "train_model"),
     "attar.batch": ("Address", "Batch"),
     "attar.data": ("load_data",),
     "attar.deploy": ("load",),
     "attar.errors": ("AttarError",),
     "attar.knowledge": ("Knowledge", "Losses", "Output", "Transfer"),
+    "attar.measure": ("Profile", "profile"),
     "attar.methods": ("Method", "Offline", "check_method", "create_method", "list_methods", "method_info", "register"),
     "attar.nets": ("create_model", "list_models", "register_model"),
     "attar.recipe": ("Recipe", "read_recipe"),

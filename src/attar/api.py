@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from attar.data import eval_batches
-from attar.deploy import load, load_card
+from attar.data import ImageSet, Splits, eval_batches, limit
+from attar.deploy import Export, Student, Trained, export_student, find_trained, load, load_card
+from attar.deploy.export import check_formats
+from attar.deploy.model_card import CardText
 from attar.errors import AttarError
+from attar.files import write_json, write_text
 from attar.measure import Scores
 from attar.measure import evaluate as score
 from attar.recipe import Recipe, read_recipe
+from attar.report.compare_page import compare_runs
+from attar.report.comparison import Comparison
+from attar.report.exports import export_notes, export_table
 from attar.report.summary import Summary
 from attar.train import job
-from attar.train.build import load_splits, take_objects
+from attar.train.build import GIVEN, load_splits, take_objects
 from attar.train.run import EVAL_BATCH
-from attar.train.runtime import find_device
+from attar.train.runtime import environment, find_device
+
+CALIBRATION = 512
 
 
 def distill(recipe: str | Path | None = None, *, console: Console | None = None, **values: Any) -> Summary:
@@ -59,6 +69,22 @@ def resume(folder: str | Path, *, console: Console | None = None) -> Summary:
     return job.resume(folder, console)
 
 
+def compare(*runs: str | Path, out: str | Path = "compare.html") -> Comparison:
+    """Put finished runs side by side: one table, accuracy against cost, curves, and differences where seeds coincide.
+
+    Args:
+        runs: two or more folders; the others are measured against the first.
+        out: the HTML page; the table goes beside it as .md and .csv.
+
+    Returns:
+        The comparison: its tables, the differences with their intervals, and where the page is.
+
+    Raises:
+        AttarError: a folder holds no finished run, or the runs have different test sets; nothing has been written.
+    """
+    return compare_runs(runs, out)
+
+
 def evaluate(path: str | Path, *, teacher: str | Path | None = None, device: str = "auto", **data: Any) -> Scores:
     """Score a saved network on a test set.
 
@@ -74,15 +100,108 @@ def evaluate(path: str | Path, *, teacher: str | Path | None = None, device: str
     where = find_device(device)
     if missing := [key for key in ("data", "classes", "image_shape", "mean", "std") if key not in card]:
         raise AttarError(f"{file.with_suffix('.json')} does not say its {missing[0]}; it was not written by a run")
-    recipe = read_recipe(data={**_data_of(card, Path(path), data.get("name")), **data})
-    test = load_splits(recipe, recipe.seed).test
-    if list(test.classes) != list(card["classes"]):
-        raise AttarError(
-            f"{file} knows {len(card['classes'])} classes ({card['data']}), {recipe.data.name} has {len(test.classes)} "
-            "other ones; give the data it was trained on"
-        )
+    test = _splits(card, Path(path), file, data).test
     other = load(teacher).to(where) if teacher else None
     return score(net.to(where), eval_batches(test, EVAL_BATCH, where), teacher=other)
+
+
+def export(
+    path: str | Path,
+    formats: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    bake: bool = False,
+    calibration: int | None = None,
+    license: str = "unknown",
+    data: Any = None,
+    progress: Callable[[str], object] | None = None,
+) -> Export:
+    """Write a finished run's student as files for deployment, each of them checked against it on the test set.
+
+    Besides the files, the folder gets export.json, export.md and a model card (README.md).
+
+    Args:
+        path: a run's folder or a .safetensors file with its JSON; of a run over several seeds the first seed's student.
+        formats: safetensors, pt2, onnx, onnx-int8; none means all.
+        out: the folder; None: export/ in the run's folder.
+        bake: whether pt2 and onnx take uint8 pixels and normalise them inside.
+        calibration: training images that the 8-bit scales are read off, the same share of every class; None: 512, or
+            one of each class where there are more.
+        license: for the model card, as hubs name it ("apache-2.0").
+        data: keys of the recipe's data section where they differ from the run's ({"root": ...}), or, for a run on
+            objects, what was given to it.
+        progress: called with the name of each format before it is written.
+
+    Returns:
+        The files with their measurements, and one line for each format that failed.
+
+    Raises:
+        AttarError: the run is not finished, a format is unknown, or the data are not found; nothing has been written.
+    """
+    names = check_formats([formats] if isinstance(formats, str) else formats)
+    trained = find_trained(path)
+    folder = Path(out) if out else trained.folder / "export"
+    if folder.exists() and not folder.is_dir():
+        raise AttarError(f"out={folder} is a file; choose another folder")
+    if trained.weights.parent.resolve() == folder.resolve():
+        raise AttarError(f"out={folder} is where the student lies; choose another folder")
+    if (name := str(trained.card["data"])).startswith(GIVEN) and data is None:
+        raise AttarError(f"this run's data was an object in Python ({name}); give it: attar.export(..., data=...)")
+    if data is None or isinstance(data, dict):
+        # A check of files is no reason to fetch a data set; data.download=true is.
+        data = {"download": False, **(data or {})}
+    splits = _splits(trained.card, trained.folder, trained.weights, data)
+    student = Student(load(trained.weights), trained.card, splits.test, _calibration(splits, calibration), bake)
+    done = export_student(student, folder, names, progress)
+    _describe(trained, done, license)
+    return done
+
+
+def _calibration(splits: Splits, count: int | None) -> ImageSet:
+    """Training images as the network sees them without augmentation; fewer where there are not as many."""
+    classes = splits.num_classes
+    if count is not None and count < classes:
+        raise AttarError(f"calibration is {count}; give {classes} images or more, one of each class")
+    return limit(splits.train, min(count or max(CALIBRATION, classes), len(splits.train)), seed=0)
+
+
+def _describe(trained: Trained, done: Export, license: str) -> None:
+    """What stands beside the files: the measurements twice, and the model card."""
+    table = export_table(done)
+    measured = f"{table.markdown()}\n\n{export_notes(done)}"
+    write_json(done.folder / "export.json", {**done.to_json(), "environment": {**environment(), **_versions()}})
+    failures = "".join(f"\n- {name}: {reason}\n" for name, reason in done.failures.items())
+    write_text(done.folder / "export.md", f"## {table.title}\n\n{measured}\n{failures}")
+    if done.files:
+        write_text(done.folder / "README.md", CardText(trained, done, measured, license).text())
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that exporting adds, as far as they are installed."""
+    found = {}
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _splits(card: dict[str, Any], path: Path, file: Path, data: Any) -> Splits:
+    """The images of a saved network, as it was trained with them, unless keys say otherwise.
+
+    Raises:
+        AttarError: they have other classes than the network.
+    """
+    keys = data if isinstance(data, dict) else {}
+    recipe = read_recipe(data={**_data_of(card, path, keys.get("name")), **keys})
+    splits = load_splits(recipe, recipe.seed, None if isinstance(data, dict) else data)
+    if list(splits.classes) != list(card["classes"]):
+        raise AttarError(
+            f"{file} knows {len(card['classes'])} classes ({card['data']}), {recipe.data.name} has "
+            f"{splits.num_classes} other ones; give the data it was trained on"
+        )
+    return splits
 
 
 def _data_of(card: dict[str, Any], path: Path, other: str | None) -> dict[str, Any]:
@@ -91,6 +210,9 @@ def _data_of(card: dict[str, Any], path: Path, other: str | None) -> dict[str, A
     if other is not None:
         return {"name": other, **seen}
     same = {"name": card["data"], **card.get("data_options", {}), **seen}
-    if (path / "recipe.yaml").is_file():
-        same["root"] = read_recipe(path / "recipe.yaml").data.root
+    # A seed's folder lies in its job's, and so do alone/ and teacher/.
+    for place in (path, *path.parents[:2]):
+        if (place / "recipe.yaml").is_file():
+            recipe = read_recipe(place / "recipe.yaml")
+            return {**same, "root": recipe.data.root} if recipe.data.name == card["data"] else same
     return same

@@ -1,4 +1,4 @@
-"""The command line: `attar distill`, `train`, `bench`, `evaluate`, `resume`, `methods`."""
+"""The command line: `attar distill`, `train`, `bench`, `evaluate`, `export`, `predict`, `profile`, ..."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -154,7 +155,7 @@ def train(arguments: RecipeArguments = None) -> None:
 def bench(
     suite: Annotated[Path, typer.Argument(metavar="SUITE.yaml", help="Methods, pairs, seeds and the common recipe.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the common recipe, and out=.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the common recipe, out= and jobs=.")
     ] = None,
     plugins: Plugin = None,
 ) -> None:
@@ -166,7 +167,9 @@ def bench(
     from attar.train.bench import read_suite
 
     load_plugins(plugins)
-    console.print(read_suite(suite, overrides or [], console).run().rich())
+    bench = read_suite(suite, overrides or [], console)
+    bench.prepare = partial(load_plugins, plugins)
+    console.print(bench.run().rich())
 
 
 @app.command(short_help="Score a saved network on a test set.")
@@ -193,6 +196,135 @@ def evaluate(
             )
 
 
+@app.command(short_help="Write a student as files for deployment, checked.")
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or a .safetensors file with its JSON.")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FORMAT]... [KEY=VALUE]...",
+            help="safetensors, pt2, onnx, onnx-int8; none means all. Keys: out, data.root and other keys of data, "
+            "calibration (images), license.",
+        ),
+    ] = None,
+    bake: Annotated[bool, typer.Option("--bake", help="pt2 and onnx take uint8 pixels and normalise inside.")] = False,
+) -> None:
+    """Write a finished run's student as files for deployment.
+
+    Every file is read again, compared with the student on the whole test set, scored and timed. Beside the files: the
+    table as export.json and export.md, and a model card.
+
+    attar export runs/kd-resnet56-resnet20-cifar100 onnx onnx-int8 data.root=data
+    """
+    from attar import api
+    from attar.report.exports import export_notes, export_table
+
+    words = arguments or []
+    keys = export_keys([word for word in words if "=" in word])
+    with console.status("loading") as status:
+        done = api.export(
+            run,
+            [word for word in words if "=" not in word],
+            bake=bake,
+            progress=lambda name: status.update(f"{name}: writing and checking"),
+            **keys,
+        )
+    if done.files:
+        console.print(export_table(done).rich())
+        console.print(export_notes(done), markup=False)
+        console.print(f"Files and model card: {done.folder}", markup=False, soft_wrap=True)
+    if done.failures:
+        fail("\nattar: ".join(done.failures.values()))
+
+
+def export_keys(pairs: list[str]) -> dict[str, Any]:
+    """key=value words as the keywords of `attar.export`."""
+    from attar.errors import unknown
+    from attar.recipe import parse
+
+    known = ("out", "calibration", "license", "data")
+    keys: dict[str, Any] = {}
+    for pair in pairs:
+        for key, value in parse(pair).items():
+            if key not in known:
+                raise unknown("key", key, known)
+            if key == "data" and not isinstance(value, dict):
+                value = {"name": value}
+            keys[key] = {**keys.get(key, {}), **value} if key == "data" else value
+    if not isinstance(keys.get("calibration", 1), int):
+        raise AttarError(f"calibration must be a number of images, got {keys['calibration']!r}")
+    return {key: str(value) if key in ("out", "license") else value for key, value in keys.items()}
+
+
+@app.command(short_help="Label image files.")
+def predict(
+    model: Annotated[Path, typer.Argument(help="An exported .onnx, an export's folder, a run's, or a .safetensors.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
+    top: Annotated[int, typer.Option(help="How many classes to name.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for machines.")] = False,
+) -> None:
+    """Label image files, with probabilities in per cent. An .onnx file needs no torch.
+
+    attar predict runs/kd-resnet56-resnet20-cifar100/export/student.onnx photos --top 3
+    """
+    import json
+
+    from attar.deploy.predict import predict as label
+
+    found = list(label(model, images, top))
+    if as_json:
+        print(json.dumps([one.to_json() for one in found], indent=2, ensure_ascii=False))
+    elif read := [one for one in found if one.error is None]:
+        show_labels(read)
+    if errors := [one.error for one in found if one.error is not None]:
+        fail("\nattar: ".join(errors))
+
+
+def show_labels(predictions: list[Any]) -> None:
+    """A line an image: the file, then each class with its per cent, in columns."""
+    names = [str(one.file) for one in predictions]
+    labels = [[(name, f"{100 * p:.1f}") for name, p in one.labels] for one in predictions]
+    wide = max(map(len, names))
+    columns = [max(len(row[place][0]) for row in labels) for place in range(len(labels[0]))]
+    for name, row in zip(names, labels, strict=True):
+        cells = [f"{label:<{width}} {share:>5}" for (label, share), width in zip(row, columns, strict=True)]
+        console.print(f"{name:<{wide}}  " + "  ".join(cells), markup=False, soft_wrap=True)
+
+
+@app.command(short_help="Measure what networks cost.")
+def profile(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names of the zoo, or folders of runs.")],
+    batch: Annotated[int, typer.Option(help="Images in the larger pass.")] = 32,
+    classes: Annotated[int, typer.Option(help="Of networks given by name.")] = 100,
+    image_size: Annotated[int, typer.Option(help="Of networks given by name.")] = 32,
+    channels: Annotated[int, typer.Option(help="Of networks given by name.")] = 3,
+) -> None:
+    """Measure what networks cost: parameters, MACs of one image, milliseconds, memory of activations, file size.
+
+    attar profile resnet56 resnet20 runs/kd-resnet56-resnet20-cifar100
+    """
+    from attar.deploy import find_trained, load
+    from attar.measure import profile as measure
+    from attar.nets import create_model, list_models
+    from attar.report.exports import profile_notes, profile_table
+
+    found = {}
+    for name in models:
+        if name not in list_models() and (Path(name).exists() or name.endswith(".safetensors")):
+            trained = find_trained(name)
+            net, shape = load(trained.weights), tuple(trained.card["image_shape"])
+        else:
+            net = create_model(name, num_classes=classes, in_channels=channels, image_size=image_size)
+            shape = (channels, image_size, image_size)
+        with console.status(f"measuring {name}"):
+            found[name] = measure(net, shape, batch)
+    table = profile_table(found).rich()
+    # Folders have long names; the numbers must stay whole.
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
+    console.print(table)
+    console.print(profile_notes(batch), markup=False)
+
+
 @app.command(short_help="Go on with an interrupted run.")
 def resume(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugins: Plugin = None) -> None:
     """Go on with an interrupted run, exactly where it stopped; a finished one only prints its table again."""
@@ -200,6 +332,63 @@ def resume(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugi
 
     load_plugins(plugins)
     show(api.resume(run, console=console))
+
+
+@app.command(short_help="Make the report of a finished run anew.")
+def report(run: Annotated[Path, typer.Argument(help="The run's folder.")]) -> None:
+    """Make report.html of a finished run anew, from the files in its folder alone, without data or weights."""
+    from attar.report.run_page import write_report
+
+    console.print(f"Report: {write_report(run)}", markup=False, soft_wrap=True)
+
+
+@app.command(short_help="Put finished runs side by side.")
+def compare(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN... [out=FILE.html]", help="Folders of finished runs; the first is the baseline."),
+    ],
+) -> None:
+    """Put finished runs side by side: a table, accuracy against cost, curves, and differences where seeds coincide.
+
+    The page is compare.html unless out= names another; the table lies beside it as .md and .csv.
+
+    attar compare runs/supervised-resnet20-cifar100 runs/kd-resnet56-resnet20-cifar100
+    """
+    from attar import api
+    from attar.errors import unknown
+    from attar.recipe import parse
+
+    keys: dict[str, Any] = {}
+    for word in (word for word in arguments if is_key(word)):
+        keys |= parse(word)
+    if strange := keys.keys() - {"out"}:
+        raise unknown("key", strange.pop(), ["out"])
+    found = api.compare(*[word for word in arguments if not is_key(word)], out=str(keys.get("out", "compare.html")))
+    for content in (found.short_table(), found.gap_table()):
+        if content.rows:
+            table = content.rich()
+            # Folders have long names; the numbers must stay whole.
+            table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
+            console.print(table)
+    console.print(f"Report: {found.report}", markup=False, soft_wrap=True)
+
+
+def is_key(word: str) -> bool:
+    """Whether a word sets a key; folders of runs may have an = in their names, too."""
+    return "=" in word and not Path(word).is_dir()
+
+
+@app.command(short_help="Explain why a run stopped at a bad number.")
+def replay(
+    failure: Annotated[Path, typer.Argument(help="The failure.pt that the run's message named.")],
+    plugins: Plugin = None,
+) -> None:
+    """Run the batch that broke a run again: each edge's loss, and the first number that is not finite."""
+    from attar.train.replay import replay as explain_failure
+
+    load_plugins(plugins)
+    explain_failure(failure, console)
 
 
 @app.command(short_help="List the methods, or explain one.")

@@ -44,6 +44,12 @@ class TeacherRecipe(ModelRecipe):
     """How long to train the teacher first when it has no weights; None: as long as the student."""
     train_size: int | None = None
     """How many images that training sees; None: as many as the student's."""
+    precision: str = "auto"
+    """How it computes while it teaches: float32, bfloat16, int8, or auto: the fastest that agrees with float32."""
+    cache: str | None = None
+    """A folder that keeps its logits for later seeds, methods and runs; None: it computes every time."""
+    cache_top: int | None = None
+    """Keep only so many of the largest logits of each image; None: all."""
 
 
 @dataclass
@@ -51,17 +57,20 @@ class DataRecipe:
     """The images."""
 
     name: str = "digits"
-    """digits, cifar10, cifar100 or folder."""
+    """digits, cifar10, cifar100, folder or manifest (a CSV file of paths and labels)."""
     root: str | None = None
     """The folder that holds the data; None: where downloads are kept."""
     val_fraction: float = 0.05
     """The part of the training set kept apart for validation, the same share of every class."""
     train_size: int | None = None
     """Train on only so many images, the same share of every class; None: all."""
+    view_seed: int | None = None
+    """Seed of the crops and flips; None: the run's. Seeds that share one can share a teacher's cache."""
     augment: dict[str, Any] = field(default_factory=dict)
-    """Changes to the data set's own augmentation (crop_padding, padding_mode, flip, cutout)."""
+    """Changes to the data set's own augmentation (crop_padding, padding_mode, flip, cutout, resized_crop, scale, ratio,
+    rand_augment, magnitude)."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of the data set (image_size, mean, std, skip_unreadable, ...)."""
+    """Further arguments of the data set (image_size, mean, std; for files resize_size, in_memory, workers, ...)."""
 
 
 @dataclass
@@ -136,6 +145,8 @@ class Recipe:
     """float32, bfloat16, or auto: the faster one, found by trying."""
     device: str = "auto"
     """cpu, cuda, or auto."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints in the middle of a long epoch; each epoch's end has one anyway."""
     out: str | None = None
     """The run's folder; None: runs/METHOD-TEACHER-STUDENT-DATA."""
 
@@ -144,6 +155,7 @@ CHOICES = {
     "optim.name": ("sgd", "adamw"),
     "optim.schedule": ("onecycle", "cosine", "multistep", "constant"),
     "precision": ("auto", "float32", "bfloat16"),
+    "teacher.precision": ("auto", "float32", "bfloat16", "int8"),
     "select": ("last", "best"),
 }
 # Sections that may be written as a bare name, and whether other keys in them are options.
@@ -167,7 +179,7 @@ def read_recipe(file: str | Path | None = None, overrides: list[str] | tuple[str
             _drop_old_options(merged, layer)
             merged = OmegaConf.merge(merged, layer)
         recipe = OmegaConf.to_object(merged)
-    except (OmegaConfBaseException, ValueError, TypeError) as error:
+    except (OmegaConfBaseException, ValueError, TypeError, OverflowError) as error:
         # Our own messages are one line already; OmegaConf's come with a trailer.
         raise error if isinstance(error, AttarError) else AttarError(_one_line(error)) from None
     assert isinstance(recipe, Recipe)
@@ -291,7 +303,9 @@ def _check_values(recipe: Recipe) -> None:
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "seeds": recipe.seeds,
+        "checkpoint_minutes": recipe.checkpoint_minutes,
         "teacher.epochs": recipe.teacher.epochs,
+        "teacher.cache_top": recipe.teacher.cache_top,
         "optim.lr": optim.lr,
         "optim.gamma": optim.gamma,
         "optim.accumulate": optim.accumulate,

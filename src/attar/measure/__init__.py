@@ -2,8 +2,10 @@
 
 from attar.measure.accuracy import Scores, evaluate, evaluating, interval
 from attar.measure.calibration import bin_sums, brier, ece, nll
-from attar.measure.cost import Cost, Latency, cost, file_size, latency, macs, parameters
+from attar.measure.cost import Cost, Latency, cost, file_size, latency, macs, parameters, threads
 from attar.measure.fidelity import agreement, kl
+from attar.measure.memory import peak_memory
+from attar.measure.profiling import Profile, profile
 from attar.measure.statistics import Gap, Mean, paired_gap, summarise
 
 __all__ = [
@@ -11,6 +13,7 @@ __all__ = [
     "Gap",
     "Latency",
     "Mean",
+    "Profile",
     "Scores",
     "agreement",
     "bin_sums",
@@ -27,5 +30,8 @@ __all__ = [
     "nll",
     "paired_gap",
     "parameters",
+    "peak_memory",
+    "profile",
     "summarise",
+    "threads",
 ]

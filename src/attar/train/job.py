@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,12 +17,17 @@ from attar.files import write_json, write_text
 from attar.methods import check, create_method, method_info
 from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
 from attar.report.drawing import svg
-from attar.report.html import page
+from attar.report.pictures import save_pictures
+from attar.report.run_files import read_run
+from attar.report.run_page import write_report
 from attar.report.summary import Summary
-from attar.train import metrics
 from attar.train.build import GIVEN, Given, Parts, refuse_given, seeded
+from attar.train.distributed import begun_here, join, sign, surviving, team
+from attar.train.inputs import overlap, weak_teacher
+from attar.train.lock import locked
 from attar.train.run import Result, Training, measure
 from attar.train.runtime import Runtime, environment, find_device
+from attar.train.teaching import Engines
 
 
 @dataclass
@@ -41,7 +47,12 @@ class Job:
     given: Given = field(default_factory=Given)
 
     def __post_init__(self) -> None:
+        self.team = team()
+        if not self.team.leader:
+            self.console = Console(quiet=True)
         self.parts = Parts(self.recipe, self.given)
+        with self.team.leader_first():
+            self.engines = Engines(self.parts.splits(self.recipe.seed).train)
         self.splits = self.parts.splits(self.recipe.seed)
         self.teachers = self.parts.teachers()
         self._prepare_teachers()
@@ -57,14 +68,19 @@ class Job:
             Stopped: the process was asked to stop; it names the folder to resume.
         """
         try:
-            return self._run()
+            with surviving(), locked(self.folder) if self.team.leader else nullcontext():
+                return self._run()
         except Stopped:
             raise Stopped(str(self.folder)) from None
 
     def _run(self) -> Summary:
-        write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
+        if self.team.leader:
+            sign(self.folder)
+            write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
         runtime = self._runtime()
         taught = [self._teach(number, runtime) for number in range(len(self.teachers))]
+        if self.team.leader:
+            self._warn(taught, runtime)
         runs: list[dict[str, Result]] = []
         for seed in self.seeds:
             results = {}
@@ -75,36 +91,42 @@ class Job:
             results |= {result.name: result for result in self._training(seed).run(self.console, runtime)}
             runs.append(results)
         summary = Summary(self.recipe, taught, runs, self.folder)
-        self._report(summary)
+        if self.team.leader:
+            self._report(summary)
+        self.team.wait()
         return summary
 
+    def _warn(self, taught: list[Result], runtime: Runtime) -> None:
+        """Say what is odd about the images and the teachers."""
+        lines = [overlap(self.splits.train, self.splits.test)]
+        for number, (net, result) in enumerate(zip(self.teachers, taught, strict=True)):
+            lines.append(weak_teacher(number, net, self.splits.test, result.scores.top1, runtime.device))
+        for line in filter(None, lines):
+            self.console.print(f"warning: {line}", markup=False, soft_wrap=True)
+
     def _runtime(self) -> Runtime:
+        """The leader's choices, on this process's own device."""
+        return replace(self.team.from_leader(self._choose), device=find_device(self.recipe.device))
+
+    def _choose(self) -> Runtime:
         """One precision for every training of the job, chosen when it first started and kept when it is resumed."""
         record = self.folder / "environment.json"
         if record.exists():
             chosen = json.loads(record.read_text(encoding="utf-8"))["runtime"]
-            return Runtime(find_device(self.recipe.device), chosen["precision"], chosen["reason"])
+            device, teachers = find_device(self.recipe.device), tuple(chosen["teachers"])
+            return Runtime(device, chosen["precision"], chosen["reason"], teachers)
         runtime = self._training(self.recipe.seed).runtime()
-        write_json(record, {"runtime": {"precision": runtime.precision, "reason": runtime.reason}, **environment()})
+        chosen = {key: getattr(runtime, key) for key in ("precision", "reason", "teachers")}
+        write_json(record, {"runtime": chosen, **environment()})
         self.console.print(runtime.reason, markup=False, soft_wrap=True)
         return runtime
 
     def _report(self, summary: Summary) -> None:
-        """results.json, report.html and the graph of who taught whom."""
+        """results.json, the graph of who taught whom, the images a report shows, and report.html from all of it."""
         write_json(self.folder / "results.json", summary.to_json())
-        graph = svg(self._training(self.recipe.seed).method.graph)
-        write_text(self.folder / "graph.svg", graph)
-        first = self.seed_folder(self.recipe.seed)
-        html = page(
-            self.folder.name,
-            summary.sentence(),
-            [summary.accuracy_table(), summary.cost_table()],
-            graph,
-            metrics.read(first / "metrics.jsonl"),
-            to_yaml(self.recipe),
-            (self.folder / "environment.json").read_text(),
-        )
-        write_text(summary.report, html)
+        write_text(self.folder / "graph.svg", svg(self._training(self.recipe.seed).method.graph))
+        save_pictures(read_run(self.folder), self.splits.test)
+        write_report(self.folder)
 
     @property
     def seeds(self) -> list[int]:
@@ -131,7 +153,8 @@ class Job:
             )
         judge = self.teachers[0] if self.teachers else None
         title = self.recipe.method.name + (f" seed {seed}" if self.recipe.seeds > 1 else "")
-        return Training(method, splits, replace(self.recipe, seed=seed), self.seed_folder(seed), title, judge)
+        recipe = replace(self.recipe, seed=seed)
+        return Training(method, splits, recipe, self.seed_folder(seed), title, judge, self.engines)
 
     def _alone(self, seed: int) -> Training:
         splits = self.parts.splits(seed)
@@ -165,12 +188,16 @@ class Job:
         folder, first = self._teacher_folder(number), self.training_first.get(number)
         if first:
             result = first.run(self.console, runtime)[0]
-            self.teachers[number].load_state_dict(load(folder).state_dict())
+            self.teachers[number].load_state_dict(self.team.from_leader(lambda: load(folder).state_dict()))
             return replace(result, name="teacher")
+        return self.team.from_leader(lambda: self._measured(number, folder, runtime))
+
+    def _measured(self, number: int, folder: Path, runtime: Runtime) -> Result:
+        """The scores of a teacher that came with weights."""
         record = folder / "scores.json"
         if record.exists():
             return Result.from_json(json.loads(record.read_text(encoding="utf-8"))["results"][0])
-        result = measure("teacher", self.teachers[number], self.splits.test, runtime.device, None)
+        result = measure("teacher", self.teachers[number], self.splits.test, runtime.device, None, folder)
         write_json(record, {"results": [result.to_json()]})
         return result
 
@@ -187,8 +214,11 @@ class Job:
         if folder is None:
             raise AttarError(f"alone={root}: no finished run of seed {seed} there; give train, skip or a run's folder")
         card = load_card(folder / "student.safetensors")
+        # A network of another library lies inside what fits it to the images.
+        spec = card["spec"].get("network", card["spec"])
         wanted = {"network": self.recipe.student.name, "method": "supervised", "seed": seed}
-        held = {"network": card["spec"].get("name"), "method": card.get("method"), "seed": card.get("seed", seed)}
+        name = spec.get("name", spec.get("model"))
+        held = {"network": name, "method": card.get("method"), "seed": card.get("seed", seed)}
         for what, value in wanted.items():
             if held[what] != value:
                 raise AttarError(
@@ -207,14 +237,26 @@ def start(recipe: Recipe, console: Console | None = None, given: Given | None = 
     name = recipe.method.name
     if ("+" in name or method_info(name).needs_teacher) and not recipe.teacher.name:
         raise AttarError(f"method {name!r} needs a teacher; give teacher=NAME and teacher.weights=FILE")
+    with surviving():
+        folder = join().from_leader(lambda: free_folder(recipe))
+        job = Job(recipe, folder, console or Console(), given or Given())
+    return job.run()
+
+
+def free_folder(recipe: Recipe) -> Path:
+    """Where a recipe may start, or go on where torchrun started it again.
+
+    Raises:
+        AttarError: the place is taken.
+    """
     folder = Path(recipe.out) if recipe.out else fresh_folder(recipe)
     if folder.exists() and not folder.is_dir():
         raise AttarError(f"out={folder} is a file; choose another folder")
-    if (folder / "recipe.yaml").exists():
+    if (folder / "recipe.yaml").exists() and not begun_here(folder, to_yaml(recipe)):
         raise AttarError(
             f"{folder} holds a run already; `attar resume {folder}` goes on with it, or choose another out="
         )
-    return Job(recipe, folder, console or Console(), given or Given()).run()
+    return folder
 
 
 def resume(folder: str | Path, console: Console | None = None) -> Summary:
@@ -224,7 +266,10 @@ def resume(folder: str | Path, console: Console | None = None) -> Summary:
         raise AttarError(f"{folder} holds no run (no recipe.yaml); give the folder that `attar distill` printed")
     recipe = read_recipe(folder / "recipe.yaml")
     refuse_given(recipe)
-    return Job(recipe, folder, console or Console()).run()
+    with surviving():
+        join()
+        job = Job(recipe, folder, console or Console())
+    return job.run()
 
 
 def fresh_folder(recipe: Recipe) -> Path:
@@ -238,5 +283,7 @@ def fresh_folder(recipe: Recipe) -> Path:
     base = Path("runs") / "-".join(filter(None, parts)).replace(GIVEN, "")
     number = 1
     while (folder := base if number == 1 else base.with_name(f"{base.name}-{number}")).exists():
+        if begun_here(folder, to_yaml(recipe)):
+            break
         number += 1
     return folder

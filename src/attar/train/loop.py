@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
+import itertools
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -16,8 +16,7 @@ from torch import nn
 from attar.batch import Batch
 from attar.data import DeviceLoader, ImageSet, eval_batches
 from attar.errors import AttarError, Stopped
-from attar.files import write_atomically, write_text
-from attar.knowledge import Losses
+from attar.files import write_text
 from attar.losses import CrossEntropy
 from attar.measure import evaluate
 from attar.methods import Method
@@ -25,15 +24,36 @@ from attar.methods.base import no_grad_clone
 from attar.recipe import Recipe
 from attar.train import checkpoint as checkpoints
 from attar.train.checkpoint import Checkpoint
+from attar.train.distributed import Team, objective, team
 from attar.train.ema import Ema
+from attar.train.exactness import differs
+from attar.train.finite import Watch, fail, gradient_norm
+from attar.train.guards import Guards
 from attar.train.metrics import lines
 from attar.train.optim import optimiser
 from attar.train.progress import Progress
 from attar.train.runtime import Runtime
 from attar.train.schedules import learning_rate
+from attar.train.stopping import stop_requests
 from attar.train.tally import Tally
 
 Learners = dict[str, torch.optim.Optimizer]
+
+
+class Loader(Protocol):
+    """Where batches come from: any step of any epoch, the same each time it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]: ...
+
+    def whole(self) -> DeviceLoader: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +77,7 @@ class Places:
 
 def fit(
     method: Method,
-    loader: DeviceLoader,
+    loader: Loader,
     val: ImageSet | None,
     recipe: Recipe,
     runtime: Runtime,
@@ -66,17 +86,23 @@ def fit(
 ) -> None:
     """Train a method to the end of its recipe, from its checkpoint where there is one.
 
+    In several processes (`attar.train.distributed`) each works on its slice of every batch and the first one writes.
     The method holds the weights of `recipe.select` afterwards. Every epoch ends with a checkpoint and a line in
-    metrics.jsonl.
+    metrics.jsonl; a long one has a checkpoint every `recipe.checkpoint_minutes` too.
 
     Raises:
-        AttarError: the loss is not a finite number; the batch and the state are saved first.
+        AttarError: a loss or a gradient is not finite, with the batch and the state saved first; the disk is full; or
+            a promise of the run is broken (`attar.train.guards`).
         Stopped: the process was asked to stop (SIGINT, SIGTERM); the state is saved first.
     """
+    members = team()
     smooth_labels(method, recipe.optim.label_smoothing)
+    if warning := differs(method, loader, members):
+        progress.say(warning)
+    losses_of = objective(method, members, recipe.epochs)
     learners = {turn: optimiser(method.trainable(turn), recipe.optim) for turn in method.turns}
     ema = Ema(method, recipe.optim.ema) if recipe.optim.ema else None
-    state, note = checkpoints.restore(places.checkpoint)
+    state, note = members.from_leader(lambda: checkpoints.restore(places.checkpoint))
     if state is None:
         state = Checkpoint(method.state_dict(), {})
     else:
@@ -84,10 +110,16 @@ def fit(
         progress.say(note or f"going on at epoch {state.epoch + 1}, step {state.step}")
 
     accumulate = recipe.optim.accumulate
+    guards, saved = Guards(method, progress.say), time.monotonic()
     with stop_requests() as stop, torch.random.fork_rng(devices=[]):
         for epoch in range(state.epoch, recipe.epochs):
             method.train()
-            tally, start = Tally(state.tally), time.perf_counter()
+            # The sums of before count once, with the leader.
+            tally, start = Tally(state.tally if members.leader else {}), time.perf_counter()
+            watch = Watch(runtime.device, len(learners))
+            for learner in learners.values():
+                watch.guard(learner)
+            guards.start_epoch(epoch)
             for batch in loader.epoch(epoch, state.step):
                 step = batch.address.step
                 rate = learning_rate(recipe.optim, epoch * len(loader) + step, len(loader), recipe.epochs)
@@ -96,34 +128,47 @@ def fit(
                 complete = (step + 1) % accumulate == 0 or step + 1 == len(loader)
                 # Dropout layers draw from the global generator: it follows from the address too.
                 torch.manual_seed(batch.address.generator("layers").initial_seed())
-                for turn, learner in learners.items():
+                for number, (turn, learner) in enumerate(learners.items()):
                     with runtime.autocast():
-                        losses = method.batch_losses(replace(batch, turn=turn))
-                    stop_if_not_finite(losses, batch, method, places)
+                        losses = losses_of(replace(batch, turn=turn))
+                    watch.saw(losses.total, step, number)
                     (losses.total / group).backward()
                     tally.add(losses, batch, first_turn=turn == method.turns[0])
+                    guards.saw(losses, step, turn)
                     if complete:
+                        watch.saw(gradient_norm(learner), step, number)
                         update(learner, rate, recipe.optim.clip_norm)
                 if not complete:
                     continue
+                last, due = step + 1 == len(loader), time.monotonic() - saved > 60 * recipe.checkpoint_minutes
+                due, stopping = members.any(due, stop.requested)
+                if bad := watch.bad(now=last or due or stopping):
+                    if members.leader:
+                        fail(method, group_of(loader, epoch, bad, method, accumulate), runtime, places.failure)
+                    members.wait()
                 if ema:
                     ema.update()
                 progress.step(epoch, step, tally)
-                if stop.requested and step + 1 < len(loader):
-                    state = snapshot(state, method, learners, ema, epoch, step + 1, tally)
-                    checkpoints.save(places.checkpoint, state)
-                    raise Stopped(str(places.folder))
+                if (due or stopping) and not last:
+                    state = snapshot(state, method, learners, ema, epoch, step + 1, members.summed(tally.sums))
+                    keep(state, places, members)
+                    saved = time.monotonic()
+                    if stopping:
+                        raise Stopped(str(places.folder))
+            guards.end_epoch(epoch)
+            members.check_same(method)
+            tally = Tally(members.summed(tally.sums))
             seconds = time.perf_counter() - start
             record = {"epoch": epoch + 1, "lr": rate, **tally.means()}
             with ema.applied() if ema else nullcontext():
-                record |= validate(method.deployed(), val, loader, runtime)
+                record |= members.from_leader(lambda: validate(method.deployed(), val, loader, runtime))
                 keep_best(state, record, method)
             state = snapshot(state, method, learners, ema, epoch + 1, 0)
             state.metrics.append(record)
-            write_text(places.metrics, lines(state.metrics))
-            checkpoints.save(places.checkpoint, state)
+            keep(state, places, members)
+            saved = time.monotonic()
             progress.epoch(record, seconds)
-            if stop.requested:
+            if members.any(stop.requested)[0]:
                 raise Stopped(str(places.folder))
     if recipe.select == "best" and "state" in state.best:
         method.load_state_dict(state.best["state"])
@@ -141,7 +186,14 @@ def update(learner: torch.optim.Optimizer, rate: float, clip_norm: float | None)
     learner.zero_grad(set_to_none=True)
 
 
-def validate(net: nn.Module, val: ImageSet | None, loader: DeviceLoader, runtime: Runtime) -> dict[str, float]:
+def group_of(loader: Loader, epoch: int, bad: tuple[int, int], method: Method, accumulate: int) -> list[Batch]:
+    """The batches whose gradients were added up at a step and turn, made again from their addresses."""
+    step, turn = bad
+    batches = itertools.islice(loader.whole().epoch(epoch, step // accumulate * accumulate), accumulate)
+    return [replace(batch, turn=method.turns[turn]) for batch in batches]
+
+
+def validate(net: nn.Module, val: ImageSet | None, loader: Loader, runtime: Runtime) -> dict[str, float]:
     """Accuracy and NLL on the validation set, where there is one."""
     if val is None:
         return {}
@@ -167,7 +219,7 @@ def snapshot(
     ema: Ema | None,
     epoch: int,
     step: int,
-    tally: Tally | None = None,
+    sums: dict[str, torch.Tensor] | None = None,
 ) -> Checkpoint:
     """The state of now, with the history of before."""
     return Checkpoint(
@@ -175,11 +227,20 @@ def snapshot(
         {turn: learner.state_dict() for turn, learner in learners.items()},
         epoch,
         step,
-        tally.sums if tally else {},
+        sums or {},
         ema.state if ema else None,
         state.best,
         state.metrics,
     )
+
+
+def keep(state: Checkpoint, places: Places, members: Team) -> None:
+    """Write the records of the finished epochs and the checkpoint; nobody goes on before they are on the disk."""
+    if members.leader:
+        if not state.step:
+            write_text(places.metrics, lines(state.metrics))
+        checkpoints.save(places.checkpoint, state)
+    members.wait()
 
 
 def resume(state: Checkpoint, method: Method, learners: Learners, ema: Ema | None) -> None:
@@ -201,52 +262,3 @@ def smooth_labels(method: Method, amount: float) -> None:
     for edge in method.edges:
         if amount and edge.source == "labels" and isinstance(edge.loss, CrossEntropy):
             edge.loss.label_smoothing = amount
-
-
-def stop_if_not_finite(losses: Losses, batch: Batch, method: Method, places: Places) -> None:
-    """Stop at a NaN or infinite loss, naming the edge, with the batch and the state saved for a replay."""
-    if torch.isfinite(losses.total):
-        return
-    edge = next((key for key, term in losses.terms.items() if not torch.isfinite(term)), "the weighted sum")
-    failure = {
-        "images": batch.images,
-        "labels": batch.labels,
-        "index": batch.index,
-        "address": vars(batch.address),
-        "epochs": batch.epochs,
-        "terms": {key: float(term.detach()) for key, term in losses.terms.items()},
-        "method": method.state_dict(),
-    }
-    write_atomically(places.failure, lambda temporary: torch.save(failure, temporary))
-    raise AttarError(
-        f"the loss is {float(losses.total.detach()):g} at epoch {batch.address.epoch + 1}, step {batch.address.step}: "
-        f"edge {edge!r}; the batch and the state are in {places.failure}; try a lower optim.lr or optim.clip_norm=1"
-    )
-
-
-@dataclass
-class StopRequest:
-    """Whether somebody asked the run to stop."""
-
-    requested: bool = False
-
-
-@contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """SIGINT and SIGTERM become a request that the loop honours after the step; a second one interrupts at once."""
-    stop = StopRequest()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if stop.requested:
-            raise KeyboardInterrupt
-        stop.requested = True
-
-    try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: signals stay as they are
-        before = {}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,23 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from attar.data import DeviceLoader, ImageSet, Splits, eval_batches
+from attar.data import ImageSet, Splits, eval_batches, loader_for
 from attar.deploy import save
 from attar.files import write_json
-from attar.measure import Cost, Scores, cost, evaluate
+from attar.measure import Cost, Scores, cost
+from attar.measure.predictions import evaluate_each, predictions_file, save_predictions
 from attar.methods import Method
 from attar.recipe import Recipe
+from attar.train.distributed import team
 from attar.train.loop import Places, fit
 from attar.train.progress import Progress
+from attar.train.remembering import remembering
 from attar.train.runtime import Runtime, choose, find_device
+from attar.train.teaching import Engines, choose_engines
 
 EVAL_BATCH = 250
+# How many images a fast teacher must agree on before it is used.
+COMPARED = 512
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class Training:
         folder: where.
         title: what the progress lines call it.
         teacher: the network the student's agreement is measured against.
+        engines: makes fast ways to compute the frozen networks, shared by the trainings of a job.
     """
 
     method: Method
@@ -65,10 +73,11 @@ class Training:
     folder: Path
     title: str
     teacher: nn.Module | None = None
+    engines: Engines | None = None
 
     def __post_init__(self) -> None:
         self.device = find_device(self.recipe.device)
-        self.loader = DeviceLoader(
+        self.loader = loader_for(
             self.splits.train,
             self.recipe.batch_size,
             augment=self.splits.augment,
@@ -76,6 +85,8 @@ class Training:
             device=self.device,
             epochs=self.recipe.epochs,
             channels_last=True,
+            view_seed=self.recipe.data.view_seed,
+            share=team().share,
         )
 
     @property
@@ -83,36 +94,61 @@ class Training:
         return (self.folder / "scores.json").exists()
 
     def runtime(self) -> Runtime:
-        """The precision of the recipe, found by trying where it says auto."""
+        """The precision of the student and of each frozen teacher, found by trying where the recipe says auto."""
         self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return choose(self.method, next(iter(self.loader.epoch(0))), self.device, self.recipe.precision)
+        batches = list(islice(self.loader.epoch(0), -(-COMPARED // self.loader.batch_size)))
+        runtime = choose(self.method, batches[0], self.device, self.recipe.precision)
+        passes = self.recipe.epochs * self.recipe.seeds * len(self.splits.train)
+        names, lines = choose_engines(
+            self.method, batches, runtime, self.recipe.teacher.precision, self._engines, passes
+        )
+        return replace(runtime, teachers=names, reason="\n".join([runtime.reason, *lines]))
 
     def run(self, console: Console, runtime: Runtime) -> list[Result]:
         """Train, deploy and measure; what an earlier process did already is not done again."""
-        if not self.finished:
+        members = team()
+        if not members.from_leader(lambda: self.finished):
             self.folder.mkdir(parents=True, exist_ok=True)
             self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._engines.attach(self.method, runtime.teachers)
             steps = len(self.loader)
             with Progress(console, self.title, self.recipe.epochs, steps, self.loader.batch_size) as progress:
-                fit(self.method, self.loader, self.splits.val, self.recipe, runtime, Places(self.folder), progress)
-            self._deploy_and_measure()
+                loader = remembering(self.loader, self.method, self.recipe, self.splits.train, runtime, progress.say)
+                fit(self.method, loader, self.splits.val, self.recipe, runtime, Places(self.folder), progress)
+            if members.leader:
+                self._deploy_and_measure()
+        return members.from_leader(self._results)
+
+    def _results(self) -> list[Result]:
         tree = json.loads((self.folder / "scores.json").read_text(encoding="utf-8"))
         return [Result.from_json(entry) for entry in tree["results"]]
+
+    @property
+    def _engines(self) -> Engines:
+        if self.engines is None:
+            self.engines = Engines(self.splits.train)
+        return self.engines
 
     def _deploy_and_measure(self) -> None:
         """Write every deployed network and, last of all, scores.json, which marks the run as finished."""
         networks = {"student": self.method.deployed(), **self.method.also_deployed()}
-        results = [measure(name, net, self.splits.test, self.device, self.teacher) for name, net in networks.items()]
+        results = [
+            measure(name, net, self.splits.test, self.device, self.teacher, self.folder)
+            for name, net in networks.items()
+        ]
         for result, net in zip(results, networks.values(), strict=True):
             save(net, self.folder / f"{result.name}.safetensors", **card(self.splits.test, result, self.recipe))
         write_json(self.folder / "scores.json", {"results": [result.to_json() for result in results]})
 
 
-def measure(name: str, net: nn.Module, images: ImageSet, device: torch.device, teacher: nn.Module | None) -> Result:
-    """Scores on a set and cost, in float32 as the network is deployed."""
+def measure(
+    name: str, net: nn.Module, images: ImageSet, device: torch.device, teacher: nn.Module | None, folder: Path
+) -> Result:
+    """Scores on a set and cost, in float32 as the network is deployed; the answers are kept in the folder."""
     net.to(device).eval()
     against = teacher.to(device).eval() if teacher is not None and teacher is not net else None
-    scores = evaluate(net, eval_batches(images, EVAL_BATCH, device), teacher=against)
+    scores, answers = evaluate_each(net, eval_batches(images, EVAL_BATCH, device), teacher=against)
+    save_predictions(answers, folder / predictions_file(name))
     return Result(name, scores, cost(net, images.image_shape))
 
 

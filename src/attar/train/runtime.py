@@ -14,6 +14,7 @@ import torch
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.methods import Method
+from attar.train.distributed import team
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TRIAL_STEPS = 3
@@ -26,12 +27,14 @@ class Runtime:
     Attributes:
         device: where the networks and the data live.
         precision: "float32", or "bfloat16" for autocast with float32 weights and losses.
-        reason: one line for the log.
+        reason: for the log.
+        teachers: the engine of each frozen network, as `attar.train.teaching` names them.
     """
 
     device: torch.device
     precision: str
     reason: str
+    teachers: tuple[str, ...] = ()
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context a forward pass runs in."""
@@ -39,9 +42,11 @@ class Runtime:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a recipe; auto takes the GPU where there is one."""
+    """The device of a recipe; auto takes the GPU where there is one, each process of several its own."""
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device()) if team().size > 1 else torch.device("cuda")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -87,6 +92,7 @@ def environment() -> dict[str, Any]:
         "system": platform.platform(),
         "processor": _processor(),
         "threads": torch.get_num_threads(),
+        "processes": team().size,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         **{name: version(name) for name in packages},
     }

@@ -1,0 +1,76 @@
+"""Attar's own training, as `attar distill` runs it: KD through the loop with its records, checkpoints and guards.
+
+Variants: "float32", "bfloat16" and "int8" say how the live teacher computes; "cached" reads what an earlier run kept."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from pathlib import Path
+
+import common
+from rich.console import Console
+
+from attar.recipe import Recipe, read_recipe
+from attar.train.job import Job
+from attar.train.loop import Places, fit
+from attar.train.progress import Progress
+from attar.train.remembering import remembering
+
+EPOCHS = 4
+
+
+class Clock(Progress):
+    """Notes when each epoch, with its records and checkpoint, is over."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        self.ends: list[float] = []
+
+    def epoch(self, record: dict[str, object], seconds: float) -> None:
+        self.ends.append(time.perf_counter())
+
+
+def recipe(options: object, cache: Path | None) -> Recipe:
+    images = options.steps * options.batch  # type: ignore[attr-defined]
+    teacher = {"name": options.teacher, "weights": options.weights or None}  # type: ignore[attr-defined]
+    precision = "bfloat16" if options.variant == "cached" else options.variant  # type: ignore[attr-defined]
+    return read_recipe(
+        teacher={**teacher, "precision": precision, "cache": cache and str(cache)},
+        student=options.student,  # type: ignore[attr-defined]
+        data={"name": "cifar100", "root": str(options.data), "val_fraction": 0, "train_size": images},  # type: ignore[attr-defined]
+        optim={"schedule": "constant", "nesterov": True, **common.SGD},
+        batch_size=options.batch,  # type: ignore[attr-defined]
+        epochs=EPOCHS,
+        precision="bfloat16",
+        alone="skip",
+    )
+
+
+def run(options: object, folder: Path, cache: Path | None) -> float:
+    """Images a second over all epochs but the first."""
+    console = Console(file=io.StringIO())
+    training = Job(recipe(options, cache), folder, console)._training(0)
+    runtime = training.runtime()
+    training.engines.attach(training.method, runtime.teachers)
+    assert training.recipe.teacher.precision in runtime.teachers[0], runtime.reason
+    with Clock(console, "", EPOCHS, len(training.loader), training.loader.batch_size) as clock:
+        loader = remembering(
+            training.loader, training.method, training.recipe, training.splits.train, runtime, clock.say
+        )
+        folder.mkdir()
+        fit(training.method, loader, None, training.recipe, runtime, Places(folder), clock)
+    return (EPOCHS - 1) * len(training.splits.train) / (clock.ends[-1] - clock.ends[0])
+
+
+def main() -> None:
+    options = common.arguments()
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = Path(scratch) / "cache" if options.variant == "cached" else None
+        if cache:
+            run(options, Path(scratch) / "filling", cache)
+        common.report(run(options, Path(scratch) / "run", cache))
+
+
+main()
