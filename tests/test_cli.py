@@ -265,7 +265,7 @@ MISTAKES = {
     "missing weights": (["teacher.weights=none.pth"], "no weights at none.pth"),
     "corrupt weights": (["teacher.weights=corrupt.pth"], "cannot read corrupt.pth as weights"),
     "another architecture": (["teacher.weights=other.pth"], "other.pth is not of this ResNet"),
-    "another number of classes": (["teacher.weights=classes.pth"], "(7, 64) in classes.pth and (10, 64)"),
+    "another number of classes": (["teacher.weights=classes.pth"], "is of 7 classes in classes.pth"),
     "weights for too few teachers": (["teacher=resnet8,resnet8", "teacher.weights=other.pth"], "2 networks but"),
     "batch larger than the set": (["batch_size=1000"], "batch_size must be 1 to"),
     "more images than there are": (["data.train_size=5000"], "train_size must be"),

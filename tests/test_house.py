@@ -28,6 +28,7 @@ ROOMS["report"] = {*ROOMS["deploy"], "deploy", "recipe", "recipes"}
 ROOMS["train"] = {*ROOMS["report"], "report"}
 ROOMS["api"] = {*ROOMS["train"], "train"}
 ROOMS["cli"] = {*ROOMS["api"], "api"}
+ROOMS["__main__"] = {"cli"}
 
 
 def room_of(module: str) -> str:

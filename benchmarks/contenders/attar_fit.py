@@ -1,6 +1,6 @@
 """Attar's own training, as `attar distill` runs it: KD through the loop with its records, checkpoints and guards.
 
-Variants: "float32", "bfloat16" and "int8" say how the live teacher computes; "cached" reads what an earlier run kept."""
+Variants: "float32", "bfloat16" and "int8" say how a live teacher computes; "cached" reads what an earlier run kept."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import sys
@@ -50,13 +51,10 @@ def cifar(options: argparse.Namespace) -> Splits:
 
 def timed(steps: Iterator[int], options: argparse.Namespace) -> None:
     """Run a loop that yields after every step, and print what came of it as JSON."""
-    warm, done, start = options.steps // 4, 0, 0.0
-    for _ in steps:
-        done += 1
+    warm, start = options.steps // 4, 0.0
+    for done, _ in enumerate(itertools.islice(steps, warm + options.steps), 1):
         if done == warm:
             start = time.perf_counter()
-        if done == warm + options.steps:
-            break
     report(options.steps * options.batch / (time.perf_counter() - start))
 
 
