@@ -54,7 +54,8 @@ class ATSC(Method):
         student: the staged network to train; its own layers after the last stage are not used.
         factor: the projector's bottleneck: its inner width is the teacher's divided by this (2).
         beta: weight of the features (1).
-        w: weight of the tether (1 on CIFAR-100, 10 on ImageNet). SGD with momentum 0.9 needs lr * 2w < 3.8.
+        w: weight of the tether (1 on CIFAR-100, 10 on ImageNet). SGD with momentum 0.9 needs lr * 2w < 3.8, with
+            Nesterov's momentum lr * 2w < 1.35.
         classifier_update: what the labels move: "layer", the classifier's weight and bias, or "bias", only the bias,
             while its weight is tethered with the kernels (the code), or "none", nothing, as in SimKD.
         tether: what is held to its start: "kernels", everything of two or more dimensions (the code), or "all", the
