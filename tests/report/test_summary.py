@@ -8,7 +8,6 @@ import pytest
 
 from attar.measure import Cost, Scores
 from attar.recipe import read_recipe
-from attar.report.html import page
 from attar.report.summary import Summary, size, spread
 from attar.report.tables import Table
 from attar.train.run import Result
@@ -36,8 +35,20 @@ def three_seeds():
 def test_one_seed_has_no_interval():
     one = summary([{"alone": result(0.5), "student": result(0.525)}])
     assert one.sentence() == (
-        "The student is 10.5 times smaller than its teacher. Distilled - alone: +2.50 points (1 seed, so no interval)."
+        "The student is 10.5 times smaller than its teacher and as fast. "
+        "Distilled - alone: +2.50 points (1 seed, so no interval). Distilled - teacher: -37.50 points."
     )
+
+
+def test_a_student_of_the_same_size_is_as_large_and_a_slower_one_is_called_slower():
+    alike = [{"student": Result("student", SCORES, replace(COST, parameters=10_500, latency_ms=1.5))}]
+    assert summary(alike).sentence().startswith("The student is as large as its teacher and 3.0 times slower. ")
+
+
+def test_the_interval_is_of_the_images_for_one_run_and_of_the_seeds_for_several(three_seeds):
+    one = summary(three_seeds[:1]).networks()[-1]
+    assert one.bounds == pytest.approx((45.11, 58.82), abs=0.01)  # Wilson's, 104 of 200
+    assert summary(three_seeds).networks()[-1].bounds == pytest.approx((53 - 4.303, 53 + 4.303), abs=0.01)
 
 
 def test_seeds_are_paired(three_seeds):
@@ -94,31 +105,3 @@ def test_numbers_as_text():
 
 def test_csv_quotes_what_must_be():
     assert Table("t", ["", "x"], [['a, "b"', "1"]]).csv() == ',x\n"a, ""b""",1\n'
-
-
-RECORDS = [
-    {"epoch": n, "lr": 0.1, "loss": 1.0 / n, "terms": {"<i>a</i>->b": 1.0 / n}, "train_top1": 10.0 * n, "val_top1": 9.0}
-    for n in (1, 2, 3)
-]
-
-
-def test_the_page_escapes_every_name():
-    hostile = '<script>alert("x")</script>'
-    table = Table(hostile, ["", hostile], [[hostile, hostile]])
-    text = page(hostile, hostile, [table], "<svg></svg>", RECORDS, f"student: {hostile}", hostile)
-    assert "<script" not in text
-    assert "<i>a</i>" not in text
-    assert "&lt;script&gt;" in text
-
-
-def test_the_page_needs_no_other_file():
-    text = page("t", "s", [Table("t", ["", "x"], [["a", "1"]])], "<svg></svg>", RECORDS, "epochs: 1", "{}")
-    assert "src=" not in text
-    assert "<link" not in text
-    assert "@import" not in text
-    assert text.startswith("<!doctype html>")
-
-
-def test_a_page_without_records_has_no_curves():
-    text = page("t", "s", [], "<svg>graph</svg>", [], "epochs: 1", "{}")
-    assert text.count("<svg") == 1

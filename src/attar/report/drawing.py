@@ -1,4 +1,7 @@
-"""The graph of who teaches whom as an SVG picture that needs no program to draw."""
+"""The graph of who teaches whom as an SVG picture that needs no program to draw.
+
+Inside a page it takes the page's colours, alone its own.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ LINE = 17  # between the labels of parallel edges
 LETTER = 8.5  # the width of a letter in a box
 BOW, WIDER = 48, 44  # how far arrows within a column swing out: those that run down, and more for those that run up
 NOTE = 190  # room for a label beside such an arrow
+# Colours: a page's where it has some.
+INK, PAPER, RIM = "var(--ink,#1c2733)", "var(--paper,#ffffff)", "var(--mid,#4a6fa5)"
 
 
 def svg(graph: Graph) -> str:
@@ -37,8 +42,8 @@ def svg(graph: Graph) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'font-family="system-ui, sans-serif" font-size="12">\n'
         '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" '
-        'orient="auto-start-reverse"><path d="M0 0 10 5 0 10z" fill="#4a6fa5"/></marker></defs>\n'
-        '<rect width="100%" height="100%" fill="#ffffff"/>\n' + "\n".join(parts) + "\n</svg>\n"
+        'orient="auto-start-reverse"><path d="M0 0 10 5 0 10z" style="fill:' + RIM + '"/></marker></defs>\n'
+        '<rect width="100%" height="100%" style="fill:' + PAPER + '"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
 
 
@@ -60,11 +65,11 @@ def _places(graph: Graph, box: int) -> dict[str, tuple[int, int]]:
 
 
 def _box(name: str, x: int, y: int, width: int) -> str:
-    fill = "#fff4de" if name == "labels" else "#e8f0fb"
+    fill = {"labels": "var(--paper,#fff4de)", "student": "var(--wash,#e8f0fb)"}.get(name, "var(--card,#e8f0fb)")
     return (
         f'<g transform="translate({x + MARGIN} {y + MARGIN})"><rect width="{width}" height="{BOX_HEIGHT}" rx="8" '
-        f'fill="{fill}" stroke="#4a6fa5"/><text x="{width // 2}" y="{BOX_HEIGHT // 2 + 5}" text-anchor="middle" '
-        f'font-size="14" font-weight="600" fill="#1c2733">{escape(name)}</text></g>'
+        f'style="fill:{fill};stroke:{RIM}"/><text x="{width // 2}" y="{BOX_HEIGHT // 2 + 5}" text-anchor="middle" '
+        f'font-weight="600" style="fill:{INK};font-size:14px">{escape(name)}</text></g>'
     )
 
 
@@ -92,7 +97,9 @@ def _arrow(
     start = ' marker-start="url(#head)"' if any(edge.learns == "both" for edge in edges) else ""
     notes = "".join(
         f'<text x="{middle[0]}" y="{middle[1] + LINE * (n - (len(edges) - 1) / 2) + 4}" text-anchor="{anchor}" '
-        f'fill="#1c2733" stroke="#ffffff" stroke-width="4" paint-order="stroke">{escape(graph.label(edge))}</text>'
+        f'style="fill:{INK};stroke:{PAPER};font-size:12px" stroke-width="4" paint-order="stroke">'
+        f"{escape(graph.label(edge))}</text>"
         for n, edge in enumerate(edges)
     )
-    return f'<path d="{path}" fill="none" stroke="#4a6fa5" stroke-width="1.6" marker-end="url(#head)"{start}/>{notes}'
+    line = f'<path d="{path}" fill="none" style="stroke:{RIM}" stroke-width="1.6" marker-end="url(#head)"{start}/>'
+    return line + notes

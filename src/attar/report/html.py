@@ -1,70 +1,113 @@
-"""report.html: one file that opens offline, with the tables, the curves and who taught whom."""
+"""Pieces of a page, and the page itself: one file that opens offline. Every text given as a text is escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.util import find_spec
-from typing import Any
 
-from attar.report.curves import Line, chart
+from attar.report.axes import MINUS
+from attar.report.style import STYLE
 from attar.report.tables import Table
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2733; --paper: #ffffff; --line: #d5dde6; --soft: #5b6b7b; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e7edf3; --paper: #14191f; --line: #35414e; --soft: #9fb0c0; } }
-body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem;
-       margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-.headline { font-size: 1.15rem; } .soft { color: var(--soft); }
-.wide { overflow-x: auto; } svg { max-width: 100%; height: auto; background: #fff; border-radius: 8px; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-pre { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; padding: .8rem; font-size: .85rem; }
-"""
 
+def document(title: str, body: str, footer: str) -> str:
+    """A whole page around HTML.
 
-def page(
-    title: str,
-    sentence: str,
-    tables: Sequence[Table],
-    graph: str,
-    records: list[dict[str, Any]],
-    recipe: str,
-    environment: str,
-) -> str:
-    """The report as one HTML page; every name that comes from the user is escaped."""
-    parts = [f"<h1>{escape(title)}</h1>", f'<p class="headline">{escape(sentence)}</p>']
-    parts += [f"<h2>{escape(table.title)}</h2><div class=wide>{_table(table)}</div>" for table in tables]
-    parts += [f"<h2>{escape(name)}</h2>{drawing}" for name, drawing in _curves(records)]
-    parts += [f"<h2>Who teaches whom</h2><div class=wide>{graph}</div>"]
-    parts += [
-        f"<h2>{name}</h2><pre>{escape(text)}</pre>" for name, text in (("Recipe", recipe), ("Environment", environment))
-    ]
+    >>> document("a <b>", "<p>hello</p>", "").count("<b>")
+    0
+    """
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>\n{body}\n"
+        f"<footer>{escape(footer)}</footer>\n</main></body></html>\n"
     )
 
 
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+def header(over: str, title: str, sentence: str) -> str:
+    """What a reader sees first."""
+    return (
+        f'<header><p class="over">{escape(over)}</p><h1>{escape(title)}</h1>'
+        f'<p class="headline">{escape(typeset(sentence))}</p></header>'
+    )
 
 
-def _curves(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Accuracy over the epochs, and the loss of every edge; nothing where matplotlib is not installed."""
-    if not records or find_spec("matplotlib") is None:
-        return []
-    epochs = [record["epoch"] for record in records]
-    accuracy = [
-        Line(label, epochs, [record[key] for record in records])
-        for key, label in (("train_top1", "training"), ("val_top1", "validation"))
-        if key in records[0]
-    ]
-    terms = [Line(key, epochs, [record["terms"][key] for record in records]) for key in records[0]["terms"]]
-    drawn = [("Accuracy", chart(accuracy, "epoch", "top-1 %"))] if accuracy else []
-    return [*drawn, ("What each edge taught", chart(terms, "epoch", "loss of the edge (log)", logarithmic=True))]
+def typeset(words: str) -> str:
+    """True minus signs, and no line break within a difference or before a %.
+
+    >>> typeset("a - b: -0.25") == "a\\u00a0\\u2212\\u00a0b: \\u22120.25"
+    True
+    """
+    words = re.sub(r"(^| )-(?=\d)", rf"\1{MINUS}", words.replace(" - ", f"\u00a0{MINUS}\u00a0"))
+    return words.replace("p = ", "p\u00a0=\u00a0").replace(" %", "\u00a0%")
+
+
+def section(title: str, lede: str, *parts: str) -> str:
+    """A heading, a line on how to read what follows, and HTML; nothing where there is nothing to show."""
+    body = "\n".join(filter(None, parts))
+    lead = f'<p class="lede">{escape(lede)}</p>' if lede else ""
+    return f"<section><h2>{escape(title)}</h2>{lead}{body}</section>" if body else ""
+
+
+def grid(parts: Sequence[str]) -> str:
+    """Pieces of HTML side by side, as many as there is room for."""
+    return f'<div class="grid">{"".join(parts)}</div>' if any(parts) else ""
+
+
+def figure(caption: str, note: str, drawing: str) -> str:
+    """A drawing under its name and a softer line."""
+    below = f"<span>{escape(note)}</span>" if note else ""
+    return f"<figure><figcaption><b>{escape(caption)}</b>{below}</figcaption>{drawing}</figure>"
+
+
+def table(content: Table, roles: Sequence[str] = ()) -> str:
+    """A table that scrolls by itself where the page is narrow; a row may have a role for its class.
+
+    A column without any entry is left out.
+    """
+    kept = [n for n in range(len(content.columns)) if any(row[n] for row in content.rows)]
+    head = "".join(_cell("th", content.columns[n], n < content.texts) for n in kept)
+    body = []
+    for number, row in enumerate(content.rows):
+        kind = f' class="{roles[number]}"' if number < len(roles) and roles[number] else ""
+        cells = "".join(_cell("td", row[n], n < content.texts) for n in kept)
+        body.append(f"<tr{kind}>{cells}</tr>")
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+
+
+def _cell(tag: str, words: str, is_text: bool) -> str:
+    return f"<{tag}{' class=text' if is_text else ''}>{escape(typeset(words))}</{tag}>"
+
+
+def tiles(facts: Sequence[tuple[str, str, str]], key: int) -> str:
+    """The few numbers that matter most: what, the number, and what it is made of; the key one in colour."""
+    parts = []
+    for place, (what, value, note) in enumerate(facts):
+        kind = "big main" if place == key else "big"
+        words = (f"<dt>{escape(what)}</dt>", f'<dd class="{kind}">{escape(value)}</dd>', f"<dd>{escape(note)}</dd>")
+        parts.append(f"<div>{''.join(words)}</div>")
+    return f'<dl class="tiles">{"".join(parts)}</dl>'
+
+
+def pair(left: str, right: str) -> str:
+    """A figure and what is wider than it, side by side where there is room."""
+    return f'<div class="pair">{left}{right}</div>'
+
+
+def legend(roles: Mapping[str, str]) -> str:
+    """A coloured dot for each role with its name."""
+    keys = [f'<span class="key {role}"><i></i>{escape(name)}</span>' for role, name in roles.items()]
+    return f'<p class="lede">{"".join(keys)}</p>'
+
+
+def code(text: str) -> str:
+    """Text as it is typed."""
+    return f"<pre>{escape(text.strip())}</pre>"
+
+
+def facts(pairs: Mapping[str, str]) -> str:
+    """Names and what they stand for."""
+    return (
+        '<dl class="facts">' + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in pairs.items()) + "</dl>"
+    )

@@ -6,9 +6,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attar.measure import Gap, paired_gap, summarise
+from attar.measure import Gap, interval, paired_gap, summarise
 from attar.recipe import Recipe
 from attar.report.tables import Table
+
+
+@dataclass(frozen=True)
+class Network:
+    """One row of the tables.
+
+    Attributes:
+        key: "teacher", "teacher2", "alone", "student", "peer1", ...
+        label: the name a reader knows it by.
+        results: one a seed; a teacher has one.
+    """
+
+    key: str
+    label: str
+    results: list[Any]
+
+    @property
+    def top1(self) -> list[float]:
+        """Per cent, one a seed."""
+        return [100 * result.scores.top1 for result in self.results]
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The 95 % interval of top-1 in per cent: over the seeds; of a single run, what its images leave open."""
+        mean, count = summarise(self.top1), self.results[0].scores.count
+        if mean.half_width is None:
+            low, high = interval(round(mean.mean / 100 * count), count)
+            return 100 * low, 100 * high
+        return max(mean.mean - mean.half_width, 0.0), min(mean.mean + mean.half_width, 100.0)
 
 
 @dataclass(frozen=True)
@@ -27,16 +56,19 @@ class Summary:
     runs: list[dict[str, Any]]
     folder: Path
 
-    def rows(self) -> dict[str, list[Any]]:
-        """Each network's results over the seeds, by the name a reader knows it by."""
+    def networks(self) -> list[Network]:
+        """The teachers, the student alone, the student distilled, and whatever else was deployed."""
         names = [part.strip() for part in self.recipe.teacher.name.split(",") if part.strip()]
         # Teachers of one architecture are told apart by number.
         titles = [f"{name} (teacher{f' {n}' if names.count(name) > 1 else ''})" for n, name in enumerate(names, 1)]
-        rows = {title: [result] for title, result in zip(titles, self.teachers, strict=True)}
+        keys = ["teacher" if n == 1 else f"teacher{n}" for n in range(1, len(names) + 1)]
+        found = [Network(*row) for row in zip(keys, titles, [[one] for one in self.teachers], strict=True)]
         labels = {"alone": f"{self.recipe.student.name} alone", "student": f"{self.recipe.student.name} {self._verb}"}
-        for key in self.runs[0]:
-            rows[labels.get(key, key)] = [run[key] for run in self.runs]
-        return rows
+        return found + [Network(key, labels.get(key, key), [run[key] for run in self.runs]) for key in self.runs[0]]
+
+    def rows(self) -> dict[str, list[Any]]:
+        """Each network's results over the seeds, by its label."""
+        return {network.label: network.results for network in self.networks()}
 
     @property
     def _verb(self) -> str:
@@ -47,13 +79,13 @@ class Summary:
         count = self.teachers[0].scores.count if self.teachers else self.runs[0]["student"].scores.count
         seeds = f", mean ± std of {len(self.runs)} seeds" if len(self.runs) > 1 else ""
         body = []
-        for label, results in self.rows().items():
-            scores = [result.scores for result in results]
+        for network in self.networks():
+            scores = [result.scores for result in network.results]
             agreement = [100 * s.agreement for s in scores if s.agreement is not None]
             body.append(
                 [
-                    label,
-                    spread([100 * s.top1 for s in scores], 2),
+                    network.label,
+                    spread(network.top1, 2),
                     average([100 * s.top5 for s in scores], 1),
                     average([s.nll for s in scores], 3),
                     average([100 * s.ece for s in scores], 1),
@@ -67,11 +99,11 @@ class Summary:
     def cost_table(self) -> Table:
         """What each network costs to keep and to run."""
         body = []
-        for label, results in self.rows().items():
-            cost = results[0].cost
+        for network in self.networks():
+            cost = network.results[0].cost
             body.append(
                 [
-                    label,
+                    network.label,
                     f"{cost.parameters:,}",
                     f"{cost.macs / 1e6:.2f} M",
                     f"{cost.latency_ms:.2f}",
@@ -88,22 +120,35 @@ class Summary:
         student, alone = ([100 * run[name].scores.top1 for run in self.runs] for name in ("student", "alone"))
         return paired_gap(student, alone)
 
+    @property
+    def teacher_gap(self) -> Gap | None:
+        """Distilled minus the first teacher in top-1 points."""
+        if not self.teachers:
+            return None
+        student = [100 * run["student"].scores.top1 for run in self.runs]
+        return paired_gap(student, [100 * self.teachers[0].scores.top1] * len(student))
+
     def sentence(self) -> str:
-        """The headline: how much smaller, and what distillation gained with what certainty."""
+        """The headline: how much smaller and faster, and what distillation gained with what certainty."""
         parts = []
         if self.teachers:
-            ratio = self.teachers[0].cost.parameters / self.runs[0]["student"].cost.parameters
-            parts.append(f"The student is {ratio:.1f} times smaller than its teacher.")
+            teacher, student = self.teachers[0].cost, self.runs[0]["student"].cost
+            faster = times(teacher.latency_ms, student.latency_ms, "faster", "slower")
+            if teacher.parameters:
+                smaller = times(teacher.parameters, student.parameters, "smaller", "larger")
+                than = "as" if smaller.startswith("as") else "than"
+                parts.append(f"The student is {smaller} {than} its teacher and {faster}.")
+            else:  # an exported file does not say how many it has
+                parts.append(f"The student is {faster} {'as' if faster.startswith('as') else 'than'} its teacher.")
         if (gap := self.gap) is not None:
             seeds = (
-                "1 seed, so no interval"
-                if gap.half_width is None
-                else (
-                    f"95 % interval {gap.mean - gap.half_width:+.2f} to {gap.mean + gap.half_width:+.2f}, "
-                    f"paired over {len(self.runs)} seeds, p = {gap.p:.3f}"
-                )
+                "1 seed, so no interval" if gap.half_width is None else f"{bounds(gap)}, paired over {gap.count} seeds"
             )
-            parts.append(f"Distilled - alone: {gap.mean:+.2f} points ({seeds}).")
+            certainty = "" if gap.p is None else f", p = {gap.p:.3f}"
+            parts.append(f"Distilled - alone: {gap.mean:+.2f} points ({seeds}{certainty}).")
+        if (gap := self.teacher_gap) is not None:
+            certainty = "" if gap.half_width is None else f" ({bounds(gap)})"
+            parts.append(f"Distilled - teacher: {gap.mean:+.2f} points{certainty}.")
         return " ".join(parts)
 
     @property
@@ -124,6 +169,28 @@ class Summary:
             "teachers": [result.to_json() for result in self.teachers],
             "runs": [{key: result.to_json() for key, result in run.items()} for run in self.runs],
         }
+
+
+def times(teacher: float, student: float, less: str, more: str) -> str:
+    """How many times less the student needs than its teacher, or how many times more.
+
+    >>> times(31.0, 20.0, "smaller", "larger"), times(1.0, 1.01, "faster", "slower")
+    ('1.6 times smaller', 'as fast')
+    """
+    ratio, word = (teacher / student, less) if teacher >= student else (student / teacher, more)
+    if round(ratio, 1) == 1.0:
+        return "as " + {"smaller": "large", "faster": "fast"}[less]
+    return f"{ratio:.1f} times {word}"
+
+
+def bounds(gap: Gap) -> str:
+    """The interval of a gap in words.
+
+    >>> bounds(paired_gap([1.0, 3.0], [0.0, 1.0]))
+    '95 % interval -4.85 to +7.85'
+    """
+    assert gap.half_width is not None
+    return f"95 % interval {gap.mean - gap.half_width:+.2f} to {gap.mean + gap.half_width:+.2f}"
 
 
 def spread(values: list[float], digits: int) -> str:

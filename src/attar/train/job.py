@@ -232,15 +232,20 @@ class Job:
 
 def start(recipe: Recipe, console: Console | None = None, given: Given | None = None) -> Summary:
     """Check a recipe, choose its folder and run it."""
+    with surviving():
+        check_names(recipe)
+        folder = join().from_leader(lambda: free_folder(recipe))
+        job = Job(recipe, folder, console or Console(), given or Given())
+    return job.run()
+
+
+def check_names(recipe: Recipe) -> None:
+    """A student is named, and a teacher where the method needs one."""
     if not recipe.student.name:
         raise AttarError("no student is named; give student=NAME (a small network of `attar.list_models()`)")
     name = recipe.method.name
     if ("+" in name or method_info(name).needs_teacher) and not recipe.teacher.name:
         raise AttarError(f"method {name!r} needs a teacher; give teacher=NAME and teacher.weights=FILE")
-    with surviving():
-        folder = join().from_leader(lambda: free_folder(recipe))
-        job = Job(recipe, folder, console or Console(), given or Given())
-    return job.run()
 
 
 def free_folder(recipe: Recipe) -> Path:

@@ -1,0 +1,127 @@
+"""The sections of a report that look at single classes and single images."""
+
+from __future__ import annotations
+
+from html import escape
+from statistics import fmean
+from typing import Any
+
+from attar.measure.answers import confusions, reliability_bins
+from attar.measure.predictions import Predictions
+from attar.report import html
+from attar.report.axes import MINUS
+from attar.report.charts import bars, reliability
+from attar.report.pictures import data_uri, load_pictures
+from attar.report.run_files import RunFiles
+from attar.report.tables import Table
+
+MAIN = ("teacher", "alone", "student")
+# Of many classes so many at either end are shown; so many confusions.
+EXTREMES, PAIRS = 10, 10
+CROSS = "\u00d7\u00a0"
+
+
+def answer_sections(run: RunFiles) -> list[str]:
+    """Calibration, classes, confusions and disagreements, as far as the run kept what they need."""
+    networks = {network.key: network for network in run.summary.networks() if network.key in MAIN}
+    answers = {key: found for key in networks if (found := run.predictions(key))}
+    return [
+        _calibration(networks, answers),
+        _classes(run, networks),
+        _confusions(run, answers),
+        _pictures(run, answers),
+    ]
+
+
+def _calibration(networks: dict[str, Any], answers: dict[str, list[Predictions]]) -> str:
+    drawings = []
+    for key, found in answers.items():
+        error = 100 * fmean(result.scores.ece for result in networks[key].results)
+        drawing = reliability(f"Reliability of {networks[key].label}", key, reliability_bins(found))
+        drawings.append(html.figure(networks[key].label, f"ECE {error:.1f} %", drawing))
+    return html.section(
+        "Can its confidence be believed?",
+        "Accuracy within bins of confidence. Bars below the dashed line promise more than they hold; the stronger a "
+        "bar, the more images are in it. ECE is the mean distance from the line.",
+        html.grid(drawings),
+    )
+
+
+def _classes(run: RunFiles, networks: dict[str, Any]) -> str:
+    own = _per_class(networks["student"].results)
+    drawings = []
+    for key, caption in (("alone", "Distilled - alone"), ("teacher", "Distilled - teacher")):
+        if key not in networks:
+            continue
+        other = _per_class(networks[key].results)
+        gaps = [
+            (run.classes[n], a - b)
+            for n, (a, b) in enumerate(zip(own, other, strict=True))
+            if a is not None and b is not None
+        ]
+        gaps.sort(key=lambda row: -row[1])
+        better, worse = sum(gap > 0 for _, gap in gaps), sum(gap < 0 for _, gap in gaps)
+        rows: list[tuple[str, float] | None] = [*gaps]
+        if len(gaps) > 2 * EXTREMES:
+            rows = [*gaps[:EXTREMES], None, *gaps[-EXTREMES:]]
+        caption = caption.replace("-", MINUS)
+        note = f"better in {better}, worse in {worse} of {len(gaps)} classes"
+        drawings.append(html.figure(caption, note, bars(caption, rows, "points of top-1")))
+    return html.section(
+        "Class by class", "Differences of the accuracy within each class of the test set.", html.grid(drawings)
+    )
+
+
+def _per_class(results: list[Any]) -> list[float | None]:
+    """Top-1 of each class in per cent, the mean over the seeds; None where the test set has no such image."""
+    columns = zip(*(result.scores.per_class for result in results), strict=True)
+    return [None if None in column else 100 * fmean(column) for column in columns]
+
+
+def _confusions(run: RunFiles, answers: dict[str, list[Predictions]]) -> str:
+    if "student" not in answers:
+        return ""
+    counts = {key: confusions(found) for key, found in answers.items()}
+    order = [key for key in ("student", "alone", "teacher") if key in counts]
+    digits = {key: 0 if len(answers[key]) == 1 else 1 for key in order}
+    rows = [
+        [_class(run, truth), _class(run, answer)]
+        + [f"{counts[key].get((truth, answer), 0.0):.{digits[key]}f}" for key in order]
+        for truth, answer in list(counts["student"])[:PAIRS]
+    ]
+    names = {"student": "distilled", "alone": "alone", "teacher": "teacher"}
+    content = Table("", ["an image of", "is taken for", *(names[key] for key in order)], rows, texts=2)
+    seeds = " (the mean over the seeds)" if len(answers["student"]) > 1 else ""
+    lede = f"The student's commonest mistakes in images of the test set{seeds}, and how often the others make them."
+    return html.section("What is taken for what", lede, html.table(content) if rows else "")
+
+
+def _pictures(run: RunFiles, answers: dict[str, list[Predictions]]) -> str:
+    kept = load_pictures(run.folder)
+    if not kept or not {"student", "teacher"} <= answers.keys():
+        return ""
+    student, teacher = answers["student"][0], answers["teacher"][0]
+    parts = []
+    for number, pixels in kept.items():
+        if number >= min(len(student), len(teacher)):
+            continue
+        truth = int(student.labels[number])
+        lines = [f'<p class="truth"><span>{escape(_class(run, truth))}</span>truth</p>']
+        for kind, said in (("teacher", teacher), ("student", student)):
+            answer, share = int(said.predicted[number]), 100 * float(said.confidence[number, 0])
+            wrong = "" if answer == truth else CROSS
+            name = escape(_class(run, answer))
+            lines.append(f'<p class="{kind}" title="{kind}: {name}"><span>{wrong}{name}</span>{share:.0f} %</p>')
+        words = f"test image {number}"
+        parts.append(f'<figure><img alt="{words}" title="{words}" src="{data_uri(pixels)}">{"".join(lines)}</figure>')
+    seed = f" (seed {run.seeds[0]})" if len(run.seeds) > 1 else ""
+    return html.section(
+        "Where teacher and student part",
+        f"Test images that the two answer differently{seed}, the furthest apart in KL divergence first: the truth, the "
+        "teacher's answer, and in colour the student's. A cross marks what is wrong.",
+        f'<div class="pictures">{"".join(parts)}</div>' if parts else "",
+    )
+
+
+def _class(run: RunFiles, number: int) -> str:
+    return run.classes[number] if number < len(run.classes) else str(number)

@@ -1,0 +1,164 @@
+"""Several runs side by side: one table, and their differences where seeds coincide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from attar.errors import AttarError
+from attar.measure import Gap, paired_gap
+from attar.report.run_files import RunFiles, read_run
+from attar.report.summary import Network, average, bounds, spread
+from attar.report.tables import Table
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that were measured on the same test set, as `attar.compare` returns them.
+
+    Attributes:
+        runs: in the order they were named.
+        names: what each is called: as much of its folder as tells it from the others.
+        report: the HTML page; the table lies beside it as .md and .csv.
+    """
+
+    runs: tuple[RunFiles, ...]
+    names: tuple[str, ...]
+    report: Path
+
+    def students(self) -> list[Network]:
+        """Each run's distilled student, under the run's name."""
+        return [
+            Network("student", name, [one["student"] for one in run.summary.runs])
+            for name, run in zip(self.names, self.runs, strict=True)
+        ]
+
+    def table(self) -> Table:
+        """A line a run: what it was, and what came of it."""
+        rows = []
+        for run, student in zip(self.runs, self.students(), strict=True):
+            scores, cost = [result.scores for result in student.results], student.results[0].cost
+            gap = run.summary.gap
+            rows.append(
+                [
+                    student.label,
+                    run.recipe.method.name,
+                    run.recipe.teacher.name,
+                    run.recipe.student.name,
+                    spread(student.top1, 2),
+                    "{:.2f} to {:.2f}".format(*student.bounds),
+                    "" if gap is None else f"{gap.mean:+.2f}",
+                    f"{cost.parameters:,}",
+                    f"{cost.latency_ms:.2f}",
+                    average([one.nll for one in scores], 3),
+                    average([100 * one.ece for one in scores], 1),
+                    average([100 * one.agreement for one in scores if one.agreement is not None], 1),
+                ]
+            )
+        columns = ["run", "method", "teacher", "student", "top-1 %", "95 % interval", "over alone"]
+        columns += ["params", "ms", "NLL", "ECE %", "agrees %"]
+        first = self.runs[0]
+        count = first.summary.runs[0]["student"].scores.count
+        return Table(f"{first.recipe.data.name} ({count:,} test images)", columns, rows, texts=4)
+
+    def short_table(self) -> Table:
+        """The columns that a terminal has room for; the files have all."""
+        full = self.table()
+        kept = [
+            n for n, name in enumerate(full.columns) if name not in ("method", "teacher", "student", "95 % interval")
+        ]
+        rows = [[row[n] for n in kept] for row in full.rows]
+        return Table(full.title, [full.columns[n] for n in kept], rows)
+
+    def gaps(self) -> list[tuple[str, list[int], Gap]]:
+        """Every other run minus the first in top-1 points: its name, the seeds they share, and the difference."""
+        base, found = _by_seed(self.runs[0]), []
+        for name, run in zip(self.names[1:], self.runs[1:], strict=True):
+            own = _by_seed(run)
+            if shared := [seed for seed in base if seed in own]:
+                gap = paired_gap([own[seed] for seed in shared], [base[seed] for seed in shared])
+                found.append((name, shared, gap))
+        return found
+
+    def gap_table(self) -> Table:
+        """The same as a table; without rows where no seeds coincide."""
+        rows = [
+            [
+                name,
+                ", ".join(map(str, seeds)),
+                f"{gap.mean:+.2f}",
+                "" if gap.half_width is None else bounds(gap).removeprefix("95 % interval "),
+                "" if gap.p is None else f"{gap.p:.3f}",
+            ]
+            for name, seeds, gap in self.gaps()
+        ]
+        columns = ["run", "shared seeds", f"points over {self.names[0]}", "95 % interval", "p"]
+        return Table(f"Differences from {self.names[0]}, paired by seed", columns, rows, texts=2)
+
+    def markdown(self) -> str:
+        """Both tables."""
+        parts = [self.table()] + ([self.gap_table()] if self.gaps() else [])
+        return "\n\n".join(f"## {part.title}\n\n{part.markdown()}" for part in parts) + "\n"
+
+
+def read_comparison(folders: Sequence[str | Path], out: str | Path) -> Comparison:
+    """Read the runs and check that they can be compared. Nothing is written.
+
+    Raises:
+        AttarError: fewer than two runs, a folder without a finished run, or different test sets.
+    """
+    report = Path(out)
+    if report.suffix != ".html":
+        raise AttarError(f"out={out} must end in .html; the .md and .csv get the same name")
+    if len(folders) < 2:
+        raise AttarError(f"{len(folders)} run given; a comparison needs two or more folders of finished runs")
+    runs = tuple(read_run(folder) for folder in folders)
+    names = _names([run.folder for run in runs])
+    for run in runs[1:]:
+        if problem := _difference(runs[0], run):
+            raise AttarError(
+                f"{runs[0].folder} and {run.folder} have different test sets: {problem}; compare runs on one test set"
+            )
+    return Comparison(runs, names, report)
+
+
+def _difference(one: RunFiles, other: RunFiles) -> str:
+    """What shows that two runs were not tested on the same images; nothing where all that is kept is alike."""
+    counts = [run.summary.runs[0]["student"].scores.count for run in (one, other)]
+    if one.recipe.data.name != other.recipe.data.name:
+        return f"data {one.recipe.data.name!r} and {other.recipe.data.name!r}"
+    if one.classes != other.classes:
+        pairs = zip(one.classes, other.classes, strict=False)
+        where = next(
+            (f"{a!r} and {b!r}" for a, b in pairs if a != b), f"{len(one.classes)} and {len(other.classes)} of them"
+        )
+        return f"classes {where}"
+    if counts[0] != counts[1]:
+        return f"{counts[0]:,} and {counts[1]:,} images"
+    labels = [found[0].labels for run in (one, other) if (found := run.predictions("student"))]
+    if len(labels) == 2 and not np.array_equal(labels[0], labels[1]):
+        return "the labels of their images differ"
+    return ""
+
+
+def _by_seed(run: RunFiles) -> dict[int, float]:
+    tops = [100 * results["student"].scores.top1 for results in run.summary.runs]
+    return dict(zip(run.seeds, tops, strict=True))
+
+
+def _names(folders: Sequence[Path]) -> tuple[str, ...]:
+    """The last parts of the paths, as many as tell all of them apart.
+
+    >>> _names([Path("a/kd/seed0"), Path("a/dkd/seed0")])
+    ('kd/seed0', 'dkd/seed0')
+    """
+    parts = [folder.resolve().parts for folder in folders]
+    longest = max(map(len, parts))
+    for depth in range(1, longest + 1):
+        names = tuple("/".join(part[-depth:]) for part in parts)
+        if len(set(names)) == len(names):
+            return names
+    raise AttarError(f"{folders[0]} is given twice; name every run once")

@@ -1,0 +1,251 @@
+"""report.html of a finished run, section by section, from the files in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from attar.files import write_text
+from attar.measure import Gap
+from attar.recipe import to_yaml
+from attar.report import html
+from attar.report.answer_sections import answer_sections
+from attar.report.axes import MINUS, clipped
+from attar.report.charts import Dot, Line, dot_plot, line_chart, scatter
+from attar.report.run_files import RunFiles, read_run
+from attar.report.summary import Network, size
+from attar.report.tables import Table
+
+TIMES = "\u00d7"
+INTERVALS = (
+    "Bars are 95 % intervals of the mean over the seeds, by Student's t; of a network measured once, what the finite "
+    "test set leaves open (Wilson)."
+)
+
+
+def write_report(folder: str | Path) -> Path:
+    """Make report.html of a finished run anew.
+
+    Raises:
+        AttarError: the folder holds no finished run, or a file in it is damaged.
+    """
+    run = read_run(folder)
+    path = run.folder / "report.html"
+    write_text(path, run_page(run))
+    return path
+
+
+def run_page(run: RunFiles) -> str:
+    """The page's HTML."""
+    summary, recipe = run.summary, run.recipe
+    title = " → ".join(filter(None, [recipe.teacher.name, recipe.student.name]))
+    sections = [
+        html.header(f"Attar · {recipe.method.name} · {recipe.data.name}", title, summary.sentence() or _plainly(run)),
+        _tiles(run),
+        _accuracy(run),
+        _cost(run),
+        _curves(run),
+        _edges(run),
+        _graph(run),
+        *answer_sections(run),
+        html.section(
+            "Recipe", "Everything the run depends on, with every default spelled out.", html.code(to_yaml(recipe))
+        ),
+        html.section("Environment", "Where it ran.", _environment(run.environment)),
+        _again(run),
+    ]
+    version = run.environment.get("attar", "")
+    return html.document(
+        f"{title}: {recipe.method.name}", "\n".join(filter(None, sections)), f"{run.folder.name} · Attar {version}"
+    )
+
+
+def _plainly(run: RunFiles) -> str:
+    """The headline of a network that stands alone."""
+    top1 = fmean(100 * one["student"].scores.top1 for one in run.summary.runs)
+    return f"{run.recipe.student.name} gets {top1:.2f} % of the test images right."
+
+
+def role(network: Network) -> str:
+    """The class of a network's marks."""
+    if network.key.startswith("teacher"):
+        return "teacher"
+    return network.key if network.key in ("alone", "student") else "peer"
+
+
+def dot(network: Network, x: float = 0.0) -> Dot:
+    """A network's top-1 with its interval."""
+    return Dot(network.label, role(network), fmean(network.top1), *network.bounds, x=x)
+
+
+def _tiles(run: RunFiles) -> str:
+    summary = run.summary
+    student = summary.runs[0]["student"].cost
+    gaps = (("points over the student alone", summary.gap), ("points against its teacher", summary.teacher_gap))
+    gained = [(label, signed(gap.mean), _within(gap)) for label, gap in gaps if gap is not None]
+    if summary.teachers:
+        teacher = summary.teachers[0].cost
+        times = f"{student.latency_ms:.2f} ms an image, not {teacher.latency_ms:.2f} ms"
+        found = [
+            _fewer(teacher.parameters, student.parameters),
+            (*_ratio(teacher.latency_ms, student.latency_ms, "faster", "slower"), times),
+        ]
+        return html.tiles(found + gained, key=2)
+    network = next(network for network in summary.networks() if network.key == "student")
+    bounds = "95 % interval {:.2f} to {:.2f}".format(*network.bounds)
+    found = [
+        ("top-1", f"{fmean(network.top1):.2f} %", bounds),
+        ("parameters", f"{student.parameters:,}", f"a file of {size(student.bytes)}"),
+        ("one image", f"{student.latency_ms:.2f} ms", f"{student.macs / 1e6:.2f} M multiply-accumulates"),
+    ]
+    return html.tiles(found + gained, key=0)
+
+
+def _fewer(teacher: int, student: int) -> tuple[str, str, str]:
+    """The tile of parameters; an exported teacher does not say how many it has."""
+    if not teacher:
+        return "parameters", f"{student:,}", "the teacher's are in its file"
+    return *_ratio(teacher, student, "fewer parameters", "more parameters"), f"{student:,} of {teacher:,}"
+
+
+def _ratio(teacher: float, student: float, less: str, more: str) -> tuple[str, str]:
+    """What a student has less of, or more, and how many times."""
+    if teacher >= student:
+        return less, f"{teacher / student:.1f}{TIMES}"
+    return more, f"{student / teacher:.1f}{TIMES}"
+
+
+def signed(value: float) -> str:
+    """With a sign, and a true minus.
+
+    >>> signed(1.5), signed(-0.25)
+    ('+1.50', '−0.25')
+    """
+    return f"{value:+.2f}".replace("-", MINUS)
+
+
+def _within(gap: Gap) -> str:
+    if gap.half_width is None:
+        return "1 seed, so no interval"
+    return f"95 % interval {signed(gap.mean - gap.half_width)} to {signed(gap.mean + gap.half_width)}"
+
+
+def _accuracy(run: RunFiles) -> str:
+    summary, networks = run.summary, run.summary.networks()
+    content = summary.accuracy_table()
+    bounds = ["{:.2f} to {:.2f}".format(*network.bounds) for network in networks]
+    rows = [[*row[:2], bound, *row[2:]] for row, bound in zip(content.rows, bounds, strict=True)]
+    content = Table(content.title, [*content.columns[:2], "95 % interval", *content.columns[2:]], rows)
+    drawing = dot_plot("Top-1 accuracy with intervals", [dot(network) for network in networks], "top-1 %")
+    return html.section(
+        "Accuracy",
+        INTERVALS + " Agrees: images with the teacher's answer.",
+        html.pair(
+            html.figure("Top-1", content.title, drawing),
+            html.table(content, [role(network) for network in networks]),
+        ),
+    )
+
+
+def _cost(run: RunFiles) -> str:
+    networks = run.summary.networks()
+    times = [dot(network, network.results[0].cost.latency_ms) for network in networks]
+    counts = [(network, network.results[0].cost.parameters) for network in networks]
+    sizes = [dot(network, count) for network, count in counts if count]
+    drawings = [
+        html.figure(
+            "Accuracy against latency",
+            "up and to the left is better",
+            scatter("Accuracy against latency", times, "ms an image", "top-1 %"),
+        ),
+        html.figure(
+            "Accuracy against size",
+            "up and to the left is better",
+            scatter("Accuracy against parameters", sizes, "parameters", "top-1 %"),
+        ),
+    ]
+    return html.section(
+        "Cost",
+        "Of one image at a time, on the machine that trained; the file holds float32 weights.",
+        html.table(run.summary.cost_table(), [role(network) for network in networks]),
+        html.grid(drawings if len(networks) > 1 else []),
+    )
+
+
+def series(runs: Sequence[list[dict[str, Any]]], key: str, name: str, kind: str) -> list[Line]:
+    """A number over the epochs: the mean of the seeds, and every seed behind it."""
+    kept = [records for records in runs if all(key in record for record in records)]
+    if not kept:
+        return []
+    epochs = [record["epoch"] for record in kept[0]]
+    values = [[record[key] for record in records] for records in kept if len(records) == len(epochs)]
+    mean = [fmean(column) for column in zip(*values, strict=True)]
+    faint = [Line(f"{name}, seed {n}", kind, epochs, one, faint=True) for n, one in enumerate(values, 1)]
+    return [*(faint if len(faint) > 1 else []), Line(name, kind, epochs, mean)]
+
+
+def _curves(run: RunFiles) -> str:
+    student = run.curves("student")
+    alone = run.curves("alone") if "alone" in run.summary.runs[0] else []
+    drawings = []
+    for key, caption, label in (
+        ("loss", "Total loss", "loss"),
+        ("train_top1", "Training accuracy", "top-1 %"),
+        ("val_top1", "Validation accuracy", "top-1 %"),
+    ):
+        # The student alone has another loss, which is no fair comparison.
+        others = series(alone, key, "alone", "alone") if key != "loss" else []
+        lines = [*others, *series(student, key, "distilled", "student")]
+        if lines:
+            last = f"ends at {lines[-1].y[-1]:.4g}"
+            drawings.append(html.figure(caption, last, line_chart(caption, lines, "epoch", label)))
+    roles = {"student": f"{run.recipe.student.name} distilled", "alone": "alone"} if alone else {}
+    more = " The bold line is the mean of the seeds." if len(student) > 1 else ""
+    keys = html.legend(roles) if drawings and roles else ""
+    return html.section("How it learnt", f"Over the epochs.{more}" if drawings else "", keys, html.grid(drawings))
+
+
+def _edges(run: RunFiles) -> str:
+    runs = [[{"epoch": record["epoch"], **record.get("terms", {})} for record in one] for one in run.curves("student")]
+    names = [name for name in (runs[0][0] if runs else {}) if name != "epoch"]
+    drawings = []
+    for name in names:
+        lines = series(runs, name, name, "student")
+        if lines:
+            caption = clipped(name.replace("->", " → "), 60)
+            note = f"from {lines[-1].y[0]:.3g} to {lines[-1].y[-1]:.3g}"
+            drawings.append(html.figure(caption, note, line_chart(caption, lines, "epoch", "loss", height=160)))
+    return html.section("Who taught what", "The loss of every edge before its weight.", html.grid(drawings))
+
+
+def _graph(run: RunFiles) -> str:
+    drawing = f'<div class="wide">{run.graph}</div>' if run.graph.startswith("<svg") else ""
+    return html.section("Who teaches whom", "An arrow runs from who teaches to who learns.", drawing)
+
+
+def _environment(found: dict[str, Any]) -> str:
+    flat = {**found, **{f"runtime {key}": value for key, value in found.get("runtime", {}).items() if value}}
+    pairs = {key: _words(value) for key, value in flat.items() if key != "runtime" and value is not None}
+    return html.facts(pairs) if pairs else ""
+
+
+def _words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _again(run: RunFiles) -> str:
+    verb = "train" if run.recipe.method.name == "supervised" else "distill"
+    given = [key for key in ("teacher", "student", "data") if getattr(run.recipe, key).name.startswith("given:")]
+    if given:
+        note = f"The {given[0]} was an object in Python, so the command line alone cannot repeat this run."
+        return html.section("Again", "", html.facts({"note": note}))
+    lines = [f"attar {verb} {run.folder.name}/recipe.yaml out=again", f"attar report {run.folder.name}"]
+    if verb == "distill":
+        lines.insert(1, f"attar compare {run.folder.name} again")
+    return html.section(
+        "Again",
+        "The same run in a new folder, the two side by side, and this page made anew.",
+        html.code("\n".join(lines)),
+    )

@@ -1,0 +1,94 @@
+"""Charts: well-formed, named, true to the numbers, and drawn from odd ones too."""
+
+import math
+import re
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import pytest
+
+from attar.report.axes import WIDTH, Axis, fitted
+from attar.report.charts import POINTS, Dot, Line, bars, dot_plot, line_chart, reliability, scatter
+
+DOTS = [Dot("<b>&", "teacher", 99.0, 98.0, 99.5, 10.0), Dot("alone", "alone", 90.0, 89.0, 91.0, 1.0)]
+EMPTY = [(0, 0.0, 0.0)] * 15
+
+
+def read(text):
+    root = ElementTree.fromstring(text)
+    assert root.find("title").text
+    return root
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        line_chart("a", [Line("<i>", "student", [1, 2, 3], [1.0, 0.1, 0.01])], "epoch", "loss"),
+        line_chart("a", [Line("one", "student", [1], [2.0])], "epoch", "loss"),
+        line_chart("a", [Line("nan", "student", [1, 2], [math.nan, math.inf])], "epoch", "loss"),
+        line_chart("a", [Line("flat", "student", [1, 2], [0.0, 0.0])], "epoch", "loss"),
+        line_chart("a", [], "epoch", "loss"),
+        dot_plot("a", DOTS, "top-1 %"),
+        dot_plot("a", [Dot("sure", "student", 100.0, 100.0, 100.0)], "top-1 %"),
+        scatter("a", DOTS, "ms", "top-1 %"),
+        scatter("a", DOTS[:1], "ms", "top-1 %"),
+        bars("a", [("<b>", 1.0), ("none", 0.0), None, ("long" * 20, -2.0)], "points"),
+        bars("a", [("none", 0.0)], "points"),
+        bars("a", [], "points"),
+        reliability("a", "student", [(3, 0.5, 0.4)] * 15),
+        reliability("a", "student", EMPTY),
+    ],
+)
+def test_every_chart_is_well_formed_and_within_its_frame(text):
+    root = read(text)
+    numbers = [float(number) for path in root.iter("path") for number in re.findall(r"[\d.]+", path.get("d"))]
+    assert all(0 <= number <= max(WIDTH, float(root.get("height"))) for number in numbers)
+    assert "nan" not in text.split("</title>", 1)[1].replace(">nan<", "")
+
+
+def test_a_dot_stands_where_its_value_is():
+    root = read(scatter("a", [Dot(str(y), "peer", y, y, y, 5.0 + y) for y in (0.0, 5.0, 10.0)], "ms", ""))
+    places = [(float(dot.get("cx")), float(dot.get("cy"))) for dot in root.iter("circle")]
+    assert places[1][0] - places[0][0] == pytest.approx(places[2][0] - places[1][0], abs=0.2)
+    assert places[0][1] > places[1][1] > places[2][1]
+    assert places[0][1] - places[1][1] == pytest.approx(places[1][1] - places[2][1], abs=0.2)
+
+
+def test_labels_of_equal_points_do_not_cover_each_other():
+    root = read(scatter("a", [Dot(f"run{n}", "peer", 90.0, 89.0, 91.0, 2.0) for n in range(6)], "ms", ""))
+    heights = sorted(float(text.get("y")) for text in root.iter("text") if (text.text or "").startswith("run"))
+    assert min(b - a for a, b in pairwise(heights)) >= 13
+
+
+def test_long_curves_are_thinned_and_keep_their_end():
+    steps = list(range(1, 1001))
+    root = read(line_chart("a", [Line("long", "student", steps, [float(n) for n in steps])], "epoch", ""))
+    path = next(path for path in root.iter("path") if "line" in path.get("class")).get("d")
+    assert POINTS / 2 < path.count("L") <= POINTS + 1
+    assert path.endswith(f"L{WIDTH - 12} {fitted([1, 1000], 162, 28, True)(1000):g}")
+
+
+def test_bars_are_as_long_as_their_values():
+    root = read(bars("a", [("up", 4.0), ("down", -2.0)], "points"))
+    up, down = root.iter("rect")
+    assert float(up.get("width")) == pytest.approx(2 * float(down.get("width")), abs=0.3)
+    assert (up.get("class"), down.get("class")) == ("gain", "loss")
+
+
+def test_reliability_shows_accuracy_and_leaves_empty_bins_out():
+    root = read(reliability("a", "student", [*EMPTY[:13], (3, 0.9, 0.5), (1, 1.0, 1.0)]))
+    half, full = (float(bar.get("height")) for bar in root.iter("rect"))
+    assert full == pytest.approx(2 * half, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("axis", "wanted"),
+    [
+        (Axis(0, 1, 0, 100), [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (Axis(93.4, 99.8, 0, 100), [94, 96, 98]),
+        (Axis(0.3, 1.2, 0, 100, True), [0.5, 1]),
+        (Axis(0.001, 100, 0, 100, True), [0.001, 0.01, 0.1, 1, 10, 100]),
+    ],
+)
+def test_ticks_are_round_and_inside(axis, wanted):
+    assert axis.ticks() == pytest.approx(wanted)

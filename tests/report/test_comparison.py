@@ -1,0 +1,107 @@
+"""Runs side by side: the table, the paired differences, and what may not be compared."""
+
+import csv
+
+import numpy as np
+import pytest
+
+import attar
+from attar.errors import AttarError
+from attar.measure import paired_gap
+from attar.measure.predictions import load_predictions, save_predictions
+
+
+def tops(made):
+    return [100 * run["student"]["scores"]["top1"] for run in made.runs]
+
+
+@pytest.fixture
+def compared(tmp_path):
+    """Compares made runs; the files go into the test's folder."""
+
+    def run(*made):
+        return attar.compare(*[one.folder for one in made], out=tmp_path / "out" / "compare.html")
+
+    return run
+
+
+def test_the_table_and_the_files(made_run, compared):
+    made = [made_run("kd", seeds=3), made_run("dkd", method="dkd", random=1)]
+    found = compared(*made)
+    first, second = found.table().rows
+    assert first[:4] == ["kd", "kd", "resnet56", "resnet20"]
+    assert first[4] == f"{np.mean(tops(made[0])):.2f} ± {np.std(tops(made[0]), ddof=1):.2f}"
+    assert second[1] == "dkd"
+    assert second[4] == f"{tops(made[1])[0]:.2f}"
+    assert second[9] == f"{made[1].runs[0]['student']['scores']['nll']:.3f}"
+    assert found.table().title == "cifar100 (120 test images)"
+    with found.report.with_suffix(".csv").open() as file:
+        assert list(csv.reader(file)) == [found.table().columns, *found.table().rows]
+    assert found.report.with_suffix(".md").read_text().startswith("## cifar100 (120 test images)\n\n| run | method |")
+    text = found.report.read_text()
+    assert first[4] in text
+    assert "<script" not in text
+    assert "http" not in text
+
+
+def test_differences_are_paired_over_the_seeds_that_both_have(made_run, compared):
+    base, other = made_run("base", seeds=4), made_run("other", seeds=3, seed=2, random=5)
+    (name, seeds, gap), *rest = compared(base, other).gaps()
+    assert (name, seeds, rest) == ("other", [2, 3], [])
+    assert gap == paired_gap(tops(other)[:2], tops(base)[2:])
+    assert gap.p is not None
+    assert compared(other, base).gaps() == [("base", [2, 3], paired_gap(tops(base)[2:], tops(other)[:2]))]
+
+
+def test_runs_without_a_common_seed_have_no_difference(made_run, compared):
+    found = compared(made_run("base"), made_run("other", seed=7))
+    assert found.gaps() == []
+    assert "paired" not in found.markdown()
+    assert "Differences" not in found.report.read_text()
+
+
+def test_teachers_are_drawn_once(made_run, compared):
+    made = [made_run(name) for name in ("a", "b")]  # the same seed of numbers: the same teacher
+    chart = compared(*made).report.read_text().split("Accuracy against latency</title>")[1].split("</svg>")[0]
+    assert chart.count('class="dot teacher"') == 1
+    assert chart.count('class="dot hue') == 2
+
+
+def test_runs_of_one_name_are_told_apart(made_run, compared):
+    assert compared(made_run("a/seed0"), made_run("b/seed0")).names == ("a/seed0", "b/seed0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": {"name": "cifar10"}}, "data 'cifar100' and 'cifar10'"),
+        ({"names": [f"class {n}" for n in range(9)] + ["other"]}, "classes 'class 9' and 'other'"),
+        ({"classes": 11}, "classes 10 and 11 of them"),
+    ],
+)
+def test_different_test_sets_are_refused(made_run, compared, tmp_path, changes, said):
+    with pytest.raises(AttarError, match="have different test sets: " + said):
+        compared(made_run("one"), made_run("other", **changes))
+    assert not (tmp_path / "out").exists()
+
+
+def test_different_images_are_refused_by_their_labels(made_run, compared):
+    one, other = made_run("one"), made_run("other")
+    file = other.folder / "predictions.npz"
+    kept = load_predictions(file)
+    save_predictions(type(kept)(np.roll(kept.labels, 1), kept.top, kept.confidence, kept.kl), file)
+    with pytest.raises(AttarError, match="labels of their images differ"):
+        compared(one, other)
+
+
+@pytest.mark.parametrize(("count", "out", "said"), [(1, "c.html", "two or more"), (2, "c.txt", r"end in \.html")])
+def test_what_cannot_be_compared(made_run, tmp_path, count, out, said):
+    folders = [made_run(str(n)).folder for n in range(count)]
+    with pytest.raises(AttarError, match=said):
+        attar.compare(*folders, out=tmp_path / out)
+
+
+def test_a_run_given_twice_is_refused(made_run, compared):
+    made = made_run()
+    with pytest.raises(AttarError, match="given twice"):
+        compared(made, made)
