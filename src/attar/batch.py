@@ -64,6 +64,19 @@ class Batch:
         """The generator a method draws from: never the global state."""
         return self.address.generator(purpose, self.images.device)
 
+    @property
+    def whole(self) -> int:
+        """How many rows the step's batch has; a process of several holds only some of them."""
+        return len(self)
+
+    def own(self, rows: Tensor) -> Tensor:
+        """This process's rows of something drawn for the whole batch."""
+        return rows
+
+    def all_rows(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, in the batch's order, with the gradients of all."""
+        return rows
+
     def view(self, name: str) -> Tensor:
         """The same images varied in another way, by the name the loader was asked for ("strong")."""
         if name not in self.views:

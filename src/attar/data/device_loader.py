@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -25,11 +25,25 @@ class Part(Batch):
 
     Attributes:
         start: the slice's first row in the batch.
-        whole: how many rows the batch has.
+        count: how many rows the batch has.
+        gather: joins the processes' rows, where somebody trains in several processes.
     """
 
     start: int = 0
-    whole: int = 0
+    count: int = 0
+    gather: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def whole(self) -> int:
+        return self.count
+
+    def own(self, rows: Tensor) -> Tensor:
+        return rows[self.start : self.start + len(self)]
+
+    def all_rows(self, rows: Tensor) -> Tensor:
+        if self.gather is None:
+            raise AttarError("this part of a batch does not know the other processes; give Objective(method, team)")
+        return self.gather(rows)
 
 
 def part_of(count: int, number: int, parts: int) -> slice:
@@ -189,7 +203,7 @@ class DeviceLoader:
     def _part(self, batch: Batch) -> Part:
         whole = self._whole_span(batch.address.step)
         count = whole.stop - whole.start
-        return Part(**vars(batch), start=part_of(count, *self.share).start, whole=count)
+        return Part(**vars(batch), start=part_of(count, *self.share).start, count=count)
 
     def _check_share(self) -> None:
         """No process may be left without an image: its loss would be the mean of nothing."""

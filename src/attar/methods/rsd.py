@@ -28,12 +28,14 @@ class Mixing:
     Attributes:
         point: after which stage; 0 is the stem.
         share: how much of itself each sample keeps, a scalar from Beta(2, 2).
-        partners: (B,) whom each sample is mixed with.
+        partners: (B,) whom each sample is mixed with, of the whole batch.
+        batch: of which the samples are a part; None: they are all.
     """
 
     point: int
     share: Tensor
     partners: Tensor
+    batch: Batch | None = None
 
     @classmethod
     def of(cls, batch: Batch, stages: int) -> Self:
@@ -43,7 +45,8 @@ class Mixing:
         point = int(torch.randint(stages + 1, (), generator=batch.address.generator("point")))
         # The median of three uniform numbers has the distribution Beta(2, 2).
         share = torch.rand(3, generator=rng, dtype=images.dtype, device=images.device).median()
-        return cls(point, share, torch.randperm(len(batch), generator=rng, device=images.device))
+        partners = torch.randperm(batch.whole, generator=rng, device=images.device)
+        return cls(point, share, batch.own(partners), batch)
 
     @property
     def tap(self) -> str:
@@ -51,7 +54,8 @@ class Mixing:
 
     def __call__(self, own: Tensor, others: Tensor) -> Tensor:
         """Each sample of the first, mixed with its partner of the second."""
-        return self.share * own + (1 - self.share) * others[self.partners]
+        everybody = others if self.batch is None else self.batch.all_rows(others)
+        return self.share * own + (1 - self.share) * everybody[self.partners]
 
 
 @register(
@@ -161,7 +165,8 @@ class RSD(Method):
     def _said(self, batch: Batch, mixing: Mixing | None) -> list[Tensor]:
         """The logits of each pass of a training step, the student's first."""
         net, images = self.student.module, batch.images
-        with dropping(net, self.drop, len(batch) if self.per_sample else 1, batch.rng("drop")):
+        rows, own = (batch.whole, batch.own) if self.per_sample else (1, None)
+        with dropping(net, self.drop, rows, batch.rng("drop"), own):
             student = self.student(images, [mixing.tap] if mixing else [])
         if mixing is None:
             return [student.logits, self.student(images).logits]

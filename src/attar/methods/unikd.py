@@ -154,7 +154,7 @@ class UniKD(Method):
         for name, predict in self.fdp.items():
             gaussian = predict(taught if name == "teacher" else learnt)
             knowledge.add(f"{name}_fdp.gaussian", gaussian)
-            knowledge.add(f"{name}_fdp.sample", sample(gaussian, batch.rng(f"{name} sample")))
+            knowledge.add(f"{name}_fdp.sample", sample(gaussian, batch.rng(f"{name} sample"), batch))
         return knowledge
 
     def transfers(self) -> Iterable[Transfer]:
@@ -250,13 +250,14 @@ def learners(detach_source: bool) -> Literal["target", "both"]:
     return "target" if detach_source else "both"
 
 
-def sample(gaussian: Gaussian, generator: torch.Generator) -> Tensor:
-    """One draw mu + exp(logvar / 2) * eps for each row.
+def sample(gaussian: Gaussian, generator: torch.Generator, batch: Batch | None = None) -> Tensor:
+    """One draw mu + exp(logvar / 2) * eps for each row; drawn for all rows of a batch of which these are a part.
 
     >>> mu = torch.ones(1, 3)
     >>> sample((mu, torch.full_like(mu, -40.0)), torch.Generator())
     tensor([[1., 1., 1.]])
     """
     mu, logvar = (widen(part) for part in gaussian)
-    noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
-    return mu + (logvar / 2).exp() * noise
+    rows = len(mu) if batch is None else batch.whole
+    noise = torch.randn(rows, *mu.shape[1:], generator=generator, device=mu.device, dtype=mu.dtype)
+    return mu + (logvar / 2).exp() * (noise if batch is None else batch.own(noise))

@@ -194,7 +194,13 @@ def merge(net: Net) -> Net:
 
 
 @contextmanager
-def dropping(net: nn.Module, rate: float, rows: int, generator: torch.Generator) -> Iterator[None]:
+def dropping(
+    net: nn.Module,
+    rate: float,
+    rows: int,
+    generator: torch.Generator,
+    own: Callable[[Tensor], Tensor] | None = None,
+) -> Iterator[None]:
     """Inside, this thread's passes through a network in training mode drop branches; nothing is left behind.
 
     Every branch of every block is kept with probability 1 - rate, independently, and scaled by 1 / (1 - rate), so
@@ -205,6 +211,7 @@ def dropping(net: nn.Module, rate: float, rows: int, generator: torch.Generator)
         rate: in [0, 1).
         rows: as many independent draws as there are samples in a batch, or 1 for all samples alike.
         generator: what to draw from, on the network's device.
+        own: chooses the rows of this process, where the draws are for more; None: all.
     """
     with ExitStack() as hooks:
         if net.training and rate > 0:
@@ -212,6 +219,7 @@ def dropping(net: nn.Module, rate: float, rows: int, generator: torch.Generator)
             widths = [len(block.branches) for block in found]
             keep = torch.empty(rows, sum(widths), device=generator.device)
             keep.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+            keep = keep if own is None else own(keep)
             for block, mask in zip(found, keep.split(widths, dim=1), strict=True):
                 hooks.enter_context(block.register_forward_pre_hook(handing(mask), with_kwargs=True))
         yield

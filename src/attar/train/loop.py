@@ -127,7 +127,7 @@ def fit(
                 group = min(accumulate, len(loader) - step // accumulate * accumulate)
                 complete = (step + 1) % accumulate == 0 or step + 1 == len(loader)
                 # Dropout layers draw from the global generator: it follows from the address too.
-                torch.manual_seed(batch.address.generator("layers").initial_seed())
+                torch.manual_seed(batch.address.generator("layers").initial_seed() + members.rank)
                 for number, (turn, learner) in enumerate(learners.items()):
                     with runtime.autocast():
                         losses = losses_of(replace(batch, turn=turn))

@@ -133,7 +133,8 @@ def _choose(
 ) -> tuple[str, str]:
     """One network's: of the candidates, from slow to fast, the last that agrees.
 
-    A folded network runs no race: what a run computes should not hang on the clock. Eight bits must be clearly faster.
+    A folded network runs no race: what a run computes should not hang on the clock. Where nobody asked for
+    eight bits they must be clearly faster.
     """
     images = [batch.images for batch in batches]
     with torch.autocast(runtime.device.type, enabled=False):
@@ -152,7 +153,7 @@ def _choose(
             said.append(f"{name}: {usual / took:.2f} times the speed, {near}")
             if not near.holds:
                 said[-1] += f" (not used: at least {100 * LABELS:g} %, {NATS} nats, features {100 * TAPS:g} %)"
-            elif name != Int8.name or took * CLEARLY < before:
+            elif precision != "auto" or name != Int8.name or took * CLEARLY < before:
                 best, before = name, took
     return best, f"computes {best}; tried on {sum(map(len, images))} images: " + "; ".join(said)
 
