@@ -43,7 +43,12 @@ class Int8:
         example = next(iter(eval_batches(sample, 2))).images
         with torch.autocast("cpu", enabled=False):
             model = quantised(to_onnx(net.eval(), example), net, sample)
-        settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
+        settings = {
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+            # Pinned, the runs of several processes would share the first core.
+            "ENABLE_CPU_PINNING": False,
+        }
         core = openvino.Core()
         compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
         self._request = compiled.create_infer_request()
