@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,23 @@ def attar_data() -> Path:
     if not (folder / "weights").is_dir():
         pytest.skip("no real data: set ATTAR_DATA to the folder that holds them")
     return folder
+
+
+@pytest.fixture
+def attar(monkeypatch, capsys, tmp_path):
+    """Runs a command in an empty folder: its status, and what it wrote to stdout and stderr."""
+    from attar import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["attar", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = end.code
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run

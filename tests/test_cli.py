@@ -15,24 +15,6 @@ TINY = ["student=resnet8", "data=digits", "data.train_size=60", "batch_size=20",
 TAUGHT = ["teacher=resnet8", *TINY, "method=kd"]
 
 
-@pytest.fixture
-def attar(monkeypatch, capsys, tmp_path):
-    """Runs a command in an empty folder: its status, and what it wrote to stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["attar", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = end.code
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run."""

@@ -1,29 +1,5 @@
 """`attar report` and `attar compare`."""
 
-import sys
-
-import pytest
-
-from attar import cli
-
-
-@pytest.fixture
-def attar(monkeypatch, capsys, tmp_path):
-    """Runs a command in the folder of the runs: its status, and what it wrote to stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["attar", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = end.code
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run
-
 
 def test_report_makes_the_page_anew(made_run, attar):
     made_run("run")
