@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from attar.recipe import Recipe, load_yaml, normalise, read_recipe
 from attar.report.summary import spread
 from attar.report.tables import Table
 from attar.train import job
-from attar.train.workers import WorkerPool
+from attar.train.workers import Task, WorkerPool
 
 KEYS = ("recipe", "pairs", "methods", "seeds")
 
@@ -102,15 +101,14 @@ class Bench:
     def _side_by_side(self) -> Iterator[tuple[Cell, float | AttarError]]:
         """Several at a time, each run in the order of the cells; what they print goes to log.txt in their folders."""
         threads = max(1, torch.get_num_threads() // self.jobs)
-        with WorkerPool(self.jobs, threads, self.prepare) as pool:
-            runs = {pool.submit(logged, self.folder / cell.folder, cell.values): cell for cell in self.cells}
-            try:
-                for number, run in enumerate(as_completed(runs), 1):
-                    cell = runs[run]
-                    self.console.print(f"[{number}/{len(runs)}] {cell.title}", markup=False, style="bold")
-                    yield cell, run.result()
-            except KeyboardInterrupt:
-                raise Stopped(str(self.folder)) from None
+        tasks: list[Task] = [(logged, (self.folder / cell.folder, cell.values)) for cell in self.cells]
+        try:
+            for number, (index, outcome) in enumerate(WorkerPool(self.jobs, threads, self.prepare).results(tasks), 1):
+                cell = self.cells[index]
+                self.console.print(f"[{number}/{len(tasks)}] {cell.title}", markup=False, style="bold")
+                yield cell, outcome
+        except Stopped:
+            raise Stopped(str(self.folder)) from None
 
     def table(self) -> Table:
         """Top-1 in per cent, methods down and pairs across, mean and deviation over the seeds."""
