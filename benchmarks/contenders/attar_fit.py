@@ -22,18 +22,34 @@ EPOCHS = 2
 
 
 class Clock(Progress):
-    """Notes when each epoch, with its records and checkpoint, is over."""
+    """Notes when each step is over, and each epoch with its records and checkpoint."""
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)  # type: ignore[arg-type]
-        self.ends: list[float] = []
+        self.steps: list[list[float]] = []
+        self.epochs_ended: list[float] = []
+
+    def step(self, epoch: int, step: int, tally: object) -> None:
+        if step == 0:
+            self.steps.append([])
+        self.steps[epoch].append(time.perf_counter())
 
     def epoch(self, record: dict[str, object], seconds: float) -> None:
-        self.ends.append(time.perf_counter())
+        self.epochs_ended.append(time.perf_counter())
+
+    def seconds_a_step(self, warm: int) -> float:
+        """In the last epoch, after some to warm up."""
+        ends = self.steps[-1]
+        return (ends[-1] - ends[warm]) / (len(ends) - 1 - warm)
+
+    def seconds_an_epoch_costs(self, warm: int) -> float:
+        """What the last epoch took beside its steps: its order, a look at the cache, the guards, the checkpoint."""
+        whole = self.epochs_ended[-1] - self.epochs_ended[-2]
+        return whole - len(self.steps[-1]) * self.seconds_a_step(warm)
 
 
 def recipe(options: object, cache: Path | None) -> Recipe:
-    images = options.steps * options.batch  # type: ignore[attr-defined]
+    images = (options.steps + options.steps // 4) * options.batch  # type: ignore[attr-defined]
     teacher = {"name": options.teacher, "weights": options.weights or None}  # type: ignore[attr-defined]
     precision = "bfloat16" if options.variant == "cached" else options.variant  # type: ignore[attr-defined]
     return read_recipe(
@@ -48,8 +64,8 @@ def recipe(options: object, cache: Path | None) -> Recipe:
     )
 
 
-def run(options: object, folder: Path, cache: Path | None) -> float:
-    """Images a second in the second epoch, its checkpoint included."""
+def run(options: object, folder: Path, cache: Path | None) -> Clock:
+    """A short training as the command runs it, and its times."""
     console = Console(file=io.StringIO())
     training = Job(recipe(options, cache), folder, console)._training(0)
     runtime = training.runtime()
@@ -61,7 +77,7 @@ def run(options: object, folder: Path, cache: Path | None) -> float:
         )
         folder.mkdir()
         fit(training.method, loader, None, training.recipe, runtime, Places(folder), clock)
-    return (EPOCHS - 1) * len(training.splits.train) / (clock.ends[-1] - clock.ends[0])
+    return clock
 
 
 def main() -> None:
@@ -70,7 +86,9 @@ def main() -> None:
         cache = Path(scratch) / "cache" if options.variant == "cached" else None
         if cache:
             run(options, Path(scratch) / "filling", cache)
-        common.report(run(options, Path(scratch) / "run", cache))
+        clock = run(options, Path(scratch) / "run", cache)
+    warm = options.steps // 4
+    common.report(options.batch / clock.seconds_a_step(warm), epoch_seconds=clock.seconds_an_epoch_costs(warm))
 
 
 main()
