@@ -1,6 +1,7 @@
 """Schedules, averages, tallies and the choice of a precision."""
 
 import math
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -152,6 +153,25 @@ def test_a_student_starts_from_other_classes_and_a_teacher_does_not(tmp_path, di
     assert student(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
     with pytest.raises(AttarError, match=r"'fc.weight' is of 6 classes in .*net.pth, the ResNet has 10"):
         build(recipe, digits, seed=0, role="teacher")
+
+
+def test_a_teacher_keeps_some_of_its_classes(tmp_path, digits):
+    source = create_model("resnet8", num_classes=30, in_channels=1, image_size=8).eval()
+    torch.save(source.state_dict(), tmp_path / "net.pth")
+    rows = [29, 3, 7, 0, 11, 12, 13, 14, 15, 28]
+    recipe = ModelRecipe("resnet8", str(tmp_path / "net.pth"), classes=rows)
+    images = torch.randn(4, 1, 8, 8)
+    kept = build(recipe, digits, seed=0, role="teacher").eval()
+    assert torch.allclose(kept(images), source(images)[:, rows])
+    for classes, message in [
+        ([*rows[:9], 30], "knows 30 classes in 'fc', numbered from 0; there is no class 30"),
+        (rows[:9], "picks 9 rows for a network of 10"),
+        ("all", "classes=all: expected imagenet, or a list of numbers"),
+    ]:
+        with pytest.raises(AttarError, match=message):
+            build(replace(recipe, classes=classes), digits, seed=0, role="teacher")
+    with pytest.raises(AttarError, match="picks from weights, and resnet8 has none"):
+        build(replace(recipe, weights=None), digits, seed=0)
 
 
 @pytest.mark.parametrize("option", ["weights", "mean", "head", "image_size"])

@@ -147,6 +147,20 @@ def adapt_input(net: nn.Module, mean: Numbers, std: Numbers, image_size: int, ex
     return cast(nn.Module, adapted)
 
 
+def resized_input(net: Staged, image_size: int) -> Staged:
+    """A network behind a resize from the data's images to the side it was made for; their normalisation stays.
+
+    >>> from attar.nets.registry import create_model
+    >>> net = resized_input(create_model("resnet8", image_size=32), 128)
+    >>> net.input_shape, net.stem(torch.zeros(1, 3, 128, 128)).shape
+    ((3, 128, 128), torch.Size([1, 16, 32, 32]))
+    """
+    assert net.input_shape is not None
+    channels, side, _ = net.input_shape
+    none = (0.0,) * channels, (1.0,) * channels
+    return cast(Staged, adapt_input(net, *none, image_size, ImageInput(*none, side, "bilinear")))
+
+
 @cache
 def fronted(kind: type[Staged]) -> type[Staged]:
     """A staged network's class with a front."""

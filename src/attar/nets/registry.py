@@ -13,7 +13,7 @@ from torch import nn
 
 from attar.errors import AttarError, unknown
 from attar.nets.staged import Staged
-from attar.nets.weights import Head, load_weights
+from attar.nets.weights import Head, Weights, load_weights
 from attar.registry import Registry
 
 
@@ -87,6 +87,7 @@ def create_model(
     weights: str | Path | None = None,
     *,
     head: Head = "same",
+    classes: Sequence[int] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     **options: Any,
@@ -101,6 +102,8 @@ def create_model(
         image_size: side of the images; it fixes `input_shape` and is checked against what the network can take.
         weights: a file for `load_weights`, or "pretrained" for the weights a library publishes; None leaves the random
             initialisation.
+        classes: which rows of the weights' classifier to keep, in the order of the logits: ten of ImageNet's thousand,
+            say. None keeps them all.
         head: where the weights know another number of classes, "same" refuses and "fresh" begins the classifier anew.
         mean: how the images will be normalised, per channel. A library's network with published weights then turns them
             into what it was trained on; None means that they are normalised as it wants.
@@ -130,10 +133,15 @@ def create_model(
 
         normalisation = (tuple(mean), tuple(std)) if mean is not None and std is not None else None
         # Nearly all of them are staged; whoever asks for stages holds the others' class against it.
-        return cast(Staged, create_outside(name, sizes, weights, head, normalisation, options))
-    net = _of_zoo(name, sizes, options)
+        return cast(Staged, create_outside(name, sizes, Weights(weights, head, classes), normalisation, options))
+    side = options.pop("input_size", image_size)
+    net = _of_zoo(name, {**sizes, "image_size": side}, options)
     if weights is not None:
-        load_weights(net, weights, head)
+        load_weights(net, weights, head, classes)
+    if side != image_size:
+        from attar.nets.inputs import resized_input
+
+        net = resized_input(net, image_size)
     return net
 
 

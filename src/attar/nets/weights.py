@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,7 +22,22 @@ COUNT = "num_batches_tracked"
 Head = Literal["same", "fresh"]
 
 
-def load_weights(net: nn.Module, path: str | Path, head: Head = "same") -> None:
+@dataclass(frozen=True)
+class Weights:
+    """What a network starts from: the arguments of `load_weights`, or what its library publishes.
+
+    Attributes:
+        source: a file, "pretrained", or None for the random initialisation.
+        head: what happens where only the number of classes differs.
+        classes: the rows of the classifier to keep; None: all.
+    """
+
+    source: str | Path | None = None
+    head: Head = "same"
+    classes: Sequence[int] | None = None
+
+
+def load_weights(net: nn.Module, path: str | Path, head: Head = "same", classes: Sequence[int] | None = None) -> None:
     """Load a safetensors or torch file into a network; nothing is changed unless everything fits.
 
     A torch file may wrap the state dict ("state_dict", "model", "model_state_dict", "model_ema", "net"), and its keys
@@ -33,11 +49,12 @@ def load_weights(net: nn.Module, path: str | Path, head: Head = "same") -> None:
         path: the file.
         head: what happens where only the number of classes differs: "same" refuses, "fresh" keeps the network's own
             classifier and warns.
+        classes: which rows of the file's classifier to keep, in the order of the network's; None: all.
 
     Raises:
         AttarError: a file that is missing, unreadable or without a state dict; another architecture; other shapes.
     """
-    fit(net, read_state(path), str(path), head)
+    fit(net, read_state(path), str(path), head, classes)
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -88,7 +105,13 @@ def stripped(given: Mapping[str, Tensor], own: Mapping[str, Any]) -> dict[str, T
     return state
 
 
-def fit(net: nn.Module, given: Mapping[str, Tensor], source: str, head: Head = "same") -> None:
+def fit(
+    net: nn.Module,
+    given: Mapping[str, Tensor],
+    source: str,
+    head: Head = "same",
+    classes: Sequence[int] | None = None,
+) -> None:
     """Put a state dict into a network; nothing is changed unless everything fits.
 
     Args:
@@ -96,6 +119,7 @@ def fit(net: nn.Module, given: Mapping[str, Tensor], source: str, head: Head = "
         given: the tensors by name.
         source: where they are from, for the messages.
         head: as for `load_weights`.
+        classes: as for `load_weights`.
 
     Raises:
         AttarError: another architecture, other shapes, or other classes where `head` is "same".
@@ -112,6 +136,8 @@ def fit(net: nn.Module, given: Mapping[str, Tensor], source: str, head: Head = "
     # Files from before batch norms counted their batches do not have the counts.
     if not any(key.endswith(COUNT) for key in state):
         state |= {key: held for key, held in own.items() if key.endswith(COUNT)}
+    if classes is not None:
+        state = picked(net, state, classes, source)
     other = other_classes(net, own, state)
     if other:
         layer, known = other
@@ -141,6 +167,26 @@ def other_classes(net: nn.Module, own: Mapping[str, Tensor], given: Mapping[str,
         return None
     known = given[weight].shape[0]
     return None if known == own[weight].shape[0] else (name, known)
+
+
+def picked(net: nn.Module, given: Mapping[str, Tensor], rows: Sequence[int], source: str) -> dict[str, Tensor]:
+    """The state with only some rows of its classifier.
+
+    Raises:
+        AttarError: the network has no linear classifier, or the file's has no such rows.
+    """
+    classifier = classifier_of(net)
+    name = next(name for name, module in net.named_modules() if module is classifier)
+    weight = given.get(f"{name}.weight")
+    known = 0 if weight is None else len(weight)
+    if beyond := [row for row in rows if not 0 <= row < known]:
+        raise AttarError(f"{source} knows {known} classes in {name!r}, numbered from 0; there is no class {beyond[0]}")
+    if len(rows) != classifier.out_features:
+        raise AttarError(
+            f"classes picks {len(rows)} rows for a network of {classifier.out_features}; give one for each"
+        )
+    index = torch.tensor(rows)
+    return {**given, **{key: given[key][index] for key in (f"{name}.weight", f"{name}.bias") if key in given}}
 
 
 def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str, kind: str) -> None:

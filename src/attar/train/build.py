@@ -14,6 +14,7 @@ from torch import nn
 from attar.data import Splits, dataset_info, list_datasets, load_data
 from attar.errors import AttarError
 from attar.nets import as_staged, create_model, model_info, observe
+from attar.nets.library.imagenet import imagenet_rows
 from attar.nets.library.names import FILES
 from attar.recipe import ModelRecipe, Recipe, TeacherRecipe
 from attar.registry import check_types
@@ -116,10 +117,10 @@ class Parts:
         seed = self.recipe.seed
         if self.given.teachers:
             return [checked(copy.deepcopy(net), "teacher", self.splits(seed)) for net in self.given.teachers]
-        options = self.recipe.teacher.options
+        teacher = self.recipe.teacher
         return [
-            build(ModelRecipe(name, weights, options), self.splits(seed), seed, "teacher")
-            for name, weights in teacher_parts(self.recipe.teacher)
+            build(ModelRecipe(name, weights, teacher.options, teacher.classes), self.splits(seed), seed, "teacher")
+            for name, weights in teacher_parts(teacher)
         ]
 
     def untrained(self) -> list[tuple[int, str]]:
@@ -170,10 +171,29 @@ def build(recipe: ModelRecipe, splits: Splits, seed: int, role: Literal["student
             image_size=size,
             weights=recipe.weights,
             head="fresh" if role == "student" else "same",
+            classes=rows_of(recipe, splits),
             mean=splits.test.mean,
             std=splits.test.std,
             **recipe.options,
         )
+
+
+def rows_of(recipe: ModelRecipe, splits: Splits) -> list[int] | None:
+    """The rows of the weights' classifier that the recipe asks for.
+
+    Raises:
+        AttarError: something that is no list of numbers, or without weights.
+    """
+    wanted = recipe.classes
+    if wanted is None:
+        return None
+    if not recipe.weights:
+        raise AttarError(f"classes={wanted} picks from weights, and {recipe.name} has none; give weights=")
+    if wanted == "imagenet":
+        return imagenet_rows(splits.test.classes)
+    if isinstance(wanted, list) and all(type(row) is int for row in wanted):
+        return wanted
+    raise AttarError(f"classes={wanted}: expected imagenet, or a list of numbers such as [0,217,482]")
 
 
 def checked(net: nn.Module, role: str, splits: Splits) -> nn.Module:

@@ -17,7 +17,7 @@ from attar.nets.library.families import as_staged
 from attar.nets.library.names import Library, checked_name, library_of
 from attar.nets.library.stages import LibraryStaged, drawn_as_whole
 from attar.nets.registry import BUILDERS, Spec
-from attar.nets.weights import Head, fit, read_state
+from attar.nets.weights import Weights, fit, read_state
 
 PUBLISHED = "pretrained"
 # Below this side, networks made for photographs may run out of map; off this stride, patches may not cover it.
@@ -30,8 +30,7 @@ Normalisation = tuple[Numbers, Numbers] | None
 def create_outside(
     name: str,
     sizes: Sizes,
-    weights: str | Path | None,
-    head: Head,
+    weights: Weights,
     normalisation: Normalisation,
     options: dict[str, Any],
 ) -> nn.Module:
@@ -39,19 +38,20 @@ def create_outside(
     if name.startswith("onnx/"):
         return from_onnx(name.removeprefix("onnx/"), sizes, weights, options)
     if name.startswith("hf/"):
-        return from_folder(Path(name.removeprefix("hf/")), sizes, weights, head, normalisation, options)
+        return from_folder(Path(name.removeprefix("hf/")), sizes, weights, normalisation, options)
     library = library_of(name)
     assert library is not None
     short, options = checked_name(library, name), dict(options)
     side = options.pop("input_size", None)
     state: Mapping[str, Tensor] | None = None
-    if weights is not None and weights != PUBLISHED:
-        state = read_state(weights)
-    card = card_of(weights) if state is not None else None
+    source = weights.source
+    if source is not None and source != PUBLISHED:
+        state = read_state(source)
+    card = card_of(source) if state is not None else None
     if card is not None:
         seen, normalisation = seen_by(card, normalisation)
     else:
-        seen = trained_on(library, short, weights, state)
+        seen = trained_on(library, short, source, state)
     channels = len(seen.mean) if seen and sizes["in_channels"] == 1 else sizes["in_channels"]
     side = side or (seen.size if seen else sizes["image_size"])
     spec = {
@@ -63,10 +63,10 @@ def create_outside(
         **{key: list(value) if isinstance(value, tuple) else value for key, value in options.items()},
     }
     net = rebuilt(spec)
-    if weights == PUBLISHED:
+    if source == PUBLISHED:
         state = fetched(library, name, short, side, options)
     if state is not None:
-        fit(net, state, f"{name} (pretrained)" if weights == PUBLISHED else str(weights), head)
+        fit(net, state, f"{name} (pretrained)" if source == PUBLISHED else str(source), weights.head, weights.classes)
     return fronted(net, sizes, side, seen, normalisation)
 
 
@@ -206,8 +206,7 @@ def shape_of(net: Any) -> tuple[int, int, int]:
 def from_folder(
     folder: Path,
     sizes: Sizes,
-    weights: str | Path | None,
-    head: Head,
+    weights: Weights,
     normalisation: Normalisation,
     options: dict[str, Any],
 ) -> nn.Module:
@@ -219,11 +218,11 @@ def from_folder(
     config = hugging_face.read_json(folder / "config.json")
     net = hugging_face.create(config, sizes["num_classes"])
     seen = hugging_face.expects(folder, config)
-    if weights is None or weights == PUBLISHED:
-        fit(net.model, hugging_face.weights(folder), f"hf/{folder}", head)
+    if weights.source is None or weights.source == PUBLISHED:
+        fit(net.model, hugging_face.weights(folder), f"hf/{folder}", weights.head, weights.classes)
     else:
-        fit(net, read_state(weights), str(weights), head)
-        card = card_of(weights)
+        fit(net, read_state(weights.source), str(weights.source), weights.head, weights.classes)
+        card = card_of(weights.source)
         if card is not None:
             seen, normalisation = seen_by(card, normalisation)
     side = seen.size if seen else int(config.get("image_size", sizes["image_size"]))
@@ -232,12 +231,12 @@ def from_folder(
     return fronted(net, sizes, side, seen, normalisation)
 
 
-def from_onnx(file: str, sizes: Sizes, weights: str | Path | None, options: dict[str, Any]) -> nn.Module:
+def from_onnx(file: str, sizes: Sizes, weights: Weights, options: dict[str, Any]) -> nn.Module:
     """An exported network, checked on one blank image."""
     from attar.nets.library.onnx_model import OnnxNet
 
-    if options or weights is not None:
-        raise AttarError(f"onnx/{file} has its weights and no options; leave weights= and options= out")
+    if options or weights.source is not None or weights.classes is not None:
+        raise AttarError(f"onnx/{file} has its weights and no options; leave weights=, classes= and options= out")
     net = OnnxNet(file)
     shape = (sizes["in_channels"], sizes["image_size"], sizes["image_size"])
     try:
