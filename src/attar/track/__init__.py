@@ -1,0 +1,19 @@
+"""Tracking: a run's curves, recipe and results in TensorBoard, W&B, MLflow, trackio, or a tracker of one's own.
+
+The truth of a run is in its folder; a tracker is told what stands there, and never changes what is trained.
+"""
+
+from attar.track import mlflow, tensorboard, trackio, wandb  # noqa: F401 - entered in the registry
+from attar.track.following import Tracking
+from attar.track.tracker import Epoch, Subject, Tracker, TrackerInfo, list_trackers, register_tracker, tracker_info
+
+__all__ = [
+    "Epoch",
+    "Subject",
+    "Tracker",
+    "TrackerInfo",
+    "Tracking",
+    "list_trackers",
+    "register_tracker",
+    "tracker_info",
+]
