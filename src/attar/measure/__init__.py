@@ -6,15 +6,19 @@ from attar.measure.cost import Cost, Latency, cost, file_size, latency, macs, pa
 from attar.measure.fidelity import agreement, kl
 from attar.measure.memory import peak_memory
 from attar.measure.profiling import Profile, profile
+from attar.measure.search import Measured
 from attar.measure.statistics import Gap, Mean, paired_gap, summarise
+from attar.measure.suggestion import Suggestion, suggest
 
 __all__ = [
     "Cost",
     "Gap",
     "Latency",
     "Mean",
+    "Measured",
     "Profile",
     "Scores",
+    "Suggestion",
     "agreement",
     "bin_sums",
     "brier",
@@ -32,6 +36,7 @@ __all__ = [
     "parameters",
     "peak_memory",
     "profile",
+    "suggest",
     "summarise",
     "threads",
 ]

@@ -1,0 +1,90 @@
+"""What `attar suggest` prints fits a terminal of 80 columns, and its JSON is whole."""
+
+import json
+import re
+
+import pytest
+from rich.console import Console
+
+import attar as library
+from attar.measure import Latency, parameters
+from attar.report.suggestions import next_command, suggestion_json, suggestion_notes, suggestion_table
+
+RESNETS = ["resnet8", "resnet14", "resnet20"]
+
+
+def found(**budget):
+    return library.suggest(
+        "resnet56", among=RESNETS, clock=lambda net, *_: Latency(parameters(net) / 1e5, 0.01), **budget
+    )
+
+
+def printed(table, capsys):
+    Console(width=80).print(table.rich())
+    return capsys.readouterr().out
+
+
+def test_students_beside_their_teacher(capsys):
+    some = found(latency="2ms", params="300k")
+    table = suggestion_table(some)
+    assert table.title == "Students of resnet56: 2 ms, 300 k parameters (32x32, batch 1, 1 thread)"
+    assert table.rows[0][0] == "resnet56"
+    assert table.rows[0][-2:] == ["", ""]
+    assert table.rows[1] == ["resnet14", "737 kB", "26.7", "1.81 (0.01)", "4.8x", "4.8x"]
+    assert "…" not in printed(table, capsys)
+    notes = suggestion_notes(some)
+    assert "no promise of accuracy" in notes
+    assert "All have stages" in notes
+    assert "published weights" not in notes
+    assert "Left out: 1 timed and over the budget." in notes
+    command = next_command(some)
+    assert command.startswith("attar distill teacher=resnet56 teacher.weights=FILE student=resnet14 data=folder ")
+
+
+def test_the_nearest_where_nothing_fits():
+    none = found(latency="0.2ms", size="1MB")
+    rows = suggestion_table(none).rows
+    assert rows[0][-1] == "teacher"
+    assert rows[1][0] == "resnet8"
+    assert rows[1][-1] == "latency 4.19x"
+    assert "cost / budget" in suggestion_notes(none)
+    assert suggestion_json(none)["next"] is None
+
+
+def test_times_taken_on_a_busy_machine_are_said_to_be():
+    assert "quiet" not in suggestion_notes(found())
+    busy = library.suggest("resnet56", among=["resnet8"], clock=lambda *_: Latency(1.0, 0.5))
+    assert "2 of these times spread widely" in suggestion_notes(busy)
+
+
+def test_the_command(attar, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    pattern = ["--among", "resnet8"]
+    status, out, err = attar("suggest", "resnet20", "--latency", "10s", *pattern, "--json")
+    assert (status, err) == (0, "")
+    read = json.loads(out)
+    assert read["budget"] == {"latency": 10_000}
+    assert [one["name"] for one in read["students"]] == ["resnet8"]
+    assert read["students"][0]["latency"].keys() == {"median", "spread"}
+    status, out, err = attar("suggest", "resnet20", *pattern, "--classes", "10")
+    assert (status, err) == (0, "")
+    assert re.search(r"^resnet8 +\d+ kB", out.replace("\n ", "\n"), re.MULTILINE)
+    assert "Go on with:\nattar distill teacher=resnet20 " in out
+    status, out, _ = attar("suggest", "resnet20", *pattern, "--size", "1kB")
+    assert status == 1
+    assert "No student of resnet20: 1 kB" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resnet21"], "unknown network 'resnet21'"),
+        (["resnet20", "--size", "10M"], "size is '10M': the unit 'M' is unknown; give 10MB or 10MiB"),
+        (["resnet20", "--among", "x*"], "no network matches 'x*'"),
+    ],
+)
+def test_mistakes_of_the_command(attar, arguments, message):
+    status, _, err = attar("suggest", *arguments)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert message in err
