@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-def read_image(file: Path, size: int) -> np.ndarray:
+def read_image(file: Path | BytesIO, size: int) -> np.ndarray:
     """One image file as (size, size, 3) bytes: upright, RGB, shorter side scaled to `size`, centre cut out."""
     from PIL import Image, ImageOps
 
@@ -26,10 +28,10 @@ def read_image(file: Path, size: int) -> np.ndarray:
         return np.array(ImageOps.fit(_rgb(image), (size, size), Image.Resampling.BILINEAR))
 
 
-def try_read(file: Path, size: int) -> np.ndarray | str:
-    """The pixels as `read_image` gives them, or in one line why there are none."""
+def try_read(opened: Callable[[], Path | BytesIO], size: int) -> np.ndarray | str:
+    """The pixels of what `opened` gives, as `read_image` has them, or in one line why there are none."""
     try:
-        return read_image(file, size)
+        return read_image(opened(), size)
     except MemoryError:
         raise
     except Exception as error:  # damaged files fail in many ways that mean the same

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from attar.data.decoding import try_read
 from attar.data.images import ImageSet
+from attar.data.origins import Files, Origin, files_in
 from attar.errors import AttarError
 
 # ImageNet's, as pretrained networks expect.
@@ -27,26 +27,31 @@ class FileSet(ImageSet):
     """An image set whose pixels stay in their files until a `StreamingLoader` asks for them.
 
     `images` has their shape and no pixels: a tensor on torch's meta device, so that whoever would read it fails at
-    once. Make one with `file_set`.
+    once. Make one with `file_set`, or with `encoded_set` where the images lie inside larger files.
 
     Attributes:
-        root: the folder that the files' names start from.
-        files: (N,) the files' names as bytes, which many processes can share without copying.
+        origin: where the encoded images lie.
         workers: how many processes read them; None: as many as suit the machine.
     """
 
-    root: Path = field(default_factory=Path)
-    files: np.ndarray = field(default_factory=lambda: np.zeros(0, "S1"), repr=False)
+    origin: Origin = field(default_factory=Files)
     workers: int | None = None
 
     def path(self, number: int) -> Path:
-        """The file of one image."""
-        return self.root / os.fsdecode(bytes(self.files[number]))
+        """The file of one image; of one inside a larger file, that file and its name there."""
+        return self.origin.path(number)
+
+    def read(self, number: int) -> np.ndarray | str:
+        """One image's pixels at the stored size, or in one line why there are none."""
+        return try_read(lambda: self.origin.open(number), self.stored_size[0])
 
     def subset(self, index: Tensor) -> FileSet:
         """The images at these positions, in this order."""
         return replace(
-            self, images=_no_pixels(len(index), self.stored_size[0]), labels=self.labels[index], files=self.files[index]
+            self,
+            images=_no_pixels(len(index), self.stored_size[0]),
+            labels=self.labels[index],
+            origin=self.origin.subset(index.numpy()),
         )
 
     def resized(self, size: int) -> FileSet:
@@ -58,11 +63,10 @@ class FileSet(ImageSet):
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that follow from the files' names and sizes in bytes, the labels and how images are read."""
+        """16 hex digits that follow from the images' names and sizes in bytes, the labels and how images are read."""
         seen = (tuple(self.images.shape), self.crop, self.classes, tuple(self.mean), tuple(self.std))
-        sizes = [self.path(number).stat().st_size for number in range(len(self))]
         digest = hashlib.blake2b(repr(seen).encode(), digest_size=8)
-        for array in (self.files, np.array(sizes, np.int64), self.labels.numpy()):
+        for array in (*self.origin.identity(), self.labels.numpy()):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
@@ -89,9 +93,21 @@ def file_set(
         crop: side of the central square that networks see; None: all of it.
         workers: how many processes read images; None: as many as suit the machine.
     """
-    named = np.array([os.fsencode(file) for file in files])
-    pixels = _no_pixels(len(files), size)
-    return FileSet(pixels, labels, classes, name, MEAN, STD, crop, root=root, files=named, workers=workers)
+    return encoded_set(files_in(root, list(files)), labels, classes, name, size, crop, workers)
+
+
+def encoded_set(
+    origin: Origin,
+    labels: Tensor,
+    classes: tuple[str, ...],
+    name: str,
+    size: int,
+    crop: int | None = None,
+    workers: int | None = None,
+) -> FileSet:
+    """Labelled images from any origin as a set; the arguments are those of `file_set`."""
+    pixels = _no_pixels(len(origin), size)
+    return FileSet(pixels, labels, classes, name, MEAN, STD, crop, origin=origin, workers=workers)
 
 
 def _no_pixels(count: int, size: int) -> Tensor:
@@ -113,7 +129,7 @@ def into_memory(images: FileSet, skip: bool) -> tuple[ImageSet, list[Path]]:
     pixels = torch.empty(len(images), size, size, 3, dtype=torch.uint8)
 
     def decode(place: int) -> bool:
-        found = try_read(images.path(place), size)
+        found = images.read(place)
         if not isinstance(found, str):
             pixels[place] = torch.from_numpy(found)
         elif not skip:

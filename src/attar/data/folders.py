@@ -8,6 +8,7 @@ from pathlib import Path
 from attar.data.decoding import SUFFIXES, require_pillow
 from attar.data.from_files import Reading
 from attar.data.images import Splits
+from attar.data.origins import files_in
 from attar.data.registry import register_dataset
 from attar.errors import AttarError
 
@@ -61,7 +62,7 @@ def folder(
     for role, classes in listings.items():
         files = [str(file.relative_to(places[role])) for members in classes.values() for file in members]
         labels = [number for number, members in enumerate(classes.values()) for _ in members]
-        sets[role] = reading.files(places[role], files, labels, tuple(classes), root.name)
+        sets[role] = reading.files(files_in(places[role], files), labels, tuple(classes), root.name)
     return reading.splits(sets)
 
 
@@ -73,10 +74,7 @@ def _places(root: Path) -> dict[str, Path]:
         )
     if not (root / "train").is_dir():
         return {"train": root}
-    held_out = [role for role in ("val", "test") if (root / role).is_dir()]
-    if held_out == ["val"]:
-        return {"train": root / "train", "test": root / "val"}
-    return {role: root / role for role in ("train", *held_out)}
+    return {role: root / role for role in ("train", "val", "test") if (root / role).is_dir()}
 
 
 def _listing(place: Path) -> dict[str, list[Path]]:

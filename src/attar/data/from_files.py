@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from attar.data.file_set import FileSet, file_set, into_memory
+from attar.data.file_set import FileSet, encoded_set, into_memory
 from attar.data.images import ImageSet, Splits
+from attar.data.origins import Origin
 from attar.data.split import stratified_split
 from attar.errors import AttarError
 
@@ -61,26 +61,32 @@ class Reading:
     def stored(self) -> int:
         return self.resize_size or self.size
 
-    def files(
-        self, root: Path, files: Sequence[str], labels: Sequence[int], classes: tuple[str, ...], name: str
-    ) -> FileSet:
-        """A set of files that are read this way."""
+    def files(self, origin: Origin, labels: Sequence[int], classes: tuple[str, ...], name: str) -> FileSet:
+        """A set of encoded images that are read this way."""
         crop = self.size if self.resize_size else None
-        return file_set(root, files, torch.tensor(labels), classes, name, self.stored, crop, self.workers)
+        return encoded_set(origin, torch.tensor(labels), classes, name, self.stored, crop, self.workers)
 
-    def splits(self, sets: Mapping[str, FileSet]) -> Splits:
+    def splits(self, sets: Mapping[str, FileSet], notes: Sequence[str] = ()) -> Splits:
         """The sets of a task from "train" and perhaps "val" and "test", in memory or streamed.
+
+        With "train" and "val" alone, "val" is the test set, as ImageNet uses it.
+
+        Args:
+            sets: the images of each role.
+            notes: what the user should know already.
 
         Raises:
             AttarError: images cannot be read, or are wanted in memory and do not fit.
         """
+        if "test" not in sets and "val" in sets:
+            sets = {"train": sets["train"], "test": sets["val"]}
         held: dict[str, ImageSet] = dict(sets)
-        notes = uneven_classes(sets["train"])
+        notes = [*notes, *uneven_classes(sets["train"])]
         if self._fits(sets):
             for role, images in sets.items():
                 held[role], skipped = into_memory(images, self.skip_unreadable)
                 if skipped:
-                    notes.append(f"skipped {len(skipped)} unreadable images of {images.root}, first {skipped[0]}")
+                    notes.append(f"skipped {len(skipped)} unreadable images of {images.name!r}, first {skipped[0]}")
         if "test" not in held:
             rest, part = stratified_split(held["train"].labels, self.test_fraction, TEST_SEED)
             held["train"], held["test"] = held["train"].subset(rest), held["train"].subset(part)

@@ -28,6 +28,7 @@ class ImageSet:
         std: per channel, in 0..1 units.
         crop: side in pixels of the central square that networks see; a resized crop may use the margin around it.
             None: they see the whole image.
+        class_weights: how much a mistake on each class counts where labels teach; None: all alike.
 
     Raises:
         AttarError: a shape, a type or a label does not fit the others.
@@ -44,6 +45,7 @@ class ImageSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop: int | None = None
+    class_weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attar.data import cifar, digits, folders, manifest  # noqa: F401 - entered in the registry
+from attar.data import cifar, digits, folders, hugging_face, manifest, web_dataset  # noqa: F401 - entered in the registry
 from attar.data.augment import Augment
+from attar.data.class_weights import class_weights as weights_of
 from attar.data.images import ImageSet, Splits
 from attar.data.registry import DATASETS
 from attar.data.split import limit, stratified_split
@@ -17,7 +18,7 @@ from attar.errors import AttarError, unknown
 
 # Of a single set without a test set, the part tested on; the same images in every run.
 TEST_FRACTION, TEST_SEED = 0.2, 0
-COMMON = ("train_size", "mean", "std", "augment", "image_size", "val_fraction")
+COMMON = ("train_size", "mean", "std", "augment", "image_size", "val_fraction", "class_weights")
 
 
 def load_data(
@@ -32,6 +33,7 @@ def load_data(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     augment: Mapping[str, object] | None = None,
+    class_weights: str | Sequence[float] | Mapping[str, float] | None = None,
     **options: Any,
 ) -> Splits:
     """The sets of a task, with the validation set split off the training set.
@@ -50,6 +52,8 @@ def load_data(
         std: as `mean`.
         augment: changes to the data set's own `Augment`: crops padded by an eighth of the image, and mirrored images
             where that keeps the class. Data given as objects are not mirrored unless this says so.
+        class_weights: how much a mistake on each class counts where labels teach: "balanced", a number for each class,
+            or numbers by the names of classes; None: all alike. See `attar.data.class_weights`.
         options: further settings of the data set (test_fraction, skip_unreadable, ...).
 
     Raises:
@@ -74,6 +78,9 @@ def load_data(
         splits = replace(splits, train=splits.train.subset(rest), val=splits.train.subset(part))
     if train_size is not None:
         splits = replace(splits, train=limit(splits.train, train_size, seed))
+    if class_weights is not None:
+        weights = weights_of(class_weights, splits.train)
+        splits = replace(splits, train=replace(splits.train, class_weights=weights))
     return replace(splits, augment=splits.augment.changed(augment or {}))
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from attar.batch import Batch
 from attar.data.augment import Augment
-from attar.data.decoding import require_pillow, try_read
+from attar.data.decoding import require_pillow
 from attar.data.device_loader import DeviceLoader
 from attar.data.file_set import FileSet
 from attar.errors import AttarError
@@ -199,11 +199,11 @@ class _Files(Dataset[Read]):
         return pixels, unreadable
 
     def _read(self, number: int, size: int, unreadable: list[Unreadable]) -> Tensor:
-        found = try_read(self.images.path(number), size)
+        found = self.images.read(number)
         if isinstance(found, str):
             reason, other = found, int(self.next[number])
             while isinstance(found, str) and other != number:
-                found, other = try_read(self.images.path(other), size), int(self.next[other])
+                found, other = self.images.read(other), int(self.next[other])
             unreadable.append(Unreadable(number, reason, not isinstance(found, str)))
         return torch.zeros(size, size, 3) if isinstance(found, str) else torch.from_numpy(found)
 

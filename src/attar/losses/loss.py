@@ -23,7 +23,7 @@ class Loss(nn.Module):
             check_reduction(self.settings["reduction"])
 
     @property
-    def settings(self) -> dict[str, float | str | tuple[float, float] | None]:
+    def settings(self) -> dict[str, float | str | tuple[float, ...] | None]:
         """The hyper-parameters by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 

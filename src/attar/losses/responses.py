@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,13 @@ from attar.losses.loss import Loss
 from attar.losses.numerics import divergence_terms, log_probabilities, widen
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, reduction: str = "mean") -> Tensor:
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    class_weights: Tensor | None = None,
+) -> Tensor:
     """Cross-entropy with the labels: -log p_y, the loss of labels as a teacher.
 
     Args:
@@ -22,6 +29,9 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, 
         labels: (B,) class numbers, or (B, K) probabilities (mixed labels).
         label_smoothing: the share of the target that is spread over all classes.
         reduction: over the batch: "mean" (which "batchmean" equals), "sum" or "none" (B,).
+        class_weights: (K,) how much each class counts; the mean is then a weighted one, over the weights of the labels,
+            as `torch.nn.functional.cross_entropy` has it for class numbers. Deviates: it has it for probabilities too,
+            so that they and class numbers agree; torch divides those by B. None: all alike.
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> round(cross_entropy(S, torch.tensor([0, 1])).item(), 4)
@@ -32,8 +42,16 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, 
         labels = widen(labels)
     else:
         label_mask(logits, labels)
-    terms = F.cross_entropy(widen(logits), labels, reduction="none", label_smoothing=label_smoothing)
-    return reduced(terms, reduction)
+    logits = widen(logits)
+    if class_weights is not None:
+        class_weights = class_weights.to(logits)
+        check_same_shape(logits[0], class_weights, "give one weight a class")
+    terms = F.cross_entropy(logits, labels, class_weights, reduction="none", label_smoothing=label_smoothing)
+    if class_weights is None or reduction not in ("mean", "batchmean"):
+        return reduced(terms, reduction)
+    # No matrix product, which autocast would round.
+    counted = (labels * class_weights).sum() if labels.is_floating_point() else class_weights[labels].sum()
+    return terms.sum() / counted
 
 
 @dataclass(eq=False, repr=False)
@@ -42,9 +60,22 @@ class CrossEntropy(Loss):
 
     label_smoothing: float = 0.0
     reduction: str = "mean"
+    class_weights: tuple[float, ...] | None = None
+
+    @property
+    def whole_batch(self) -> bool:
+        """A weighted mean of slices of a batch is not that of the batch."""
+        return self.class_weights is not None
 
     def forward(self, learner: Tensor, source: Tensor) -> Tensor:
-        return cross_entropy(learner, source, self.label_smoothing, self.reduction)
+        weights = None if self.class_weights is None else _on(learner.device, self.class_weights)
+        return cross_entropy(learner, source, self.label_smoothing, self.reduction, weights)
+
+
+@lru_cache(maxsize=8)
+def _on(device: torch.device, numbers: tuple[float, ...]) -> Tensor:
+    """Numbers on a device, copied there once: each copy would wait for it."""
+    return torch.tensor(numbers, device=device)
 
 
 def kl_divergence(

@@ -1,0 +1,68 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from attar.losses import CrossEntropy
+from attar.methods import create_method
+from attar.nets import create_model
+from attar.train import loop
+
+WEIGHTS = (1.0, 4.0, 0.5, 2.0)
+
+
+def nets():
+    return [create_model("resnet8", num_classes=4) for _ in range(2)]
+
+
+@pytest.mark.parametrize("name", ["supervised", "kd", "dml", "dkd", "rsd", "kd+at", "sokd", "unikd"])
+def test_every_edge_from_the_labels_is_weighed(name):
+    teacher, student = nets()
+    alone = name in ("supervised", "dml", "rsd")
+    method = create_method(name, student=student, teacher=None if alone else teacher)
+    assert loop.weigh_labels(method, WEIGHTS) is None
+    assert {edge.source for edge in method.edges if getattr(edge.loss, "class_weights", None) == WEIGHTS} >= {"labels"}
+    for edge in method.edges:
+        assert edge.source.startswith("labels") is isinstance(edge.loss, CrossEntropy)
+        if isinstance(edge.loss, CrossEntropy):
+            assert edge.loss.class_weights == WEIGHTS
+
+
+def test_the_losses_are_those_of_torch_with_smoothing():
+    teacher, student = nets()
+    method = create_method("kd", student=student, teacher=teacher)
+    loop.smooth_labels(method, 0.1)
+    loop.weigh_labels(method, WEIGHTS)
+    labels = torch.tensor([0, 1, 1, 3, 2])
+    losses = method.losses(torch.randn(5, 3, 32, 32), labels)
+    oracle = nn.CrossEntropyLoss(torch.tensor(WEIGHTS), label_smoothing=0.1)
+    torch.testing.assert_close(losses["labels->student.logits"], oracle(losses.knowledge["student.logits"], labels))
+
+
+def test_a_method_without_labels_says_so():
+    teacher, student = nets()
+    warning = loop.weigh_labels(create_method("simkd", student=student, teacher=teacher), WEIGHTS)
+    assert (
+        warning == "warning: 'simkd' has no cross-entropy with the labels, so data.class_weights change nothing in it"
+    )
+
+
+def test_no_weights_leave_those_of_the_method():
+    teacher, student = nets()
+    method = create_method("kd", student=student, teacher=teacher)
+    method.edges[0].loss.class_weights = WEIGHTS
+    assert loop.weigh_labels(method, None) is None
+    assert method.edges[0].loss.class_weights == WEIGHTS
+
+
+def test_a_training_follows_the_weights_of_its_images(tiny):
+    plain, weighed = tiny("supervised", epochs=1), tiny("supervised", epochs=1)
+    weights = (1.0,) * 9 + (30.0,)
+    train = weighed.splits.train
+    weighed.splits = replace(weighed.splits, train=replace(train, class_weights=weights))
+    plain.fit()
+    weighed.fit()
+    assert weighed.method.edges[0].loss.class_weights == weights
+    given = [(one.method(next(one.new_loader().epoch(0)))["student.logits"]).argmax(1) for one in (plain, weighed)]
+    assert (given[0] == 9).sum() < (given[1] == 9).sum()
