@@ -13,9 +13,9 @@ test: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
-# Kill every method's run at random moments and resume it, then read ten thousand random recipes; tens of minutes.
+# Kill runs and caches at random moments, break images, watch memory, read random recipes; some 15 minutes.
 soak: .venv/.dev
-	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python benchmarks/soak
 
 .venv/.core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

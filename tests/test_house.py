@@ -17,6 +17,7 @@ ROOMS = {
     "knowledge": set(),
     "recipe": {"recipes"},
     "recipes": set(),
+    "track": set(),
     "losses": {"knowledge"},
     "nets": {"knowledge"},
     "data": {"knowledge"},
@@ -25,7 +26,7 @@ ROOMS = {
     "deploy": {"knowledge", "losses", "nets", "data", "measure", "methods"},
 }
 ROOMS["report"] = {*ROOMS["deploy"], "deploy", "recipe", "recipes"}
-ROOMS["train"] = {*ROOMS["report"], "report"}
+ROOMS["train"] = {*ROOMS["report"], "report", "track"}
 ROOMS["api"] = {*ROOMS["train"], "train"}
 ROOMS["cli"] = {*ROOMS["api"], "api"}
 ROOMS["__main__"] = {"cli"}

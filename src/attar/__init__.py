@@ -17,10 +17,11 @@ _HOMES = {
     "attar.deploy": ("load",),
     "attar.errors": ("AttarError",),
     "attar.knowledge": ("Knowledge", "Losses", "Output", "Transfer"),
-    "attar.measure": ("Profile", "profile"),
+    "attar.measure": ("Profile", "Suggestion", "profile", "suggest"),
     "attar.methods": ("Method", "Offline", "check_method", "create_method", "list_methods", "method_info", "register"),
     "attar.nets": ("create_model", "list_models", "register_model"),
     "attar.recipe": ("Recipe", "read_recipe"),
+    "attar.track": ("list_trackers", "register_tracker"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import io
 import itertools
 import math
 import textwrap
@@ -22,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from attar import recipes
 from attar.errors import AttarError, unknown
+from attar.recipes.yaml_text import MOST_BYTES, check_yaml
 
 
 @dataclass
@@ -34,6 +36,8 @@ class ModelRecipe:
     """A .safetensors or .pth file to start from."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the network's constructor."""
+    classes: Any = None
+    """Which classes of the weights to keep, in the order of the data's: their numbers, or imagenet: found by name."""
 
 
 @dataclass
@@ -57,9 +61,10 @@ class DataRecipe:
     """The images."""
 
     name: str = "digits"
-    """digits, cifar10, cifar100, folder or manifest (a CSV file of paths and labels)."""
+    """digits, cifar10, cifar100, folder, manifest (a CSV or Parquet file of paths and labels), hf (a local folder of
+    Hugging Face datasets) or webdataset (tar shards)."""
     root: str | None = None
-    """The folder that holds the data; None: where downloads are kept."""
+    """The folder or file that holds the data; None: where downloads are kept."""
     val_fraction: float = 0.05
     """The part of the training set kept apart for validation, the same share of every class."""
     train_size: int | None = None
@@ -70,7 +75,8 @@ class DataRecipe:
     """Changes to the data set's own augmentation (crop_padding, padding_mode, flip, cutout, resized_crop, scale, ratio,
     rand_augment, magnitude)."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of the data set (image_size, mean, std; for files resize_size, in_memory, workers, ...)."""
+    """Further arguments of the data set (image_size, mean, std, class_weights; for files resize_size, in_memory,
+    workers, ...)."""
 
 
 @dataclass
@@ -147,6 +153,8 @@ class Recipe:
     """cpu, cuda, or auto."""
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints in the middle of a long epoch; each epoch's end has one anyway."""
+    track: list[str] = field(default_factory=list)
+    """Who follows the run, also written track=NAME: tensorboard, wandb, mlflow, trackio."""
     out: str | None = None
     """The run's folder; None: runs/METHOD-TEACHER-STUDENT-DATA."""
 
@@ -158,6 +166,8 @@ CHOICES = {
     "teacher.precision": ("auto", "float32", "bfloat16", "int8"),
     "select": ("last", "best"),
 }
+# What is quoted of a library's message.
+LONGEST_MESSAGE = 300
 # Sections that may be written as a bare name, and whether other keys in them are options.
 NAMED = ("teacher", "student", "data", "method")
 
@@ -176,6 +186,7 @@ def read_recipe(file: str | Path | None = None, overrides: list[str] | tuple[str
     try:
         for layer in ([_load(file)] if file else []) + [_together(overrides), values]:
             _check_keys(layer := normalise(layer))
+            _check_sizes(layer)
             _drop_old_options(merged, layer)
             merged = OmegaConf.merge(merged, layer)
         recipe = OmegaConf.to_object(merged)
@@ -193,8 +204,10 @@ def to_yaml(recipe: Recipe) -> str:
 
 
 def normalise(tree: dict[str, Any]) -> dict[str, Any]:
-    """Bare names become sections, and keys that a section does not know become its options."""
+    """Bare names become sections or lists, and keys that a section does not know become its options."""
     tree = dict(tree)
+    if isinstance(tree.get("track"), str):
+        tree["track"] = [name.strip() for name in tree["track"].split(",") if name.strip()]
     schema = {f.name: f for f in dataclasses.fields(Recipe)}
     for section in NAMED:
         if section not in tree:
@@ -252,8 +265,14 @@ def load_yaml(path: Path, kind: str) -> dict[str, Any]:
     """
     if not path.is_file():
         raise AttarError(f"{kind} {str(path)!r} is no file; `attar distill --help` lists what a recipe may say")
+    if path.stat().st_size > MOST_BYTES:
+        raise AttarError(f"{kind} {str(path)!r} has more than {MOST_BYTES} bytes; is it the right file?")
     try:
-        loaded = OmegaConf.load(path)
+        text = path.read_text(encoding="utf-8")
+        check_yaml(text, f"{kind} {str(path)!r}")
+        loaded = OmegaConf.load(io.StringIO(text))
+    except AttarError:
+        raise
     except Exception as error:  # every parser error means the same to the user
         raise AttarError(f"{kind} {str(path)!r} is no YAML: {_one_line(error)}") from None
     if not isinstance(loaded, DictConfig):
@@ -263,11 +282,14 @@ def load_yaml(path: Path, kind: str) -> dict[str, Any]:
 
 def parse(override: str) -> dict[str, Any]:
     """One "key=value" as a tree, its value read as YAML."""
-    key, equals, _ = override.partition("=")
+    key, equals, value = override.partition("=")
     if not equals or not key:
         raise AttarError(f"expected key=value, got {override!r}; for example epochs=10")
     try:
+        check_yaml(value, f"{key[:60]}=")
         tree: Any = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
+    except AttarError:
+        raise
     except Exception as error:
         raise AttarError(f"{override!r} cannot be read: {_one_line(error)}") from None
     return tree
@@ -284,6 +306,15 @@ def _check_keys(tree: dict[str, Any], cls: type = Recipe, prefix: str = "") -> N
             if not isinstance(given, dict):
                 raise AttarError(f"{prefix}{key}: expected a section of keys, got {_shown(given)}")
             _check_keys(given, section, f"{prefix}{key}.")
+
+
+def _check_sizes(given: Any, key: str = "") -> None:
+    """No whole number is too large for 64 bits, wherever it stands."""
+    if isinstance(given, int) and abs(given) >= 2**63:
+        raise AttarError(f"{key} is too large: a whole number must be below 2^63")
+    parts = given.items() if isinstance(given, dict) else enumerate(given) if isinstance(given, list) else ()
+    for part, inner in parts:
+        _check_sizes(inner, f"{key}.{part}" if key else str(part))
 
 
 def _shown(given: Any) -> str:
@@ -334,8 +365,12 @@ def _check_values(recipe: Recipe) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """OmegaConf's message without its trailer, the key first."""
-    first, *rest = str(error).splitlines() or ["unreadable"]
+    """OmegaConf's message without its trailer, the key first; a parser's with the line."""
+    if problem := getattr(error, "problem", None):
+        context = f"{error.context}, " if problem.startswith("but ") else ""  # type: ignore[attr-defined]
+        mark = getattr(error, "problem_mark", None)
+        return f"{context}{problem} (line {mark.line + 1})" if mark else f"{context}{problem}"
+    first, *rest = str(error)[:LONGEST_MESSAGE].splitlines() or ["unreadable"]
     full = next((line.split(":", 1)[1].strip() for line in rest if line.strip().startswith("full_key")), "")
     return f"{full}: {first}" if full else first
 

@@ -4,7 +4,10 @@ import errno
 import io
 import json
 import os
+import resource
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,21 +17,25 @@ from rich.console import Console
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.nets import Folded, create_model
-from attar.recipe import read_recipe
-from attar.train import job
+from attar.recipe import read_recipe, to_yaml
+from attar.train import job, teacher_cache
 from attar.train.packing import Dense, TopK
 from attar.train.teacher_cache import TeacherCache, Writer, check_space
 
 
-def distil(folder, cache, **values):
-    """A tiny distillation; returns the student's metrics and what was printed."""
-    said = io.StringIO()
+def recipe_of(folder, cache, **values):
+    """A tiny distillation in a folder."""
     keys = {"method": "kd", "student": "resnet8", "epochs": 2, "batch_size": 16, "alone": "skip", **values}
     data = {"name": "digits", "train_size": 40, "val_fraction": 0, **keys.pop("data", {})}
     teacher = {"name": "resnet14", "weights": str(weights_of(folder)), "cache": cache and str(cache)}
     teacher |= keys.pop("teacher", {})
-    recipe = read_recipe(**keys, teacher=teacher, data=data, precision="float32", out=str(folder))
-    job.start(recipe, Console(file=said))
+    return read_recipe(**keys, teacher=teacher, data=data, precision="float32", out=str(folder))
+
+
+def distil(folder, cache, **values):
+    """Run it; returns the student's metrics and what was printed."""
+    said = io.StringIO()
+    job.start(recipe_of(folder, cache, **values), Console(file=said))
     return (folder / "metrics.jsonl").read_text(), said.getvalue()
 
 
@@ -147,17 +154,115 @@ def test_an_epoch_that_broke_off_leaves_no_file(tmp_path):
     assert not list(tmp_path.rglob("*.bin")) + list(tmp_path.rglob("*.tmp"))
 
 
-def test_a_full_disk_only_costs_the_cache(tmp_path, monkeypatch):
-    metrics, _ = distil(tmp_path / "without", tmp_path / "other")
+# An epoch's file takes four calls: two flush the note on the key, one opens the file, one takes its room.
+@pytest.mark.parametrize("calls", [0, 3, 4])
+def test_a_full_disk_only_costs_the_cache(filled, monkeypatch, calls):
+    root, metrics = filled
+    left, place = [calls], str(root / "small")
 
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def limited(call):
+        def refusing(target, *arguments, **values):
+            path = os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else str(target)
+            left[0] -= path.startswith(place)
+            if path.startswith(place) and left[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return call(target, *arguments, **values)
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    again, said = distil(tmp_path / "with", tmp_path / "cache")
+        return refusing
+
+    for name in ("open", "posix_fallocate"):
+        monkeypatch.setattr(os, name, limited(getattr(os, name)))
+    again, said = distil(root / "with", root / "small")
+    assert left[0] < 0
     assert again == metrics
     assert "No space left on device" in " ".join(said.split())
-    assert not list((tmp_path / "cache").rglob("*.tmp"))
+    assert len(files(root / "small")) == calls // 4
+    assert not list((root / "small").rglob("*.tmp"))
+
+
+def test_a_file_that_may_not_grow_is_an_error_before_anything_is_mapped(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            Writer(tmp_path / "epoch0000.bin", 10_000, 20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
+# A process that dies by SIGKILL when the cache makes its n-th step: a batch written, or a file about to get its name.
+VICTIM = """
+import os, signal, sys
+from pathlib import Path
+from attar.train import job, teacher_cache
+from attar.recipe import read_recipe
+steps, last = 0, int(sys.argv[1])
+def deadly(call):
+    def step(*arguments):
+        global steps
+        steps += call is not replace or str(arguments[1]).endswith(".bin")
+        if steps == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments)
+    return step
+replace = os.replace
+os.replace = deadly(replace)
+teacher_cache.Writer.write = deadly(teacher_cache.Writer.write)
+job.start(read_recipe(Path(sys.argv[2])))
+"""
+
+
+def test_a_process_killed_while_it_writes_the_cache(filled):
+    root, metrics = filled
+    step = 6  # the second epoch's second batch, after three batches and a rename
+    recipe = recipe_of(root / "killed", root / "broken", checkpoint_minutes=1e-9)
+    (root / "recipe.yaml").write_text(to_yaml(recipe))
+    process = [sys.executable, "-c", VICTIM, str(step), str(root / "recipe.yaml")]
+    assert subprocess.run(process, capture_output=True).returncode == -9
+    assert len(list((root / "broken").rglob(".*.tmp"))) == 1
+    job.resume(root / "killed", Console(quiet=True))
+    students = [(root / name / "student.safetensors").read_bytes() for name in ("killed", "first")]
+    assert students[0] == students[1]
+    assert (root / "killed" / "metrics.jsonl").read_text() == metrics
+    whole = {file.name: file.read_bytes() for file in files(root / "cache")}
+    assert {file.name: file.read_bytes() for file in files(root / "broken")}.items() <= whole.items()
+    # The next run fills what is missing, and clears away what the killed one left.
+    assert distil(root / "next", root / "broken")[0] == metrics
+    assert {file.name: file.read_bytes() for file in files(root / "broken")} == whole
+    assert not list((root / "broken").rglob("*.tmp"))
+
+
+def test_only_what_nobody_writes_any_more_is_cleared_away(tmp_path):
+    dead = tmp_path / ".epoch0000.bin.1.tmp"
+    dead.write_bytes(b"half")
+    first = Writer(tmp_path / "epoch0000.bin", 1, 2)
+    assert not dead.exists()
+    second = Writer(tmp_path / "epoch0001.bin", 1, 2)
+    for writer in (first, second):
+        writer.write(torch.tensor([0]), np.ones((1, 2), np.uint8))
+        writer.commit()
+        writer.discard()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["epoch0000.bin", "epoch0001.bin"]
+
+
+def test_without_locks_age_decides(tmp_path, monkeypatch):
+    monkeypatch.setattr(teacher_cache, "claim", lambda handle: None)
+    old, young = tmp_path / ".a.bin.1.tmp", tmp_path / ".b.bin.2.tmp"
+    for file in (old, young):
+        file.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    Writer(tmp_path / "epoch0000.bin", 1, 2).discard()
+    assert list(tmp_path.iterdir()) == [young]
+
+
+def test_a_file_that_another_host_writes_under_the_same_number_is_left_alone(tmp_path):
+    first = Writer(tmp_path / "epoch0000.bin", 1, 2)
+    with pytest.raises(OSError, match="busy"):
+        Writer(tmp_path / "epoch0000.bin", 1, 2)
+    first.write(torch.tensor([0]), np.ones((1, 2), np.uint8))
+    first.commit()
+    assert (tmp_path / "epoch0000.bin").read_bytes()[:2] == b"\x01\x01"
 
 
 def test_a_cache_that_cannot_fit_is_refused_before_anything_is_written(tmp_path, monkeypatch):

@@ -14,15 +14,14 @@ import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from attar.errors import AttarError, Stopped, unknown
+from attar.errors import AttarError, Stopped
 from attar.files import write_text
-from attar.recipe import Recipe, load_yaml, normalise, read_recipe
+from attar.recipe import Recipe, normalise, read_recipe
 from attar.report.summary import spread
 from attar.report.tables import Table
 from attar.train import job
+from attar.train.suite import load_suite, parsed
 from attar.train.workers import Task, WorkerPool
-
-KEYS = ("recipe", "pairs", "methods", "seeds")
 
 
 @dataclass(frozen=True)
@@ -183,16 +182,9 @@ def read_suite(file: str | Path, overrides: list[str], console: Console) -> Benc
         AttarError: the file or a key is wrong; every recipe is checked here, before the first run.
     """
     path, overrides, jobs = Path(file), *_jobs(overrides)
-    suite = load_yaml(path, "suite")
-    if not suite.get("methods") or not suite.get("pairs"):
-        raise AttarError(f"suite {str(path)!r} needs `methods` and `pairs`; `attar bench --help` shows one")
-    for key in suite:
-        if key not in KEYS:
-            raise unknown("key of a suite:", str(key), KEYS)
+    suite = load_suite(path)
     out = next((o.partition("=")[2] for o in overrides if o.startswith("out=")), f"runs/bench-{path.stem}")
-    common = OmegaConf.merge(
-        suite.get("recipe") or {}, OmegaConf.from_dotlist([o for o in overrides if not o.startswith("out=")])
-    )
+    common = OmegaConf.merge(suite["recipe"], *parsed(overrides))
     values: Any = OmegaConf.to_container(common)
     cells = list(_cells(suite, values))
     for cell in cells:
@@ -210,7 +202,7 @@ def _jobs(overrides: list[str]) -> tuple[list[str], int]:
 
 def _cells(suite: dict[str, Any], common: dict[str, Any]) -> Iterator[Cell]:
     """Every combination, the seeds outermost."""
-    for seed in range(int(suite.get("seeds") or 1)):
+    for seed in range(suite["seeds"]):
         for pair in suite["pairs"]:
             both: Any = OmegaConf.to_container(OmegaConf.merge(normalise(common), normalise(pair)))
             names = [both[role]["name"] for role in ("teacher", "student") if both.get(role, {}).get("name")]

@@ -21,6 +21,8 @@ from attar.report.pictures import save_pictures
 from attar.report.run_files import read_run
 from attar.report.run_page import write_report
 from attar.report.summary import Summary
+from attar.track import Tracking
+from attar.train.allocator import keep_freed_memory
 from attar.train.build import GIVEN, Given, Parts, refuse_given, seeded
 from attar.train.distributed import begun_here, join, sign, surviving, team
 from attar.train.inputs import overlap, weak_teacher
@@ -50,6 +52,7 @@ class Job:
         self.team = team()
         if not self.team.leader:
             self.console = Console(quiet=True)
+        self.tracking = Tracking(self.recipe.track, self.folder)
         self.parts = Parts(self.recipe, self.given)
         with self.team.leader_first():
             self.engines = Engines(self.parts.splits(self.recipe.seed).train)
@@ -77,6 +80,7 @@ class Job:
         if self.team.leader:
             sign(self.folder)
             write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
+        keep_freed_memory()
         runtime = self._runtime()
         taught = [self._teach(number, runtime) for number in range(len(self.teachers))]
         if self.team.leader:
@@ -98,7 +102,7 @@ class Job:
 
     def _warn(self, taught: list[Result], runtime: Runtime) -> None:
         """Say what is odd about the images and the teachers."""
-        lines = [overlap(self.splits.train, self.splits.test)]
+        lines = [*self.splits.notes, overlap(self.splits.train, self.splits.test)]
         for number, (net, result) in enumerate(zip(self.teachers, taught, strict=True)):
             lines.append(weak_teacher(number, net, self.splits.test, result.scores.top1, runtime.device))
         for line in filter(None, lines):
@@ -154,7 +158,7 @@ class Job:
         judge = self.teachers[0] if self.teachers else None
         title = self.recipe.method.name + (f" seed {seed}" if self.recipe.seeds > 1 else "")
         recipe = replace(self.recipe, seed=seed)
-        return Training(method, splits, recipe, self.seed_folder(seed), title, judge, self.engines)
+        return Training(method, splits, recipe, self.seed_folder(seed), title, judge, self.engines, self.tracking)
 
     def _alone(self, seed: int) -> Training:
         splits = self.parts.splits(seed)
@@ -162,7 +166,8 @@ class Job:
         method = create_method("supervised", student=self.parts.student(seed))
         title = "alone" + (f" seed {seed}" if self.recipe.seeds > 1 else "")
         judge = self.teachers[0] if self.teachers else None
-        return Training(method, splits, recipe, self.seed_folder(seed) / "alone", title, judge)
+        folder = self.seed_folder(seed) / "alone"
+        return Training(method, splits, recipe, folder, title, judge, tracking=self.tracking)
 
     def _teacher_folder(self, number: int) -> Path:
         return self.folder / ("teacher" if number == 0 else f"teacher{number + 1}")
@@ -181,7 +186,8 @@ class Job:
             method = create_method("supervised", student=self.teachers[number])
             splits = self.parts.splits(recipe.seed, self.recipe.teacher.train_size)
             title = f"teacher {name}"
-            self.training_first[number] = Training(method, splits, recipe, self._teacher_folder(number), title)
+            folder = self._teacher_folder(number)
+            self.training_first[number] = Training(method, splits, recipe, folder, title, tracking=self.tracking)
 
     def _teach(self, number: int, runtime: Runtime) -> Result:
         """The teacher's scores, after training it where it came without weights."""

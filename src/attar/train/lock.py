@@ -55,17 +55,23 @@ def _self() -> dict[str, Any]:
     return {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
 
 
+def claim(handle: int) -> bool | None:
+    """Take an open file's lock until the file is closed: whether it is ours now, None where there are no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
+
+
 def _take(file: IO[str]) -> bool:
     """Whether the lock is ours now."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks
-            pass
-    return not _alive(_read(file))
+    ours = claim(file.fileno())
+    return not _alive(_read(file)) if ours is None else ours
 
 
 def _alive(holder: dict[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from attar.batch import Batch
 from attar.data import DeviceLoader, ImageSet, eval_batches
 from attar.errors import AttarError, Stopped
 from attar.files import write_text
+from attar.knowledge import owner
 from attar.losses import CrossEntropy
 from attar.measure import evaluate
 from attar.methods import Method
@@ -97,6 +98,8 @@ def fit(
     """
     members = team()
     smooth_labels(method, recipe.optim.label_smoothing)
+    if warning := weigh_labels(method, loader.whole().images.class_weights):
+        progress.say(warning)
     if warning := differs(method, loader, members):
         progress.say(warning)
     losses_of = objective(method, members, recipe.epochs)
@@ -262,3 +265,16 @@ def smooth_labels(method: Method, amount: float) -> None:
     for edge in method.edges:
         if amount and edge.source == "labels" and isinstance(edge.loss, CrossEntropy):
             edge.loss.label_smoothing = amount
+
+
+def weigh_labels(method: Method, weights: tuple[float, ...] | None) -> str | None:
+    """Class weights in every edge whose teacher is the labels, mixed ones too; a warning where there is none."""
+    if weights is None:
+        return None
+    losses = [edge.loss for edge in method.edges if owner(edge.source) == "labels"]
+    weighed = [loss for loss in losses if isinstance(loss, CrossEntropy)]
+    for loss in weighed:
+        loss.class_weights = weights
+    if weighed:
+        return None
+    return f"warning: {method.name!r} has no cross-entropy with the labels, so data.class_weights change nothing in it"

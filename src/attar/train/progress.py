@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -24,10 +25,23 @@ class Progress:
         epochs: how many epochs there are.
         steps: how many steps an epoch has.
         batch_size: images per step.
+        accumulate: steps between two calls of `step`.
+        hear: called with each epoch's record and its images per second.
     """
 
-    def __init__(self, console: Console, title: str, epochs: int, steps: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        console: Console,
+        title: str,
+        epochs: int,
+        steps: int,
+        batch_size: int,
+        accumulate: int = 1,
+        hear: Callable[[dict[str, Any], float], None] | None = None,
+    ) -> None:
         self.console, self.title, self.epochs, self.steps, self.batch_size = console, title, epochs, steps, batch_size
+        self.accumulate, self.hear = accumulate, hear
+        self._epoch, self._from = -1, 0
         self._next = 0.0
         self._since: tuple[float, int] | None = None
         self._bar = Bar(
@@ -54,6 +68,8 @@ class Progress:
 
     def step(self, epoch: int, step: int, tally: Tally) -> None:
         """One step is done."""
+        if epoch != self._epoch:  # a resumed process may begin an epoch in its middle
+            self._epoch, self._from = epoch, step // self.accumulate * self.accumulate
         now = time.perf_counter()
         if not self.console.is_terminal or now < self._next:
             return
@@ -70,6 +86,9 @@ class Progress:
 
     def epoch(self, record: dict[str, Any], seconds: float) -> None:
         """An epoch is done."""
+        speed = (self.steps - self._from) * self.batch_size / seconds
+        if self.hear:
+            self.hear(record, speed)
         self._bar.update(self._task, completed=record["epoch"] * self.steps)
         every = max(1, self.epochs // 10)
         if record["epoch"] % every and record["epoch"] != self.epochs:
@@ -80,5 +99,5 @@ class Progress:
             for key, label in (("train_top1", "train"), ("val_top1", "val"))
             if key in record
         ]
-        parts.append(f"{self.steps * self.batch_size / seconds:,.0f} images/s")
+        parts.append(f"{speed:,.0f} images/s")
         self.say("  ".join(parts))

@@ -12,6 +12,7 @@ import torch
 
 from attar.batch import Batch
 from attar.data import DeviceLoader, ImageSet
+from attar.errors import AttarError
 from attar.knowledge import Output
 from attar.methods import Method
 from attar.nets import Frozen, fingerprint
@@ -132,8 +133,9 @@ class _Answers:
     def start_writing(self, epoch: int) -> None:
         try:
             self.writer = self.cache.writer(epoch)
-        except OSError as error:
-            self.say(f"the teacher cache cannot be written ({error.strerror}); this epoch goes on without it")
+        except (OSError, AttarError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self.say(f"the teacher cache cannot be written ({reason}); this epoch goes on without it")
 
     def tell(self, batch: Batch) -> None:
         """Give the teacher its answer about a batch."""

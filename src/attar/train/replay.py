@@ -16,7 +16,7 @@ from attar.report.tables import Table
 from attar.train.build import refuse_given
 from attar.train.finite import Finding, examine
 from attar.train.job import Job
-from attar.train.loop import smooth_labels
+from attar.train.loop import smooth_labels, weigh_labels
 from attar.train.run import Training
 from attar.train.runtime import Runtime
 
@@ -94,6 +94,7 @@ def training_of(folder: Path) -> Training:
         if place == folder:
             training = build()
             smooth_labels(training.method, training.recipe.optim.label_smoothing)
+            weigh_labels(training.method, training.splits.train.class_weights)
             return training
     raise AttarError(f"{folder} is no training of the run in {root}; put failure.pt back where it was")
 

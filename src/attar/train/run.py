@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from attar.measure import Cost, Scores, cost
 from attar.measure.predictions import evaluate_each, predictions_file, save_predictions
 from attar.methods import Method
 from attar.recipe import Recipe
+from attar.track import Tracking
+from attar.track.following import Following
 from attar.train.distributed import team
 from attar.train.loop import Places, fit
+from attar.train.metrics import read
 from attar.train.progress import Progress
 from attar.train.remembering import remembering
 from attar.train.runtime import Runtime, choose, find_device
@@ -48,6 +52,11 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def numbers(self) -> dict[str, float]:
+        """Scores and costs by "NAME/score", those that were measured."""
+        fields = {**asdict(self.scores), **asdict(self.cost)}
+        return {f"{self.name}/{key}": float(value) for key, value in fields.items() if isinstance(value, int | float)}
+
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> Result:
         return cls(tree["name"], Scores(**tree["scores"]), Cost(**tree["cost"]))
@@ -65,6 +74,7 @@ class Training:
         title: what the progress lines call it.
         teacher: the network the student's agreement is measured against.
         engines: makes fast ways to compute the frozen networks, shared by the trainings of a job.
+        tracking: who follows the trainings of the job.
     """
 
     method: Method
@@ -74,6 +84,7 @@ class Training:
     title: str
     teacher: nn.Module | None = None
     engines: Engines | None = None
+    tracking: Tracking | None = None
 
     def __post_init__(self) -> None:
         self.device = find_device(self.recipe.device)
@@ -106,18 +117,33 @@ class Training:
 
     def run(self, console: Console, runtime: Runtime) -> list[Result]:
         """Train, deploy and measure; what an earlier process did already is not done again."""
+        with self._followed(console) as following:
+            self._train(console, runtime, following)
+            results = team().from_leader(self._results)
+            following.finish({key: value for result in results for key, value in result.numbers().items()})
+        return results
+
+    def _followed(self, console: Console) -> Following:
+        """Those who follow this training, told what it has done so far; only the leader has any."""
+        tracking = self.tracking if self.tracking and team().leader else Tracking([], self.folder)
+        records = read(Places(self.folder).metrics)
+        return tracking.follow(self.folder, asdict(self.recipe), records, partial(self._say, console))
+
+    def _say(self, console: Console, line: str) -> None:
+        console.print(f"{self.title}: {line}", markup=False, highlight=False, soft_wrap=True)
+
+    def _train(self, console: Console, runtime: Runtime, following: Following) -> None:
         members = team()
         if not members.from_leader(lambda: self.finished):
             self.folder.mkdir(parents=True, exist_ok=True)
             self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             self._engines.attach(self.method, runtime.teachers)
-            steps = len(self.loader)
-            with Progress(console, self.title, self.recipe.epochs, steps, self.loader.batch_size) as progress:
+            recipe, steps = self.recipe, (len(self.loader), self.loader.batch_size, self.recipe.optim.accumulate)
+            with Progress(console, self.title, recipe.epochs, *steps, hear=following.epoch) as progress:
                 loader = remembering(self.loader, self.method, self.recipe, self.splits.train, runtime, progress.say)
                 fit(self.method, loader, self.splits.val, self.recipe, runtime, Places(self.folder), progress)
             if members.leader:
                 self._deploy_and_measure()
-        return members.from_leader(self._results)
 
     def _results(self) -> list[Result]:
         tree = json.loads((self.folder / "scores.json").read_text(encoding="utf-8"))

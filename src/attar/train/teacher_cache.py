@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,12 +16,13 @@ from torch import Tensor
 
 from attar.errors import AttarError
 from attar.files import write_json
+from attar.train.lock import claim
 from attar.train.packing import Dense, TopK
 
 # Part of every key: raise it when the layout of a file changes.
 FORMAT = 1
 DIGEST = 16
-# Seconds after which an unfinished file belongs to nobody.
+# Seconds after which an unfinished file belongs to nobody, on a file system that cannot say who holds it.
 ABANDONED = 7 * 24 * 3600
 
 
@@ -71,6 +73,7 @@ class TeacherCache:
 
         Raises:
             OSError: the disk does not take it.
+            AttarError: nor does it take the note on what the folder holds.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "key.json", self.facts)
@@ -88,16 +91,19 @@ class Writer:
         self.file = file
         _remove_abandoned(file.parent)
         self._temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        handle = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        # Held open, because its lock says that somebody is writing.
+        self._handle = os.open(self._temporary, os.O_RDWR | os.O_CREAT, 0o644)
+        if claim(self._handle) is False:
+            os.close(self._handle)
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         try:
+            os.ftruncate(self._handle, 0)
             # Blocks now: a full disk is found here, not by a signal in the middle of a memory-mapped write.
-            os.posix_fallocate(handle, 0, images * row_bytes + DIGEST)
+            os.posix_fallocate(self._handle, 0, images * row_bytes + DIGEST)
             self._whole = np.memmap(self._temporary, np.uint8, mode="r+")
         except OSError:
-            self._temporary.unlink()
+            self.discard()
             raise
-        finally:
-            os.close(handle)
         self._rows = self._whole[: images * row_bytes].reshape(images, row_bytes)
         self._seen = np.zeros(images, bool)
 
@@ -116,14 +122,26 @@ class Writer:
         os.replace(self._temporary, self.file)
 
     def discard(self) -> None:
+        """Leave nothing unfinished; a file that has its name already stays."""
         self._temporary.unlink(missing_ok=True)
+        if self._handle >= 0:
+            os.close(self._handle)
+        self._handle = -1
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Delete what killed runs left: no epoch takes so long."""
+    """Delete what killed runs left, and leave what others are writing."""
     for part in folder.glob(".*.tmp"):
-        if time.time() - part.stat().st_mtime > ABANDONED:
-            part.unlink(missing_ok=True)
+        try:
+            handle = os.open(part, os.O_RDWR)
+        except OSError:  # just finished, or somebody else's
+            continue
+        try:
+            free = claim(handle)
+            if free or (free is None and time.time() - os.fstat(handle).st_mtime > ABANDONED):
+                part.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
 
 
 def _digest(content: np.ndarray) -> bytes:

@@ -1,0 +1,54 @@
+"""A training holds no more at its end than near its beginning."""
+
+import gc
+
+import pytest
+import torch
+
+from attar.nets import Frozen
+from attar.train.packing import Dense
+from attar.train.remembering import Remembering
+from attar.train.teacher_cache import TeacherCache
+
+EPOCHS = 25
+
+
+def alive():
+    """How many tensors there are, and how many bytes they have together."""
+    gc.collect()
+    tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
+    return len(tensors), sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+
+
+def test_tensors_do_not_grow_over_a_hundred_steps(tiny, monkeypatch):
+    run, seen = tiny("kd", epochs=EPOCHS, ema=0.9), {}
+    loader_of = run.new_loader
+
+    def watching():
+        loader = loader_of()
+        batches = loader.epoch
+
+        def epoch(number, start_step=0):
+            if number in (EPOCHS // 5, EPOCHS - 1):
+                seen[number] = alive()
+            yield from batches(number, start_step)
+
+        monkeypatch.setattr(loader, "epoch", epoch)
+        return loader
+
+    monkeypatch.setattr(run, "new_loader", watching)
+    run.fit()
+    assert seen[EPOCHS - 1] == seen[EPOCHS // 5]
+
+
+def test_a_cache_holds_no_answer_longer_than_its_epoch(tiny, tmp_path):
+    run = tiny("kd")
+    frozen = Frozen(run.net("resnet14"))
+    cache = TeacherCache(tmp_path / "cache", {}, len(run.splits.train), Dense(10))
+    loader, counts = Remembering(run.loader, [(frozen, cache)], run.runtime, pytest.fail), []
+    for epoch in (0, 1, 0, 1):  # written, then read
+        for _ in loader.epoch(epoch):
+            pass
+        counts.append(alive())
+    assert len(list(cache.folder.glob("*.bin"))) == 2
+    assert counts == [counts[0]] * 4
