@@ -6,17 +6,17 @@ import sys
 
 import pytest
 
-# Four blocks of 8 MB at a time, 50 times: what is kept is faulted in once, in 2,048 pages a block.
+# Two blocks of 40 MB at a time, 20 times: what is kept is faulted in once, in 10,240 pages a block.
 PROBE = """
 import resource
 from attar.train.allocator import keep_freed_memory
 if {keep}:
     assert keep_freed_memory()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for step in range(50):
+for step in range(20):
     if step == 5:
         before = faults()
-    blocks = [b"x" * 2**23 for _ in range(4)]
+    blocks = [b"x" * (40 * 2**20) for _ in range(2)]
     del blocks
 print(faults() - before)
 """

@@ -6,17 +6,16 @@ import ctypes
 import platform
 
 # Parameters of mallopt(3), from glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-# The largest value glibc takes: larger blocks, a data set's, still go back to the system at once.
-LARGEST = 32 * 2**20
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
     """Let glibc keep what is freed, instead of giving it to the system and faulting in every page anew.
 
-    A training step on a CPU frees its activations and asks for the same blocks a moment later: at batch 64 of CIFAR
-    that is some 7,000 page faults a step, a tenth of its time. The most memory in use at a time stays the same.
+    A training step on a CPU frees its activations and asks for the same blocks a moment later. At batch 64 that is some
+    7,000 page faults a step for resnet20 on CIFAR, a tenth of its time, and 270,000 for EfficientNet-Lite0 on
+    photographs of 224 pixels, nearly half of it. The price is memory that stays with the process until it ends.
 
     Returns:
         Whether there was a glibc to tell.
@@ -24,4 +23,4 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    return bool(libc.mallopt(M_MMAP_THRESHOLD, LARGEST) and libc.mallopt(M_TRIM_THRESHOLD, NEVER))
+    return bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, NEVER))
