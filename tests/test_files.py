@@ -18,3 +18,13 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_atomically(tmp_path / "a" / "b.json", write)
     assert [file.name for file in (tmp_path / "a").iterdir()] == ["b.json"]
     assert json.loads((tmp_path / "a" / "b.json").read_text()) == {"x": 1}
+
+
+def test_a_file_has_the_usual_permissions_whoever_wrote_it(tmp_path):
+    def private(file):
+        file.write_text("weights")
+        file.chmod(0o600)
+
+    (tmp_path / "usual").touch()
+    write_atomically(tmp_path / "net.safetensors", private)
+    assert (tmp_path / "net.safetensors").stat().st_mode == (tmp_path / "usual").stat().st_mode

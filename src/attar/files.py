@@ -30,7 +30,10 @@ def write_atomically(path: Path, write: Callable[[Path], object], keep: Path | N
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(temporary)
+        temporary.chmod(mode)  # some writers make files that only their owner may read
         _flush(temporary)
         if keep is not None and path.exists():
             os.replace(path, keep)
