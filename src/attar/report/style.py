@@ -45,7 +45,7 @@ h2 { font-size: 1.35rem; line-height: 1.3; letter-spacing: -.01em; font-weight: 
 .grid > *, .pair > * { min-width: 0; }
 .wide + .grid, .grid + .wide { margin-top: 2.2rem; }
 .pair { display: grid; grid-template-columns: minmax(0, 20rem) minmax(0, 1fr); gap: 2rem 2.6rem; align-items: start; }
-@media (max-width: 62rem) { .pair { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 72rem) { .pair { grid-template-columns: minmax(0, 1fr); } }
 figure { margin: 0; break-inside: avoid; max-width: 26rem; }
 figcaption { font-size: .92rem; line-height: 1.45; margin-bottom: .55rem; overflow-wrap: anywhere; }
 figcaption b { font-weight: 600; }
