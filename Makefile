@@ -8,8 +8,8 @@ distill: .venv/.core
 	$(BIN)/attar distill
 
 test: .venv/.dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 

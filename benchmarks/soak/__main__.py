@@ -20,13 +20,13 @@ from typing import Any
 # Before torch is imported: the networks are tiny.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import torch
+
 import caches
 import images
 import kills
 import memory
 import recipes
-import torch
-
 from attar.files import write_json
 
 Rows = list[dict[str, Any]]

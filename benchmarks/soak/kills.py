@@ -6,9 +6,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from commands import STUDENT, kill, leftovers, run, same, start, timed, trained_teacher
-
 from attar.methods import list_methods, method_info
+from commands import STUDENT, kill, leftovers, run, same, start, timed, trained_teacher
 
 # What differs between runs of a method: the average, the accumulation and the precision take turns.
 KINDS = (["optim.ema=0.9"], ["optim.accumulate=2"], ["precision=bfloat16"])

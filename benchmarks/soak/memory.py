@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from commands import STUDENT, start, trained_teacher
 
 EPOCHS, STEPS = 200, 50

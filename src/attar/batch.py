@@ -41,12 +41,13 @@ class Batch:
 
     Attributes:
         images: (B, C, H, W), normalised, on the device of the networks.
-        labels: (B,) class numbers, int64.
+        labels: (B,) class numbers, int64; -1 where there is none.
         index: (B,) each image's number in its data set, for caches and memory banks; None outside our loaders.
         address: the seed, epoch and step this batch belongs to.
         epochs: how many epochs the run has, for weights that move with training.
         turn: which of the method's turns this forward pass belongs to; methods that step once have only "".
         views: the same images varied in other ways, as `images`, under the names the loader was asked for.
+        labelled: how many of the rows, the first ones, have a label; None: all.
     """
 
     images: Tensor
@@ -56,6 +57,7 @@ class Batch:
     epochs: int = 1
     turn: str = ""
     views: dict[str, Tensor] = field(default_factory=dict)
+    labelled: int | None = None
 
     def __len__(self) -> int:
         return len(self.images)

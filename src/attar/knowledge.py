@@ -80,6 +80,8 @@ class Knowledge(Mapping[str, Value]):
 class Transfer:
     """One directed edge: `target` learns from `source`.
 
+    An edge whose source is the labels compares only the rows that have one; every other edge compares all.
+
     Attributes:
         source: the name of the knowledge that teaches ("labels", "teacher.logits", ...).
         target: the name of the knowledge that learns.
@@ -113,12 +115,34 @@ class Transfer:
             learner = self.via(learner)
         if self.learns == "target":
             source = detached(source)
-        return self.loss(learner, source, *(detached(knowledge[name]) for name in self.given))
+        compared = [learner, source, *(detached(knowledge[name]) for name in self.given)]
+        if owner(self.source) == "labels":
+            compared = [labelled(one, knowledge.batch, self.key) for one in compared]
+        return self.loss(*compared)
 
 
 def detached(said: Value) -> Value:
     """The same values outside the graph."""
     return tuple(part.detach() for part in said) if isinstance(said, tuple) else said.detach()
+
+
+def labelled(said: Value, batch: Batch, key: str) -> Value:
+    """The rows whose images have a label.
+
+    Raises:
+        AttarError: it has other rows than the batch.
+    """
+    if batch.labelled is None:
+        return said
+    parts = said if isinstance(said, tuple) else (said,)
+    for part in parts:
+        if part.shape[:1] != batch.labels.shape:
+            raise AttarError(
+                f"edge {key!r} compares {tuple(part.shape)} with the labels of {len(batch)} images, some without one: "
+                "which rows have a label is not known; leave the unlabelled images out"
+            )
+    cut = tuple(part[: batch.labelled] for part in parts)
+    return cut if isinstance(said, tuple) else cut[0]
 
 
 @dataclass

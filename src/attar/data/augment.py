@@ -124,6 +124,10 @@ class Moves:
     def __getitem__(self, index: Tensor | slice) -> Moves:
         return self._each(lambda _, values: values[index])
 
+    def __add__(self, others: Moves) -> Moves:
+        """The choices for further images after these."""
+        return self._each(lambda name, values: torch.cat([values, getattr(others, name)]))
+
     def to(self, device: torch.device | str) -> Moves:
         """The same choices on another device, apart from those that are needed on the CPU."""
         return self._each(lambda name, values: values if name in self.on_cpu else values.to(device))

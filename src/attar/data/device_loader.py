@@ -76,10 +76,14 @@ class DeviceLoader:
             has random choices of its own; asking for one changes no other.
         view_seed: where the variation starts instead; runs with one view_seed show every image the same way.
         share: (number, of how many) gives only that slice of each batch, as a `Part`; every process of a run has one.
+        unlabelled: images without labels. Every batch then ends with some of them, in an order of their own whose
+            passes may span epochs; an epoch stays a pass over the labelled images, whose order and variation are those
+            without them. Their numbers in `Batch.index` follow those of `images`.
+        unlabelled_batch: how many of them a batch gets; None: batch_size, or all of them where they are fewer.
 
     Raises:
-        AttarError: the batch size is below 1 or above the number of images, an augmentation does not fit the images, or
-            a batch has fewer images than there are shares.
+        AttarError: the batch size is below 1 or above the number of images, an augmentation does not fit the images, a
+            batch has fewer images than there are shares, or the unlabelled images are of another size or kind.
 
     >>> pixels = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
     >>> ten = ImageSet(pixels, torch.arange(10), tuple("abcdefghij"), "ten", (0.5,), (0.5,))
@@ -101,6 +105,8 @@ class DeviceLoader:
         views: Mapping[str, Augment] | None = None,
         view_seed: int | None = None,
         share: tuple[int, int] = (0, 1),
+        unlabelled: ImageSet | None = None,
+        unlabelled_batch: int | None = None,
     ) -> None:
         if not 1 <= batch_size <= len(images):
             raise AttarError(f"batch_size must be 1 to {len(images)}, the images of {images.name!r}, got {batch_size}")
@@ -118,7 +124,13 @@ class DeviceLoader:
         self.epochs = epochs
         self.channels_last = channels_last
         self.images = images
+        self.unlabelled = unlabelled
+        # Of each batch, beside `batch_size` labelled ones.
+        self.unlabelled_batch = 0
+        if unlabelled is not None:
+            self.unlabelled_batch = min(batch_size, len(unlabelled)) if unlabelled_batch is None else unlabelled_batch
         self.share = share
+        self._check_unlabelled()
         self._check_share()
         self._mean, self._std = (
             255 * torch.tensor(values, device=self.device)[:, None, None] for values in (images.mean, images.std)
@@ -135,7 +147,7 @@ class DeviceLoader:
         order = self._order(address)
         # Brought into the epoch's order once, so that a step only cuts slices.
         index = order.to(self.device)
-        labels = self.images.labels[order].to(self.device)
+        labels = torch.cat([images.labels for images in self._sets])[order].to(self.device)
         varying = Address(self.view_seed, epoch)
         moves = {name: self._draw(name, varying)[order].to(self.device) for name in self._views}
         for step, pixels in zip(range(start_step, len(self)), self._pixels(order, start_step), strict=True):
@@ -143,7 +155,8 @@ class DeviceLoader:
             varied = {name: self._vary(pixels, view, moves[name][span]) for name, view in self._views.items()}
             images = varied.pop("")
             address = Address(self.seed, epoch, step)
-            batch = Batch(images, labels[span], index[span], address, self.epochs, views=varied)
+            labelled = span.stop - span.start - self.unlabelled_batch if self.unlabelled_batch else None
+            batch = Batch(images, labels[span], index[span], address, self.epochs, views=varied, labelled=labelled)
             yield batch if self.share[1] == 1 else self._part(batch)
 
     def whole(self) -> Self:
@@ -156,20 +169,35 @@ class DeviceLoader:
         """The bytes (B, C, H, W) of every step from one on, as they are stored."""
         index = order.to(self.device)
         for step in range(start_step, len(self)):
-            chosen = self._stored.index_select(0, index[self._span(step)])
+            rows = index[self._span(step)]
+            labelled = rows[: len(rows) - self.unlabelled_batch]
+            chosen = self._stored[0].index_select(0, labelled)
+            if self.unlabelled_batch:
+                others = rows[len(labelled) :] - len(self.images)
+                chosen = torch.cat([chosen, self._stored[1].index_select(0, others)])
             yield chosen.permute(0, 3, 1, 2) if self.channels_last else chosen
 
     @cached_property
-    def _stored(self) -> Tensor:
-        """Every image on the device, in the memory format of the batches: (N, H, W, C) or (N, C, H, W)."""
-        images = (
-            self.images.channels_last.permute(0, 2, 3, 1) if self.channels_last else self.images.images.contiguous()
-        )
-        return images.to(self.device)
+    def _stored(self) -> list[Tensor]:
+        """Each set's images on the device, in the memory format of the batches: (N, H, W, C) or (N, C, H, W)."""
+        return [
+            (one.channels_last.permute(0, 2, 3, 1) if self.channels_last else one.images.contiguous()).to(self.device)
+            for one in self._sets
+        ]
+
+    @property
+    def _sets(self) -> list[ImageSet]:
+        """The labelled images and, where there are some, those without labels."""
+        return [self.images] if self.unlabelled is None else [self.images, self.unlabelled]
 
     def _draw(self, view: str, address: Address) -> Moves:
         height, width = self.images.image_shape[1:]
-        return draw(self._views[view], len(self.images), height, width, address, view, self.images.stored_size)
+        augment, stored = self._views[view], self.images.stored_size
+        moves = draw(augment, len(self.images), height, width, address, view, stored)
+        if self.unlabelled is None:
+            return moves
+        # From streams of their own, so that labelled images are varied as they would be without them.
+        return moves + draw(augment, len(self.unlabelled), height, width, address, f"unlabelled/{view}", stored)
 
     def _vary(self, pixels: Tensor, augment: Augment, moves: Moves) -> Tensor:
         """Stored bytes as one view of them that a network sees."""
@@ -186,13 +214,34 @@ class DeviceLoader:
 
     def _order(self, address: Address) -> Tensor:
         """The images' numbers on the CPU, so that every device sees the same order."""
-        count = len(self.images)
-        return torch.randperm(count, generator=address.generator("order")) if self.shuffle else torch.arange(count)
+        order = self._permutation(len(self.images), address, "order")
+        if not self.unlabelled_batch:
+            return order
+        if self.drop_last:
+            order = order[: len(self) * self.batch_size]
+        # Each step's labelled images, then its unlabelled ones.
+        ends = [self.batch_size * step for step in range(1, len(self))]
+        parts = zip(order.tensor_split(ends), self._unlabelled_order(address.epoch), strict=True)
+        return torch.cat([rows for step in parts for rows in step])
+
+    def _unlabelled_order(self, epoch: int) -> tuple[Tensor, ...]:
+        """The numbers of each step's unlabelled images; they follow from how many steps there were before."""
+        assert self.unlabelled is not None
+        count, taken = len(self.unlabelled), len(self) * self.unlabelled_batch
+        first, offset = divmod(epoch * taken, count)
+        passes = range(first, first + -(-(offset + taken) // count))
+        orders = [self._permutation(count, Address(self.seed, one), "order/unlabelled") for one in passes]
+        chosen = torch.cat(orders)[offset : offset + taken] + len(self.images)
+        return chosen.split(self.unlabelled_batch)
+
+    def _permutation(self, count: int, address: Address, purpose: str) -> Tensor:
+        return torch.randperm(count, generator=address.generator(purpose)) if self.shuffle else torch.arange(count)
 
     def _whole_span(self, step: int) -> slice:
-        start = step * self.batch_size
+        size, more = self.batch_size, self.unlabelled_batch
         last = step == len(self) - 1 and not self.drop_last
-        return slice(start, len(self.images) if last else start + self.batch_size)
+        labelled = len(self.images) - step * size if last else size
+        return slice(step * (size + more), step * (size + more) + labelled + more)
 
     def _span(self, step: int) -> slice:
         """The rows of an epoch's order that belong to a step, or this share of them."""
@@ -204,6 +253,24 @@ class DeviceLoader:
         whole = self._whole_span(batch.address.step)
         count = whole.stop - whole.start
         return Part(**vars(batch), start=part_of(count, *self.share).start, count=count)
+
+    def _check_unlabelled(self) -> None:
+        if self.unlabelled is None:
+            return
+        if type(self.unlabelled) is not type(self.images) or self.unlabelled.stored_size != self.images.stored_size:
+            raise AttarError(
+                f"the unlabelled images of {self.unlabelled.name!r} are stored otherwise than those of "
+                f"{self.images.name!r}; read both at one size, both into memory or both from their files"
+            )
+        if not 1 <= self.unlabelled_batch <= len(self.unlabelled):
+            raise AttarError(
+                f"unlabelled_batch must be 1 to {len(self.unlabelled)}, the images of {self.unlabelled.name!r}, "
+                f"got {self.unlabelled_batch}"
+            )
+        if self.share[1] > 1:
+            raise AttarError(
+                "unlabelled images train in one process, not in several; leave torchrun or data.unlabelled out"
+            )
 
     def _check_share(self) -> None:
         """No process may be left without an image: its loss would be the mean of nothing."""

@@ -82,7 +82,7 @@ def _listing(place: Path) -> dict[str, list[Path]]:
     folders = sorted(entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if len(folders) < 2:
         raise AttarError(f"{place} has {len(folders)} class folders; expected at least 2, each with its images")
-    classes = {entry.name: _files(entry) for entry in folders}
+    classes = {entry.name: image_files(entry) for entry in folders}
     if empty := [name for name, files in classes.items() if not files]:
         raise AttarError(
             f"class {empty[0]!r} in {place} has no images ({', '.join(SUFFIXES)}); fill or remove the folder"
@@ -90,7 +90,8 @@ def _listing(place: Path) -> dict[str, list[Path]]:
     return classes
 
 
-def _files(place: Path) -> list[Path]:
+def image_files(place: Path) -> list[Path]:
+    """Every image file below a folder, sorted."""
     found = (Path(base) / name for base, _, names in os.walk(place) for name in names if not name.startswith("."))
     return sorted(file for file in found if file.suffix.lower() in SUFFIXES)
 

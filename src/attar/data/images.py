@@ -1,4 +1,4 @@
-"""Labelled images in memory, and the three sets of a task."""
+"""Images in memory, and the sets of a task."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from torch.nn import functional as F
 from attar.data.augment import Augment
 from attar.errors import AttarError
 
+# Instead of a class number.
+NO_LABEL = -1
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Labelled images of one size, held as bytes.
+    """Images of one size, with their labels or all without, held as bytes.
 
     Attributes:
         images: (N, C, H, W), uint8.
-        labels: (N,) class numbers, int64.
+        labels: (N,) class numbers, int64; all -1 for images without labels.
         classes: the name of every class.
         name: what the set is called ("cifar100").
         mean: per channel, in 0..1 units; a network sees (image / 255 - mean) / std.
@@ -54,8 +57,10 @@ class ImageSet:
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
             raise AttarError(f"labels of {self.name!r} must be int64 ({len(self.images)},), one per image, got {found}")
-        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
-            found = f"{int(self.labels.min())}..{int(self.labels.max())}"
+        least, most = (int(self.labels.min()), int(self.labels.max())) if len(self) else (0, 0)
+        missing = bool(self.classes) and least == most == NO_LABEL
+        if len(self) and not missing and not 0 <= least <= most < len(self.classes):
+            found = f"{least}..{most}"
             raise AttarError(f"labels of {self.name!r} must be 0..{len(self.classes) - 1}, one per class, got {found}")
         channels = self.images.shape[1]
         if not len(self.mean) == len(self.std) == channels or min(self.std) <= 0:
@@ -138,9 +143,11 @@ class Splits:
         val: kept apart for choices during training; None: no choice is made.
         augment: how training images are varied by default.
         notes: what the user should know about the loading ("skipped 2 unreadable images").
+        unlabelled: images without labels that training shows beside the labelled ones; None: there are none.
 
     Raises:
-        AttarError: a set is empty, or the sets differ in image size or in classes.
+        AttarError: a set is empty, the sets differ in image size or in classes, labels are missing, or the unlabelled
+            images have some.
     """
 
     train: ImageSet
@@ -148,12 +155,19 @@ class Splits:
     val: ImageSet | None = None
     augment: Augment = field(default_factory=Augment)
     notes: tuple[str, ...] = ()
+    unlabelled: ImageSet | None = None
 
     def __post_init__(self) -> None:
-        for role, images in (("train", self.train), ("val", self.val), ("test", self.test)):
-            if images is not None and not len(images):
+        sets = {"train": self.train, "val": self.val, "test": self.test, "unlabelled": self.unlabelled}
+        for role, images in sets.items():
+            if images is None:
+                continue
+            if not len(images):
                 raise AttarError(f"the {role} set has no images; give it some, or another fraction")
-        for role, other in (("val", self.val), ("test", self.test)):
+            if bool(images.labels[0] == NO_LABEL) != (role == "unlabelled"):
+                expected = f"all {NO_LABEL}" if role == "unlabelled" else "class numbers"
+                raise AttarError(f"labels of the {role} set must be {expected}, got {int(images.labels[0])}")
+        for role, other in sets.items():
             if other is not None and other.image_shape != self.train.image_shape:
                 raise AttarError(
                     f"{role} images are {other.image_shape}, training images {self.train.image_shape}; "
@@ -179,5 +193,5 @@ class Splits:
 
     def map(self, change: Callable[[ImageSet], ImageSet]) -> Splits:
         """The same change made to every set."""
-        val = None if self.val is None else change(self.val)
-        return replace(self, train=change(self.train), val=val, test=change(self.test))
+        val, unlabelled = (None if images is None else change(images) for images in (self.val, self.unlabelled))
+        return replace(self, train=change(self.train), val=val, test=change(self.test), unlabelled=unlabelled)

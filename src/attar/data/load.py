@@ -13,6 +13,7 @@ from attar.data.class_weights import class_weights as weights_of
 from attar.data.images import ImageSet, Splits
 from attar.data.registry import DATASETS
 from attar.data.split import limit, stratified_split
+from attar.data.unlabelled import unlabelled_images
 from attar.data.wrap import wrap
 from attar.errors import AttarError, unknown
 
@@ -34,6 +35,7 @@ def load_data(
     std: Sequence[float] | None = None,
     augment: Mapping[str, object] | None = None,
     class_weights: str | Sequence[float] | Mapping[str, float] | None = None,
+    unlabelled: str | Path | None = None,
     **options: Any,
 ) -> Splits:
     """The sets of a task, with the validation set split off the training set.
@@ -54,6 +56,8 @@ def load_data(
             where that keeps the class. Data given as objects are not mirrored unless this says so.
         class_weights: how much a mistake on each class counts where labels teach: "balanced", a number for each class,
             or numbers by the names of classes; None: all alike. See `attar.data.class_weights`.
+        unlabelled: a folder of images without labels, of any layout, that training shows too. They are read as the
+            training images are and count nowhere else: not in the split, not in the classes' weights.
         options: further settings of the data set (test_fraction, skip_unreadable, ...).
 
     Raises:
@@ -81,6 +85,11 @@ def load_data(
     if class_weights is not None:
         weights = weights_of(class_weights, splits.train)
         splits = replace(splits, train=replace(splits.train, class_weights=weights))
+    if unlabelled is not None:
+        found, notes = unlabelled_images(
+            Path(unlabelled).expanduser(), splits.train, bool(options.get("skip_unreadable"))
+        )
+        splits = replace(splits, unlabelled=found, notes=(*splits.notes, *notes))
     return replace(splits, augment=splits.augment.changed(augment or {}))
 
 

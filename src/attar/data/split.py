@@ -21,7 +21,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
         seed: which of the possible parts.
 
     Raises:
-        AttarError: the fraction is out of range or would give a part without images.
+        AttarError: the fraction is out of range or would give a part without images, or images have no label.
 
     >>> rest, part = stratified_split(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), fraction=0.25, seed=0)
     >>> len(rest), len(part)
@@ -29,6 +29,8 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     """
     if not 0 <= fraction < 1:
         raise AttarError(f"a fraction to split off must be in [0, 1), got {fraction}")
+    if len(labels) and int(labels.min()) < 0:
+        raise AttarError("some images have no label; give those apart, as data.unlabelled or Splits(unlabelled=...)")
     counts = labels.bincount()
     most = (counts - 1).clamp_min(0)
     total = min(round(fraction * len(labels)), int(most.sum()))

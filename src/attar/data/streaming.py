@@ -7,7 +7,8 @@ import signal
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from attar.data.augment import Augment
 from attar.data.decoding import require_pillow
 from attar.data.device_loader import DeviceLoader
 from attar.data.file_set import FileSet
+from attar.data.images import NO_LABEL
 from attar.errors import AttarError
 
 MOST_WORKERS = 8
@@ -47,7 +49,7 @@ class StreamingLoader(DeviceLoader):
 
     An image that cannot be read is named once in a warning, and the next readable one of its class stands in for it,
     the same one in every epoch and run; in evaluation it is left out. Only up to 1 % of a set (one image of a smaller
-    one than a hundred) is tolerated.
+    one than a hundred) is tolerated. Images without a label stand in for each other.
 
     Args:
         images: the files.
@@ -79,6 +81,7 @@ class StreamingLoader(DeviceLoader):
         self.workers = next((n for n in (workers, images.workers) if n is not None), default_workers())
         self.stand_ins = stand_ins
         self.unreadable: dict[int, str] = {}
+        self._files = _Files(*cast(list[FileSet], self._sets))
         self._idle: DataLoader[Read] | None = None
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
@@ -124,7 +127,7 @@ class StreamingLoader(DeviceLoader):
 
     def _pool(self) -> DataLoader[Read]:
         return DataLoader(
-            _Files(self.images),
+            self._files,
             batch_sampler=_Steps(),
             num_workers=self.workers,
             collate_fn=_as_it_is,
@@ -141,17 +144,18 @@ class StreamingLoader(DeviceLoader):
             if number in self.unreadable:
                 continue
             self.unreadable[number] = reason
-            file = self.images.path(number)
+            file, label = self._files.path(number), int(self._files.labels[number])
+            of_class = "without a label" if label == NO_LABEL else f"of class {self.images.classes[label]!r}"
             if self.stand_ins and not replaced:
-                name = self.images.classes[int(self.images.labels[number])]
-                raise AttarError(f"no image of class {name!r} can be read, {file} say ({reason}); mend or remove it")
-            if len(self.unreadable) > MOST_UNREADABLE * max(len(self.images), AT_LEAST):
-                first = ", ".join(str(self.images.path(one)) for one in list(self.unreadable)[:3])
+                raise AttarError(f"no image {of_class} can be read, {file} say ({reason}); mend or remove it")
+            if len(self.unreadable) > MOST_UNREADABLE * max(len(self._files), AT_LEAST):
+                first = ", ".join(str(self._files.path(one)) for one in list(self.unreadable)[:3])
                 raise AttarError(
-                    f"more than {MOST_UNREADABLE:.0%} of the {len(self.images)} images of {self.images.name!r} cannot "
+                    f"more than {MOST_UNREADABLE:.0%} of the {len(self._files)} images of {self.images.name!r} cannot "
                     f"be read, first {first} ({reason}); mend or remove them"
                 )
-            instead = "the next of its class stands in" if self.stand_ins else "it is left out"
+            following = "the next without a label" if label == NO_LABEL else "the next of its class"
+            instead = f"{following} stands in" if self.stand_ins else "it is left out"
             warnings.warn(f"cannot read image {file} ({reason}); {instead}", stacklevel=2)
 
 
@@ -175,23 +179,30 @@ class _Steps(Sampler[list[int]]):
 
 
 class _Files(Dataset[Read]):
-    """What a process needs to read a batch: names, and who stands in for whom."""
+    """What a process needs to read a batch: names, and who stands in for whom; several sets are numbered through."""
 
-    def __init__(self, images: FileSet) -> None:
-        self.images = images
-        # Every class in a circle, in the order of the set.
-        labels = images.labels.numpy()
-        order = np.argsort(labels, kind="stable")
+    def __init__(self, *sets: FileSet) -> None:
+        self.sets = sets
+        # Every class in a circle, in the order of the set; images without a label are one more.
+        self.labels = torch.cat([images.labels for images in sets]).numpy()
+        order = np.argsort(self.labels, kind="stable")
         self.next = np.empty(len(order), np.int64)
-        for members in np.split(order, np.cumsum(np.bincount(labels))[:-1]):
+        for members in np.split(order, np.cumsum(np.bincount(self.labels - NO_LABEL))[:-1]):
             self.next[members] = np.roll(members, -1)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def path(self, number: int) -> Path:
+        images, place = self._located(number)
+        return images.path(place)
 
     def __getitem__(self, number: int) -> Read:
         return self.__getitems__([number])
 
     def __getitems__(self, numbers: list[int]) -> Read:
         """(B, size, size, 3) bytes, and the numbers of the unreadable images with the reasons."""
-        size = self.images.stored_size[0]
+        size = self.sets[0].stored_size[0]
         pixels = torch.empty(len(numbers), size, size, 3, dtype=torch.uint8)
         unreadable: list[Unreadable] = []
         for place, number in enumerate(numbers):
@@ -199,13 +210,25 @@ class _Files(Dataset[Read]):
         return pixels, unreadable
 
     def _read(self, number: int, size: int, unreadable: list[Unreadable]) -> Tensor:
-        found = self.images.read(number)
+        found = self._found(number)
         if isinstance(found, str):
             reason, other = found, int(self.next[number])
             while isinstance(found, str) and other != number:
-                found, other = self.images.read(other), int(self.next[other])
+                found, other = self._found(other), int(self.next[other])
             unreadable.append(Unreadable(number, reason, not isinstance(found, str)))
         return torch.zeros(size, size, 3) if isinstance(found, str) else torch.from_numpy(found)
+
+    def _found(self, number: int) -> np.ndarray | str:
+        images, place = self._located(number)
+        return images.read(place)
+
+    def _located(self, number: int) -> tuple[FileSet, int]:
+        """The set that an image is of, and its number there."""
+        for images in self.sets[:-1]:
+            if number < len(images):
+                return images, number
+            number -= len(images)
+        return self.sets[-1], number
 
 
 def _as_it_is(read: Any) -> Any:

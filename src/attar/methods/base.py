@@ -79,6 +79,7 @@ class Method(nn.Module):
         epochs: int = 1,
         step: int = 0,
         turn: str = "",
+        labelled: int | None = None,
     ) -> Losses:
         """The losses inside somebody's own training loop.
 
@@ -90,11 +91,15 @@ class Method(nn.Module):
             epochs: how many epochs there will be.
             step: the step within the epoch; with the epoch it addresses the method's own randomness.
             turn: which of `turns`, for the few methods that step more than once per batch.
+            labelled: how many rows, the first ones, have a label (the others' is -1); None: all. Edges from the labels
+                compare only these. Hold a method against such a batch with `attar.methods.check` first: some read
+                labels elsewhere too.
 
         Returns:
             `losses.total` to call backward() on, and each edge's term by name.
         """
-        return self.batch_losses(Batch(images, labels, index, Address(0, epoch, step), epochs, turn))
+        address = Address(0, epoch, step)
+        return self.batch_losses(Batch(images, labels, index, address, epochs, turn, labelled=labelled))
 
     def frozen(self) -> Iterator[Frozen]:
         """The frozen networks this method holds."""

@@ -16,6 +16,7 @@ from attar.knowledge import Knowledge, Transfer, total_loss
 from attar.methods.base import Method
 from attar.methods.probe import check
 from attar.methods.registry import create_method, method_info
+from attar.methods.unlabelled import check_unlabelled
 from attar.nets import build, create_model
 
 CLASSES, SIZE = 6, 16
@@ -54,7 +55,7 @@ def check_method(method: str | type[Method], **options: Any) -> list[str]:
         AttarError: names each check that failed and why.
 
     >>> len(check_method("kd"))
-    10
+    11
     """
     if not isinstance(method, str) and method.name == Method.name:
         raise AttarError(f"{method.__name__} is not registered; put @attar.register(...) above the class")
@@ -184,6 +185,20 @@ def deploys(case: Case) -> None:
         _rebuilds(name, net, batch)
 
 
+def unlabelled_rows(case: Case) -> None:
+    """Rows without a label teach along the edges that need none, or are refused before the first step."""
+    batch = case.batch()
+    labels = batch.labels.clone()
+    labels[5:] = -1
+    batch = replace(batch, labels=labels, labelled=5)
+    method = case.make().train()
+    try:
+        check_unlabelled(method, batch)
+    except AttarError:
+        return
+    check(method, batch)
+
+
 def draws(case: Case) -> None:
     """The graph can be drawn and every row of the matrix that learns has a weight."""
     method = case.make()
@@ -206,6 +221,7 @@ CHECKS = (
     state_round_trip,
     deploys,
     draws,
+    unlabelled_rows,
 )
 
 

@@ -11,13 +11,15 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Losses
 from attar.methods.base import Method
+from attar.methods.unlabelled import check_unlabelled
 
 
 def check(method: Method, batch: Batch) -> Losses:
     """Run one batch through a method and hold what must be true of it; the method is as before afterwards.
 
     Every edge names knowledge that exists and its shapes agree; the loss is one finite number; every trainable
-    parameter gets a gradient and no frozen one does; every loss and regressor with parameters belongs to the method.
+    parameter gets a gradient and no frozen one does; every loss and regressor with parameters belongs to the method; no
+    loss follows from the label of a row that has none.
 
     Returns:
         The losses of the batch, of the last turn where there are several.
@@ -30,6 +32,7 @@ def check(method: Method, batch: Batch) -> Losses:
     method.train()
     try:
         check_ownership(method)
+        check_unlabelled(method, batch)
         learnt: set[str] = set()
         for turn in method.turns:
             losses = method.batch_losses(replace(batch, turn=turn))

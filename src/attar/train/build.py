@@ -20,7 +20,7 @@ from attar.recipe import ModelRecipe, Recipe, TeacherRecipe
 from attar.registry import check_types
 
 # The keys of the data section that every data set takes.
-DATA_KEYS = ("root", "val_fraction", "train_size", "augment")
+DATA_KEYS = ("root", "val_fraction", "train_size", "augment", "unlabelled")
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,13 @@ class Parts:
         """The images for one seed, optionally with another number of training images than the recipe's."""
         size = train_size or self.recipe.data.train_size
         if (seed, size) not in self._splits:
-            recipe = replace(self.recipe, data=replace(self.recipe.data, train_size=size))
-            self._splits[seed, size] = load_splits(recipe, seed, self.given.data)
+            data = replace(self.recipe.data, train_size=size)
+            # The same for every seed, so that they are read once.
+            same = next((splits.unlabelled for splits in self._splits.values()), None)
+            if same is not None:
+                data.unlabelled = None
+            splits = load_splits(replace(self.recipe, data=data), seed, self.given.data)
+            self._splits[seed, size] = splits if same is None else replace(splits, unlabelled=same)
         return self._splits[seed, size]
 
     def student(self, seed: int) -> nn.Module:

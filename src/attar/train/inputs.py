@@ -17,21 +17,23 @@ RENAMED = 0.5
 SAMPLE = 2000
 
 
-def overlap(train: ImageSet, test: ImageSet) -> str | None:
-    """A warning where images of the test set are in the training set, byte for byte.
+def overlap(train: ImageSet, test: ImageSet, unlabelled: ImageSet | None = None) -> str | None:
+    """A warning where images of the test set are in the training set or among the unlabelled images, byte for byte.
 
     A warning and no error: published sets have such pairs too, and their numbers are comparable all the same. Images
     that stay in their files are not compared: each would have to be decoded first.
     """
     if isinstance(train, FileSet) or isinstance(test, FileSet):
         return None
-    seen = {_content(image) for image in train.images.cpu()}
+    shown = [images for images in (train, unlabelled) if images is not None]
+    seen = {_content(image) for images in shown for image in images.images.cpu()}
     count = sum(_content(image) in seen for image in test.images.cpu())
     if not count:
         return None
+    also = " or among the unlabelled images" if unlabelled is not None else ""
     return (
-        f"{count} of the {len(test)} test images are in the training set, byte for byte: the test scores are too good; "
-        "remove them from one of the two"
+        f"{count} of the {len(test)} test images are in the training set{also}, byte for byte: the test scores are too "
+        "good; remove them from one of the two"
     )
 
 

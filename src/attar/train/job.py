@@ -14,7 +14,7 @@ from attar.batch import Address
 from attar.deploy import load, load_card
 from attar.errors import AttarError, Stopped
 from attar.files import write_json, write_text
-from attar.methods import check, create_method, method_info
+from attar.methods import create_method, method_info
 from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
 from attar.report.drawing import svg
 from attar.report.pictures import save_pictures
@@ -61,7 +61,7 @@ class Job:
         self._prepare_teachers()
         # The first seed's training is built now, so that every mistake shows before a file is written.
         first = self._training(self.recipe.seed)
-        check(first.method, next(iter(first.loader.epoch(0))))
+        first.try_a_batch()
         self.earlier = self._earlier_baselines()
 
     def run(self) -> Summary:
@@ -102,7 +102,7 @@ class Job:
 
     def _warn(self, taught: list[Result], runtime: Runtime) -> None:
         """Say what is odd about the images and the teachers."""
-        lines = [*self.splits.notes, overlap(self.splits.train, self.splits.test)]
+        lines = [*self.splits.notes, overlap(self.splits.train, self.splits.test, self.splits.unlabelled)]
         for number, (net, result) in enumerate(zip(self.teachers, taught, strict=True)):
             lines.append(weak_teacher(number, net, self.splits.test, result.scores.top1, runtime.device))
         for line in filter(None, lines):

@@ -43,6 +43,9 @@ def remembering(
     root, top = recipe.teacher.cache, recipe.teacher.cache_top
     if not root or not any(True for _ in method.frozen()):
         return loader
+    if loader.unlabelled_batch:
+        say("no teacher cache: it holds every image once an epoch, and unlabelled images have passes of their own")
+        return loader
     packing = TopK(len(images.classes), top) if top else Dense(len(images.classes))
     caches = []
     for frozen, reading in zip(method.frozen(), readings(method, next(iter(loader.epoch(0)))), strict=True):

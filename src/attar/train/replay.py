@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from attar.batch import Address, Batch
 from attar.errors import AttarError
@@ -55,6 +56,7 @@ def replay(file: str | Path, console: Console | None = None) -> Finding:
         Address(**failure["address"]),
         failure["epochs"],
         failure["turn"],
+        labelled=labelled_rows(failure["labels"]),
     )
     finding = examine(training.method, batch, Runtime(device, failure["precision"], ""))
     show(finding, failure, batch.address, console or Console())
@@ -76,6 +78,12 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(held, dict) or held.keys() != KEYS:
         raise AttarError(f"{path} is no failure.pt of this version of attar; resume the run to write it again")
     return held
+
+
+def labelled_rows(labels: Tensor) -> int | None:
+    """How many rows, the first ones, have a label; None: all."""
+    count = int((labels >= 0).sum())
+    return None if count == len(labels) else count
 
 
 def training_of(folder: Path) -> Training:

@@ -15,10 +15,12 @@ from torch import nn
 
 from attar.data import ImageSet, Splits, eval_batches, loader_for
 from attar.deploy import save
+from attar.errors import AttarError
 from attar.files import write_json
 from attar.measure import Cost, Scores, cost
 from attar.measure.predictions import evaluate_each, predictions_file, save_predictions
-from attar.methods import Method
+from attar.methods import Method, check
+from attar.methods.unlabelled import learns_without_labels
 from attar.recipe import Recipe
 from attar.track import Tracking
 from attar.track.following import Following
@@ -66,6 +68,8 @@ class Result:
 class Training:
     """A training that is ready to start: everything that could be wrong with its input has been found.
 
+    A method that learns from labels alone is not shown the unlabelled images.
+
     Attributes:
         method: what is trained.
         splits: the images.
@@ -88,6 +92,9 @@ class Training:
 
     def __post_init__(self) -> None:
         self.device = find_device(self.recipe.device)
+        unlabelled, of_each_batch = self.splits.unlabelled, self.recipe.data.unlabelled_batch
+        if of_each_batch is not None and unlabelled is None:
+            raise AttarError(f"data.unlabelled_batch={of_each_batch} has no images; give data.unlabelled=FOLDER")
         self.loader = loader_for(
             self.splits.train,
             self.recipe.batch_size,
@@ -98,18 +105,33 @@ class Training:
             channels_last=True,
             view_seed=self.recipe.data.view_seed,
             share=team().share,
+            unlabelled=unlabelled if learns_without_labels(self.method) else None,
+            unlabelled_batch=of_each_batch,
         )
 
     @property
     def finished(self) -> bool:
         return (self.folder / "scores.json").exists()
 
+    def try_a_batch(self) -> None:
+        """One batch through the method, where every mistake in a recipe shows.
+
+        Raises:
+            AttarError: what does not hold, as `check` says it.
+        """
+        self._place()
+        check(self.method, next(iter(self.loader.epoch(0))))
+
+    def _place(self) -> None:
+        self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
     def runtime(self) -> Runtime:
         """The precision of the student and of each frozen teacher, found by trying where the recipe says auto."""
-        self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._place()
         batches = list(islice(self.loader.epoch(0), -(-COMPARED // self.loader.batch_size)))
         runtime = choose(self.method, batches[0], self.device, self.recipe.precision)
-        passes = self.recipe.epochs * self.recipe.seeds * len(self.splits.train)
+        shown = len(self.splits.train) + len(self.loader) * self.loader.unlabelled_batch
+        passes = self.recipe.epochs * self.recipe.seeds * shown
         names, lines = choose_engines(
             self.method, batches, runtime, self.recipe.teacher.precision, self._engines, passes
         )
@@ -136,14 +158,24 @@ class Training:
         members = team()
         if not members.from_leader(lambda: self.finished):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._place()
             self._engines.attach(self.method, runtime.teachers)
-            recipe, steps = self.recipe, (len(self.loader), self.loader.batch_size, self.recipe.optim.accumulate)
+            recipe, size = self.recipe, self.loader.batch_size + self.loader.unlabelled_batch
+            steps = (len(self.loader), size, recipe.optim.accumulate)
             with Progress(console, self.title, recipe.epochs, *steps, hear=following.epoch) as progress:
+                if self.splits.unlabelled is not None:
+                    progress.say(self._shown_unlabelled(self.splits.unlabelled))
                 loader = remembering(self.loader, self.method, self.recipe, self.splits.train, runtime, progress.say)
                 fit(self.method, loader, self.splits.val, self.recipe, runtime, Places(self.folder), progress)
             if members.leader:
                 self._deploy_and_measure()
+
+    def _shown_unlabelled(self, images: ImageSet) -> str:
+        more = self.loader.unlabelled_batch
+        if not more:
+            return f"learns from labels alone, without the {len(images)} unlabelled images"
+        size = self.loader.batch_size
+        return f"{len(images)} unlabelled images join, {more} in each batch beside {size} labelled ones"
 
     def _results(self) -> list[Result]:
         tree = json.loads((self.folder / "scores.json").read_text(encoding="utf-8"))

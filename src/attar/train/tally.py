@@ -12,7 +12,7 @@ from attar.knowledge import Losses
 
 
 class Tally:
-    """Running means of the loss, its terms and the student's accuracy; adding waits for nothing."""
+    """Running means of the loss, its terms and the student's accuracy on labelled images; adding waits for nothing."""
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
         self.sums: dict[str, Tensor] = dict(state or {})
@@ -28,7 +28,10 @@ class Tally:
         self._add("images", torch.tensor(float(len(batch)), device=batch.images.device))
         logits = losses.knowledge.get("student.logits")
         if isinstance(logits, Tensor) and len(logits) == len(batch):
+            # No class is -1, so rows without a label are never counted as correct.
             self._add("correct", (logits.argmax(1) == batch.labels).sum().float())
+            if batch.labelled is not None:
+                self._add("labelled", torch.tensor(float(batch.labelled), device=batch.images.device))
 
     def _add(self, key: str, amount: Tensor) -> None:
         self.sums[key] = self.sums[key].to(amount.device) + amount if key in self.sums else amount
@@ -39,5 +42,5 @@ class Tally:
         terms = {key[6:]: float(total) / count for key, total in self.sums.items() if key.startswith("terms/")}
         means: dict[str, Any] = {"loss": float(self.sums["loss"]) / count, "terms": terms}
         if "correct" in self.sums:
-            means["train_top1"] = 100 * float(self.sums["correct"]) / count
+            means["train_top1"] = 100 * float(self.sums["correct"]) / float(self.sums.get("labelled", count))
         return means
