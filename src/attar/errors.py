@@ -14,6 +14,15 @@ class Stopped(Exception):  # noqa: N818 - not an error: somebody asked the run t
     """The run was asked to stop; its state is saved."""
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says, in one line; its kind where it says nothing.
+
+    >>> first_line(AssertionError())
+    'AssertionError'
+    """
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> AttarError:
     """The error for a name that is not in a list of known ones, with the nearest of them.
 

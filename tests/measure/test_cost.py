@@ -57,3 +57,22 @@ def test_half_precision_networks_get_half_precision_images() -> None:
 def test_too_few_repeats_are_refused() -> None:
     with pytest.raises(AttarError, match="at least 2"):
         latency(nn.Identity(), (4,), repeats=1)
+
+
+def test_a_token_that_is_expanded_does_not_stop_the_count_of_macs():
+    class Tokened(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token = nn.Parameter(torch.zeros(1, 1, 4))
+            self.head = nn.Linear(4, 3)
+            self.head.weight.requires_grad = False
+
+        def forward(self, images):
+            return self.head(torch.cat([self.head_of(self.token.expand(len(images), -1, -1)), images], 1)[:, 0])
+
+        def head_of(self, token):
+            return nn.Identity()(token)
+
+    net = Tokened()
+    assert macs(net, (5, 4)) == 12
+    assert [parameter.requires_grad for parameter in net.parameters()] == [True, False, True]

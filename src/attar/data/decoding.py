@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,7 +35,7 @@ def try_read(opened: Callable[[], Path | BytesIO], size: int) -> np.ndarray | st
     except MemoryError:
         raise
     except Exception as error:  # damaged files fail in many ways that mean the same
-        return str(error).partition("\n")[0] or type(error).__name__
+        return first_line(error) or type(error).__name__
 
 
 def _rgb(image: Image.Image) -> Image.Image:

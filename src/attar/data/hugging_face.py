@@ -19,7 +19,7 @@ from attar.data.images import Splits
 from attar.data.listings import ROLE_OF, ROLES, splits_of
 from attar.data.optional import require
 from attar.data.registry import register_dataset
-from attar.errors import AttarError, unknown
+from attar.errors import AttarError, first_line, unknown
 
 LABEL_NAMES = ("label", "labels")
 ROWS = 1000  # looked at together
@@ -101,7 +101,7 @@ def read_folder(root: Path) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+    return first_line(error) or type(error).__name__
 
 
 @contextmanager

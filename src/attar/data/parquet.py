@@ -11,7 +11,7 @@ import numpy as np
 from attar.data.from_files import MEMORY_LIMIT
 from attar.data.optional import require
 from attar.data.origins import Encoded
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 
 ROWS = 256  # read at a time where rows hold images
 
@@ -98,7 +98,7 @@ class ParquetTable:
         try:
             return read()
         except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are among these
-            reason = str(error).partition("\n")[0]
+            reason = first_line(error)
             raise AttarError(f"{self.file} cannot be read as a Parquet file ({reason}); save it as one") from None
 
 

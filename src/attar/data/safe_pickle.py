@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 
 # Taken from an array, because its module was renamed in numpy 2.
 _RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
@@ -47,7 +47,7 @@ def load_pickle(file: Path) -> Any:
         with file.open("rb") as stream:
             return _Unpickler(stream, encoding="latin1").load()
     except Exception as error:  # damaged pickles fail in many ways that mean the same
-        reason = str(error) or type(error).__name__
+        reason = first_line(error)
         raise AttarError(
             f"{file} is damaged or not what it claims to be ({reason}); delete it and load again"
         ) from None

@@ -9,7 +9,7 @@ from typing import Any
 from attar.data import ImageSet, eval_batches
 from attar.deploy.extra import quiet, require
 from attar.deploy.graph import INPUT, Deployed
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 
 BATCH = 50
 
@@ -48,7 +48,7 @@ def quantised(model: Any, net: Deployed, images: ImageSet) -> Any:
                 per_channel=True,
             )
         except Exception as error:  # onnxruntime raises plain exceptions of many types
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise AttarError(f"onnx-int8 cannot quantise this network ({reason}); leave onnx-int8 out") from error
         return onnx.load(str(small))
 

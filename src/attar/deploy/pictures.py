@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -70,7 +70,7 @@ def read_pixels(file: Path, channels: int, size: int) -> np.ndarray:
         raise AttarError(f"{file} does not exist") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Pillow's own message repeats the path, or says where in memory the image was.
-        reason = "no image that Pillow can read" if "cannot identify" in str(error) else str(error).partition("\n")[0]
+        reason = "no image that Pillow can read" if "cannot identify" in str(error) else first_line(error)
         raise AttarError(f"cannot read image {file} ({reason})") from None
     return pixels.transpose(2, 0, 1) if channels == 3 else pixels[None]
 

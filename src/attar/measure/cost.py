@@ -58,9 +58,21 @@ def macs(net: nn.Module, image_shape: tuple[int, ...]) -> int:
     3456
     """
     counter = FlopCounterMode(display=False)
-    with evaluating(net), counter:
+    with evaluating(net), _without_gradients(net), counter:
         net(blank_images(net, image_shape, 1))
     return counter.get_total_flops() // 2
+
+
+@contextmanager
+def _without_gradients(net: nn.Module) -> Iterator[None]:
+    """No parameter asks for a gradient: torch's counter stops at a token that is expanded while it does."""
+    learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    try:
+        net.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad = True
 
 
 def latency(

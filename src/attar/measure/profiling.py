@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 from attar.measure.cost import Latency, file_size, latency, macs, parameters
 from attar.measure.memory import peak_memory
 
@@ -56,7 +56,7 @@ def profile(net: nn.Module, image_shape: tuple[int, ...], batch: int = 32) -> Pr
     try:
         operations = macs(net, image_shape)
     except (RuntimeError, TypeError, IndexError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise AttarError(f"the network does not take images of {tuple(image_shape)}: {reason}") from None
     return Profile(
         parameters=parameters(net),

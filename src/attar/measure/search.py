@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 from attar.measure.budget import Budget
 from attar.measure.candidates import REFUSALS, Sketch, operations, pretrained, sketch, trains
 from attar.measure.cost import Latency, file_size, latency, macs, parameters
@@ -110,7 +110,7 @@ class Search:
         try:
             count = macs(net, self.shape)
         except REFUSALS as error:
-            reason = str(error).partition("\n")[0]
+            reason = first_line(error)
             raise AttarError(f"{name} does not take images of {self.shape}: {reason}") from None
         self.teacher = self.measured(net, name, "", count, math.inf)
         self.limit = replace(self.budget, latency=min(self.budget.latency, self.teacher.latency.median))

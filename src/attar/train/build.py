@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from attar.data import Splits, dataset_info, list_datasets, load_data
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 from attar.nets import as_staged, create_model, model_info, observe
 from attar.nets.library.imagenet import imagenet_rows
 from attar.nets.library.names import FILES
@@ -216,7 +216,7 @@ def checked(net: nn.Module, role: str, splits: Splits) -> nn.Module:
         with torch.no_grad():
             logits = observe(net, torch.zeros(2, *splits.image_shape)).logits
     except (RuntimeError, TypeError, IndexError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise AttarError(f"the {role} does not take images of {splits.image_shape}: {reason}") from None
     if logits.shape[-1] != splits.num_classes:
         raise AttarError(f"the {role} knows {logits.shape[-1]} classes, the data have {splits.num_classes}")

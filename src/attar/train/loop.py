@@ -261,9 +261,9 @@ def resume(state: Checkpoint, method: Method, learners: Learners, ema: Ema | Non
 
 
 def smooth_labels(method: Method, amount: float) -> None:
-    """Label smoothing in every edge whose teacher is the labels."""
+    """Label smoothing in every edge whose teacher is the labels, mixed ones too."""
     for edge in method.edges:
-        if amount and edge.source == "labels" and isinstance(edge.loss, CrossEntropy):
+        if amount and owner(edge.source) == "labels" and isinstance(edge.loss, CrossEntropy):
             edge.loss.label_smoothing = amount
 
 

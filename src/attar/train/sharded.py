@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 from attar.nets import Frozen, Plain
 
 
@@ -43,7 +43,7 @@ def shard(frozen: Frozen, images: Tensor) -> int:
     try:
         same = torch.equal(frozen(images).logits, before)
     except RuntimeError as error:
-        same, refusal = False, str(error).partition("\n")[0]
+        same, refusal = False, first_line(error)
     if not same:
         name = type(frozen.module).__name__
         raise AttarError(f"{name} cannot be sharded layer by layer ({refusal}); give each process the whole network")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 from attar.nets.inputs import ImageInput, Numbers, adapt_input, expected
 from attar.nets.library.families import as_staged
 from attar.nets.library.names import Library, checked_name, library_of
@@ -119,7 +119,7 @@ def make(
     except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
         if isinstance(error, AttarError):
             raise
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         given = f" with {options}" if options else ""
         raise AttarError(f"{name} cannot be made for images of {side}x{side}{given}: {reason}") from None
 
@@ -143,7 +143,7 @@ def rebuilt(spec: Spec) -> nn.Module:
         if side < SMALL or side % STRIDE:
             probe(net, channels, side)
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise AttarError(f"{name} does not take images of {side}x{side}: {reason}; give input_size=224, say") from None
     net.input_shape = (channels, side, side)
     net.spec = {**spec, "kind": "library"}
@@ -176,7 +176,7 @@ def fetched(library: Library, name: str, short: str, side: int, options: dict[st
     except AttarError:
         raise
     except Exception as error:  # whatever downloads raise; the remedy is the same
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise AttarError(
             f"{name}: its weights cannot be fetched ({type(error).__name__}: {reason}); give weights=FILE"
         ) from None
@@ -242,7 +242,7 @@ def from_onnx(file: str, sizes: Sizes, weights: Weights, options: dict[str, Any]
     try:
         logits = net(torch.zeros(1, *shape))
     except Exception as error:  # onnxruntime's own types
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise AttarError(f"onnx/{file} does not take images of {shape}: {reason}") from None
     if logits.shape != (1, sizes["num_classes"]):
         raise AttarError(

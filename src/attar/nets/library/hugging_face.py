@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 from attar.nets.inputs import ImageInput
 from attar.nets.library.optional import import_transformers
 from attar.nets.library.stages import drawn_as_whole
@@ -70,7 +70,7 @@ def create(config: Mapping[str, Any], num_classes: int | None = None) -> Hugging
         made = transformers.AutoConfig.for_model(known.pop("model_type", ""), **known)
         model = transformers.AutoModelForImageClassification.from_config(made)
     except (ValueError, KeyError, TypeError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise AttarError(f"transformers makes no image classifier of this config.json: {reason}") from None
     net = HuggingFaceNet(model, json.loads(made.to_json_string(use_diff=False)))
     drawn_as_whole(net, partial(_rebuilt, net.spec))
@@ -97,7 +97,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
             folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise AttarError(f"{folder} cannot be loaded: {reason}; save it with save_pretrained") from None
     if lacking := sorted(told["missing_keys"]):
         raise AttarError(f"{folder} lacks {len(lacking)} weights (first {lacking[0]!r}); save it with save_pretrained")

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 from attar.nets.library.optional import optional
 
 
@@ -36,7 +36,7 @@ class OnnxNet(nn.Module):
         try:
             self.session: Any = runtime.InferenceSession(str(self.file), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own types, one for each way to be broken
-            reason = str(error).partition("\n")[0]
+            reason = first_line(error)
             raise AttarError(f"{self.file} is no network onnxruntime can run: {reason}") from None
         given = self.session.get_inputs()
         if len(given) != 1 or given[0].type != "tensor(float)":
