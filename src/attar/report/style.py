@@ -45,7 +45,7 @@ h2 { font-size: 1.35rem; line-height: 1.3; letter-spacing: -.01em; font-weight: 
 .grid > *, .pair > * { min-width: 0; }
 .wide + .grid, .grid + .wide { margin-top: 2.2rem; }
 .pair { display: grid; grid-template-columns: minmax(0, 20rem) minmax(0, 1fr); gap: 2rem 2.6rem; align-items: start; }
-@media (max-width: 72rem) { .pair { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 72rem) { .pair { grid-template-columns: minmax(0, 1fr); } .tiles div { flex-basis: 40%; } }
 figure { margin: 0; break-inside: avoid; max-width: 26rem; }
 figcaption { font-size: .92rem; line-height: 1.45; margin-bottom: .55rem; overflow-wrap: anywhere; }
 figcaption b { font-weight: 600; }
@@ -104,7 +104,7 @@ svg .hue { fill: var(--hue); font-weight: 600; }
     + "\n".join(f".hue{n} {{ --hue: var(--hue{n}); }} svg text.hue{n} {{ fill: var(--hue{n}); }}" for n in range(8))
     + """
 .key i { background: var(--hue); }
-@media (max-width: 40rem) { .tiles div { flex-basis: 40%; padding: .8rem .9rem .9rem; }
+@media (max-width: 40rem) { .tiles div { padding: .8rem .9rem .9rem; }
   .tiles .big { font-size: 1.6rem; } section { margin-top: 3rem; }
 th, td { padding-right: 1rem; }
 .facts { grid-template-columns: 1fr; gap: 0; }
