@@ -41,7 +41,8 @@ class Batch:
 
     Attributes:
         images: (B, C, H, W), normalised, on the device of the networks.
-        labels: (B,) class numbers, int64; -1 where there is none.
+        labels: (B,) class numbers, int64, -1 where there is none; of mixed images (B, K) probabilities, all 0 where
+            there is none.
         index: (B,) each image's number in its data set, for caches and memory banks; None outside our loaders.
         address: the seed, epoch and step this batch belongs to.
         epochs: how many epochs the run has, for weights that move with training.

@@ -136,7 +136,7 @@ def labelled(said: Value, batch: Batch, key: str) -> Value:
         return said
     parts = said if isinstance(said, tuple) else (said,)
     for part in parts:
-        if part.shape[:1] != batch.labels.shape:
+        if part.shape[:1] != batch.labels.shape[:1]:
             raise AttarError(
                 f"edge {key!r} compares {tuple(part.shape)} with the labels of {len(batch)} images, some without one: "
                 "which rows have a label is not known; leave the unlabelled images out"

@@ -75,6 +75,10 @@ class DataRecipe:
     """A folder of images without labels, of any layout, that join the training batches; see docs/data.md."""
     unlabelled_batch: int | None = None
     """How many of them a batch gets beside its batch_size labelled ones; None: as many, or all where they are fewer."""
+    mixup: float = 0.0
+    """Mix each image and its label with another's, its share from Beta(alpha, alpha) with this alpha; 0: no mixup."""
+    cutmix: float = 0.0
+    """Paste a rectangle of another image into each, likewise; 0: no CutMix. With both, each image draws which."""
     augment: dict[str, Any] = field(default_factory=dict)
     """Changes to the data set's own augmentation (crop_padding, padding_mode, flip, cutout, resized_crop, scale, ratio,
     rand_augment, magnitude)."""
@@ -350,7 +354,13 @@ def _check_values(recipe: Recipe) -> None:
     for key, number in positive.items():
         if number is not None and not 0 < number < math.inf:
             raise AttarError(f"{key} must be above 0, got {number}")
-    for key, number in {"optim.weight_decay": optim.weight_decay, "optim.warmup": optim.warmup}.items():
+    not_negative = {
+        "optim.weight_decay": optim.weight_decay,
+        "optim.warmup": optim.warmup,
+        "data.mixup": recipe.data.mixup,
+        "data.cutmix": recipe.data.cutmix,
+    }
+    for key, number in not_negative.items():
         if not 0 <= number < math.inf:
             raise AttarError(f"{key} must be 0 or above, got {number}")
     shares = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from attar.data import Augment, DeviceLoader, FileSet, StreamingLoader, eval_batches, load_data, loader_for
+from attar.data import Augment, DeviceLoader, FileSet, Mixing, StreamingLoader, eval_batches, load_data, loader_for
 from attar.data.file_set import file_set, into_memory
 from attar.errors import AttarError
 
@@ -55,6 +55,24 @@ def test_batches_are_those_of_the_set_in_memory(files, workers, channels_last):
     assert len(streamed) == len(memory) == 5
     for epoch in (0, 1):
         same(streamed.epoch(epoch), memory.epoch(epoch))
+
+
+MIXING = Mixing(mixup=1.0, cutmix=1.0)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_mixed_batches_are_those_of_the_set_in_memory(files, channels_last):
+    held, _ = into_memory(files, skip=False)
+    settings = {"augment": AUGMENT, "seed": 3, "channels_last": channels_last, "views": {"strong": STRONG}}
+    streamed = StreamingLoader(files, 5, **settings, mixing=MIXING, workers=2)
+    memory = DeviceLoader(held, 5, **settings, mixing=MIXING)
+    for epoch, step in ((0, 0), (1, 2)):
+        same(streamed.epoch(epoch, step), memory.epoch(epoch, step))
+
+
+def test_mixing_is_not_for_evaluation(files):
+    with pytest.raises(AttarError, match="images are mixed in training, which stand_ins=False is not for"):
+        StreamingLoader(files, 5, mixing=MIXING, stand_ins=False)
 
 
 def test_a_run_that_starts_at_a_step_sees_the_same(files):

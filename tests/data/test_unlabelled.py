@@ -6,7 +6,17 @@ import pytest
 import torch
 from PIL import Image
 
-from attar.data import Augment, DeviceLoader, Splits, StreamingLoader, from_files, load_data, loader_for, unlabelled
+from attar.data import (
+    Augment,
+    DeviceLoader,
+    Mixing,
+    Splits,
+    StreamingLoader,
+    from_files,
+    load_data,
+    loader_for,
+    unlabelled,
+)
 from attar.data.file_set import FileSet
 from attar.errors import AttarError
 
@@ -104,6 +114,43 @@ def test_splits_hold_where_labels_belong(images, more):
         load_data(more)
 
 
+MIXING = Mixing(mixup=1.0, cutmix=1.0)
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_mixed_labelled_rows_are_those_of_a_loader_without_the_others(images, more, drop_last):
+    settings = {"mixing": MIXING, "drop_last": drop_last}
+    alone = DeviceLoader(images, 13, AUGMENT, seed=3, **settings)
+    for one, other in zip(alone.epoch(1), joint(images, more, 13, **settings).epoch(1), strict=True):
+        assert torch.equal(one.images, other.images[: other.labelled])
+        assert torch.equal(one.labels, other.labels[: other.labelled])
+        assert (other.labels[other.labelled :] == 0).all()
+
+
+def test_they_are_mixed_among_themselves(images, make):
+    dark, light = replace(images, images=torch.zeros_like(images.images)), nameless(make(25))
+    light = replace(light, images=light.images // 2 + 128)
+    loader = DeviceLoader(dark, 7, seed=3, unlabelled=light, mixing=MIXING)
+    plain = DeviceLoader(dark, 7, seed=3, unlabelled=light)
+    changed = 0
+    for epoch in (0, 1, 2):
+        for batch, whole in zip(loader.epoch(epoch), plain.epoch(epoch), strict=True):
+            assert torch.equal(batch.index, whole.index)
+            black, others = batch.images[: batch.labelled], batch.images[batch.labelled :]
+            assert (black == -2).all()
+            assert others.min() > 0
+            changed += int((others != whole.images[batch.labelled :]).any((1, 2, 3)).sum())
+    assert changed > 50
+
+
+def test_a_mixed_run_that_starts_at_a_step_sees_the_same(images, more):
+    whole = list(joint(images, more, 7, mixing=MIXING).epoch(2))
+    for step in range(len(whole)):
+        for got, expected in zip(joint(images, more, 7, mixing=MIXING).epoch(2, step), whole[step:], strict=True):
+            assert torch.equal(got.images, expected.images)
+            assert torch.equal(got.labels, expected.labels)
+
+
 @pytest.fixture
 def folders(tmp_path):
     """20 labelled files of 2 classes of which 4 are for the test, and 7 unlabelled ones in folders of any depth."""
@@ -135,12 +182,14 @@ def test_a_folder_of_any_layout(folders):
     assert reds == sorted(number if number % 4 else 9 * number for number in range(20, 27))
 
 
-def test_streamed_batches_are_those_in_memory(folders):
+@pytest.mark.parametrize("mixing", [None, MIXING], ids=str)
+def test_streamed_batches_are_those_in_memory(folders, mixing):
     options = {"resize_size": 10, "class_weights": "balanced", "train_size": 10}
     held, files = load(folders, **options), load(folders, in_memory=False, workers=0, **options)
     assert isinstance(files.unlabelled, FileSet)
     memory, streamed = (
-        loader_for(one.train, 4, augment=AUGMENT, seed=1, unlabelled=one.unlabelled) for one in (held, files)
+        loader_for(one.train, 4, augment=AUGMENT, seed=1, unlabelled=one.unlabelled, mixing=mixing)
+        for one in (held, files)
     )
     assert isinstance(streamed, StreamingLoader)
     for epoch in (0, 1):

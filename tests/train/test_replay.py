@@ -15,7 +15,7 @@ from attar.methods.supervised import Supervised
 from attar.recipe import read_recipe
 from attar.train import job, loop
 from attar.train.finite import Watch, examine
-from attar.train.replay import replay
+from attar.train.replay import labelled_rows, replay
 
 
 class Breaks(nn.Module):
@@ -108,10 +108,10 @@ def test_a_watch_reads_when_it_is_time_and_keeps_the_first_bad_step():
 def broken_run(tmp_path, monkeypatch):
     """A run of `attar train` that stopped at a bad number, and what it said."""
 
-    def run(how):
+    def run(how, **data):
         break_at(monkeypatch, how)
         values = {"student": "resnet8", "method": "supervised", "alone": "skip", "precision": "float32", "epochs": 2}
-        data = {"name": "digits", "train_size": 60}
+        data = {"name": "digits", "train_size": 60, **data}
         recipe = read_recipe(**values, data=data, batch_size=16, out=str(tmp_path / "run"))
         with pytest.raises(AttarError) as caught:
             job.start(recipe, Console(file=io.StringIO()))
@@ -128,6 +128,22 @@ def test_replay_repeats_the_failure_exactly_and_names_the_place(broken_run):
     assert finding.edge == "bad"
     assert "First edge that is not finite: bad" in out.getvalue()
     assert "labels->student.logits" in out.getvalue()
+
+
+def test_replay_repeats_a_failure_of_mixed_images(broken_run):
+    file, _ = broken_run(infinite, mixup=1.0, cutmix=1.0)
+    saved = torch.load(file, weights_only=True)
+    assert saved["labels"].shape == (len(saved["images"]), 10)
+    assert replay(file, Console(file=io.StringIO())).terms == saved["terms"]
+
+
+@pytest.mark.parametrize("labelled", [None, 3])
+def test_rows_without_a_label_are_known_by_their_labels(labelled):
+    numbers = torch.tensor([0, 1, 2, 3])
+    soft = 0.6 * torch.eye(4) + 0.4 * torch.eye(4).roll(1, dims=1)
+    if labelled:
+        numbers[labelled:], soft[labelled:] = -1, 0
+    assert labelled_rows(numbers) == labelled_rows(soft) == labelled
 
 
 def test_replay_names_the_gradient(broken_run):

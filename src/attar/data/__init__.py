@@ -10,7 +10,7 @@ from attar.data.file_set import FileSet
 from attar.data.images import ImageSet, Splits
 from attar.data.load import load_data
 from attar.data.loaders import eval_batches, loader_for
-from attar.data.mixing import cutmix, draw_mixing, mixup
+from attar.data.mixing import Mixing, cutmix, mixup
 from attar.data.registry import DatasetInfo, dataset_info, list_datasets, register_dataset
 from attar.data.split import limit, stratified_split
 from attar.data.streaming import StreamingLoader
@@ -22,11 +22,11 @@ __all__ = [
     "DeviceLoader",
     "FileSet",
     "ImageSet",
+    "Mixing",
     "Splits",
     "StreamingLoader",
     "cutmix",
     "dataset_info",
-    "draw_mixing",
     "eval_batches",
     "limit",
     "list_datasets",

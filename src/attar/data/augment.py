@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -97,8 +98,31 @@ def _span(key: str, given: object, most: float) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Moves:
-    """The random choices for N images, one entry each.
+class Choices:
+    """Random choices for N images: the fields of a subclass are tensors of one entry each, or None."""
+
+    # These choose which code runs for an image, and asking a device for them would wait for it.
+    on_cpu: ClassVar[tuple[str, ...]] = ()
+
+    def __getitem__(self, index: Tensor | slice) -> Self:
+        return self._each(lambda _, values: values[index])
+
+    def __add__(self, others: Self) -> Self:
+        """The choices for further images after these."""
+        return self._each(lambda name, values: torch.cat([values, getattr(others, name)]))
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same choices on another device, apart from those that are needed on the CPU."""
+        return self._each(lambda name, values: values if name in self.on_cpu else values.to(device))
+
+    def _each(self, change: Callable[[str, Tensor], Tensor]) -> Self:
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: change(name, values) for name, values in held.items() if values is not None})
+
+
+@dataclass(frozen=True)
+class Moves(Choices):
+    """How N images are varied.
 
     Attributes:
         top, left: (N,) the window's corner in the padded image, in pixels.
@@ -118,23 +142,7 @@ class Moves:
     changes: Tensor | None = None
     signs: Tensor | None = None
 
-    # These choose which code runs for an image, and asking a device for them would wait for it.
     on_cpu = ("box", "changes", "signs")
-
-    def __getitem__(self, index: Tensor | slice) -> Moves:
-        return self._each(lambda _, values: values[index])
-
-    def __add__(self, others: Moves) -> Moves:
-        """The choices for further images after these."""
-        return self._each(lambda name, values: torch.cat([values, getattr(others, name)]))
-
-    def to(self, device: torch.device | str) -> Moves:
-        """The same choices on another device, apart from those that are needed on the CPU."""
-        return self._each(lambda name, values: values if name in self.on_cpu else values.to(device))
-
-    def _each(self, change: Callable[[str, Tensor], Tensor]) -> Moves:
-        held = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: change(name, values) for name, values in held.items() if values is not None})
 
 
 def draw(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Self
 
@@ -14,45 +14,12 @@ from torch import Tensor
 from attar.batch import Address, Batch
 from attar.data.augment import Augment, Moves, centre, crop_and_flip, cut_out_, draw, normalise
 from attar.data.images import ImageSet
+from attar.data.mixing import Mixing
+from attar.data.pairs import Mixer, Reading, neighbours, reading
+from attar.data.part import Part, part_of
 from attar.data.rand_augment import rand_augment
 from attar.data.resized_crop import resized_crop
 from attar.errors import AttarError
-
-
-@dataclass
-class Part(Batch):
-    """The slice of a step's batch that one process of several works on.
-
-    Attributes:
-        start: the slice's first row in the batch.
-        count: how many rows the batch has.
-        gather: joins the processes' rows, where somebody trains in several processes.
-    """
-
-    start: int = 0
-    count: int = 0
-    gather: Callable[[Tensor], Tensor] | None = None
-
-    @property
-    def whole(self) -> int:
-        return self.count
-
-    def own(self, rows: Tensor) -> Tensor:
-        return rows[self.start : self.start + len(self)]
-
-    def all_rows(self, rows: Tensor) -> Tensor:
-        if self.gather is None:
-            raise AttarError("this part of a batch does not know the other processes; give Objective(method, team)")
-        return self.gather(rows)
-
-
-def part_of(count: int, number: int, parts: int) -> slice:
-    """One of several parts of so many rows, in order and as equal as can be.
-
-    >>> [part_of(10, number, 3) for number in range(3)]
-    [slice(0, 3, None), slice(3, 6, None), slice(6, 10, None)]
-    """
-    return slice(count * number // parts, count * (number + 1) // parts)
 
 
 class DeviceLoader:
@@ -80,6 +47,9 @@ class DeviceLoader:
             passes may span epochs; an epoch stays a pass over the labelled images, whose order and variation are those
             without them. Their numbers in `Batch.index` follow those of `images`.
         unlabelled_batch: how many of them a batch gets; None: batch_size, or all of them where they are fewer.
+        mixing: how each image is mixed with its neighbour in the epoch's order (`neighbours`), both varied by their own
+            choices, all views alike; labels then are probabilities (B, K). Unlabelled images have neighbours among
+            themselves. None: not at all.
 
     Raises:
         AttarError: the batch size is below 1 or above the number of images, an augmentation does not fit the images, a
@@ -107,6 +77,7 @@ class DeviceLoader:
         share: tuple[int, int] = (0, 1),
         unlabelled: ImageSet | None = None,
         unlabelled_batch: int | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         if not 1 <= batch_size <= len(images):
             raise AttarError(f"batch_size must be 1 to {len(images)}, the images of {images.name!r}, got {batch_size}")
@@ -130,6 +101,7 @@ class DeviceLoader:
         if unlabelled is not None:
             self.unlabelled_batch = min(batch_size, len(unlabelled)) if unlabelled_batch is None else unlabelled_batch
         self.share = share
+        self.mixing = mixing or Mixing()
         self._check_unlabelled()
         self._check_share()
         self._mean, self._std = (
@@ -143,20 +115,27 @@ class DeviceLoader:
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch (from 0), from any step on."""
-        address = Address(self.seed, epoch)
-        order = self._order(address)
-        # Brought into the epoch's order once, so that a step only cuts slices.
-        index = order.to(self.device)
-        labels = torch.cat([images.labels for images in self._sets])[order].to(self.device)
-        varying = Address(self.view_seed, epoch)
-        moves = {name: self._draw(name, varying)[order].to(self.device) for name in self._views}
-        for step, pixels in zip(range(start_step, len(self)), self._pixels(order, start_step), strict=True):
-            span = self._span(step)
-            varied = {name: self._vary(pixels, view, moves[name][span]) for name, view in self._views.items()}
+        pairs = self._order(Address(self.seed, epoch))
+        steps = range(start_step, len(self))
+        if not steps:
+            return
+        spans = [self._span(step) for step in steps]
+        readings = [self._reading(pairs[:, span]) for span in spans]
+        ends = itertools.accumulate(len(one.numbers) for one in readings)
+        # Brought into the order of reading once, so that a step only cuts slices.
+        index = pairs[0].to(self.device)
+        labels = torch.cat([images.labels for images in self._sets])[pairs].to(self.device)
+        varying, numbers = Address(self.view_seed, epoch), torch.cat([one.numbers for one in readings])
+        moves = {name: self._draw(name, varying)[numbers].to(self.device) for name in self._views}
+        mixer = self._mixer(pairs[0], labels, varying, readings) if self.mixing else None
+        for step, span, one, end, pixels in zip(steps, spans, readings, ends, self._pixels(readings), strict=True):
+            read = slice(end - len(one.numbers), end)
+            varied = {name: self._vary(pixels, view, moves[name][read]) for name, view in self._views.items()}
+            varied, truth = mixer(varied, one.own, span) if mixer else (varied, labels[0, span])
             images = varied.pop("")
             address = Address(self.seed, epoch, step)
             labelled = span.stop - span.start - self.unlabelled_batch if self.unlabelled_batch else None
-            batch = Batch(images, labels[span], index[span], address, self.epochs, views=varied, labelled=labelled)
+            batch = Batch(images, truth, index[span], address, self.epochs, views=varied, labelled=labelled)
             yield batch if self.share[1] == 1 else self._part(batch)
 
     def whole(self) -> Self:
@@ -165,15 +144,15 @@ class DeviceLoader:
         loader.share = (0, 1)
         return loader
 
-    def _pixels(self, order: Tensor, start_step: int) -> Iterator[Tensor]:
-        """The bytes (B, C, H, W) of every step from one on, as they are stored."""
-        index = order.to(self.device)
-        for step in range(start_step, len(self)):
-            rows = index[self._span(step)]
-            labelled = rows[: len(rows) - self.unlabelled_batch]
-            chosen = self._stored[0].index_select(0, labelled)
+    def _pixels(self, readings: list[Reading]) -> Iterator[Tensor]:
+        """The bytes (R, C, H, W) that every step reads, as they are stored."""
+        index = torch.cat([one.numbers for one in readings]).to(self.device)
+        for one, rows in zip(readings, index.split([len(one.numbers) for one in readings]), strict=True):
+            # Counted on the CPU: nothing waits for the device.
+            labelled = int((one.numbers < len(self.images)).sum())
+            chosen = self._stored[0].index_select(0, rows[:labelled])
             if self.unlabelled_batch:
-                others = rows[len(labelled) :] - len(self.images)
+                others = rows[labelled:] - len(self.images)
                 chosen = torch.cat([chosen, self._stored[1].index_select(0, others)])
             yield chosen.permute(0, 3, 1, 2) if self.channels_last else chosen
 
@@ -199,6 +178,18 @@ class DeviceLoader:
         # From streams of their own, so that labelled images are varied as they would be without them.
         return moves + draw(augment, len(self.unlabelled), height, width, address, f"unlabelled/{view}", stored)
 
+    def _reading(self, pairs: Tensor) -> Reading:
+        """What a step reads for its rows of the epoch's order and their partners, (2, B)."""
+        own, partners = pairs
+        return reading(own, partners, len(self.images)) if self.mixing else Reading(own, slice(None), None)
+
+    def _mixer(self, order: Tensor, labels: Tensor, address: Address, readings: list[Reading]) -> Mixer:
+        size = self.images.image_shape[1:]
+        mixes = self.mixing.draw(len(self.images), *size, address)
+        if self.unlabelled is not None:
+            mixes += self.mixing.draw(len(self.unlabelled), *size, address, "unlabelled/")
+        return Mixer(self.mixing, mixes[order].to(self.device), labels, len(self.images.classes), readings)
+
     def _vary(self, pixels: Tensor, augment: Augment, moves: Moves) -> Tensor:
         """Stored bytes as one view of them that a network sees."""
         height, width = self.images.image_shape[1:]
@@ -213,16 +204,16 @@ class DeviceLoader:
         return cut_out_(images, augment.cutout, moves) if augment.cutout else images
 
     def _order(self, address: Address) -> Tensor:
-        """The images' numbers on the CPU, so that every device sees the same order."""
+        """(2, N): the images' numbers and their partners', on the CPU, so that every device sees the same order."""
         order = self._permutation(len(self.images), address, "order")
         if not self.unlabelled_batch:
             return order
         if self.drop_last:
-            order = order[: len(self) * self.batch_size]
+            order = order[:, : len(self) * self.batch_size]
         # Each step's labelled images, then its unlabelled ones.
         ends = [self.batch_size * step for step in range(1, len(self))]
-        parts = zip(order.tensor_split(ends), self._unlabelled_order(address.epoch), strict=True)
-        return torch.cat([rows for step in parts for rows in step])
+        parts = zip(order.tensor_split(ends, dim=1), self._unlabelled_order(address.epoch), strict=True)
+        return torch.cat([rows for step in parts for rows in step], dim=1)
 
     def _unlabelled_order(self, epoch: int) -> tuple[Tensor, ...]:
         """The numbers of each step's unlabelled images; they follow from how many steps there were before."""
@@ -231,11 +222,13 @@ class DeviceLoader:
         first, offset = divmod(epoch * taken, count)
         passes = range(first, first + -(-(offset + taken) // count))
         orders = [self._permutation(count, Address(self.seed, one), "order/unlabelled") for one in passes]
-        chosen = torch.cat(orders)[offset : offset + taken] + len(self.images)
-        return chosen.split(self.unlabelled_batch)
+        chosen = torch.cat(orders, dim=1)[:, offset : offset + taken] + len(self.images)
+        return chosen.split(self.unlabelled_batch, dim=1)
 
     def _permutation(self, count: int, address: Address, purpose: str) -> Tensor:
-        return torch.randperm(count, generator=address.generator(purpose)) if self.shuffle else torch.arange(count)
+        """(2, count): an order of so many images, and the partner of each."""
+        order = torch.randperm(count, generator=address.generator(purpose)) if self.shuffle else torch.arange(count)
+        return torch.stack([order, neighbours(order)])
 
     def _whole_span(self, step: int) -> slice:
         size, more = self.batch_size, self.unlabelled_batch

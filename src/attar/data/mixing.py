@@ -2,38 +2,119 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, fields
+
 import torch
 from torch import Tensor
 
 from attar.batch import Address
+from attar.data.augment import Choices
 from attar.errors import AttarError
 
 
-def draw_mixing(count: int, alpha: float, address: Address) -> tuple[Tensor, Tensor]:
-    """Each image's partner and its own share, for a set of N images in one epoch, whatever the batches are.
+@dataclass(frozen=True)
+class Mixing:
+    """How training images are mixed with each other; by default not at all. With both, each image draws which.
+
+    >>> bool(Mixing()), bool(Mixing(mixup=0.2))
+    (False, True)
+    """
+
+    mixup: float = 0.0
+    """An image's own share of the blend is drawn from Beta(alpha, alpha) with this alpha; 0: no mixup. The paper takes
+    0.2 on ImageNet and 1 on CIFAR."""
+    cutmix: float = 0.0
+    """As `mixup`, for the share of the area that stays its own; 0: no CutMix. The paper takes 1."""
+
+    def __post_init__(self) -> None:
+        for key in (f.name for f in fields(self)):
+            alpha = getattr(self, key)
+            if not isinstance(alpha, int | float) or not 0 <= alpha < math.inf:
+                raise AttarError(f"{key} is the alpha of Beta(alpha, alpha), 0 or above, got {alpha!r}")
+
+    def __bool__(self) -> bool:
+        return bool(self.mixup or self.cutmix)
+
+    def draw(self, count: int, height: int, width: int, address: Address, prefix: str = "") -> Mixes:
+        """The random choices for every image of a set in one epoch: entry i belongs to image i, whatever the batches.
+
+        Args:
+            count: how many images there are.
+            height, width: their size, in pixels.
+            address: the seed and the epoch.
+            prefix: of the purposes, for a set with choices of its own.
+        """
+
+        def stream(purpose: str) -> torch.Generator:
+            return address.generator(f"{prefix}mix/{purpose}")
+
+        cut = torch.full((count,), bool(self.cutmix))
+        if self.mixup and self.cutmix:
+            cut = torch.rand(count, generator=stream("which")) < 0.5
+        alpha = torch.where(cut, float(self.cutmix), float(self.mixup)).double()
+        # Beta from two gammas, because torch's own sampler takes no generator.
+        generator = stream("share")
+        one, other = (torch._standard_gamma(alpha, generator=generator) for _ in range(2))
+        place = stream("centre")
+        centre = torch.stack([torch.randint(side, (count,), generator=place) for side in (height, width)], 1)
+        return Mixes((one / (one + other)).nan_to_num(0.5).float(), cut, centre)
+
+    def __call__(self, images: Tensor, partners: Tensor, mixes: Mixes) -> tuple[Tensor, Tensor]:
+        """Each image with its partner, as its own choices say.
+
+        Args:
+            images: (B, C, H, W), normalised.
+            partners: (B, C, H, W).
+            mixes: the choices for these B images.
+
+        Returns:
+            the mixed images, and (B,) the share of each that is its own, as its label's is to be.
+        """
+        if not self.cutmix:
+            return mixup(images, partners, mixes.share), mixes.share
+        pasted, kept = cutmix(images, partners, mixes.share, mixes.centre)
+        if not self.mixup:
+            return pasted, kept
+        blended = mixup(images, partners, mixes.share)
+        return torch.where(mixes.cut[:, None, None, None], pasted, blended), torch.where(mixes.cut, kept, mixes.share)
+
+
+@dataclass(frozen=True)
+class Mixes(Choices):
+    """How N images are mixed.
+
+    Attributes:
+        share: (N,) lambda, in 0..1: the image's own part.
+        cut: (N,) whether it is mixed by CutMix.
+        centre: (N, 2) row and column of the centre of CutMix's rectangle, in pixels.
+    """
+
+    share: Tensor
+    cut: Tensor
+    centre: Tensor
+
+
+def mixed_labels(labels: Tensor, partners: Tensor, shares: Tensor, classes: int) -> Tensor:
+    """The probabilities that an edge from the labels learns: shares of the own class, the rest of the partner's.
 
     Args:
-        count: N.
-        alpha: lambda is Beta(alpha, alpha); mixup's paper takes 0.2 on ImageNet and 1 on CIFAR, CutMix's 1.
-        address: the seed and the epoch.
+        labels: (B,) class numbers, -1 where there is none.
+        partners: (B,) the partners' class numbers; they have one where the image itself has.
+        shares: (B,) each image's own share, in 0..1.
+        classes: K.
 
     Returns:
-        partners (N,), the number of another image, and shares (N,), float32 in 0..1.
+        (B, K), of the shares' type; a row without a label is 0 throughout.
 
-    Raises:
-        AttarError: alpha is not above 0.
-
-    >>> partners, shares = draw_mixing(4, alpha=1.0, address=Address(seed=1))
-    >>> sorted(partners.tolist())
-    [0, 1, 2, 3]
+    >>> mixed_labels(torch.tensor([0, -1]), torch.tensor([2, -1]), torch.tensor([0.75, 0.5]), classes=3)
+    tensor([[0.7500, 0.0000, 0.2500],
+            [0.0000, 0.0000, 0.0000]])
     """
-    if not alpha > 0:
-        raise AttarError(f"alpha must be above 0, got {alpha}; leave mixing out instead")
-    partners = torch.randperm(count, generator=address.generator("mix/partner"))
-    generator = address.generator("mix/share")
-    # Beta from two gammas, because torch's own sampler takes no generator.
-    one, other = (_gamma(alpha, count, generator) for _ in range(2))
-    return partners, (one / (one + other)).nan_to_num(0.5).float()
+    mixed = shares.new_zeros(len(labels), classes)
+    for classes_of, part in ((labels, shares), (partners, 1 - shares)):
+        mixed.scatter_add_(1, classes_of.clamp_min(0)[:, None], (part * (classes_of >= 0))[:, None])
+    return mixed
 
 
 def mixup(images: Tensor, partners: Tensor, shares: Tensor) -> Tensor:
@@ -89,7 +170,3 @@ def _check(images: Tensor, partners: Tensor, shares: Tensor) -> None:
             f"mixing needs a partner and a share for each image: images are {tuple(images.shape)}, "
             f"partners {tuple(partners.shape)}, shares {tuple(shares.shape)}"
         )
-
-
-def _gamma(alpha: float, count: int, generator: torch.Generator) -> Tensor:
-    return torch._standard_gamma(torch.full((count,), alpha, dtype=torch.float64), generator=generator)

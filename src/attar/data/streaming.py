@@ -21,6 +21,7 @@ from attar.data.decoding import require_pillow
 from attar.data.device_loader import DeviceLoader
 from attar.data.file_set import FileSet
 from attar.data.images import NO_LABEL
+from attar.data.pairs import Reading
 from attar.errors import AttarError
 
 MOST_WORKERS = 8
@@ -61,7 +62,8 @@ class StreamingLoader(DeviceLoader):
         settings: the further arguments of `DeviceLoader`.
 
     Raises:
-        AttarError: as in `DeviceLoader`; while it runs, when too many images cannot be read.
+        AttarError: as in `DeviceLoader`, or images are to be mixed without stand-ins; while it runs, when too many
+            images cannot be read.
     """
 
     images: FileSet
@@ -80,6 +82,8 @@ class StreamingLoader(DeviceLoader):
         require_pillow()
         self.workers = next((n for n in (workers, images.workers) if n is not None), default_workers())
         self.stand_ins = stand_ins
+        if self.mixing and not stand_ins:
+            raise AttarError("images are mixed in training, which stand_ins=False is not for; leave one of the two out")
         self.unreadable: dict[int, str] = {}
         self._files = _Files(*cast(list[FileSet], self._sets))
         self._idle: DataLoader[Read] | None = None
@@ -103,12 +107,12 @@ class StreamingLoader(DeviceLoader):
             batch, images=batch.images[keep], labels=batch.labels[keep], index=batch.index[keep], views=views
         )
 
-    def _pixels(self, order: Tensor, start_step: int) -> Iterator[Tensor]:
+    def _pixels(self, readings: list[Reading]) -> Iterator[Tensor]:
         # Borrowed, so that an epoch that begins before another has ended gets processes of its own.
         pool: DataLoader[Read] | None
         pool, self._idle = self._idle or self._pool(), None
         assert isinstance(pool.batch_sampler, _Steps)
-        pool.batch_sampler.steps = [order[self._span(step)].tolist() for step in range(start_step, len(self))]
+        pool.batch_sampler.steps = [one.numbers.tolist() for one in readings]
         try:
             for pixels, unreadable in pool:
                 self._report(unreadable)

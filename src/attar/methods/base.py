@@ -85,7 +85,7 @@ class Method(nn.Module):
 
         Args:
             images: (B, C, H, W), normalised as the networks expect.
-            labels: (B,) class numbers.
+            labels: (B,) class numbers, or (B, K) probabilities of mixed images (`attar.data.mixup`).
             index: (B,) each image's number in the data set, for methods that remember images.
             epoch: the current epoch from 0, for weights that ramp up.
             epochs: how many epochs there will be.

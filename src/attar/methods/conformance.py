@@ -14,6 +14,7 @@ from attar.batch import Address, Batch
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer, total_loss
 from attar.methods.base import Method
+from attar.methods.mixed import check_mixed
 from attar.methods.probe import check
 from attar.methods.registry import create_method, method_info
 from attar.methods.unlabelled import check_unlabelled
@@ -55,7 +56,7 @@ def check_method(method: str | type[Method], **options: Any) -> list[str]:
         AttarError: names each check that failed and why.
 
     >>> len(check_method("kd"))
-    11
+    12
     """
     if not isinstance(method, str) and method.name == Method.name:
         raise AttarError(f"{method.__name__} is not registered; put @attar.register(...) above the class")
@@ -199,6 +200,19 @@ def unlabelled_rows(case: Case) -> None:
     check(method, batch)
 
 
+def mixed_images(case: Case) -> None:
+    """Labels that are shares of two classes teach as class numbers do, or are refused before the first step."""
+    batch = case.batch()
+    labels = torch.nn.functional.one_hot(batch.labels, CLASSES).float()
+    batch = replace(batch, labels=0.75 * labels + 0.25 * labels.roll(1, dims=0))
+    method = case.make().train()
+    try:
+        check_mixed(method, batch)
+    except AttarError:
+        return
+    check(method, batch)
+
+
 def draws(case: Case) -> None:
     """The graph can be drawn and every row of the matrix that learns has a weight."""
     method = case.make()
@@ -222,6 +236,7 @@ CHECKS = (
     deploys,
     draws,
     unlabelled_rows,
+    mixed_images,
 )
 
 

@@ -11,6 +11,7 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Losses
 from attar.methods.base import Method
+from attar.methods.mixed import check_mixed
 from attar.methods.unlabelled import check_unlabelled
 
 
@@ -19,7 +20,8 @@ def check(method: Method, batch: Batch) -> Losses:
 
     Every edge names knowledge that exists and its shapes agree; the loss is one finite number; every trainable
     parameter gets a gradient and no frozen one does; every loss and regressor with parameters belongs to the method; no
-    loss follows from the label of a row that has none.
+    loss follows from the label of a row that has none; where images are mixed, edges from the labels alone follow from
+    them.
 
     Returns:
         The losses of the batch, of the last turn where there are several.
@@ -32,6 +34,7 @@ def check(method: Method, batch: Batch) -> Losses:
     method.train()
     try:
         check_ownership(method)
+        check_mixed(method, batch)
         check_unlabelled(method, batch)
         learnt: set[str] = set()
         for turn in method.turns:

@@ -47,8 +47,7 @@ def check_unlabelled(method: Method, batch: Batch) -> None:
     for turn in method.turns:
         losses, others = (terms(method, replace(batch, labels=made_up(batch, label), turn=turn)) for label in (0, 1))
         for key, loss in losses.items():
-            near = 0.0 if loss.device.type == "cpu" else TOLERANCE
-            if not torch.allclose(loss, others[key], rtol=near, atol=0.0, equal_nan=True):
+            if not same(loss, others[key]):
                 raise AttarError(
                     f"method {method.name!r} cannot learn from images without labels: its edge {key!r} reads the label "
                     f"of every image; choose one that does not ({', '.join(FIT)}), or leave data.unlabelled out"
@@ -62,12 +61,19 @@ def made_up(batch: Batch, label: int) -> Tensor:
     return labels
 
 
+def same(loss: Tensor, other: Tensor) -> bool:
+    """Whether two passes over one batch, as far as they agree, gave one number."""
+    near = 0.0 if loss.device.type == "cpu" else TOLERANCE
+    return torch.allclose(loss, other, rtol=near, atol=0.0, equal_nan=True)
+
+
 @torch.no_grad()
 def terms(method: Method, batch: Batch) -> dict[str, Tensor]:
     """Each edge's loss, from the same state and the same random numbers every time."""
     state = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        losses = method.batch_losses(batch)
-    method.load_state_dict(state)
-    return losses.terms
+        try:
+            return method.batch_losses(batch).terms
+        finally:
+            method.load_state_dict(state)

@@ -61,6 +61,9 @@ def remembering(
             "augment": str(loader.augment),
             "view_seed": loader.view_seed,
         }
+        if loader.mixing:
+            # Who is mixed with whom follows from the epoch's order, and that from the run's own seed.
+            facts |= {"mixing": str(loader.mixing), "order": [loader.seed, loader.shuffle]}
         caches.append((frozen, TeacherCache(Path(root), facts, len(images), packing)))
     if not caches:
         return loader

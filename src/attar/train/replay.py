@@ -82,7 +82,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def labelled_rows(labels: Tensor) -> int | None:
     """How many rows, the first ones, have a label; None: all."""
-    count = int((labels >= 0).sum())
+    # Those of mixed images are probabilities, all 0 where there is none.
+    count = int((labels >= 0).sum() if labels.ndim == 1 else labels.any(1).sum())
     return None if count == len(labels) else count
 
 

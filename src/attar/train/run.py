@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from attar.data import ImageSet, Splits, eval_batches, loader_for
+from attar.data import ImageSet, Mixing, Splits, eval_batches, loader_for
 from attar.deploy import save
 from attar.errors import AttarError
 from attar.files import write_json
@@ -107,6 +107,7 @@ class Training:
             share=team().share,
             unlabelled=unlabelled if learns_without_labels(self.method) else None,
             unlabelled_batch=of_each_batch,
+            mixing=Mixing(self.recipe.data.mixup, self.recipe.data.cutmix),
         )
 
     @property

@@ -12,7 +12,10 @@ from attar.knowledge import Losses
 
 
 class Tally:
-    """Running means of the loss, its terms and the student's accuracy on labelled images; adding waits for nothing."""
+    """Running means of the loss, its terms and the student's accuracy on labelled images; adding waits for nothing.
+
+    A mixed image counts as correct where the student names the class that has the larger share of it.
+    """
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
         self.sums: dict[str, Tensor] = dict(state or {})
@@ -28,8 +31,8 @@ class Tally:
         self._add("images", torch.tensor(float(len(batch)), device=batch.images.device))
         logits = losses.knowledge.get("student.logits")
         if isinstance(logits, Tensor) and len(logits) == len(batch):
-            # No class is -1, so rows without a label are never counted as correct.
-            self._add("correct", (logits.argmax(1) == batch.labels).sum().float())
+            truth = batch.labels.argmax(1) if batch.labels.ndim > 1 else batch.labels
+            self._add("correct", (logits.argmax(1) == truth)[: batch.labelled].sum().float())
             if batch.labelled is not None:
                 self._add("labelled", torch.tensor(float(batch.labelled), device=batch.images.device))
 
