@@ -122,9 +122,9 @@ def export(
 
     Args:
         path: a run's folder or a .safetensors file with its JSON; of a run over several seeds the first seed's student.
-        formats: safetensors, pt2, onnx, onnx-int8; none means all.
+        formats: safetensors, pt2, onnx, onnx-int8, executorch; none means all but executorch.
         out: the folder; None: export/ in the run's folder.
-        bake: whether pt2 and onnx take uint8 pixels and normalise them inside.
+        bake: whether the formats with a graph take uint8 pixels and normalise them inside.
         calibration: training images that the 8-bit scales are read off, the same share of every class; None: 512, or
             one of each class where there are more.
         license: for the model card, as hubs name it ("apache-2.0").
@@ -179,7 +179,7 @@ def _describe(trained: Trained, done: Export, license: str) -> None:
 def _versions() -> dict[str, str]:
     """Of the packages that exporting adds, as far as they are installed."""
     found = {}
-    for name in ("onnx", "onnxscript", "onnxruntime"):
+    for name in ("onnx", "onnxscript", "onnxruntime", "executorch"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -204,11 +204,11 @@ def export(
         list[str] | None,
         typer.Argument(
             metavar="[FORMAT]... [KEY=VALUE]...",
-            help="safetensors, pt2, onnx, onnx-int8; none means all. Keys: out, data.root and other keys of data, "
-            "calibration (images), license.",
+            help="safetensors, pt2, onnx, onnx-int8 (none means these), executorch. Keys: out, data.root and other "
+            "keys of data, calibration (images), license.",
         ),
     ] = None,
-    bake: Annotated[bool, typer.Option("--bake", help="pt2 and onnx take uint8 pixels and normalise inside.")] = False,
+    bake: Annotated[bool, typer.Option("--bake", help="The graphs take uint8 pixels and normalise inside.")] = False,
 ) -> None:
     """Write a finished run's student as files for deployment.
 

@@ -78,6 +78,14 @@ def test_a_teacher_from_a_hub_is_the_base_model(text):
     assert front["base_model"] == ["microsoft/resnet-18"]
 
 
+def test_a_file_for_phones_has_its_tag_and_its_code(text):
+    phone = replace(text.export.files[0], format="executorch", file="student.pte")
+    front, page = split(replace(text, export=replace(text.export, files=[phone])).text())
+    assert "executorch" in front["tags"]
+    assert "onnx" not in front["tags"]
+    assert 'load_program("student.pte").load_method("forward")' in page
+
+
 def test_a_network_that_was_not_distilled(text):
     card = with_card(text, teacher=None, method="supervised")
     front, page = split(card.text())

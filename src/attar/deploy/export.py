@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attar.data import ImageSet, eval_batches
+from attar.deploy.executorch_file import open_pte, to_pte
 from attar.deploy.extra import require
 from attar.deploy.graph import Deployed, facts
 from attar.deploy.int8 import quantised
@@ -81,7 +82,9 @@ class Format:
         read: (path) gives it back as something that is called like a network.
         exact: whether it must compute what the student computes; otherwise the difference is only reported.
         graph: whether it holds the computation too, with the normalisation where that is baked.
-        needs: packages of the `export` extra.
+        needs: packages of the extra.
+        extra: what installs them.
+        default: whether it is made when no format is named.
     """
 
     file: str
@@ -90,6 +93,8 @@ class Format:
     exact: bool = True
     graph: bool = True
     needs: tuple[str, ...] = ()
+    extra: str = "export"
+    default: bool = True
 
 
 def _write_weights(student: Student, path: Path) -> None:
@@ -110,6 +115,10 @@ def _write_int8(student: Student, path: Path) -> None:
     _write_bytes(path, described(model, {**student.facts, "opset": str(OPSET), "quantisation": said}))
 
 
+def _write_pte(student: Student, path: Path) -> None:
+    _write_bytes(path, to_pte(student.deployed, student.example, student.facts))
+
+
 def _write_bytes(path: Path, content: bytes) -> None:
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
@@ -120,6 +129,7 @@ FORMATS = {
     "pt2": Format("student.pt2", _write_pt2, open_pt2),
     "onnx": Format("student.onnx", _write_onnx, open_onnx, needs=ONNX),
     "onnx-int8": Format("student.int8.onnx", _write_int8, open_onnx, exact=False, needs=ONNX),
+    "executorch": Format("student.pte", _write_pte, open_pte, needs=("executorch",), extra="executorch", default=False),
 }
 
 
@@ -133,7 +143,7 @@ class Exported:
         bytes: its size.
         parity: its logits beside the student's, and its accuracy.
         latency: milliseconds of one image, on one thread.
-        batch_latency: milliseconds of 32 images, on one thread.
+        batch_latency: milliseconds of 32 images, on one thread; executorch takes them one after the other.
         calibrated: how many images set the 8-bit scales; None where there are none.
     """
 
@@ -185,18 +195,20 @@ class Export:
 
 
 def check_formats(formats: Sequence[str]) -> list[str]:
-    """The formats asked for, in our order and once each; none means all.
+    """The formats asked for, in our order and once each; none means all but executorch.
 
     Raises:
         AttarError: one is unknown.
 
     >>> check_formats(["onnx", "pt2", "onnx"])
     ['pt2', 'onnx']
+    >>> check_formats([])
+    ['safetensors', 'pt2', 'onnx', 'onnx-int8']
     """
     for name in formats:
         if name not in FORMATS:
             raise unknown("format", name, FORMATS)
-    return [name for name in FORMATS if name in formats or not formats]
+    return [name for name, kind in FORMATS.items() if (name in formats if formats else kind.default)]
 
 
 def export_student(
@@ -209,7 +221,7 @@ def export_student(
     Args:
         student: the network, its card and its images.
         folder: where the files go.
-        formats: of `FORMATS`; none means all.
+        formats: of `FORMATS`; none means all that are made by default.
         progress: called with the name of each format before it is written.
 
     Raises:
@@ -230,7 +242,7 @@ def export_student(
 def _export(student: Student, folder: Path, name: str) -> Exported:
     kind = FORMATS[name]
     for package in kind.needs:
-        require(package, name)
+        require(package, name, kind.extra)
     path = folder / kind.file
     kind.write(student, path)
     net = kind.read(path)

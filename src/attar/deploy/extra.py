@@ -13,12 +13,13 @@ from typing import Any
 from attar.errors import AttarError
 
 
-def require(package: str, purpose: str) -> Any:
-    """A package of the `export` extra.
+def require(package: str, purpose: str, extra: str = "export") -> Any:
+    """A package of an extra.
 
     Args:
         package: what to import.
         purpose: what needs it, for the message.
+        extra: what installs it.
 
     Raises:
         AttarError: it is not installed.
@@ -30,7 +31,7 @@ def require(package: str, purpose: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise AttarError(f"{purpose} needs {package.partition('.')[0]}; pip install 'attar[export]'") from None
+        raise AttarError(f"{purpose} needs {package.partition('.')[0]}; pip install 'attar[{extra}]'") from None
 
 
 @contextlib.contextmanager

@@ -99,7 +99,9 @@ def untraceable(kind: str, error: Exception) -> AttarError:
         said.append(f"{type(seen).__name__}: {seen}")
         seen = seen.__cause__
     text = "\n".join(reversed(said))
-    if found := re.search(r"OpOverload\(op='([^']+)'", text):
-        return AttarError(f"{kind} has no operator {found[1]}; replace it in the network, or leave {kind} out")
+    # The first is how ONNX says it, the second how ExecuTorch does.
+    if found := re.search(r"OpOverload\(op='([^']+)'|Operator torch\._ops\.(\S+) is not", text):
+        name = found[1] or found[2]
+        return AttarError(f"{kind} has no operator {name}; replace it in the network, or leave {kind} out")
     lines = [line.strip() for line in said[-1].splitlines() if line.strip()]
     return AttarError(f"{kind} cannot hold this network ({lines[0]}); leave {kind} out")

@@ -68,8 +68,9 @@ class CardText:
         tags = ["image-classification", "attar"]
         if method and method != "supervised":
             tags += ["knowledge-distillation", *(part.strip() for part in method.split("+"))]
-        # ONNX files are looked for by that tag.
-        tags += ["onnx"] if any(file.format.startswith("onnx") for file in self.export.files) else []
+        # Files of these kinds are looked for by those tags.
+        made = {file.format.partition("-")[0] for file in self.export.files}
+        tags += [name for name in ("onnx", "executorch") if name in made]
         tree: dict[str, Any] = {
             "license": self.licence,
             "library_name": "attar",
@@ -177,6 +178,9 @@ class CardText:
             "pt2": 'import torch\n\nnet = torch.export.load("student.pt2").module()  # without attar',
             "onnx": 'import onnxruntime\n\nsession = onnxruntime.InferenceSession("student.onnx")  # without torch\n'
             '(logits,) = session.run(["logits"], {"images": images})',
+            "executorch": "from executorch.runtime import Runtime\n\n"
+            'forward = Runtime.get().load_program("student.pte").load_method("forward")  # one image a call\n'
+            "logits = forward.execute((image,))[0]",
         }
         blocks = [f"```python\n{text}\n```" for name, text in code.items() if name in ready]
         if model := ready.get("onnx") or ready.get("onnx-int8") or ready.get("safetensors"):

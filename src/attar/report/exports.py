@@ -33,10 +33,12 @@ def export_table(export: Export) -> Table:
 def export_notes(export: Export) -> str:
     """What the columns of that table mean."""
     calibrated = next((file.calibrated for file in export.files if file.calibrated), None)
+    one_by_one = any(file.format == "executorch" for file in export.files)
     return (
         "diff: the largest distance from a logit of the student in PyTorch; same: images with the student's label; "
         f"ms: median of a pass with 1 and with {BATCH} images (distance of the quartiles)."
         + (f" The 8-bit scales were read off {calibrated:,} training images." if calibrated else "")
+        + (f" executorch takes the {BATCH} one after the other." if one_by_one else "")
     )
 
 
