@@ -5,14 +5,17 @@ Variants: "float32", "bfloat16" and "int8" say how a live teacher computes; "cac
 from __future__ import annotations
 
 import io
+import multiprocessing
 import tempfile
 import time
 from pathlib import Path
 
 import common
+import torch
 from rich.console import Console
 
 from attar.recipe import Recipe, read_recipe
+from attar.train.allocator import keep_freed_memory
 from attar.train.job import Job
 from attar.train.loop import Places, fit
 from attar.train.progress import Progress
@@ -51,7 +54,7 @@ class Clock(Progress):
 def recipe(options: object, cache: Path | None) -> Recipe:
     images = (options.steps + options.steps // 4) * options.batch  # type: ignore[attr-defined]
     teacher = {"name": options.teacher, "weights": options.weights or None}  # type: ignore[attr-defined]
-    precision = "bfloat16" if options.variant == "cached" else options.variant  # type: ignore[attr-defined]
+    precision = "float32" if options.variant == "cached" else options.variant  # type: ignore[attr-defined]
     return read_recipe(
         teacher={**teacher, "precision": precision, "cache": cache and str(cache)},
         student=options.student,  # type: ignore[attr-defined]
@@ -66,8 +69,10 @@ def recipe(options: object, cache: Path | None) -> Recipe:
 
 def run(options: object, folder: Path, cache: Path | None) -> Clock:
     """A short training as the command runs it, and its times."""
+    torch.set_num_threads(options.threads)  # type: ignore[attr-defined]
     console = Console(file=io.StringIO())
     training = Job(recipe(options, cache), folder, console)._training(0)
+    keep_freed_memory()
     runtime = training.runtime()
     training.engines.attach(training.method, runtime.teachers)
     assert training.recipe.teacher.precision in runtime.teachers[0], runtime.reason
@@ -85,10 +90,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) / "cache" if options.variant == "cached" else None
         if cache:
-            run(options, Path(scratch) / "filling", cache)
+            # A process of its own, as the earlier run is: its memory is not this one's.
+            earlier = multiprocessing.get_context("spawn").Process(
+                target=run, args=(options, Path(scratch) / "filling", cache)
+            )
+            earlier.start()
+            earlier.join()
         clock = run(options, Path(scratch) / "run", cache)
     warm = options.steps // 4
-    common.report(options.batch / clock.seconds_a_step(warm), epoch_seconds=clock.seconds_an_epoch_costs(warm))
+    more = {"epoch_seconds": clock.seconds_an_epoch_costs(warm)}
+    common.report(options.batch / clock.seconds_a_step(warm), workers=False, **more)
 
 
-main()
+if __name__ == "__main__":
+    main()

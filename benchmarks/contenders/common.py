@@ -58,8 +58,9 @@ def timed(steps: Iterator[int], options: argparse.Namespace) -> None:
     report(options.steps * options.batch / (time.perf_counter() - start))
 
 
-def report(images_per_second: float, **more: float) -> None:
-    """The last line of a contender's output; memory includes its workers'."""
-    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+def report(images_per_second: float, workers: bool = True, **more: float) -> None:
+    """The last line of a contender's output; memory includes that of its workers, if its processes are such."""
+    counted = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)[: 2 if workers else 1]
+    peak = sum(resource.getrusage(who).ru_maxrss for who in counted)
     print(json.dumps({"images_per_second": images_per_second, "peak_mb": peak / 1024, **more}))
     sys.stdout.flush()

@@ -56,6 +56,13 @@ def test_every_budget_counts():
     assert largest(memory="300kB") == ["resnet8"]  # 274,432 bytes
 
 
+def test_a_teacher_may_see_larger_images_than_its_students():
+    found = attar.suggest("resnet14", image_size=32, teacher_size=64, among=["resnet20", "resnet8"], clock=Clock())
+    assert (found.image_shape, found.teacher_size) == ((3, 32, 32), 64)
+    assert found.teacher.macs == operations("resnet14", (3, 64, 64), 100)
+    assert [one.macs for one in found.students] == [operations("resnet8", SHAPE, 100)]
+
+
 def test_it_stops_when_there_are_enough():
     clock = Clock()
     found = attar.suggest("resnet56", among=RESNETS, top=2, clock=clock)

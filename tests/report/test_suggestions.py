@@ -24,6 +24,15 @@ def printed(table, capsys):
     return capsys.readouterr().out
 
 
+def test_a_student_of_smaller_images_is_told_so():
+    found = library.suggest(
+        "resnet20", image_size=16, teacher_size=32, among=["resnet8"], clock=lambda *_: Latency(1.0, 0.0)
+    )
+    assert "16x16, the teacher 32x32" in suggestion_table(found).title
+    assert "student=resnet8 student.options.input_size=16 " in next_command(found)
+    assert next_command(found).endswith("data.image_size=32")
+
+
 def test_students_beside_their_teacher(capsys):
     some = found(latency="2ms", params="300k")
     table = suggestion_table(some)

@@ -88,13 +88,17 @@ def candidate_names(side: int, among: Sequence[str] = ()) -> list[str]:
 
 
 def timm_names(side: int) -> list[str]:
-    """The architectures of timm with weights of an ImageNet classifier; those of a fixed size only where it is this."""
+    """The architectures of timm with weights of an ImageNet classifier; those of a fixed size only where it is this.
+
+    Those that timm has for its own tests are no students.
+    """
     timm = import_timm()
     configs = {name: timm.get_pretrained_cfg(name) for name in timm.list_models()}
     return [
         name
         for name, config in configs.items()
         if config is not None
+        and not name.startswith("test_")
         and config.has_weights
         and config.num_classes == IMAGENET_CLASSES
         and not (config.fixed_input_size and config.input_size[-1] != side)

@@ -83,6 +83,7 @@ class Search:
         self,
         budget: Budget,
         shape: Shape,
+        teacher_shape: Shape,
         classes: int,
         batch: int,
         top: int,
@@ -90,6 +91,7 @@ class Search:
         clock: Clock,
     ) -> None:
         self.budget, self.shape, self.classes, self.batch, self.top = budget, shape, classes, batch, top
+        self.teacher_shape = teacher_shape
         self.clock, self.say = clock, progress or (lambda *_: None)
         self.students: list[Measured] = []
         self.missed: list[Measured] = []
@@ -104,15 +106,15 @@ class Search:
         """What the teacher costs; a student may not take longer."""
         name = teacher if isinstance(teacher, str) else type(teacher).__name__
         self.say(name, 0, 0)
-        net = create_model(name, self.classes, *self.shape[:2]) if isinstance(teacher, str) else teacher
+        net = create_model(name, self.classes, *self.teacher_shape[:2]) if isinstance(teacher, str) else teacher
         if not parameters(net):
             raise AttarError(f"{name} does not say how many parameters it has; name a teacher that is no exported file")
         try:
-            count = macs(net, self.shape)
+            count = macs(net, self.teacher_shape)
         except REFUSALS as error:
             reason = first_line(error)
-            raise AttarError(f"{name} does not take images of {self.shape}: {reason}") from None
-        self.teacher = self.measured(net, name, "", count, math.inf)
+            raise AttarError(f"{name} does not take images of {self.teacher_shape}: {reason}") from None
+        self.teacher = self.measured(net, self.teacher_shape, name, "", count, math.inf)
         self.limit = replace(self.budget, latency=min(self.budget.latency, self.teacher.latency.median))
 
     def run(self, names: list[str]) -> None:
@@ -178,11 +180,11 @@ class Search:
         if not trains(net, self.shape):
             return None
         self.timed += 1
-        found = self.measured(net, one.name, one.family, count, self.limit.latency)
+        found = self.measured(net, self.shape, one.name, one.family, count, self.limit.latency)
         self.paces[one.family] = max(count / found.latency.median, self.paces.get(one.family, 0.0))
         return replace(found, pretrained=pretrained(one.name), misses=self.limit.misses(found.costs))
 
-    def measured(self, net: nn.Module, name: str, family: str, count: int, most: float) -> Measured:
+    def measured(self, net: nn.Module, shape: Shape, name: str, family: str, count: int, most: float) -> Measured:
         """Everything that a network costs."""
         return Measured(
             name=name,
@@ -191,8 +193,8 @@ class Search:
             parameters=parameters(net),
             macs=count,
             bytes=file_size(net),
-            memory=peak_memory(net, self.shape, self.batch),
-            latency=self.clock(net, self.shape, self.batch, most),
+            memory=peak_memory(net, shape, self.batch),
+            latency=self.clock(net, shape, self.batch, most),
         )
 
     def nearest(self) -> tuple[Measured, ...]:

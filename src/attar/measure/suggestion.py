@@ -26,7 +26,8 @@ class Suggestion:
         students: inside the budget, those with more parameters first.
         nearest: where there is no student, the networks that miss the budget by the least.
         budget: what was asked for.
-        image_shape: (C, H, W).
+        image_shape: (C, H, W) of what a student sees.
+        teacher_size: side of what the teacher sees.
         classes: logits.
         batch: images in one pass.
         threads: that the CPU's operators ran on.
@@ -40,6 +41,7 @@ class Suggestion:
     nearest: tuple[Measured, ...]
     budget: Budget
     image_shape: Shape
+    teacher_size: int
     classes: int
     batch: int
     threads: int
@@ -57,6 +59,7 @@ def suggest(
     params: str | float | None = None,
     memory: str | None = None,
     image_size: int | None = None,
+    teacher_size: int | None = None,
     classes: int = 100,
     channels: int = 3,
     batch: int = 1,
@@ -72,7 +75,7 @@ def suggest(
     than the teacher and is not slower; of one family three are named at most.
 
     Args:
-        teacher: a name that `create_model` knows, or a network that takes (N, channels, image_size, image_size).
+        teacher: a name that `create_model` knows, or a network that takes (N, channels, teacher_size, teacher_size).
         latency: the most that the median pass may take, "5ms" or "0.005s".
         size: of the weights as safetensors, "10MB" or "10MiB".
         macs: of one image, "300M".
@@ -80,6 +83,7 @@ def suggest(
         memory: of the images and activations of one pass, "10MB".
         image_size: side of the images; None: 32 for a teacher of the zoo, else what the teacher's published weights
             were trained on, else 224.
+        teacher_size: side that the teacher brings them to first; None: image_size.
         classes: how many logits.
         channels: of the images.
         batch: images in one pass.
@@ -104,12 +108,14 @@ def suggest(
         "classes": classes,
         "channels": channels,
         "image_size": image_size,
+        "teacher_size": teacher_size,
     }
     for key, number in numbers.items():
         if number is not None and number < 1:
             raise AttarError(f"{key} is {number}; give 1 or more")
     side = side_of(teacher) if image_size is None else image_size
-    search = Search(budget, (channels, side, side), classes, batch, top, progress, clock)
+    seen = side if teacher_size is None else teacher_size
+    search = Search(budget, (channels, side, side), (channels, seen, seen), classes, batch, top, progress, clock)
     with _threads(threads):
         search.measure_teacher(teacher)
         search.run(candidate_names(side, among))
@@ -120,6 +126,7 @@ def suggest(
         nearest=nearest,
         budget=budget,
         image_shape=search.shape,
+        teacher_size=seen,
         classes=classes,
         batch=batch,
         threads=threads,

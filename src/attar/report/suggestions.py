@@ -21,7 +21,8 @@ BUSY = 0.2
 def suggestion_table(found: Suggestion) -> Table:
     """The teacher, then its students; where there is none, the nearest networks and what they exceed."""
     side, plural = found.image_shape[-1], "" if found.threads == 1 else "s"
-    where = f"{side}x{side}, batch {found.batch}, {found.threads} thread{plural}"
+    own = "" if found.teacher_size == side else f", the teacher {found.teacher_size}x{found.teacher_size}"
+    where = f"{side}x{side}{own}, batch {found.batch}, {found.threads} thread{plural}"
     budget = ", ".join(amount(key, most) for key, most in found.budget.given.items()) or "smaller"
     teacher, head = found.teacher, "Students of" if found.students else "No student of"
     rows = [row(one) + beside(one, teacher, found) for one in (teacher, *(found.students or found.nearest))]
@@ -80,9 +81,11 @@ def weights_note(students: Sequence[Measured]) -> list[str]:
 
 def next_command(found: Suggestion) -> str:
     """How to distil the first of the students."""
+    side, largest = found.image_shape[-1], max(found.image_shape[-1], found.teacher_size)
+    smaller = f"student.options.input_size={side} " if side < largest else ""
     return (
-        f"attar distill teacher={found.teacher.name} teacher.weights=FILE student={found.students[0].name} "
-        f"data=folder data.root=DIR data.image_size={found.image_shape[-1]}"
+        f"attar distill teacher={found.teacher.name} teacher.weights=FILE student={found.students[0].name} {smaller}"
+        f"data=folder data.root=DIR data.image_size={largest}"
     )
 
 
