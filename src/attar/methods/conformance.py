@@ -191,23 +191,20 @@ def unlabelled_rows(case: Case) -> None:
     batch = case.batch()
     labels = batch.labels.clone()
     labels[5:] = -1
-    batch = replace(batch, labels=labels, labelled=5)
-    method = case.make().train()
-    try:
-        check_unlabelled(method, batch)
-    except AttarError:
-        return
-    check(method, batch)
+    _learns_or_refused(case, replace(batch, labels=labels, labelled=5), check_unlabelled)
 
 
 def mixed_images(case: Case) -> None:
     """Labels that are shares of two classes teach as class numbers do, or are refused before the first step."""
     batch = case.batch()
     labels = torch.nn.functional.one_hot(batch.labels, CLASSES).float()
-    batch = replace(batch, labels=0.75 * labels + 0.25 * labels.roll(1, dims=0))
+    _learns_or_refused(case, replace(batch, labels=0.75 * labels + 0.25 * labels.roll(1, dims=0)), check_mixed)
+
+
+def _learns_or_refused(case: Case, batch: Batch, refuse: Callable[[Method, Batch], None]) -> None:
     method = case.make().train()
     try:
-        check_mixed(method, batch)
+        refuse(method, batch)
     except AttarError:
         return
     check(method, batch)
