@@ -14,7 +14,7 @@ from attar.data import load_data
 from attar.measure import evaluate
 from attar.nets import build
 from attar.recipe import read_recipe
-from attar.train import job
+from attar.train import job, starting
 from attar.train.build import load_splits, teacher_parts
 
 TINY = {"student": "resnet8", "data": {"name": "digits", "train_size": 60}, "batch_size": 20, "epochs": 1,
@@ -128,9 +128,9 @@ def test_several_teachers_are_separated_by_commas():
 def test_a_fresh_folder_never_leaves_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = read_recipe(overrides=["teacher=resnet14", "student=resnet8", "data=/somewhere/photos"])
-    assert str(job.fresh_folder(recipe)) == "runs/kd-resnet14-resnet8-photos"
-    job.fresh_folder(recipe).mkdir(parents=True)
-    assert str(job.fresh_folder(recipe)) == "runs/kd-resnet14-resnet8-photos-2"
+    assert str(starting.fresh_folder(recipe)) == "runs/kd-resnet14-resnet8-photos"
+    starting.fresh_folder(recipe).mkdir(parents=True)
+    assert str(starting.fresh_folder(recipe)) == "runs/kd-resnet14-resnet8-photos-2"
 
 
 def test_building_a_job_changes_neither_the_recipe_nor_the_disk(tmp_path):

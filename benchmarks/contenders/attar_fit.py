@@ -17,9 +17,10 @@ from rich.console import Console
 from attar.recipe import Recipe, read_recipe
 from attar.train.allocator import keep_freed_memory
 from attar.train.job import Job
-from attar.train.loop import Places, fit
+from attar.train.loop import Places, steps
 from attar.train.progress import Progress
 from attar.train.remembering import remembering
+from attar.train.turns import finish
 
 EPOCHS = 2
 
@@ -81,7 +82,7 @@ def run(options: object, folder: Path, cache: Path | None) -> Clock:
             training.loader, training.method, training.recipe, training.splits.train, runtime, clock.say
         )
         folder.mkdir()
-        fit(training.method, loader, None, training.recipe, runtime, Places(folder), clock)
+        finish(steps(training.method, loader, None, training.recipe, runtime, Places(folder), clock))
     return clock
 
 

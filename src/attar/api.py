@@ -22,7 +22,7 @@ from attar.report.compare_page import compare_runs
 from attar.report.comparison import Comparison
 from attar.report.exports import export_notes, export_table
 from attar.report.summary import Summary
-from attar.train import job
+from attar.train import starting
 from attar.train.build import GIVEN, load_splits, take_objects
 from attar.train.run import EVAL_BATCH
 from attar.train.runtime import environment, find_device
@@ -47,13 +47,13 @@ def distill(recipe: str | Path | None = None, *, console: Console | None = None,
         AttarError: something in the recipe is wrong; nothing has been written then.
     """
     values, given = take_objects(values)
-    return job.start(read_recipe(recipe, **values), console, given)
+    return starting.start(read_recipe(recipe, **values), console, given)
 
 
 def train_model(recipe: str | Path | None = None, *, console: Console | None = None, **values: Any) -> Summary:
     """Train a network on the labels alone: a teacher, or a baseline. Arguments as in `distill`, without a teacher."""
     values, given = take_objects(values)
-    return job.start(plain(read_recipe(recipe, **values)), console, given)
+    return starting.start(plain(read_recipe(recipe, **values)), console, given)
 
 
 def plain(recipe: Recipe) -> Recipe:
@@ -66,7 +66,7 @@ def plain(recipe: Recipe) -> Recipe:
 
 def resume(folder: str | Path, *, console: Console | None = None) -> Summary:
     """Go on with an interrupted run; a finished one only prints its table again."""
-    return job.resume(folder, console)
+    return starting.resume(folder, console)
 
 
 def compare(*runs: str | Path, out: str | Path = "compare.html") -> Comparison:

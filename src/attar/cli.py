@@ -52,7 +52,8 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder that may not be written
         fail(f"{error.strerror or error}: {error.filename or 'a file'}")
     except Stopped as stopped:
-        console.print(f"stopped; the state is saved: attar resume {stopped}", markup=False, soft_wrap=True)
+        how = f": attar resume {stopped}" if str(stopped) else "; the same command goes on"
+        console.print(f"stopped; the state is saved{how}", markup=False, soft_wrap=True)
         sys.exit(INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
@@ -128,13 +129,13 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     attar distill teacher=resnet56 teacher.weights=resnet56.pth student=resnet20 data=cifar100 data.root=data method=kd
     """
     from attar.recipe import read_recipe
-    from attar.train import job
+    from attar.train import starting
 
     load_plugins(plugins)
     file, overrides = split_arguments(arguments)
     if file is None and not any(override.startswith("student") for override in overrides):
         file = "digits"
-    show(job.start(read_recipe(file, overrides), console))
+    show(starting.start(read_recipe(file, overrides), console))
 
 
 @app.command(cls=RecipeCommand, short_help="Train a network on the labels alone.")
@@ -145,17 +146,18 @@ def train(arguments: RecipeArguments = None) -> None:
     """
     from attar import api
     from attar.recipe import read_recipe
-    from attar.train import job
+    from attar.train import starting
 
     file, overrides = split_arguments(arguments)
-    show(job.start(api.plain(read_recipe(file, overrides)), console))
+    show(starting.start(api.plain(read_recipe(file, overrides)), console))
 
 
 @app.command(short_help="Compare methods over pairs and seeds.")
 def bench(
     suite: Annotated[Path, typer.Argument(metavar="SUITE.yaml", help="Methods, pairs, seeds and the common recipe.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the common recipe, out= and jobs=.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the common recipe; out=, jobs=, together=."),
     ] = None,
     plugins: Plugin = None,
 ) -> None:

@@ -12,7 +12,7 @@ from attar.errors import Stopped
 from attar.recipe import read_recipe
 from attar.track import Subject, register_tracker
 from attar.track.tracker import flat
-from attar.train import job
+from attar.train import starting
 from attar.train.progress import Progress
 
 SMALL = ["student=resnet8", "epochs=2", "batch_size=16", "data.train_size=60", "precision=float32"]
@@ -77,7 +77,7 @@ def distill(tmp_path):
 
     def run(name, *more, taught=False):
         recipe = THREE if taught else ONE
-        return said_by(job.start, read_recipe(overrides=[*recipe, *more, f"out={tmp_path / name}"]))
+        return said_by(starting.start, read_recipe(overrides=[*recipe, *more, f"out={tmp_path / name}"]))
 
     return run
 
@@ -85,7 +85,7 @@ def distill(tmp_path):
 @pytest.fixture
 def resume(tmp_path):
     """Goes on with a job."""
-    return lambda name: said_by(job.resume, tmp_path / name)
+    return lambda name: said_by(starting.resume, tmp_path / name)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from rich.console import Console
 from attar.errors import AttarError, Stopped
 from attar.recipe import read_recipe
 from attar.track import Tracking, following, register_tracker
-from attar.train import job, run
+from attar.train import run, starting
 from attar.train.distributed import Team
 from attar.train.progress import Progress
 from attar.train.tally import Tally
@@ -31,7 +31,7 @@ def outcome(folder):
 def untracked(tmp_path_factory, small):
     """What a run without trackers wrote."""
     folder = tmp_path_factory.mktemp("untracked") / "run"
-    job.start(read_recipe(overrides=[*small, f"out={folder}"]), Console(file=io.StringIO()))
+    starting.start(read_recipe(overrides=[*small, f"out={folder}"]), Console(file=io.StringIO()))
     assert not list(folder.rglob("tracking.json"))
     return outcome(folder)
 

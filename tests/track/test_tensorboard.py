@@ -9,7 +9,7 @@ from rich.console import Console
 
 from attar.recipe import read_recipe
 from attar.track import Epoch, tracker_info
-from attar.train import job
+from attar.train import starting
 
 reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs attar[track]")
 
@@ -52,7 +52,7 @@ def test_a_place_that_cannot_be_written_is_a_warning(small, tmp_path):
     folder, said = tmp_path / "run", Console(file=io.StringIO(), width=300)
     folder.mkdir()
     (folder / "tensorboard").write_text("a file where the folder should be")
-    job.start(read_recipe(overrides=[*small, "epochs=1", "track=tensorboard", f"out={folder}"]), said)
+    starting.start(read_recipe(overrides=[*small, "epochs=1", "track=tensorboard", f"out={folder}"]), said)
     assert "warning: tensorboard is left out until this run is resumed" in said.file.getvalue()
     assert (folder / "student.safetensors").exists()
 

@@ -13,9 +13,10 @@ from attar.errors import Stopped
 from attar.methods import create_method, method_info
 from attar.nets import create_model
 from attar.recipe import read_recipe
-from attar.train.loop import Places, fit
+from attar.train.loop import Places, steps
 from attar.train.progress import Progress
 from attar.train.runtime import Runtime
+from attar.train.turns import finish
 
 RUNTIME = Runtime(torch.device("cpu"), "float32", "")
 
@@ -74,7 +75,8 @@ class Tiny:
         self.loader, self.method, said = self.new_loader(), self.new_method(), io.StringIO()
         self.loader.accident = accident
         with Progress(Console(file=said), self.name, self.recipe.epochs, len(self.loader), 16) as progress:
-            fit(self.method, self.loader, self.splits.val, self.recipe, self.runtime, Places(self.folder), progress)
+            val, places = self.splits.val, Places(self.folder)
+            finish(steps(self.method, self.loader, val, self.recipe, self.runtime, places, progress))
         return said.getvalue()
 
     def stopped_fit(self, epoch, step, how=signal.SIGTERM):

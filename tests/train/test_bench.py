@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from attar.errors import AttarError
-from attar.train import checkpoint, job
+from attar.train import checkpoint, starting
 from attar.train.bench import Bench, read_suite
 from attar.train.lock import locked
 
@@ -49,8 +49,8 @@ def test_every_combination_has_a_folder_and_a_place_in_the_table(finished: Bench
 
 
 def test_finished_runs_are_read_not_repeated(finished: Bench, monkeypatch) -> None:
-    monkeypatch.setattr(job, "start", lambda *_: pytest.fail("a finished run was started again"))
-    monkeypatch.setattr(job, "resume", lambda *_: pytest.fail("a finished run was resumed"))
+    monkeypatch.setattr(starting, "prepare", lambda *_: pytest.fail("a finished run was started again"))
+    monkeypatch.setattr(starting, "reopen", lambda *_: pytest.fail("a finished run was resumed"))
     again = Bench(finished.cells, finished.folder, Console(file=io.StringIO()))
     assert again.run() == finished.table()
 

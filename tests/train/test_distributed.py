@@ -30,11 +30,12 @@ from attar.nets import create_model
 from attar.recipe import read_recipe
 from attar.train.distributed import Team, objective, surviving, team
 from attar.train.exactness import differs
-from attar.train.loop import Places, fit
+from attar.train.loop import Places, steps
 from attar.train.optim import optimiser
 from attar.train.progress import Progress
 from attar.train.runtime import Runtime
 from attar.train.synchronised import Gathered, batch_norm
+from attar.train.turns import finish
 
 pytestmark = pytest.mark.skipif(
     not dist.is_available() or not dist.is_gloo_available(), reason="this torch has no gloo to join processes"
@@ -137,7 +138,8 @@ def fitted(folder, share=(0, 1), alarm=None, **optim):
     stopped = failed = None
     try:
         with Progress(console, "kd", 2, len(loader), 12) as progress:
-            fit(method, loader, None, recipe, Runtime(torch.device("cpu"), "float32", ""), Places(folder), progress)
+            runtime, places = Runtime(torch.device("cpu"), "float32", ""), Places(folder)
+            finish(steps(method, loader, None, recipe, runtime, places, progress))
     except Stopped as error:
         stopped = str(error)
     except AttarError as error:

@@ -10,7 +10,7 @@ import torch
 
 from attar.methods import list_methods
 from attar.recipe import read_recipe
-from attar.train import job
+from attar.train import starting
 from attar.train.runtime import Runtime
 
 # The kinds take turns over the methods; the soak has them all.
@@ -73,7 +73,7 @@ def digests(folder):
 def undisturbed(tmp_path_factory):
     """The digests of a run that nobody killed."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    job.start(read_recipe(overrides=[*RECIPE, f"out={folder}"]))
+    starting.start(read_recipe(overrides=[*RECIPE, f"out={folder}"]))
     return digests(folder)
 
 
@@ -84,6 +84,6 @@ def test_a_process_killed_while_it_saves(tmp_path, undisturbed, rename):
     assert subprocess.run(process, capture_output=True).returncode == -9
     assert list(killed.glob(".*.tmp"))
     assert list(killed.glob("checkpoint*.pt"))
-    job.resume(killed)
+    starting.resume(killed)
     assert digests(killed) == undisturbed
     assert not list(killed.rglob("*.tmp"))

@@ -15,7 +15,7 @@ from attar.errors import AttarError
 from attar.knowledge import Knowledge, Losses
 from attar.nets import create_model
 from attar.recipe import read_recipe
-from attar.train import job
+from attar.train import starting
 from attar.train.exactness import rows
 from attar.train.remembering import remembering
 from attar.train.run import Training
@@ -85,7 +85,7 @@ def distil(folder, **values):
     data = {"name": "digits", "train_size": 41, "val_fraction": 0, "mixup": 0.5, "cutmix": 1, **keys.pop("data", {})}
     teacher = {"name": "resnet14", "weights": str(weights), "cache": str(folder.parent / "cache")}
     recipe = read_recipe(**keys, data=data, teacher=teacher, precision="float32", out=str(folder))
-    job.start(recipe, Console(file=said, width=200))
+    starting.start(recipe, Console(file=said, width=200))
     return said.getvalue()
 
 

@@ -13,7 +13,7 @@ from attar.knowledge import Transfer
 from attar.losses import CrossEntropy
 from attar.methods.supervised import Supervised
 from attar.recipe import read_recipe
-from attar.train import job, loop
+from attar.train import loop, starting
 from attar.train.finite import Watch, examine
 from attar.train.replay import labelled_rows, replay
 
@@ -114,7 +114,7 @@ def broken_run(tmp_path, monkeypatch):
         data = {"name": "digits", "train_size": 60, **data}
         recipe = read_recipe(**values, data=data, batch_size=16, out=str(tmp_path / "run"))
         with pytest.raises(AttarError) as caught:
-            job.start(recipe, Console(file=io.StringIO()))
+            starting.start(recipe, Console(file=io.StringIO()))
         return tmp_path / "run" / "failure.pt", str(caught.value)
 
     return run

@@ -18,7 +18,7 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.nets import Folded, create_model
 from attar.recipe import read_recipe, to_yaml
-from attar.train import job, teacher_cache
+from attar.train import starting, teacher_cache
 from attar.train.packing import Dense, TopK
 from attar.train.teacher_cache import TeacherCache, Writer, check_space
 
@@ -35,7 +35,7 @@ def recipe_of(folder, cache, **values):
 def distil(folder, cache, **values):
     """Run it; returns the student's metrics and what was printed."""
     said = io.StringIO()
-    job.start(recipe_of(folder, cache, **values), Console(file=said))
+    starting.start(recipe_of(folder, cache, **values), Console(file=said))
     return (folder / "metrics.jsonl").read_text(), said.getvalue()
 
 
@@ -195,7 +195,7 @@ def test_a_file_that_may_not_grow_is_an_error_before_anything_is_mapped(tmp_path
 VICTIM = """
 import os, signal, sys
 from pathlib import Path
-from attar.train import job, teacher_cache
+from attar.train import starting, teacher_cache
 from attar.recipe import read_recipe
 steps, last = 0, int(sys.argv[1])
 def deadly(call):
@@ -209,7 +209,7 @@ def deadly(call):
 replace = os.replace
 os.replace = deadly(replace)
 teacher_cache.Writer.write = deadly(teacher_cache.Writer.write)
-job.start(read_recipe(Path(sys.argv[2])))
+starting.start(read_recipe(Path(sys.argv[2])))
 """
 
 
@@ -221,7 +221,7 @@ def test_a_process_killed_while_it_writes_the_cache(filled):
     process = [sys.executable, "-c", VICTIM, str(step), str(root / "recipe.yaml")]
     assert subprocess.run(process, capture_output=True).returncode == -9
     assert len(list((root / "broken").rglob(".*.tmp"))) == 1
-    job.resume(root / "killed", Console(quiet=True))
+    starting.resume(root / "killed", Console(quiet=True))
     students = [(root / name / "student.safetensors").read_bytes() for name in ("killed", "first")]
     assert students[0] == students[1]
     assert (root / "killed" / "metrics.jsonl").read_text() == metrics

@@ -138,6 +138,14 @@ class DeviceLoader:
             batch = Batch(images, truth, index[span], address, self.epochs, views=varied, labelled=labelled)
             yield batch if self.share[1] == 1 else self._part(batch)
 
+    @property
+    def identity(self) -> str:
+        """Loaders with the same one give the same batches."""
+        sets = [(type(images).__name__, images.fingerprint) for images in self._sets]
+        sizes = (self.batch_size, self.unlabelled_batch, self.drop_last, self.epochs, self.share)
+        drawn = (self.seed, self.view_seed, self.shuffle, self.mixing, list(self._views.items()))
+        return repr((sets, sizes, drawn, self.channels_last, self.device))
+
     def whole(self) -> Self:
         """The same loader without shares: it gives the whole batches."""
         loader = copy.copy(self)

@@ -1,9 +1,9 @@
-"""The right loader for a set of images, in memory or in files."""
+"""What a loader is, and the right one for a set of images, in memory or in files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -12,6 +12,22 @@ from attar.data.device_loader import DeviceLoader
 from attar.data.file_set import FileSet
 from attar.data.images import ImageSet
 from attar.data.streaming import StreamingLoader
+
+
+class Loader(Protocol):
+    """Where batches come from: any step of any epoch, the same each time it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]: ...
+
+    def whole(self) -> DeviceLoader: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
 
 
 def loader_for(images: ImageSet, batch_size: int, **settings: Any) -> DeviceLoader:

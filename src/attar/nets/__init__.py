@@ -4,7 +4,7 @@ from attar.nets import mobilenet, resnet, shufflenet_v1, shufflenet_v2, vgg, wid
 from attar.nets.adapters import Adapter, SimKDProjector, adapter, match_size
 from attar.nets.branches import Branch, Branched, bifurcate, default_branches
 from attar.nets.bridges import Bridge
-from attar.nets.engines import Engine, Folded, Plain
+from attar.nets.engines import Engine, Folded, Kept, Plain
 from attar.nets.fingerprint import fingerprint
 from attar.nets.fresh import fresh_copy, reinitialise
 from attar.nets.frozen import Frozen
@@ -33,6 +33,7 @@ __all__ = [
     "Frozen",
     "ImageInput",
     "InputAdapter",
+    "Kept",
     "Layout",
     "ModelInfo",
     "MultiBranch",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from attar.knowledge import Output
 from attar.nets.folding import fold_norms
-from attar.nets.taps import observe
+from attar.nets.taps import observe, version
 
 
 class Engine(Protocol):
@@ -23,6 +25,36 @@ class Engine(Protocol):
     name: str
 
     def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output: ...
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a network said about one tensor of images.
+
+    Attributes:
+        images: the tensor.
+        output: logits and taps.
+        versions: how often the tensors were written in place by then.
+    """
+
+    images: Tensor
+    output: Output
+    versions: tuple[int, ...]
+
+    @classmethod
+    def of(cls, images: Tensor, output: Output) -> Said:
+        """As it is now."""
+        return cls(images, output, cls._versions(images, output))
+
+    def about(self, images: Tensor, taps: Collection[str]) -> Output | None:
+        """It again, for this very tensor; None where a tap is missing, or a tensor was written to since."""
+        if images is not self.images or not set(taps) <= set(self.output.taps):
+            return None
+        return self.output if self._versions(images, self.output) == self.versions else None
+
+    @staticmethod
+    def _versions(images: Tensor, output: Output) -> tuple[int, ...]:
+        return tuple(version(tensor) for tensor in (images, output.logits, *output.taps.values()))
 
 
 class Plain:
@@ -67,3 +99,28 @@ class Folded:
         # Without autocast, what reads the taps has float32 weights.
         kept = said.taps if mixed else {tap: value.float() for tap, value in said.taps.items()}
         return Output(said.logits.float(), kept)
+
+
+class Kept:
+    """Another engine whose last answer serves everybody who asks about the same tensor of images.
+
+    Every tap that was ever asked for is computed from then on. Whether autocast is on belongs to the question.
+
+    >>> kept, images = Kept(Plain(nn.Flatten())), torch.ones(2, 1, 1, 3)
+    >>> kept(images).logits is kept(images).logits
+    True
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.name = engine, engine.name
+        self._taps: dict[str, None] = {}
+        self._last: tuple[bool, Said] | None = None
+
+    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
+        self._taps.update(dict.fromkeys(taps))
+        mixed = torch.is_autocast_enabled(images.device.type)
+        said = self._last[1].about(images, taps) if self._last and self._last[0] == mixed else None
+        if said is None:
+            said = self.engine(images, tuple(self._taps))
+            self._last = (mixed, Said.of(images, said))
+        return Output(said.logits, {tap: said.taps[tap] for tap in taps})

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from attar.knowledge import Output
-from attar.nets.engines import Engine, Plain
-from attar.nets.taps import classifier_of, version
+from attar.nets.engines import Engine, Plain, Said
+from attar.nets.taps import classifier_of
 
 
 class Frozen:
@@ -36,7 +36,7 @@ class Frozen:
         self.module = module.requires_grad_(False).eval()
         self.requested: tuple[str, ...] = ()
         self.engine: Engine = Plain(self.module)
-        self._known: tuple[Tensor, int, Output] | None = None
+        self._known: Said | None = None
 
     def request(self, tap: str) -> None:
         """Ask for a tap in every later call, whatever else the call asks for."""
@@ -49,26 +49,19 @@ class Frozen:
         if any(module.training for module in self.module.modules()):
             self.module.eval()
         wanted = tuple(dict.fromkeys((*taps, *self.requested)))
-        return self._remembered(images, wanted) or self.engine(images, wanted)
+        known = self._known.about(images, wanted) if self._known else None
+        return known or self.engine(images, wanted)
 
     def tell(self, images: Tensor, output: Output) -> None:
         """What the network says about this very tensor is known already: the next calls with it compute nothing.
 
         Another tensor, even an equal one, the same tensor written to since, or taps that `output` lacks are computed.
         """
-        self._known = (images, version(images), output)
+        self._known = Said.of(images, output)
 
     def forget(self) -> None:
         """Compute every call again."""
         self._known = None
-
-    def _remembered(self, images: Tensor, taps: tuple[str, ...]) -> Output | None:
-        if self._known is None:
-            return None
-        told, then, output = self._known
-        if images is not told or version(images) != then or not set(taps) <= set(output.taps):
-            return None
-        return output
 
     @property
     def classifier(self) -> nn.Linear:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,10 @@ from attar.files import write_text
 from attar.recipe import Recipe, normalise, read_recipe
 from attar.report.summary import spread
 from attar.report.tables import Table
-from attar.train import job
+from attar.train import starting
+from attar.train.classroom import Classroom
 from attar.train.suite import load_suite, parsed
+from attar.train.turns import Steps, finish, take_turns
 from attar.train.workers import Task, WorkerPool
 
 
@@ -58,7 +62,8 @@ class Bench:
         cells: every run, seeds outermost, so that a table of one seed is complete early.
         folder: where the runs and the table go.
         console: where to print.
-        jobs: how many runs at a time; more than one are processes of their own, which share the processor's threads.
+        jobs: how many processes work at a time; more than one are of their own, and share the processor's threads.
+        together: how many runs of one seed, teacher and data take turns in a process, at one teacher's feet.
         prepare: called in every such process before its first run.
         accuracies: top-1 on the test set in per cent, by row and column.
         failures: what went wrong, by the run's title.
@@ -68,6 +73,7 @@ class Bench:
     folder: Path
     console: Console
     jobs: int = 1
+    together: int = 1
     prepare: Callable[[], object] | None = None
     accuracies: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -79,35 +85,51 @@ class Bench:
             AttarError: runs failed; the table of the others is written.
             Stopped: the process was asked to stop; the same command goes on.
         """
-        for cell, outcome in self._side_by_side() if self.jobs > 1 else self._in_turn():
-            if isinstance(outcome, AttarError):
-                self.failures[cell.title] = str(outcome)
-                self.console.print(f"failed: {cell.title}: {outcome}", markup=False, soft_wrap=True)
-                continue
-            self.accuracies.setdefault((cell.row, cell.column), []).append(outcome)
-            self._write()
+        try:
+            for cell, outcome in self._outcomes():
+                self._note(cell, outcome)
+        except Stopped:
+            raise Stopped from None
         if self.failures:
             listed = "; ".join(f"{title}: {reason}" for title, reason in self.failures.items())
             raise AttarError(f"{len(self.failures)} of {len(self.cells)} runs failed: {listed}")
         return self.table()
 
-    def _in_turn(self) -> Iterator[tuple[Cell, float | AttarError]]:
-        """One run after another, in this process."""
-        for number, cell in enumerate(self.cells, 1):
-            self.console.print(f"[{number}/{len(self.cells)}] {cell.title}", markup=False, style="bold")
-            yield cell, attempt(self.folder / cell.folder, cell.values, self.console)
+    def _note(self, cell: Cell, outcome: float | AttarError) -> None:
+        if isinstance(outcome, AttarError):
+            self.failures[cell.title] = str(outcome)
+            self.console.print(f"failed: {cell.title}: {outcome}", markup=False, soft_wrap=True)
+            return
+        self.accuracies.setdefault((cell.row, cell.column), []).append(outcome)
+        self._write()
 
-    def _side_by_side(self) -> Iterator[tuple[Cell, float | AttarError]]:
-        """Several at a time, each run in the order of the cells; what they print goes to log.txt in their folders."""
-        threads = max(1, torch.get_num_threads() // self.jobs)
-        tasks: list[Task] = [(logged, (self.folder / cell.folder, cell.values)) for cell in self.cells]
-        try:
-            for number, (index, outcome) in enumerate(WorkerPool(self.jobs, threads, self.prepare).results(tasks), 1):
-                cell = self.cells[index]
-                self.console.print(f"[{number}/{len(tasks)}] {cell.title}", markup=False, style="bold")
+    def _outcomes(self) -> Iterator[tuple[Cell, float | AttarError]]:
+        """Every run and what came of it; what runs beside others print goes to log.txt in their folders."""
+        if self.jobs == self.together == 1:
+            for number, cell in enumerate(self.cells, 1):
+                self._announce(number, cell)
+                yield cell, finish(attempt(self.folder / cell.folder, cell.values, self.console, Classroom()))
+            return
+        done = itertools.count(1)
+        for group, outcomes in self._groups_done():
+            for cell, outcome in zip(group, outcomes, strict=True):
+                self._announce(next(done), cell)
                 yield cell, outcome
-        except Stopped:
-            raise Stopped(str(self.folder)) from None
+
+    def _groups_done(self) -> Iterator[tuple[list[Cell], list[float | AttarError]]]:
+        """Groups of runs that take turns, one group after another here, or several at a time in processes."""
+        groups = list(gathered(self.cells, self.together))
+        lessons = [[(self.folder / cell.folder, cell.values) for cell in group] for group in groups]
+        if self.jobs == 1:
+            yield from zip(groups, map(lesson, lessons), strict=True)
+            return
+        threads = max(1, torch.get_num_threads() // self.jobs)
+        tasks: list[Task] = [(lesson, (runs,)) for runs in lessons]
+        for index, outcomes in WorkerPool(self.jobs, threads, self.prepare).results(tasks):
+            yield groups[index], outcomes
+
+    def _announce(self, number: int, cell: Cell) -> None:
+        self.console.print(f"[{number}/{len(self.cells)}] {cell.title}", markup=False, style="bold")
 
     def table(self) -> Table:
         """Top-1 in per cent, methods down and pairs across, mean and deviation over the seeds."""
@@ -127,33 +149,48 @@ class Bench:
         self.console.print(table.rich())
 
 
-def top1_of(folder: Path, values: dict[str, Any], console: Console) -> float:
-    """The test accuracy of one run, in per cent: read where it is finished, resumed where it broke off."""
-    if not (folder / "results.json").exists():
-        if (folder / "recipe.yaml").exists():
-            _same_recipe(folder, values)
-            job.resume(folder, console)
-        else:
-            job.start(read_recipe(**values, out=str(folder)), console)
-    else:
-        _same_recipe(folder, values)
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return 100 * float(results["runs"][0]["student"]["scores"]["top1"])
+def gathered(cells: list[Cell], together: int) -> Iterator[list[Cell]]:
+    """Groups of up to so many runs that see the same batches and the same teacher, each in the order of the cells."""
+    alike: dict[str, list[Cell]] = {}
+    for cell in cells:
+        recipe = read_recipe(**cell.values)
+        key = (recipe.seed, recipe.data, recipe.teacher, recipe.batch_size, recipe.epochs)
+        alike.setdefault(repr(key), []).append(cell)
+    for group in alike.values():
+        yield from (group[first : first + together] for first in range(0, len(group), together))
 
 
-def attempt(folder: Path, values: dict[str, Any], console: Console) -> float | AttarError:
+def lesson(runs: list[tuple[Path, dict[str, Any]]]) -> list[float | AttarError]:
+    """Runs that take turns, each with a log file in its folder in place of a console; the test accuracy of each."""
+    classroom, attempts = Classroom(len(runs)), []
+    with ExitStack() as logs:
+        for folder, values in runs:
+            folder.mkdir(parents=True, exist_ok=True)
+            log = logs.enter_context((folder / "log.txt").open("a", encoding="utf-8"))
+            attempts.append(attempt(folder, values, Console(file=log, width=100), classroom))
+        return take_turns(attempts)
+
+
+def attempt(folder: Path, values: dict[str, Any], console: Console, classroom: Classroom) -> Steps[float | AttarError]:
     """The test accuracy of one run, or why there is none."""
     try:
-        return top1_of(folder, values, console)
+        return (yield from top1_of(folder, values, console, classroom))
     except AttarError as error:
         return error
 
 
-def logged(folder: Path, values: dict[str, Any]) -> float | AttarError:
-    """The same, with a log file in the run's folder in place of a console."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("a", encoding="utf-8") as log:
-        return attempt(folder, values, Console(file=log, width=100))
+def top1_of(folder: Path, values: dict[str, Any], console: Console, classroom: Classroom) -> Steps[float]:
+    """The test accuracy of one run, in per cent: read where it is finished, resumed where it broke off."""
+    if not (folder / "results.json").exists():
+        if (folder / "recipe.yaml").exists():
+            _same_recipe(folder, values)
+            yield from starting.reopen(folder, console, classroom).steps()
+        else:
+            yield from starting.prepare(read_recipe(**values, out=str(folder)), console, None, classroom).steps()
+    else:
+        _same_recipe(folder, values)
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return 100 * float(results["runs"][0]["student"]["scores"]["top1"])
 
 
 def _same_recipe(folder: Path, values: dict[str, Any]) -> None:
@@ -174,14 +211,16 @@ def read_suite(file: str | Path, overrides: list[str], console: Console) -> Benc
 
     Args:
         file: the suite.
-        overrides: key=value changes to the common recipe; out=FOLDER, by default runs/bench-NAME; and jobs=N, how many
-            runs at a time. Two runs of one thread get more done than one run of two.
+        overrides: key=value changes to the common recipe; out=FOLDER, by default runs/bench-NAME; jobs=N, how many
+            processes at a time (two runs of one thread get more done than one run of two); and together=N, how many
+            runs of one seed take turns in a process, where their batches and their frozen teacher are computed once.
         console: where to print.
 
     Raises:
         AttarError: the file or a key is wrong; every recipe is checked here, before the first run.
     """
-    path, overrides, jobs = Path(file), *_jobs(overrides)
+    path, (overrides, jobs) = Path(file), _count("jobs", overrides)
+    overrides, together = _count("together", overrides)
     suite = load_suite(path)
     out = next((o.partition("=")[2] for o in overrides if o.startswith("out=")), f"runs/bench-{path.stem}")
     common = OmegaConf.merge(suite["recipe"], *parsed(overrides))
@@ -189,15 +228,15 @@ def read_suite(file: str | Path, overrides: list[str], console: Console) -> Benc
     cells = list(_cells(suite, values))
     for cell in cells:
         read_recipe(**cell.values)
-    return Bench(cells, Path(out), console, jobs)
+    return Bench(cells, Path(out), console, jobs, together)
 
 
-def _jobs(overrides: list[str]) -> tuple[list[str], int]:
-    """The overrides without jobs=N, and N."""
-    given = [override.partition("=")[2] for override in overrides if override.startswith("jobs=")]
+def _count(key: str, overrides: list[str]) -> tuple[list[str], int]:
+    """The overrides without KEY=N, and N."""
+    given = [override.partition("=")[2] for override in overrides if override.startswith(f"{key}=")]
     if given and not (given[-1].isdecimal() and int(given[-1]) > 0):
-        raise AttarError(f"jobs must be a whole number from 1, got {given[-1]!r}")
-    return [o for o in overrides if not o.startswith("jobs=")], int(given[-1]) if given else 1
+        raise AttarError(f"{key} must be a whole number from 1, got {given[-1]!r}")
+    return [o for o in overrides if not o.startswith(f"{key}=")], int(given[-1]) if given else 1
 
 
 def _cells(suite: dict[str, Any], common: dict[str, Any]) -> Iterator[Cell]:

@@ -90,26 +90,25 @@ class Parts:
     Attributes:
         recipe: the names.
         given: objects in place of names.
+        held: what was read already, by seed and number of training images; recipes with the same data may share it.
     """
 
     recipe: Recipe
     given: Given = field(default_factory=Given)
-
-    def __post_init__(self) -> None:
-        self._splits: dict[tuple[int, int | None], Splits] = {}
+    held: dict[tuple[int, int | None], Splits] = field(default_factory=dict)
 
     def splits(self, seed: int, train_size: int | None = None) -> Splits:
         """The images for one seed, optionally with another number of training images than the recipe's."""
         size = train_size or self.recipe.data.train_size
-        if (seed, size) not in self._splits:
+        if (seed, size) not in self.held:
             data = replace(self.recipe.data, train_size=size)
             # The same for every seed, so that they are read once.
-            same = next((splits.unlabelled for splits in self._splits.values()), None)
+            same = next((splits.unlabelled for splits in self.held.values()), None)
             if same is not None:
                 data.unlabelled = None
             splits = load_splits(replace(self.recipe, data=data), seed, self.given.data)
-            self._splits[seed, size] = splits if same is None else replace(splits, unlabelled=same)
-        return self._splits[seed, size]
+            self.held[seed, size] = splits if same is None else replace(splits, unlabelled=same)
+        return self.held[seed, size]
 
     def student(self, seed: int) -> nn.Module:
         """The student as it starts, the same for one seed whoever trains it."""

@@ -15,7 +15,7 @@ from attar.deploy import load, load_card
 from attar.errors import AttarError, Stopped
 from attar.files import write_json, write_text
 from attar.methods import create_method, method_info
-from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
+from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, to_yaml
 from attar.report.drawing import svg
 from attar.report.pictures import save_pictures
 from attar.report.run_files import read_run
@@ -23,13 +23,14 @@ from attar.report.run_page import write_report
 from attar.report.summary import Summary
 from attar.track import Tracking
 from attar.train.allocator import keep_freed_memory
-from attar.train.build import GIVEN, Given, Parts, refuse_given, seeded
-from attar.train.distributed import begun_here, join, sign, surviving, team
+from attar.train.build import Given, Parts, seeded
+from attar.train.classroom import Classroom
+from attar.train.distributed import sign, surviving, team
 from attar.train.inputs import overlap, weak_teacher
 from attar.train.lock import locked
 from attar.train.run import Result, Training, measure
 from attar.train.runtime import Runtime, environment, find_device
-from attar.train.teaching import Engines
+from attar.train.turns import Steps, finish
 
 
 @dataclass
@@ -41,22 +42,24 @@ class Job:
         folder: where.
         console: where to print.
         given: networks and data that were handed over as objects.
+        classroom: what it shares with jobs that take turns with it.
     """
 
     recipe: Recipe
     folder: Path
     console: Console = field(default_factory=Console)
     given: Given = field(default_factory=Given)
+    classroom: Classroom = field(default_factory=Classroom)
 
     def __post_init__(self) -> None:
         self.team = team()
         if not self.team.leader:
             self.console = Console(quiet=True)
         self.tracking = Tracking(self.recipe.track, self.folder)
-        self.parts = Parts(self.recipe, self.given)
+        self.parts = Parts(self.recipe, self.given, self.classroom.images_of(self.recipe.data))
         with self.team.leader_first():
-            self.engines = Engines(self.parts.splits(self.recipe.seed).train)
-        self.splits = self.parts.splits(self.recipe.seed)
+            self.splits = self.parts.splits(self.recipe.seed)
+        self.engines = self.classroom.engines(self.splits.train)
         self.teachers = self.parts.teachers()
         self._prepare_teachers()
         # The first seed's training is built now, so that every mistake shows before a file is written.
@@ -65,6 +68,10 @@ class Job:
         self.earlier = self._earlier_baselines()
 
     def run(self) -> Summary:
+        """Do all steps."""
+        return finish(self.steps())
+
+    def steps(self) -> Steps[Summary]:
         """Train what is not trained yet and write the report.
 
         Raises:
@@ -72,27 +79,31 @@ class Job:
         """
         try:
             with surviving(), locked(self.folder) if self.team.leader else nullcontext():
-                return self._run()
+                return (yield from self._steps())
         except Stopped:
             raise Stopped(str(self.folder)) from None
 
-    def _run(self) -> Summary:
+    def _steps(self) -> Steps[Summary]:
         if self.team.leader:
             sign(self.folder)
             write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
         keep_freed_memory()
         runtime = self._runtime()
-        taught = [self._teach(number, runtime) for number in range(len(self.teachers))]
+        taught = []
+        for number in range(len(self.teachers)):
+            taught.append((yield from self._teach(number, runtime)))
         if self.team.leader:
             self._warn(taught, runtime)
         runs: list[dict[str, Result]] = []
         for seed in self.seeds:
             results = {}
             if self.recipe.alone == "train":
-                results["alone"] = replace(self._alone(seed).run(self.console, runtime)[0], name="alone")
+                alone = yield from self._alone(seed).steps(self.console, runtime)
+                results["alone"] = replace(alone[0], name="alone")
             elif seed in self.earlier:
                 results["alone"] = self.earlier[seed]
-            results |= {result.name: result for result in self._training(seed).run(self.console, runtime)}
+            trained = yield from self._training(seed).steps(self.console, runtime)
+            results |= {result.name: result for result in trained}
             runs.append(results)
         summary = Summary(self.recipe, taught, runs, self.folder)
         if self.team.leader:
@@ -158,7 +169,9 @@ class Job:
         judge = self.teachers[0] if self.teachers else None
         title = self.recipe.method.name + (f" seed {seed}" if self.recipe.seeds > 1 else "")
         recipe = replace(self.recipe, seed=seed)
-        return Training(method, splits, recipe, self.seed_folder(seed), title, judge, self.engines, self.tracking)
+        return Training(
+            method, splits, recipe, self.seed_folder(seed), title, judge, self.engines, self.tracking, self.classroom
+        )
 
     def _alone(self, seed: int) -> Training:
         splits = self.parts.splits(seed)
@@ -167,7 +180,7 @@ class Job:
         title = "alone" + (f" seed {seed}" if self.recipe.seeds > 1 else "")
         judge = self.teachers[0] if self.teachers else None
         folder = self.seed_folder(seed) / "alone"
-        return Training(method, splits, recipe, folder, title, judge, tracking=self.tracking)
+        return Training(method, splits, recipe, folder, title, judge, None, self.tracking, self.classroom)
 
     def _teacher_folder(self, number: int) -> Path:
         return self.folder / ("teacher" if number == 0 else f"teacher{number + 1}")
@@ -187,13 +200,15 @@ class Job:
             splits = self.parts.splits(recipe.seed, self.recipe.teacher.train_size)
             title = f"teacher {name}"
             folder = self._teacher_folder(number)
-            self.training_first[number] = Training(method, splits, recipe, folder, title, tracking=self.tracking)
+            self.training_first[number] = Training(
+                method, splits, recipe, folder, title, tracking=self.tracking, classroom=self.classroom
+            )
 
-    def _teach(self, number: int, runtime: Runtime) -> Result:
+    def _teach(self, number: int, runtime: Runtime) -> Steps[Result]:
         """The teacher's scores, after training it where it came without weights."""
         folder, first = self._teacher_folder(number), self.training_first.get(number)
         if first:
-            result = first.run(self.console, runtime)[0]
+            result = (yield from first.steps(self.console, runtime))[0]
             self.teachers[number].load_state_dict(self.team.from_leader(lambda: load(folder).state_dict()))
             return replace(result, name="teacher")
         return self.team.from_leader(lambda: self._measured(number, folder, runtime))
@@ -234,67 +249,3 @@ class Job:
             raise AttarError(f"alone={root}: {folder} was trained on other classes; give alone=train")
         record = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         return replace(Result.from_json(record["results"][0]), name="alone")
-
-
-def start(recipe: Recipe, console: Console | None = None, given: Given | None = None) -> Summary:
-    """Check a recipe, choose its folder and run it."""
-    with surviving():
-        check_names(recipe)
-        folder = join().from_leader(lambda: free_folder(recipe))
-        job = Job(recipe, folder, console or Console(), given or Given())
-    return job.run()
-
-
-def check_names(recipe: Recipe) -> None:
-    """A student is named, and a teacher where the method needs one."""
-    if not recipe.student.name:
-        raise AttarError("no student is named; give student=NAME (a small network of `attar.list_models()`)")
-    name = recipe.method.name
-    if ("+" in name or method_info(name).needs_teacher) and not recipe.teacher.name:
-        raise AttarError(f"method {name!r} needs a teacher; give teacher=NAME and teacher.weights=FILE")
-
-
-def free_folder(recipe: Recipe) -> Path:
-    """Where a recipe may start, or go on where torchrun started it again.
-
-    Raises:
-        AttarError: the place is taken.
-    """
-    folder = Path(recipe.out) if recipe.out else fresh_folder(recipe)
-    if folder.exists() and not folder.is_dir():
-        raise AttarError(f"out={folder} is a file; choose another folder")
-    if (folder / "recipe.yaml").exists() and not begun_here(folder, to_yaml(recipe)):
-        raise AttarError(
-            f"{folder} holds a run already; `attar resume {folder}` goes on with it, or choose another out="
-        )
-    return folder
-
-
-def resume(folder: str | Path, console: Console | None = None) -> Summary:
-    """Go on with a run from its folder alone."""
-    folder = Path(folder)
-    if not (folder / "recipe.yaml").is_file():
-        raise AttarError(f"{folder} holds no run (no recipe.yaml); give the folder that `attar distill` printed")
-    recipe = read_recipe(folder / "recipe.yaml")
-    refuse_given(recipe)
-    with surviving():
-        join()
-        job = Job(recipe, folder, console or Console())
-    return job.run()
-
-
-def fresh_folder(recipe: Recipe) -> Path:
-    """runs/METHOD-TEACHER-STUDENT-DATA, numbered where that exists."""
-    parts = [
-        recipe.method.name,
-        recipe.teacher.name.replace(",", "-"),
-        recipe.student.name,
-        Path(recipe.data.name).name,
-    ]
-    base = Path("runs") / "-".join(filter(None, parts)).replace(GIVEN, "")
-    number = 1
-    while (folder := base if number == 1 else base.with_name(f"{base.name}-{number}")).exists():
-        if begun_here(folder, to_yaml(recipe)):
-            break
-        number += 1
-    return folder

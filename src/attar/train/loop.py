@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import nn
 
 from attar.batch import Batch
-from attar.data import DeviceLoader, ImageSet, eval_batches
+from attar.data import ImageSet, Loader, eval_batches
 from attar.errors import AttarError, Stopped
 from attar.files import write_text
 from attar.knowledge import owner
@@ -37,24 +35,9 @@ from attar.train.runtime import Runtime
 from attar.train.schedules import learning_rate
 from attar.train.stopping import stop_requests
 from attar.train.tally import Tally
+from attar.train.turns import Steps
 
 Learners = dict[str, torch.optim.Optimizer]
-
-
-class Loader(Protocol):
-    """Where batches come from: any step of any epoch, the same each time it is asked for."""
-
-    def __len__(self) -> int: ...
-
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]: ...
-
-    def whole(self) -> DeviceLoader: ...
-
-    @property
-    def batch_size(self) -> int: ...
-
-    @property
-    def device(self) -> torch.device: ...
 
 
 @dataclass(frozen=True)
@@ -76,7 +59,7 @@ class Places:
         return self.folder / "failure.pt"
 
 
-def fit(
+def steps(
     method: Method,
     loader: Loader,
     val: ImageSet | None,
@@ -84,8 +67,8 @@ def fit(
     runtime: Runtime,
     places: Places,
     progress: Progress,
-) -> None:
-    """Train a method to the end of its recipe, from its checkpoint where there is one.
+) -> Steps[None]:
+    """Train a method to the end of its recipe, from its checkpoint where there is one; yields after every batch.
 
     In several processes (`attar.train.distributed`) each works on its slice of every batch and the first one writes.
     The method holds the weights of `recipe.select` afterwards. Every epoch ends with a checkpoint and a line in
@@ -142,6 +125,7 @@ def fit(
                         watch.saw(gradient_norm(learner), step, number)
                         update(learner, rate, recipe.optim.clip_norm)
                 if not complete:
+                    yield
                     continue
                 last, due = step + 1 == len(loader), time.monotonic() - saved > 60 * recipe.checkpoint_minutes
                 due, stopping = members.any(due, stop.requested)
@@ -158,6 +142,7 @@ def fit(
                     saved = time.monotonic()
                     if stopping:
                         raise Stopped(str(places.folder))
+                yield
             guards.end_epoch(epoch)
             members.check_same(method)
             tally = Tally(members.summed(tally.sums))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from attar.batch import Batch
-from attar.data import DeviceLoader, ImageSet
+from attar.data import DeviceLoader, ImageSet, Loader
 from attar.errors import AttarError
 from attar.knowledge import Output
 from attar.methods import Method
@@ -28,27 +28,28 @@ STALE = 0.05
 
 
 def remembering(
-    loader: DeviceLoader,
+    loader: Loader,
     method: Method,
     recipe: Recipe,
     images: ImageSet,
     runtime: Runtime,
     say: Callable[[str], object],
-) -> DeviceLoader | Remembering:
+) -> Loader:
     """A loader with the teachers' answers, where the recipe names a cache for them and the method can use one.
 
     Raises:
         AttarError: the disk has no room for the cache.
     """
+    whole = loader.whole()
     root, top = recipe.teacher.cache, recipe.teacher.cache_top
     if not root or not any(True for _ in method.frozen()):
         return loader
-    if loader.unlabelled_batch:
+    if whole.unlabelled_batch:
         say("no teacher cache: it holds every image once an epoch, and unlabelled images have passes of their own")
         return loader
     packing = TopK(len(images.classes), top) if top else Dense(len(images.classes))
     caches = []
-    for frozen, reading in zip(method.frozen(), readings(method, next(iter(loader.epoch(0)))), strict=True):
+    for frozen, reading in zip(method.frozen(), readings(method, next(iter(whole.epoch(0)))), strict=True):
         if reading.taps or not reading.own_images:
             what = f"reads {', '.join(reading.taps)}" if reading.taps else "shows its teacher other images"
             say(f"no teacher cache: {recipe.method.name} {what}; a cache holds the logits of a batch's own images")
@@ -58,12 +59,12 @@ def remembering(
             "engine": frozen.engine.name,
             "precision": runtime.precision,
             "data": images.fingerprint,
-            "augment": str(loader.augment),
-            "view_seed": loader.view_seed,
+            "augment": str(whole.augment),
+            "view_seed": whole.view_seed,
         }
-        if loader.mixing:
+        if whole.mixing:
             # Who is mixed with whom follows from the epoch's order, and that from the run's own seed.
-            facts |= {"mixing": str(loader.mixing), "order": [loader.seed, loader.shuffle]}
+            facts |= {"mixing": str(whole.mixing), "order": [whole.seed, whole.shuffle]}
         caches.append((frozen, TeacherCache(Path(root), facts, len(images), packing)))
     if not caches:
         return loader
@@ -85,7 +86,7 @@ class Remembering:
         say: called with a line when a cache is not what it should be.
     """
 
-    loader: DeviceLoader
+    loader: Loader
     caches: list[tuple[Frozen, TeacherCache]]
     runtime: Runtime
     say: Callable[[str], object]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,13 +24,15 @@ from attar.methods.unlabelled import learns_without_labels
 from attar.recipe import Recipe
 from attar.track import Tracking
 from attar.track.following import Following
+from attar.train.classroom import Classroom
 from attar.train.distributed import team
-from attar.train.loop import Places, fit
+from attar.train.loop import Places, steps
 from attar.train.metrics import read
 from attar.train.progress import Progress
 from attar.train.remembering import remembering
 from attar.train.runtime import Runtime, choose, find_device
 from attar.train.teaching import Engines, choose_engines
+from attar.train.turns import Steps
 
 EVAL_BATCH = 250
 # How many images a fast teacher must agree on before it is used.
@@ -79,6 +81,7 @@ class Training:
         teacher: the network the student's agreement is measured against.
         engines: makes fast ways to compute the frozen networks, shared by the trainings of a job.
         tracking: who follows the trainings of the job.
+        classroom: what it shares with trainings of other jobs.
     """
 
     method: Method
@@ -89,6 +92,7 @@ class Training:
     teacher: nn.Module | None = None
     engines: Engines | None = None
     tracking: Tracking | None = None
+    classroom: Classroom = field(default_factory=Classroom)
 
     def __post_init__(self) -> None:
         self.device = find_device(self.recipe.device)
@@ -138,10 +142,10 @@ class Training:
         )
         return replace(runtime, teachers=names, reason="\n".join([runtime.reason, *lines]))
 
-    def run(self, console: Console, runtime: Runtime) -> list[Result]:
+    def steps(self, console: Console, runtime: Runtime) -> Steps[list[Result]]:
         """Train, deploy and measure; what an earlier process did already is not done again."""
         with self._followed(console) as following:
-            self._train(console, runtime, following)
+            yield from self._train(console, runtime, following)
             results = team().from_leader(self._results)
             following.finish({key: value for result in results for key, value in result.numbers().items()})
         return results
@@ -155,19 +159,21 @@ class Training:
     def _say(self, console: Console, line: str) -> None:
         console.print(f"{self.title}: {line}", markup=False, highlight=False, soft_wrap=True)
 
-    def _train(self, console: Console, runtime: Runtime, following: Following) -> None:
+    def _train(self, console: Console, runtime: Runtime, following: Following) -> Steps[None]:
         members = team()
         if not members.from_leader(lambda: self.finished):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._place()
             self._engines.attach(self.method, runtime.teachers)
             recipe, size = self.recipe, self.loader.batch_size + self.loader.unlabelled_batch
-            steps = (len(self.loader), size, recipe.optim.accumulate)
-            with Progress(console, self.title, recipe.epochs, *steps, hear=following.epoch) as progress:
+            lengths = (recipe.epochs, len(self.loader), size, recipe.optim.accumulate)
+            with Progress(console, self.title, *lengths, hear=following.epoch) as progress:
                 if self.splits.unlabelled is not None:
                     progress.say(self._shown_unlabelled(self.splits.unlabelled))
-                loader = remembering(self.loader, self.method, self.recipe, self.splits.train, runtime, progress.say)
-                fit(self.method, loader, self.splits.val, self.recipe, runtime, Places(self.folder), progress)
+                batches = self.classroom.batches(self.loader)
+                loader = remembering(batches, self.method, self.recipe, self.splits.train, runtime, progress.say)
+                places = Places(self.folder)
+                yield from steps(self.method, loader, self.splits.val, recipe, runtime, places, progress)
             if members.leader:
                 self._deploy_and_measure()
 
@@ -185,7 +191,7 @@ class Training:
     @property
     def _engines(self) -> Engines:
         if self.engines is None:
-            self.engines = Engines(self.splits.train)
+            self.engines = self.classroom.engines(self.splits.train)
         return self.engines
 
     def _deploy_and_measure(self) -> None:

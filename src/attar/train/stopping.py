@@ -11,23 +11,29 @@ from types import FrameType
 
 @dataclass
 class StopRequest:
-    """Whether somebody asked the run to stop."""
+    """Whether somebody asked the run to stop; it is its own signal handler."""
 
     requested: bool = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
 
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """SIGINT and SIGTERM become a request that the loop honours after the step; a second one interrupts at once."""
+    """SIGINT and SIGTERM become a request that the loop honours after the step; a second one interrupts at once.
+
+    Inside another such block the request is that one's: trainings that take turns stop together.
+    """
+    outer = signal.getsignal(signal.SIGTERM)
+    if isinstance(outer, StopRequest):
+        yield outer
+        return
     stop = StopRequest()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if stop.requested:
-            raise KeyboardInterrupt
-        stop.requested = True
-
     try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not in the main thread: signals stay as they are
         before = {}
     try:

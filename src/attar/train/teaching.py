@@ -15,7 +15,7 @@ from attar.data import ImageSet
 from attar.errors import AttarError
 from attar.knowledge import Output
 from attar.methods import Method
-from attar.nets import Engine, Folded, Frozen, Plain, fingerprint
+from attar.nets import Engine, Folded, Frozen, Kept, Plain, fingerprint
 from attar.train.int8_teacher import Int8
 from attar.train.runtime import Runtime
 
@@ -73,11 +73,14 @@ class Engines:
 
     Args:
         images: the training set, which calibrates the eight-bit engine.
+        kept: whether networks with the same weights share one engine that keeps its last answer, so that several
+            methods may ask about the same batch.
     """
 
-    def __init__(self, images: ImageSet) -> None:
-        self.images = images
+    def __init__(self, images: ImageSet, kept: bool = False) -> None:
+        self.images, self.kept = images, kept
         self._made: dict[tuple[str, str], Engine] = {}
+        self._keeping: dict[tuple[str, str], Kept] = {}
 
     def make(self, module: nn.Module, name: str) -> Engine:
         """The engine of that name for a network."""
@@ -91,7 +94,13 @@ class Engines:
     def attach(self, method: Method, names: tuple[str, ...]) -> None:
         """Give each frozen network of a method the engine that was chosen for it."""
         for frozen, name in zip(method.frozen(), names, strict=False):
-            frozen.engine = self.make(frozen.module, name)
+            frozen.engine = self._keeper(frozen.module, name) if self.kept else self.make(frozen.module, name)
+
+    def _keeper(self, module: nn.Module, name: str) -> Kept:
+        key = (fingerprint(module), name)
+        if key not in self._keeping:
+            self._keeping[key] = Kept(self.make(module, name))
+        return self._keeping[key]
 
 
 DTYPES = {f"folded {name}": getattr(torch, name) for name in ("float32", "bfloat16")}
