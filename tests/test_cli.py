@@ -181,7 +181,7 @@ def test_an_interrupted_job_names_the_folder_to_resume(attar, tmp_path, monkeypa
     def stop(*arguments):
         raise loop.Stopped(str(arguments[5].folder))
 
-    monkeypatch.setattr(run, "fit", stop)
+    monkeypatch.setattr(run, "steps", stop)
     status, out, _ = attar("distill", *TAUGHT, "out=broken")
     assert status == cli.INTERRUPTED
     assert out.strip().endswith("attar resume broken")
@@ -190,16 +190,16 @@ def test_an_interrupted_job_names_the_folder_to_resume(attar, tmp_path, monkeypa
 def test_an_interrupted_job_goes_on(attar, monkeypatch, tmp_path):
     from attar.train import run
 
-    kept, calls = run.fit, []
+    kept, calls = run.steps, []
 
     def twice(*arguments):
         calls.append(arguments)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        kept(*arguments)
+        return kept(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(run, "fit", twice)
+        patched.setattr(run, "steps", twice)
         assert attar("distill", *TAUGHT, f"out={tmp_path / 'it'}")[0] == cli.INTERRUPTED
     status, out, err = attar("resume", tmp_path / "it")
     assert status == 0, err
