@@ -2,7 +2,7 @@
 
 from attar.measure.accuracy import Scores, evaluate, evaluating, interval
 from attar.measure.calibration import bin_sums, brier, ece, nll
-from attar.measure.cost import Cost, Latency, cost, file_size, latency, macs, parameters, threads
+from attar.measure.cost import Cost, Latency, cost, file_size, latencies, latency, macs, parameters, threads
 from attar.measure.fidelity import agreement, kl
 from attar.measure.memory import peak_memory
 from attar.measure.profiling import Profile, profile
@@ -29,6 +29,7 @@ __all__ = [
     "file_size",
     "interval",
     "kl",
+    "latencies",
     "latency",
     "macs",
     "nll",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -99,15 +99,33 @@ def latency(
     >>> latency(nn.Linear(4, 4), (4,)).median > 0
     True
     """
+    return latencies([net], image_shape, batch, repeats, warmup, dtype)[0]
+
+
+def latencies(
+    nets: Sequence[nn.Module],
+    image_shape: tuple[int, ...],
+    batch: int = 1,
+    repeats: int = 30,
+    warmup: int = 5,
+    dtype: torch.dtype | None = None,
+) -> list[Latency]:
+    """As `latency`, of several networks in turns: their ratios hold on a machine whose speed drifts.
+
+    >>> len(latencies([nn.Linear(4, 4), nn.Linear(4, 2)], (4,)))
+    2
+    """
     if repeats < 2:
         raise AttarError(f"repeats is {repeats}; a median and a spread need at least 2")
-    images = blank_images(net, image_shape, batch).to(dtype)
-    with evaluating(net):
-        for _ in range(warmup):
+    shown = [(net, blank_images(net, image_shape, batch).to(dtype)) for net in nets]
+    with ExitStack() as modes:
+        for net in nets:
+            modes.enter_context(evaluating(net))
+        for net, images in shown * warmup:
             net(images)
-        times = [_milliseconds(net, images) for _ in range(repeats)]
-    first, median, third = quantiles(times, n=4, method="inclusive")
-    return Latency(median, third - first)
+        times = [[_milliseconds(net, images) for net, images in shown] for _ in range(repeats)]
+    quarters = [quantiles(of_one, n=4, method="inclusive") for of_one in zip(*times, strict=True)]
+    return [Latency(median, third - first) for first, median, third in quarters]
 
 
 def file_size(net: nn.Module) -> int:

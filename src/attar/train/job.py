@@ -14,6 +14,7 @@ from attar.batch import Address
 from attar.deploy import load, load_card
 from attar.errors import AttarError, Stopped
 from attar.files import write_json, write_text
+from attar.measure import latencies
 from attar.methods import create_method, method_info
 from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, to_yaml
 from attar.report.drawing import svg
@@ -105,11 +106,29 @@ class Job:
             trained = yield from self._training(seed).steps(self.console, runtime)
             results |= {result.name: result for result in trained}
             runs.append(results)
+        if self.team.leader:
+            taught, runs = self._timed(taught, runs, runtime)
         summary = Summary(self.recipe, taught, runs, self.folder)
         if self.team.leader:
             self._report(summary)
         self.team.wait()
         return summary
+
+    def _timed(
+        self, taught: list[Result], runs: list[dict[str, Result]], runtime: Runtime
+    ) -> tuple[list[Result], list[dict[str, Result]]]:
+        """The results with latencies taken in turns, where each training had taken its own at its end."""
+        seed = self.recipe.seed
+        method = self._training(seed).method
+        nets = {"alone": self.parts.student(seed), "student": method.deployed(), **method.also_deployed()}
+        shown = [*self.teachers, *(nets[name] for name in runs[0])]
+        times = latencies([net.to(runtime.device) for net in shown], self.splits.image_shape)
+        count = len(self.teachers)
+        named = dict(zip(runs[0], times[count:], strict=True))
+        return (
+            [result.timed(time) for result, time in zip(taught, times[:count], strict=True)],
+            [{name: result.timed(named[name]) for name, result in run.items()} for run in runs],
+        )
 
     def _warn(self, taught: list[Result], runtime: Runtime) -> None:
         """Say what is odd about the images and the teachers."""

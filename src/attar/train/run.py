@@ -17,7 +17,7 @@ from attar.data import ImageSet, Mixing, Splits, eval_batches, loader_for
 from attar.deploy import save
 from attar.errors import AttarError
 from attar.files import write_json
-from attar.measure import Cost, Scores, cost
+from attar.measure import Cost, Latency, Scores, cost
 from attar.measure.predictions import evaluate_each, predictions_file, save_predictions
 from attar.methods import Method, check
 from attar.methods.unlabelled import learns_without_labels
@@ -60,6 +60,10 @@ class Result:
         """Scores and costs by "NAME/score", those that were measured."""
         fields = {**asdict(self.scores), **asdict(self.cost)}
         return {f"{self.name}/{key}": float(value) for key, value in fields.items() if isinstance(value, int | float)}
+
+    def timed(self, latency: Latency) -> Result:
+        """The same with another latency."""
+        return replace(self, cost=replace(self.cost, latency_ms=latency.median, latency_spread_ms=latency.spread))
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> Result:
