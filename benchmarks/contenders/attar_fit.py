@@ -16,6 +16,7 @@ from rich.console import Console
 
 from attar.recipe import Recipe, read_recipe
 from attar.train.allocator import keep_freed_memory
+from attar.train.int8_teacher import Int8
 from attar.train.job import Job
 from attar.train.loop import Places, steps
 from attar.train.progress import Progress
@@ -75,8 +76,13 @@ def run(options: object, folder: Path, cache: Path | None) -> Clock:
     training = Job(recipe(options, cache), folder, console)._training(0)
     keep_freed_memory()
     runtime = training.runtime()
-    training.engines.attach(training.method, runtime.teachers)
-    assert training.recipe.teacher.precision in runtime.teachers[0], runtime.reason
+    engines = runtime.teachers
+    if not options.weights:  # type: ignore[attr-defined]
+        # What random weights say differs too much in other precisions to be used; the time it takes is the same.
+        precision = training.recipe.teacher.precision
+        engines = (Int8.name if precision == Int8.name else f"folded {precision}",)
+    training.engines.attach(training.method, engines)
+    assert training.recipe.teacher.precision in engines[0], runtime.reason
     with Clock(console, "", EPOCHS, len(training.loader), training.loader.batch_size) as clock:
         loader = remembering(
             training.loader, training.method, training.recipe, training.splits.train, runtime, clock.say

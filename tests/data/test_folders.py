@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from attar.data import from_files, load_data
-from attar.data.decoding import read_image
 from attar.data.file_set import FileSet
+from attar.decoding import read_image
 from attar.errors import AttarError
 
 
@@ -178,5 +178,5 @@ def test_hidden_files_and_folders_are_passed_over(root):
 
 def test_without_pillow_the_extra_is_named(root, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
-    with pytest.raises(AttarError, match=r"install attar\[vision\]"):
+    with pytest.raises(AttarError, match=r"install 'attar\[vision\]'"):
         load_data("folder", root=root)

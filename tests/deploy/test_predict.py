@@ -81,7 +81,7 @@ MODES = {
 
 @pytest.mark.parametrize("name", MODES)
 def test_pixels_are_those_of_the_data_set(photo, tmp_path, name):
-    from attar.data.decoding import read_image
+    from attar.decoding import read_image
 
     MODES[name](photo).save(tmp_path / name)
     mine = pictures.read_pixels(tmp_path / name, 3, 16)

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attar.data.decoding import try_read
 from attar.data.images import ImageSet
 from attar.data.origins import Files, Origin, files_in
+from attar.decoding import try_read
 from attar.errors import AttarError
 
 # ImageNet's, as pretrained networks expect.

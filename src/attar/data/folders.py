@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from attar.data.decoding import SUFFIXES, require_pillow
 from attar.data.from_files import Reading
 from attar.data.images import Splits
 from attar.data.origins import files_in
 from attar.data.registry import register_dataset
+from attar.decoding import SUFFIXES, require_pillow
 from attar.errors import AttarError
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from attar.data.decoding import require_pillow
 from attar.data.from_files import Reading
 from attar.data.images import Splits
 from attar.data.listings import ROLE_OF, ROLES, splits_of
 from attar.data.optional import require
 from attar.data.registry import register_dataset
+from attar.decoding import require_pillow
 from attar.errors import AttarError, first_line, unknown
 
 LABEL_NAMES = ("label", "labels")

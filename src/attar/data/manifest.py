@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from attar.data.decoding import require_pillow
 from attar.data.from_files import Reading
 from attar.data.images import Splits
 from attar.data.listings import ROLES, splits_of
 from attar.data.origins import Origin, files_in
 from attar.data.parquet import ParquetTable
 from attar.data.registry import register_dataset
+from attar.decoding import require_pillow
 from attar.errors import AttarError, unknown
 
 COLUMNS = ("path", "label", "split")

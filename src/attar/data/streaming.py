@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from attar.batch import Batch
 from attar.data.augment import Augment
-from attar.data.decoding import require_pillow
 from attar.data.device_loader import DeviceLoader
 from attar.data.file_set import FileSet
 from attar.data.images import NO_LABEL
 from attar.data.pairs import Reading
+from attar.decoding import require_pillow
 from attar.errors import AttarError
 
 MOST_WORKERS = 8

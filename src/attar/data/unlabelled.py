@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from attar.data.decoding import SUFFIXES, require_pillow
 from attar.data.file_set import FileSet, file_set, into_memory
 from attar.data.folders import image_files
 from attar.data.from_files import MEMORY_LIMIT
 from attar.data.images import NO_LABEL, ImageSet
+from attar.decoding import SUFFIXES, require_pillow
 from attar.errors import AttarError
 
 

@@ -19,11 +19,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from attar.data.decoding import SUFFIXES, require_pillow
 from attar.data.from_files import Reading
 from attar.data.images import Splits
 from attar.data.listings import ROLE_OF, splits_of
 from attar.data.registry import register_dataset
+from attar.decoding import SUFFIXES, require_pillow
 from attar.errors import AttarError
 
 LABELS = (".cls", ".json")

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from attar.decoding import SUFFIXES, read_image
 from attar.errors import AttarError, first_line
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 def image_files(places: Iterable[str | Path]) -> list[Path]:
@@ -34,18 +32,6 @@ def image_files(places: Iterable[str | Path]) -> list[Path]:
     return found
 
 
-def require_pillow() -> None:
-    """Pillow is optional.
-
-    Raises:
-        AttarError: it is not installed.
-    """
-    try:
-        import PIL  # noqa: F401
-    except ImportError:
-        raise AttarError("reading image files needs Pillow; pip install 'attar[vision]'") from None
-
-
 def read_pixels(file: Path, channels: int, size: int) -> np.ndarray:
     """One image file as (C, size, size) bytes: upright, RGB or grey, shorter side scaled, centre cut out.
 
@@ -57,22 +43,17 @@ def read_pixels(file: Path, channels: int, size: int) -> np.ndarray:
     Raises:
         AttarError: it is missing, no image, or damaged.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
-        with Image.open(file) as image:
-            # JPEG decodes faster at a fraction of its size.
-            image.draft(None, (size, size))
-            upright = _rgb(ImageOps.exif_transpose(image))
-            fitted = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
-            pixels = np.array(fitted if channels == 3 else fitted.convert("L"))
+        pixels = read_image(file, size)
     except FileNotFoundError:
         raise AttarError(f"{file} does not exist") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Pillow's own message repeats the path, or says where in memory the image was.
         reason = "no image that Pillow can read" if "cannot identify" in str(error) else first_line(error)
         raise AttarError(f"cannot read image {file} ({reason})") from None
-    return pixels.transpose(2, 0, 1) if channels == 3 else pixels[None]
+    return pixels.transpose(2, 0, 1) if channels == 3 else np.array(Image.fromarray(pixels).convert("L"))[None]
 
 
 def centre(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -83,14 +64,3 @@ def centre(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     top, left = ((have - want) // 2 for have, want in zip(pixels.shape[-2:], size, strict=True))
     return pixels[..., top : top + size[0], left : left + size[1]]
-
-
-def _rgb(image: Any) -> Any:
-    """Any mode as RGB: grey, CMYK, palettes."""
-    # 16 bits would be clipped to white, not scaled.
-    if image.mode.startswith("I"):
-        image = image.point(lambda value: value / 256).convert("L")
-    # Pillow wants a palette with transparency to go through RGBA.
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from attar.decoding import require_pillow
 from attar.deploy.extra import require
-from attar.deploy.pictures import centre, image_files, read_pixels, require_pillow
+from attar.deploy.pictures import centre, image_files, read_pixels
 from attar.errors import AttarError
 
 BATCH = 32

@@ -6,9 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from torch import nn
+
 from attar.batch import Batch
 from attar.data import DeviceLoader, ImageSet, Loader, Splits
 from attar.recipe import DataRecipe
+from attar.train.judge import Heard, Judge
 from attar.train.teaching import Engines
 
 
@@ -27,6 +30,7 @@ class Classroom:
         self._images: dict[str, dict[tuple[int, int | None], Splits]] = defaultdict(dict)
         self._engines: dict[str, Engines] = {}
         self._streams: dict[str, Stream] = {}
+        self._heard: Heard = {}
 
     def images_of(self, data: DataRecipe) -> dict[tuple[int, int | None], Splits]:
         """What was read for this section of a recipe, by seed and number of training images; it may be added to."""
@@ -37,6 +41,10 @@ class Classroom:
         if not self.shared:
             return Engines(images)
         return self._engines.setdefault(images.fingerprint, Engines(images, kept=True))
+
+    def judge(self, net: nn.Module) -> Judge:
+        """A network that students are compared with."""
+        return Judge(net, self._heard)
 
     def batches(self, loader: DeviceLoader) -> Loader:
         """A loader's batches; those of an equal one where another training has one."""

@@ -29,7 +29,7 @@ from attar.files import write_json, write_text
 from attar.knowledge import Losses
 from attar.methods import Method
 from attar.ramps import value
-from attar.train.guards import fingerprints
+from attar.train.guards import checksums
 from attar.train.synchronised import Gathered, seeing_everything
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class Team:
         """
         if self.size == 1:
             return
-        least = fingerprints(list(method.parameters()))
+        least = checksums(list(method.parameters()))
         most = least.clone()
         dist.all_reduce(least, dist.ReduceOp.MIN)
         dist.all_reduce(most, dist.ReduceOp.MAX)

@@ -32,7 +32,7 @@ class Guards:
 
     def __init__(self, method: Method, say: Callable[[str], None]) -> None:
         self.method, self.say = method, say
-        self._frozen = [fingerprint(one.module) for one in method.frozen()]
+        self._frozen = [state_checksums(one.module) for one in method.frozen()]
         self._named = {name: p for name, p in method.named_parameters() if p.requires_grad}
         self._start: Tensor | None = None
         self._reached: Tensor | None = None
@@ -44,7 +44,7 @@ class Guards:
         self._terms = {}
         self._start = self._reached = None
         if epoch == 0:
-            self._start = fingerprints(list(self._named.values()))
+            self._start = checksums(list(self._named.values()))
             self._reached = torch.zeros_like(self._start, dtype=torch.bool)
 
     def saw(self, losses: Losses, step: int, turn: str) -> None:
@@ -80,7 +80,7 @@ class Guards:
                 )
         if self._start is None or self._reached is None or not self._terms:
             return
-        moved = fingerprints(list(self._named.values())) != self._start
+        moved = checksums(list(self._named.values())) != self._start
         idle = [name for name, learns in zip(self._named, (self._reached & moved).tolist(), strict=True) if not learns]
         if idle:
             more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
@@ -97,16 +97,16 @@ class Guards:
             self.say(f"warning: {line}")
 
 
-def fingerprint(network: nn.Module) -> Tensor:
+def state_checksums(network: nn.Module) -> Tensor:
     """One number for each tensor of a network's state; a single changed bit changes it."""
-    return fingerprints(list(network.state_dict().values()))
+    return checksums(list(network.state_dict().values()))
 
 
-def fingerprints(tensors: list[Tensor]) -> Tensor:
+def checksums(tensors: list[Tensor]) -> Tensor:
     """(N,) sums of the tensors' bits read as integers, on their device.
 
     >>> before, after = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0000002])
-    >>> bool(fingerprints([before]) == fingerprints([before.clone()])), bool(fingerprints([before, after]).diff() == 0)
+    >>> bool(checksums([before]) == checksums([before.clone()])), bool(checksums([before, after]).diff() == 0)
     (True, False)
     """
     sums = [
@@ -122,10 +122,8 @@ def check_frozen(method: Method, before: list[Tensor]) -> None:
         AttarError: one is not.
     """
     for teacher, old in zip(method.frozen(), before, strict=True):
-        names = teacher.module.state_dict().keys()
-        moved = [
-            name for name, same in zip(names, (fingerprint(teacher.module) == old).tolist(), strict=True) if not same
-        ]
+        names, same = teacher.module.state_dict().keys(), (state_checksums(teacher.module) == old).tolist()
+        moved = [name for name, kept in zip(names, same, strict=True) if not kept]
         if moved:
             raise AttarError(
                 f"method {method.name!r} changed {moved[0]!r} of a frozen network: the teacher is no longer the one "

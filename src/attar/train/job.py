@@ -62,6 +62,7 @@ class Job:
             self.splits = self.parts.splits(self.recipe.seed)
         self.engines = self.classroom.engines(self.splits.train)
         self.teachers = self.parts.teachers()
+        self.judge = self.classroom.judge(self.teachers[0]) if self.teachers else None
         self._prepare_teachers()
         # The first seed's training is built now, so that every mistake shows before a file is written.
         first = self._training(self.recipe.seed)
@@ -185,21 +186,18 @@ class Job:
                 image_shape=splits.image_shape,
                 **self.recipe.method.options,
             )
-        judge = self.teachers[0] if self.teachers else None
         title = self.recipe.method.name + (f" seed {seed}" if self.recipe.seeds > 1 else "")
-        recipe = replace(self.recipe, seed=seed)
-        return Training(
-            method, splits, recipe, self.seed_folder(seed), title, judge, self.engines, self.tracking, self.classroom
-        )
+        recipe, folder = replace(self.recipe, seed=seed), self.seed_folder(seed)
+        shared = (self.judge, self.engines, self.tracking, self.classroom)
+        return Training(method, splits, recipe, folder, title, *shared)
 
     def _alone(self, seed: int) -> Training:
         splits = self.parts.splits(seed)
         recipe = replace(self.recipe, seed=seed, method=MethodRecipe("supervised"), teacher=TeacherRecipe())
         method = create_method("supervised", student=self.parts.student(seed))
         title = "alone" + (f" seed {seed}" if self.recipe.seeds > 1 else "")
-        judge = self.teachers[0] if self.teachers else None
         folder = self.seed_folder(seed) / "alone"
-        return Training(method, splits, recipe, folder, title, judge, None, self.tracking, self.classroom)
+        return Training(method, splits, recipe, folder, title, self.judge, None, self.tracking, self.classroom)
 
     def _teacher_folder(self, number: int) -> Path:
         return self.folder / ("teacher" if number == 0 else f"teacher{number + 1}")
@@ -237,7 +235,8 @@ class Job:
         record = folder / "scores.json"
         if record.exists():
             return Result.from_json(json.loads(record.read_text(encoding="utf-8"))["results"][0])
-        result = measure("teacher", self.teachers[number], self.splits.test, runtime.device, None, folder)
+        judge = self.judge if number == 0 else None
+        result = measure("teacher", self.teachers[number], self.splits.test, runtime.device, judge, folder)
         write_json(record, {"results": [result.to_json()]})
         return result
 

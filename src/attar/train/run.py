@@ -26,6 +26,7 @@ from attar.track import Tracking
 from attar.track.following import Following
 from attar.train.classroom import Classroom
 from attar.train.distributed import team
+from attar.train.judge import Judge
 from attar.train.loop import Places, steps
 from attar.train.metrics import read
 from attar.train.progress import Progress
@@ -82,7 +83,7 @@ class Training:
         recipe: how.
         folder: where.
         title: what the progress lines call it.
-        teacher: the network the student's agreement is measured against.
+        judge: the teacher as whom the student's agreement is measured against.
         engines: makes fast ways to compute the frozen networks, shared by the trainings of a job.
         tracking: who follows the trainings of the job.
         classroom: what it shares with trainings of other jobs.
@@ -93,7 +94,7 @@ class Training:
     recipe: Recipe
     folder: Path
     title: str
-    teacher: nn.Module | None = None
+    judge: Judge | None = None
     engines: Engines | None = None
     tracking: Tracking | None = None
     classroom: Classroom = field(default_factory=Classroom)
@@ -202,8 +203,7 @@ class Training:
         """Write every deployed network and, last of all, scores.json, which marks the run as finished."""
         networks = {"student": self.method.deployed(), **self.method.also_deployed()}
         results = [
-            measure(name, net, self.splits.test, self.device, self.teacher, self.folder)
-            for name, net in networks.items()
+            measure(name, net, self.splits.test, self.device, self.judge, self.folder) for name, net in networks.items()
         ]
         for result, net in zip(results, networks.values(), strict=True):
             save(net, self.folder / f"{result.name}.safetensors", **card(self.splits.test, result, self.recipe))
@@ -211,12 +211,18 @@ class Training:
 
 
 def measure(
-    name: str, net: nn.Module, images: ImageSet, device: torch.device, teacher: nn.Module | None, folder: Path
+    name: str, net: nn.Module, images: ImageSet, device: torch.device, judge: Judge | None, folder: Path
 ) -> Result:
     """Scores on a set and cost, in float32 as the network is deployed; the answers are kept in the folder."""
     net.to(device).eval()
-    against = teacher.to(device).eval() if teacher is not None and teacher is not net else None
-    scores, answers = evaluate_each(net, eval_batches(images, EVAL_BATCH, device), teacher=against)
+    if judge:
+        judge.to(device).begin(images)
+    judged = judge is not None and judge.net is net
+    scores, answers = evaluate_each(
+        judge if judge and judged else net,
+        eval_batches(images, EVAL_BATCH, device),
+        teacher=None if judged else judge,
+    )
     save_predictions(answers, folder / predictions_file(name))
     return Result(name, scores, cost(net, images.image_shape))
 

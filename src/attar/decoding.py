@@ -1,4 +1,4 @@
-"""Image files of any kind as square RGB bytes."""
+"""Image files of any kind as square RGB bytes, with Pillow and numpy alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def try_read(opened: Callable[[], Path | BytesIO], size: int) -> np.ndarray | st
     except MemoryError:
         raise
     except Exception as error:  # damaged files fail in many ways that mean the same
-        return first_line(error) or type(error).__name__
+        return first_line(error)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -50,8 +50,12 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def require_pillow() -> None:
-    """Refuse in one line where Pillow is missing."""
+    """Pillow is optional.
+
+    Raises:
+        AttarError: it is not installed.
+    """
     try:
         import PIL  # noqa: F401
     except ImportError:
-        raise AttarError("reading image files needs Pillow; install attar[vision]") from None
+        raise AttarError("reading image files needs Pillow; pip install 'attar[vision]'") from None
