@@ -3,6 +3,7 @@ bfloat16, channels last, a frozen teacher with its norms folded. Variant "cached
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 
 import common
@@ -11,32 +12,30 @@ import torch.nn.functional as F
 
 from attar.nets.folding import fold_norms
 
-options = common.arguments()
-teacher, student = common.networks(options)
-train = common.cifar(options).train
-student = student.to(memory_format=torch.channels_last).train()
-teacher = fold_norms(teacher).to(dtype=torch.bfloat16, memory_format=torch.channels_last)
-optimiser = torch.optim.SGD(student.parameters(), nesterov=True, fused=True, **common.SGD)
-mean, std = (255 * torch.tensor(values).view(3, 1, 1) for values in (train.mean, train.std))
-pixels = F.pad(train.images, (4, 4, 4, 4))
-known = torch.randn(len(train), 100).half()  # what they are makes no difference to the time
 
-
-def varied(index: torch.Tensor) -> torch.Tensor:
-    """Cropped, flipped and normalised, the whole batch at once."""
+def varied(pixels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Cropped and flipped, the whole batch at once."""
     top, left = torch.randint(9, (2, len(index)))
     windows = pixels[index].unfold(2, 32, 1).unfold(3, 32, 1)
     images = windows[torch.arange(len(index)), :, top, left]
-    images = torch.where(torch.rand(len(index), 1, 1, 1) < 0.5, images.flip(-1), images)
-    return images.float().sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+    return torch.where(torch.rand(len(index), 1, 1, 1) < 0.5, images.flip(-1), images)
 
 
-def steps() -> Iterator[int]:
+def steps(options: argparse.Namespace) -> Iterator[int]:
+    teacher, student = common.networks(options)
+    train = common.cifar(options).train
+    student = student.to(memory_format=torch.channels_last).train()
+    teacher = fold_norms(teacher).to(dtype=torch.bfloat16, memory_format=torch.channels_last)
+    optimiser = torch.optim.SGD(student.parameters(), nesterov=True, fused=True, **common.SGD)
+    mean, std = (255 * torch.tensor(values).view(3, 1, 1) for values in (train.mean, train.std))
+    pixels = F.pad(train.images, (4, 4, 4, 4))
+    known = torch.randn(len(train), 100).half()  # what they are makes no difference to the time
     while True:
         order = torch.randperm(len(train))
         for step in range(len(order) // options.batch):
             index = order[step * options.batch : (step + 1) * options.batch]
-            images, labels = varied(index), train.labels[index]
+            images = varied(pixels, index).float().sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+            labels = train.labels[index]
             with torch.no_grad():
                 taught = known[index].float() if options.variant == "cached" else teacher(images.bfloat16()).float()
             with torch.autocast("cpu", torch.bfloat16):
@@ -54,4 +53,6 @@ def steps() -> Iterator[int]:
             yield step
 
 
-common.timed(steps(), options)
+if __name__ == "__main__":
+    options = common.arguments()
+    common.timed(steps(options), options)

@@ -121,7 +121,9 @@ class Bench:
         groups = list(gathered(self.cells, self.together))
         lessons = [[(self.folder / cell.folder, cell.values) for cell in group] for group in groups]
         if self.jobs == 1:
-            yield from zip(groups, map(lesson, lessons), strict=True)
+            for group, runs in zip(groups, lessons, strict=True):
+                self.console.print(f"in turns: {'; '.join(cell.title for cell in group)}", markup=False, soft_wrap=True)
+                yield group, lesson(runs)
             return
         threads = max(1, torch.get_num_threads() // self.jobs)
         tasks: list[Task] = [(lesson, (runs,)) for runs in lessons]

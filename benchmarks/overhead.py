@@ -1,0 +1,99 @@
+"""What the framework costs over the best hand-written loop that does the same work: a step of each in turns.
+
+    python benchmarks/overhead.py --data data --weights resnet56.pth
+
+Both train the same student at the feet of the same teacher in one process, a step of the one and a step of the other,
+so that neither has a better machine; what is compared is the median step. Attar's has its records, guards and watch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from attar.recipe import read_recipe
+from attar.train.allocator import keep_freed_memory
+from attar.train.job import Job
+from attar.train.runtime import environment
+from attar.train.turns import Steps
+
+# The contenders are scripts beside each other.
+sys.path.insert(0, str(Path(__file__).parent / "contenders"))
+import common
+import hand_written
+
+WARM = 10
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", default="resnet56")
+    parser.add_argument("--weights", required=True, help="of the teacher")
+    parser.add_argument("--student", default="resnet20")
+    parser.add_argument("--data", type=Path, required=True, help="the folder that holds CIFAR-100")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/overhead.json"))
+    return parser.parse_args()
+
+
+def framework(options: argparse.Namespace, folder: Path) -> Steps[object]:
+    """Attar's own training, as `attar distill` runs it."""
+    recipe = read_recipe(
+        teacher={"name": options.teacher, "weights": options.weights, "precision": "bfloat16"},
+        student=options.student,
+        data={"name": "cifar100", "root": str(options.data), "val_fraction": 0},
+        optim={"schedule": "constant", "nesterov": True, **common.SGD},
+        batch_size=options.batch,
+        epochs=1,
+        precision="bfloat16",
+        alone="skip",
+    )
+    console = Console(file=io.StringIO())
+    training = Job(recipe, folder, console)._training(0)
+    return training.steps(console, training.runtime())
+
+
+def turns(loops: dict[str, Iterator[object]], steps: int) -> dict[str, list[float]]:
+    """The seconds of every step of each, in turns, after some to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(WARM + steps):
+        for name, loop in loops.items():
+            begun = time.perf_counter()
+            next(loop)
+            seconds[name].append(time.perf_counter() - begun)
+    return {name: taken[WARM:] for name, taken in seconds.items()}
+
+
+def main() -> None:
+    options = arguments()
+    keep_freed_memory()
+    torch.manual_seed(0)
+    options.variant = ""
+    with tempfile.TemporaryDirectory() as scratch:
+        training = framework(options, Path(scratch) / "run")
+        seconds = turns({"hand-written": hand_written.steps(options), "attar": training}, options.steps)
+        training.close()
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    pairs = [ours / theirs - 1 for ours, theirs in zip(seconds["attar"], seconds["hand-written"], strict=True)]
+    first, middle, third = (100 * quarter for quarter in statistics.quantiles(pairs, n=4))
+    for name, median in medians.items():
+        print(f"{name:14s} {1000 * median:6.1f} ms a step")
+    print(f"attar takes {middle:+.1f} % (quartiles {first:+.1f} to {third:+.1f}) over {options.steps} pairs of steps")
+    settings = {key: str(value) for key, value in vars(options).items() if key not in ("data", "weights", "out")}
+    record = {"environment": environment(), "settings": settings, "seconds": seconds}
+    options.out.write_text(json.dumps(record) + "\n")
+
+
+if __name__ == "__main__":
+    main()
