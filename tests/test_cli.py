@@ -133,6 +133,11 @@ def test_help_has_every_key_of_the_recipe(attar, command, monkeypatch):
     assert [key for key, _, _ in describe() if key not in out] == []
 
 
+def test_help_of_a_suite_keeps_its_brackets(attar, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "methods: [kd, {name: dkd, beta: 2}], pairs: [{teacher: resnet56" in attar("bench", "--help")[1]
+
+
 def test_export_predict_and_profile(finished, attar, tmp_path, monkeypatch):
     image = pytest.importorskip("PIL.Image")
     pytest.importorskip("onnxruntime")

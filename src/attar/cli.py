@@ -161,10 +161,12 @@ def bench(
     ] = None,
     plugins: Plugin = None,
 ) -> None:
-    """Compare methods over pairs of networks and seeds, a run folder each; finished runs are not done again.
+    r"""Compare methods over pairs of networks and seeds, a run folder each; finished runs are not done again.
 
-    A suite: methods: [kd, {name: dkd, beta: 2}], pairs: [{teacher: resnet56, student: resnet20}], seeds: 3, and
+    A suite: methods: \[kd, {name: dkd, beta: 2}], pairs: [{teacher: resnet56, student: resnet20}], seeds: 3, and
     recipe: with any other keys of a recipe for all runs. The table is in table.md and table.csv of the suite's folder.
+
+    jobs=2 runs two at a time, a process each. together=4 lets four of one seed take turns with one teacher's answers.
     """
     from attar.train.bench import read_suite
 

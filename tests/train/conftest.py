@@ -110,3 +110,21 @@ def tiny(tmp_path):
         return made[-1]
 
     return make
+
+
+@pytest.fixture
+def resuming_changes(tmp_path):
+    """What differs where a training of some class was stopped and resumed: parts of its state, "metrics"."""
+
+    def changes(kind, epoch, step, how):
+        whole, broken = kind(tmp_path / "whole"), kind(tmp_path / "broken")
+        for one in (whole, broken):
+            one.folder.mkdir()
+        whole.fit()
+        broken.stopped_fit(epoch, step, how)
+        torch.rand(7)  # another process draws other numbers
+        broken.fit()
+        other = [key for key, one in broken.state.items() if not torch.equal(one, whole.state[key])]
+        return other + ["metrics"] * (broken.metrics != whole.metrics)
+
+    return changes

@@ -9,7 +9,7 @@ from attar.data.device_loader import DeviceLoader
 from attar.data.file_set import FileSet
 from attar.data.images import ImageSet, Splits
 from attar.data.load import load_data
-from attar.data.loaders import Loader, eval_batches, loader_for
+from attar.data.loaders import Loader, Wrapped, eval_batches, loader_for
 from attar.data.mixing import Mixing, cutmix, mixup
 from attar.data.registry import DatasetInfo, dataset_info, list_datasets, register_dataset
 from attar.data.split import limit, stratified_split
@@ -26,6 +26,7 @@ __all__ = [
     "Mixing",
     "Splits",
     "StreamingLoader",
+    "Wrapped",
     "cutmix",
     "dataset_info",
     "eval_batches",

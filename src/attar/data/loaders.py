@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -28,6 +29,27 @@ class Loader(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+
+
+@dataclass
+class Wrapped:
+    """What a loader around another takes over from it.
+
+    Attributes:
+        loader: the other one.
+    """
+
+    loader: Loader
+
+    def __post_init__(self) -> None:
+        self.batch_size, self.device = self.loader.batch_size, self.loader.device
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def whole(self) -> DeviceLoader:
+        """The innermost loader, with whole batches."""
+        return self.loader.whole()
 
 
 def loader_for(images: ImageSet, batch_size: int, **settings: Any) -> DeviceLoader:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from attar.batch import Batch
-from attar.data import DeviceLoader, ImageSet, Loader, Splits
+from attar.data import DeviceLoader, ImageSet, Loader, Splits, Wrapped
 from attar.recipe import DataRecipe
 from attar.train.judge import Heard, Judge
 from attar.train.teaching import Engines
@@ -54,7 +54,7 @@ class Classroom:
 
 
 @dataclass
-class Together:
+class Together(Wrapped):
     """A loader that takes its batches from a stream for as long as its training keeps in step with the others.
 
     Attributes:
@@ -62,18 +62,7 @@ class Together:
         stream: where they are made once for all.
     """
 
-    loader: DeviceLoader
     stream: Stream
-
-    def __post_init__(self) -> None:
-        self.batch_size, self.device = self.loader.batch_size, self.loader.device
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def whole(self) -> DeviceLoader:
-        """The loader itself."""
-        return self.loader.whole()
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, as the loader gives them."""

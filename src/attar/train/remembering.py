@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from attar.batch import Batch
-from attar.data import DeviceLoader, ImageSet, Loader
+from attar.data import ImageSet, Loader, Wrapped
 from attar.errors import AttarError
 from attar.knowledge import Output
 from attar.methods import Method
@@ -73,7 +73,7 @@ def remembering(
 
 
 @dataclass
-class Remembering:
+class Remembering(Wrapped):
     """Batches of another loader; each frozen network is told its answer before the method asks.
 
     An answer passes through the cache's format whether it is read or computed, so a run is the same to the last bit
@@ -86,20 +86,9 @@ class Remembering:
         say: called with a line when a cache is not what it should be.
     """
 
-    loader: Loader
     caches: list[tuple[Frozen, TeacherCache]]
     runtime: Runtime
     say: Callable[[str], object]
-
-    def __post_init__(self) -> None:
-        self.batch_size, self.device = self.loader.batch_size, self.loader.device
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def whole(self) -> DeviceLoader:
-        """The loader itself, with whole batches."""
-        return self.loader.whole()
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, as the loader gives them."""
