@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import attar
 from attar.data import load_data
-from attar.measure import evaluate
+from attar.measure import Latency, evaluate
 from attar.nets import build
 from attar.recipe import read_recipe
 from attar.train import job, starting
@@ -201,3 +201,18 @@ def test_the_student_starts_alike_alone_and_distilled(tmp_path):
     built = job.Job(read_recipe(**TINY, teacher="resnet14"), tmp_path / "run", Console(file=io.StringIO()))
     alone, distilled = built._alone(0).method.student.module, built._training(0).method.student.module
     assert all(torch.equal(one, other) for one, other in zip(alone.parameters(), distilled.parameters(), strict=True))
+
+
+def test_latencies_of_a_job_are_taken_in_turns(tmp_path, monkeypatch):
+    timed = []
+
+    def known(nets, image_shape):
+        timed.append([sum(p.numel() for p in net.parameters()) for net in nets])
+        return [Latency(float(place), 0.5) for place, _ in enumerate(nets, 1)]
+
+    monkeypatch.setattr(job, "latencies", known)
+    recipe = read_recipe(**TINY, teacher={"name": "resnet14", "epochs": 1}, out=str(tmp_path / "run"))
+    summary = starting.start(recipe, Console(file=io.StringIO()))
+    costs = [summary.teachers[0].cost, summary.runs[0]["alone"].cost, summary.runs[0]["student"].cost]
+    assert [cost.latency_ms for cost in costs] == [1.0, 2.0, 3.0]
+    assert timed == [[cost.parameters for cost in costs]]

@@ -139,6 +139,23 @@ def test_who_loses_step_goes_on_alone() -> None:
     assert all(torch.equal(batch.images, b) for batch, b in zip(slow, whole[1:], strict=True))
 
 
+def test_an_epoch_is_read_to_its_end_before_the_next_begins(monkeypatch) -> None:
+    epoch, told = DeviceLoader.epoch, []
+
+    def noted(self: DeviceLoader, number: int, start_step: int = 0):
+        told.append(f"begins {number}")
+        yield from epoch(self, number, start_step)
+        told.append(f"ends {number}")
+
+    monkeypatch.setattr(DeviceLoader, "epoch", noted)
+    room = Classroom(2)
+    first, second = room.batches(loader()), room.batches(loader())
+    for number in range(2):
+        for _ in zip(first.epoch(number), second.epoch(number), strict=True):
+            pass
+    assert told == ["begins 0", "ends 0", "begins 1", "ends 1"]
+
+
 def test_a_batch_that_cannot_be_read_fails_each_run_by_itself(monkeypatch) -> None:
     def broken(self: DeviceLoader, number: int, start_step: int = 0):
         yield from ()

@@ -70,7 +70,8 @@ class Together(Wrapped):
         while step < len(self) and passing.reaches(step):
             yield passing.batch(step)
             step += 1
-        yield from self.loader.epoch(epoch, step)
+        if step < len(self):
+            yield from self.loader.epoch(epoch, step)
 
 
 class Stream:
@@ -91,7 +92,7 @@ class Passing:
     """An epoch's batches from one step on; only the last is kept."""
 
     def __init__(self, loader: DeviceLoader, number: int, step: int) -> None:
-        self.number = number
+        self.number, self._steps = number, len(loader)
         self._batches, self._next = loader.epoch(number, step), step
         self._last: Batch | None = None
 
@@ -105,4 +106,6 @@ class Passing:
             # Nobody's any more, should the reading fail.
             self._last, self._next = None, -1
             self._last, self._next = next(self._batches), step + 1
+            if self._next == self._steps:
+                next(self._batches, None)  # so that processes that read ahead are free for the next epoch
         return self._last
