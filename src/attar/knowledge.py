@@ -7,7 +7,7 @@ gradient policy, the composition of methods, the graph and the matrix of who lea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -181,19 +181,40 @@ def total_loss(knowledge: Knowledge, transfers: Iterable[Transfer]) -> Losses:
     Raises:
         AttarError: two edges have the same key, or an edge names knowledge that is not there.
     """
-    batch = knowledge.batch
-    total = torch.zeros((), device=batch.images.device)
-    terms: dict[str, Tensor] = {}
+    edges = [edge for edge in transfers if edge.turn == knowledge.batch.turn]
+    weights = weights_of(edges, knowledge.batch)
+    return weighted(terms_of(edges, knowledge, learning(weights)), weights, knowledge)
+
+
+def weights_of(edges: Iterable[Transfer], batch: Batch) -> dict[str, float]:
+    """Each edge's weight at a batch's epoch, by the edge's key."""
     weights: dict[str, float] = {}
-    for edge in (edge for edge in transfers if edge.turn == batch.turn):
-        if edge.key in terms:
+    for edge in edges:
+        if edge.key in weights:
             raise AttarError(f"two edges are called {edge.key!r}; give one of them a name=")
-        weight = value(edge.weight, batch.address.epoch, batch.epochs)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and weight != 0.0):
-            term = edge(knowledge)
-        terms[edge.key], weights[edge.key] = term, weight
-        if weight != 0.0:
-            total = total + weight * term
+        weights[edge.key] = value(edge.weight, batch.address.epoch, batch.epochs)
+    return weights
+
+
+def learning(weights: Mapping[str, float]) -> tuple[str, ...]:
+    """The keys of the edges that add a gradient."""
+    return tuple(key for key, weight in weights.items() if weight != 0.0)
+
+
+def terms_of(edges: Iterable[Transfer], knowledge: Knowledge, learn: Collection[str]) -> dict[str, Tensor]:
+    """The loss of every edge before its weight; only those in `learn` have a graph."""
+    terms: dict[str, Tensor] = {}
+    for edge in edges:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and edge.key in learn):
+            terms[edge.key] = edge(knowledge)
+    return terms
+
+
+def weighted(terms: dict[str, Tensor], weights: dict[str, float], knowledge: Knowledge) -> Losses:
+    """The terms and their weighted sum."""
+    total = torch.zeros((), device=knowledge.batch.images.device)
+    for key in learning(weights):
+        total = total + weights[key] * terms[key]
     return Losses(total, terms, weights, knowledge)
 
 

@@ -157,6 +157,8 @@ class Recipe:
     """Which weights are deployed: last, or best on the validation set."""
     precision: str = "auto"
     """float32, bfloat16, or auto: the faster one, found by trying."""
+    compile: bool | None = None
+    """torch.compile of each step, where it says the same; None: tried on a GPU in a long run, kept where faster."""
     device: str = "auto"
     """cpu, cuda, or auto."""
     checkpoint_minutes: float = 10.0

@@ -6,6 +6,7 @@ from torch import nn
 
 from attar.batch import Batch
 from attar.data import load_data
+from attar.errors import AttarError
 from attar.knowledge import Output
 from attar.methods import create_method
 from attar.nets import Folded, Plain, create_model
@@ -127,7 +128,7 @@ def test_int8_is_not_tried_where_features_are_read_or_the_student_is_float32(mon
 
 def test_a_missing_package_is_a_line_not_an_end(fast, monkeypatch):
     def missing(*_):
-        raise teaching.AttarError("an int8 teacher needs openvino")
+        raise AttarError("an int8 teacher needs openvino")
 
     monkeypatch.setattr(teaching, "Int8", type("Int8", (), {"name": "int8", "__init__": missing}))
     names, lines = choose(method(), HALF, "int8")

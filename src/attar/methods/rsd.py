@@ -21,7 +21,7 @@ from attar.nets import Frozen, Staged, Tapped
 from attar.nets.reparam import dropping, merge, multi_branch
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: torch.compile cannot build frozen ones between the parts it traces
 class Mixing:
     """How one batch is mixed.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -37,14 +37,22 @@ class Frozen:
         self.requested: tuple[str, ...] = ()
         self.engine: Engine = Plain(self.module)
         self._known: Said | None = None
+        self._say: Callable[[Tensor, Sequence[str]], Output] = self._answer
 
     def request(self, tap: str) -> None:
         """Ask for a tap in every later call, whatever else the call asks for."""
         self.requested = tuple(dict.fromkeys((*self.requested, tap)))
 
-    @torch.no_grad()
     def __call__(self, images: Tensor, taps: Sequence[str] = ()) -> Output:
         """Logits and taps, as `Tapped` gives them."""
+        return self._say(images, taps)
+
+    def leave_graphs(self) -> None:
+        """From now on torch.compile does not look inside: engines and what is known already are not for tracing."""
+        self._say = torch.compiler.disable(self._answer)
+
+    @torch.no_grad()
+    def _answer(self, images: Tensor, taps: Sequence[str]) -> Output:
         # Whoever else holds the network may have called train() on it.
         if any(module.training for module in self.module.modules()):
             self.module.eval()

@@ -149,9 +149,11 @@ class Job:
         if record.exists():
             chosen = json.loads(record.read_text(encoding="utf-8"))["runtime"]
             device, teachers = find_device(self.recipe.device), tuple(chosen["teachers"])
-            return Runtime(device, chosen["precision"], chosen["reason"], teachers)
+            # Runs begun before steps could be compiled do not say.
+            compiled = chosen.get("compiled", False)
+            return Runtime(device, chosen["precision"], chosen["reason"], teachers, compiled)
         runtime = self._training(self.recipe.seed).runtime()
-        chosen = {key: getattr(runtime, key) for key in ("precision", "reason", "teachers")}
+        chosen = {key: getattr(runtime, key) for key in ("precision", "reason", "teachers", "compiled")}
         write_json(record, {"runtime": chosen, **environment()})
         self.console.print(runtime.reason, markup=False, soft_wrap=True)
         return runtime
@@ -225,7 +227,8 @@ class Job:
         """The teacher's scores, after training it where it came without weights."""
         folder, first = self._teacher_folder(number), self.training_first.get(number)
         if first:
-            result = (yield from first.steps(self.console, runtime))[0]
+            # Whether steps compile was tried with the student.
+            result = (yield from first.steps(self.console, replace(runtime, compiled=False)))[0]
             self.teachers[number].load_state_dict(self.team.from_leader(lambda: load(folder).state_dict()))
             return replace(result, name="teacher")
         return self.team.from_leader(lambda: self._measured(number, folder, runtime))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from attar.batch import Batch
 from attar.data import ImageSet, Loader, eval_batches
 from attar.errors import AttarError, Stopped
 from attar.files import write_text
-from attar.knowledge import owner
+from attar.knowledge import Losses, owner
 from attar.losses import CrossEntropy
 from attar.measure import evaluate
 from attar.methods import Method
@@ -23,6 +24,7 @@ from attar.methods.base import no_grad_clone
 from attar.recipe import Recipe
 from attar.train import checkpoint as checkpoints
 from attar.train.checkpoint import Checkpoint
+from attar.train.compiled import compiled
 from attar.train.distributed import Team, objective, team
 from attar.train.ema import Ema
 from attar.train.exactness import differs
@@ -85,7 +87,9 @@ def steps(
         progress.say(warning)
     if warning := differs(method, loader, members):
         progress.say(warning)
-    losses_of = objective(method, members, recipe.epochs)
+    losses_of: Callable[[Batch], Losses] = objective(method, members, recipe.epochs)
+    if runtime.compiled and members.size == 1:
+        losses_of = compiled(method, runtime, recipe.optim.accumulate)
     learners = {turn: optimiser(method.trainable(turn), recipe.optim) for turn in method.turns}
     ema = Ema(method, recipe.optim.ema) if recipe.optim.ema else None
     state, note = members.from_leader(lambda: checkpoints.restore(places.checkpoint))

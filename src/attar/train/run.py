@@ -25,6 +25,7 @@ from attar.recipe import Recipe
 from attar.track import Tracking
 from attar.track.following import Following
 from attar.train.classroom import Classroom
+from attar.train.compiled import choose_compiled
 from attar.train.distributed import team
 from attar.train.judge import Judge
 from attar.train.loop import Places, steps
@@ -145,7 +146,12 @@ class Training:
         names, lines = choose_engines(
             self.method, batches, runtime, self.recipe.teacher.precision, self._engines, passes
         )
-        return replace(runtime, teachers=names, reason="\n".join([runtime.reason, *lines]))
+        # Runs that take turns in one process, and processes that work on one run, compute as they are.
+        wanted = self.recipe.compile if team().size == 1 and not self._engines.kept else False
+        steps = self.recipe.epochs * self.recipe.seeds * len(self.loader)
+        compiled, line = choose_compiled(self.method, batches[0], runtime, wanted, steps)
+        reason = "\n".join(filter(None, [runtime.reason, *lines, line]))
+        return replace(runtime, teachers=names, compiled=compiled, reason=reason)
 
     def steps(self, console: Console, runtime: Runtime) -> Steps[list[Result]]:
         """Train, deploy and measure; what an earlier process did already is not done again."""

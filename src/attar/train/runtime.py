@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,6 +14,7 @@ import torch
 
 from attar.batch import Batch
 from attar.errors import AttarError
+from attar.knowledge import Losses
 from attar.methods import Method
 from attar.train.distributed import team
 
@@ -29,12 +31,14 @@ class Runtime:
         precision: "float32", or "bfloat16" for autocast with float32 weights and losses.
         reason: for the log.
         teachers: the engine of each frozen network, as `attar.train.teaching` names them.
+        compiled: whether the method's losses go through torch.compile.
     """
 
     device: torch.device
     precision: str
     reason: str
     teachers: tuple[str, ...] = ()
+    compiled: bool = False
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context a forward pass runs in."""
@@ -63,21 +67,21 @@ def choose(method: Method, batch: Batch, device: torch.device, precision: str) -
     if precision != "auto":
         return Runtime(device, precision, f"{precision} on {device}, as the recipe says")
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    seconds = {name: _trial(method, batch, Runtime(device, name, "")) for name in PRECISIONS}
+    took = {name: step_seconds(method.batch_losses, batch, Runtime(device, name, "")) for name in PRECISIONS}
     method.load_state_dict(before)
     method.zero_grad(set_to_none=True)
-    fastest = min(seconds, key=lambda name: seconds[name])
-    times = ", ".join(f"{name} {1000 * s:.1f} ms" for name, s in seconds.items())
+    fastest = min(took, key=lambda name: took[name])
+    times = ", ".join(f"{name} {1000 * s:.1f} ms" for name, s in took.items())
     return Runtime(device, fastest, f"{fastest} on {device}: the faster of one step each ({times})")
 
 
-def _trial(method: Method, batch: Batch, runtime: Runtime) -> float:
-    """The shortest of a few forward and backward passes, in seconds, after one to warm up."""
+def step_seconds(losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime) -> float:
+    """The shortest of a few forward and backward passes, after one to warm up."""
     times = []
     for _ in range(1 + TRIAL_STEPS):
         start = time.perf_counter()
         with runtime.autocast():
-            total = method.batch_losses(batch).total
+            total = losses_of(batch).total
         total.backward()
         total.item()  # waits for the device
         times.append(time.perf_counter() - start)

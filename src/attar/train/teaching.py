@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from attar.batch import Batch
 from attar.data import ImageSet
-from attar.errors import AttarError
+from attar.errors import first_line
 from attar.knowledge import Output
 from attar.methods import Method
 from attar.nets import Engine, Folded, Frozen, Kept, Plain, fingerprint
+from attar.train.compiled import WORTH_COMPILING
 from attar.train.int8_teacher import Int8
 from attar.train.runtime import Runtime
 
@@ -88,7 +89,7 @@ class Engines:
             return Plain(module)
         key = (fingerprint(module), name)
         if key not in self._made:
-            self._made[key] = Int8(module, self.images) if name == Int8.name else Folded(module, DTYPES[name])
+            self._made[key] = Int8(module, self.images) if name == Int8.name else _folded(module, name)
         return self._made[key]
 
     def attach(self, method: Method, names: tuple[str, ...]) -> None:
@@ -103,7 +104,10 @@ class Engines:
         return self._keeping[key]
 
 
-DTYPES = {f"folded {name}": getattr(torch, name) for name in ("float32", "bfloat16")}
+def _folded(module: nn.Module, name: str) -> Folded:
+    """A network by names as "folded bfloat16" and "compiled float32"."""
+    how, _, dtype = name.partition(" ")
+    return Folded(module, getattr(torch, dtype), compiled=how == "compiled")
 
 
 def choose_engines(
@@ -143,7 +147,7 @@ def _choose(
     """One network's: of the candidates, from slow to fast, the last that agrees.
 
     A folded network runs no race: what a run computes should not hang on the clock. Where nobody asked for
-    eight bits they must be clearly faster.
+    eight bits, or for compiling, they must be clearly faster.
     """
     images = [batch.images for batch in batches]
     with torch.autocast(runtime.device.type, enabled=False):
@@ -155,14 +159,14 @@ def _choose(
             try:
                 engine = engines.make(frozen.module, name)
                 near = agreement([engine(one, reading.taps) for one in images], truth)
-            except AttarError as error:
-                said.append(f"{name}: not to be had ({error})")
+                took = seconds(engine, images[0], reading.taps)
+            except Exception as error:  # whatever a compiler or another library trips over: another engine will do
+                said.append(f"{name}: not to be had ({first_line(error)})")
                 continue
-            took = seconds(engine, images[0], reading.taps)
             said.append(f"{name}: {usual / took:.2f} times the speed, {near}")
             if not near.holds:
                 said[-1] += f" (not used: at least {100 * LABELS:g} %, {NATS} nats, features {100 * TAPS:g} %)"
-            elif precision != "auto" or name != Int8.name or took * CLEARLY < before:
+            elif precision != "auto" or name.startswith("folded") or took * CLEARLY < before:
                 best, before = name, took
     return best, f"computes {best}; tried on {sum(map(len, images))} images: " + "; ".join(said)
 
@@ -175,6 +179,8 @@ def _candidates(reading: Reading, runtime: Runtime, precision: str, total: float
     fits = runtime.device.type == "cpu" and runtime.precision == "bfloat16" and not reading.taps
     if fits and total > WORTH_QUANTISING:
         names.append(Int8.name)
+    if runtime.device.type == "cuda" and total > WORTH_COMPILING:
+        names.append(f"compiled {runtime.precision}")
     return names
 
 

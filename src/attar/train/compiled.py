@@ -1,0 +1,137 @@
+"""A method's losses through torch.compile, where that says the same and pays."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attar.batch import Batch
+from attar.errors import first_line
+from attar.knowledge import Knowledge, Losses, learning, terms_of, weighted, weights_of
+from attar.methods import Method
+from attar.train.runtime import Runtime, step_seconds
+
+# Compiling takes from half a minute to minutes; unasked, it is tried where the steps would take longer than this.
+WORTH_COMPILING = 300.0
+# Unasked, it must be so many times as fast.
+CLEARLY = 1.1
+# How near its losses and gradients must be (difference over size): rounding passes, a wrong formula does not.
+NEAR = {"float32": 0.01, "bfloat16": 0.1}
+# Tracing looks at the gradient of whatever it is given, and says what it must leave to Python.
+HARMLESS = ("The .grad attribute of a Tensor that is not a leaf", "Dynamo does not know how to trace")
+
+
+class Compiled:
+    """Computes what `method.batch_losses` does, its networks and losses compiled.
+
+    Frozen networks stay outside, with their engines and caches, and so do the weights of the edges: an epoch that
+    changes one compiles nothing anew.
+
+    Args:
+        method: any method; the parts that cannot be traced, draws by address say, run as they are.
+        cuda_graphs: whether one launch on the GPU replays a whole pass. Each pass then overwrites what the one before
+            computed, gradients too: for methods of one turn, without accumulated batches.
+        backend: of torch.compile.
+    """
+
+    def __init__(
+        self, method: Method, cuda_graphs: bool = False, backend: str | Callable[..., Any] = "inductor"
+    ) -> None:
+        self.method, self.cuda_graphs = method, cuda_graphs
+        for frozen in method.frozen():
+            frozen.leave_graphs()
+        # What torch keeps of earlier trainings counts against its limit of variants.
+        torch.compiler.reset()
+        mode = "reduce-overhead" if cuda_graphs else None
+        self._compiled = torch.compile(self._pass, dynamic=False, backend=backend, mode=mode)
+
+    def __call__(self, batch: Batch) -> Losses:
+        """The losses of one batch."""
+        edges = [edge for edge in self.method.edges if edge.turn == batch.turn]
+        weights = weights_of(edges, batch)
+        if self.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        with warnings.catch_warnings():
+            for harmless in HARMLESS:
+                warnings.filterwarnings("ignore", harmless)
+            knowledge, terms = self._compiled(batch, learning(weights))
+        if self.cuda_graphs:
+            # Some of them are looked at after the next pass.
+            terms = {key: term.clone() for key, term in terms.items()}
+        return weighted(terms, weights, knowledge)
+
+    def _pass(self, batch: Batch, learn: tuple[str, ...]) -> tuple[Knowledge, dict[str, Tensor]]:
+        knowledge = self.method(batch)
+        edges = [edge for edge in self.method.edges if edge.turn == batch.turn]
+        return knowledge, terms_of(edges, knowledge, learn)
+
+
+def compiled(method: Method, runtime: Runtime, accumulate: int = 1) -> Compiled:
+    """A method's losses, compiled as its device, its turns and the batches of a step allow."""
+    return Compiled(method, runtime.device.type == "cuda" and accumulate == 1 and len(method.turns) == 1)
+
+
+def choose_compiled(
+    method: Method, batch: Batch, runtime: Runtime, wanted: bool | None, steps: int, accumulate: int = 1
+) -> tuple[bool, str]:
+    """Whether to compile a method's losses, found by trying; the method is as before afterwards.
+
+    Args:
+        method: as it will be trained.
+        batch: as training will show it.
+        runtime: its device and precision.
+        wanted: True: wherever it says the same; False: never; None: on a GPU, where it is clearly faster in a run that
+            is long enough to pay for it.
+        steps: how many the run has.
+        accumulate: batches of a step.
+
+    Returns:
+        The choice, and a line for the log, empty where nothing was tried.
+    """
+    if wanted is False or (wanted is None and runtime.device.type != "cuda"):
+        return False, ""
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    try:
+        usual = step_seconds(method.batch_losses, batch, runtime)
+        if wanted is None and usual * steps < WORTH_COMPILING:
+            return False, ""
+        losses_of = compiled(method, runtime, accumulate)
+        error = difference(method, losses_of, batch, runtime)
+        gain = usual / step_seconds(losses_of, batch, runtime)
+    except Exception as failure:  # whatever a compiler trips over: the run goes on without it
+        return False, f"steps as they are: torch.compile does not go with this method here ({first_line(failure)})"
+    finally:
+        method.load_state_dict(before)
+        method.zero_grad(set_to_none=True)
+    found = f"{gain:.2f} times the speed, losses and gradients within {100 * error:.2g} %"
+    if not error <= NEAR[runtime.precision]:
+        return False, f"steps as they are: compiled, {found} (not used: at most {100 * NEAR[runtime.precision]:g} %)"
+    if wanted is None and gain < CLEARLY:
+        return False, f"steps as they are: compiled, {found}"
+    return True, f"compiled steps: {found}"
+
+
+def difference(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime) -> float:
+    """How far another way to compute a method's losses is off: the largest relative error of a term or the gradient.
+
+    Every turn is compared, each from the same state.
+    """
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    errors, learners = [], [p for p in method.parameters() if p.requires_grad]
+    for turn in method.turns:
+        said = []
+        for way in (method.batch_losses, losses_of):
+            method.load_state_dict(before)
+            method.zero_grad(set_to_none=True)
+            with runtime.autocast():
+                losses = way(replace(batch, turn=turn))
+            losses.total.backward()
+            gradient = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten().float() for p in learners]
+            said.append([term.detach().float().clone() for term in losses.terms.values()] + [torch.cat(gradient)])
+        errors += [(mine - true).norm() / true.norm().clamp_min(1e-12) for true, mine in zip(*said, strict=True)]
+    return float(torch.stack(errors).max())
