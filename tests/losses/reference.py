@@ -218,6 +218,16 @@ def sp(student, teacher):
     return ((similar(student) - similar(teacher)) ** 2).sum() / len(student) ** 2
 
 
+def contrast(student, memory, index, classes, log_normaliser, temperature=0.07, negatives=16384):
+    count, losses = len(memory), []
+    for vector, own in zip(student, index, strict=True):
+        scores = [math.exp(vector @ other / temperature - log_normaliser) for other in memory]
+        h = [score / (score + negatives / count) for score in scores]
+        others = [math.log(1 - h[j]) for j in range(count) if classes[j] != classes[own]]
+        losses.append(-math.log(h[own]) - negatives * np.mean(others))
+    return np.mean(losses)
+
+
 def pkt(student, teacher):
     def neighbours(feature):
         rows = [unit(sample.ravel()) for sample in feature]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -68,6 +69,33 @@ def test_deep_mutual_learning() -> None:
     near(losses.cross_entropy(S, Y) + peer(S, T) + peer(S, U), 0.527362)
     ensemble = ((T.softmax(1) + U.softmax(1)) / 2).log()
     near(losses.cross_entropy(S, Y) + peer(S, ensemble), 0.342631)
+
+
+def test_contrast_of_one_anchor() -> None:
+    # Z = 1000 and N = 100 in the oracle; five rows are remembered here, so Z / N is what stays.
+    scores = tensor([[0.8, 0.1, 0.2, 0.0, -0.3]], dtype=torch.float64)
+    classes, log_z = tensor([0, 1, 1, 2, 2]), tensor(math.log(1000 / 20), dtype=torch.float64)
+    value = losses.contrast(scores, torch.eye(5).double(), tensor([0]), classes, log_z, negatives=4)
+    near(value, 0.486069)
+    # The oracle has the authors' 1e-7 in each of the five logarithms.
+    h = (scores / 0.07 - math.log(1000)).exp()
+    extra = (1 + 1e-7 / (h + 4 / 100)).log().sum()
+    near(value + extra, 0.486078)
+
+
+def test_contrast_is_the_mean_over_all_draws() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, memory = (torch.randn(count, 3, generator=generator).double() for count in (2, 8))
+    classes, log_z, index = tensor([0, 0, 1, 1, 1, 2, 2, 2]), tensor(1.5).double(), tensor([1, 2])
+    drawn = []
+    for row, own in enumerate(index.tolist()):
+        others = [j for j in range(8) if classes[j] != classes[own]]
+        for draw in itertools.combinations(others, 3):
+            powers = (student[row] @ memory[[own, *draw]].T / 0.5 - log_z).exp()
+            h = powers / (powers + 3 / 8)
+            # Each anchor counts alike, however many draws it has.
+            drawn.append((-h[0].log() - (1 - h[1:]).log().sum()) / math.comb(len(others), 3) / 2)
+    near(losses.contrast(student, memory, index, classes, log_z, 0.5, 3), sum(drawn).item(), digits=10)
 
 
 def test_dkd() -> None:

@@ -62,13 +62,15 @@ class Tiny:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             takes_teacher = method_info(self.name.partition("+")[0]).takes_teacher
-            return create_method(
+            method = create_method(
                 self.name,
                 teacher=self.net("resnet14") if takes_teacher else None,
                 student=self.net("resnet8"),
                 image_shape=(1, 8, 8),
                 **copy.deepcopy(self.options),
             )
+            method.enrol(self.splits.train.labels)
+            return method
 
     def fit(self, accident=None):
         """Train in a new process, so to speak: everything anew, but for the folder."""

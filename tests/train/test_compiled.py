@@ -26,14 +26,15 @@ def a_method(name="kd", **options):
         torch.manual_seed(0)
         nets = [create_model(net, num_classes=6, in_channels=1, image_size=8) for net in ("resnet14", "resnet8")]
         teacher = nets[0] if method_info(name).takes_teacher else None
-        return create_method(name, teacher=teacher, student=nets[1], image_shape=(1, 8, 8), **options).train()
+        method = create_method(name, teacher=teacher, student=nets[1], image_shape=(1, 8, 8), **options).train()
+        method.enrol(torch.arange(8) % 6)
+        return method
 
 
 def a_batch(step=0, epoch=0, size=8):
     generator = torch.Generator().manual_seed(step)
     images = torch.randn(size, 1, 8, 8, generator=generator)
-    labels = torch.randint(6, (size,), generator=generator)
-    return Batch(images, labels, torch.arange(size), Address(0, epoch, step), epochs=3)
+    return Batch(images, torch.arange(size) % 6, torch.arange(size), Address(0, epoch, step), epochs=3)
 
 
 @pytest.fixture

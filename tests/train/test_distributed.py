@@ -40,7 +40,22 @@ from attar.train.turns import finish
 pytestmark = pytest.mark.skipif(
     not dist.is_available() or not dist.is_gloo_available(), reason="this torch has no gloo to join processes"
 )
-EXACT = ["at", "atsc", "dkd", "dml", "fitnet", "kd", "rkd", "rsd", "simkd", "sokd", "supervised", "uakd", "unikd"]
+EXACT = [
+    "at",
+    "atsc",
+    "crd",
+    "dkd",
+    "dml",
+    "fitnet",
+    "kd",
+    "rkd",
+    "rsd",
+    "simkd",
+    "sokd",
+    "supervised",
+    "uakd",
+    "unikd",
+]
 SMALL = {"rsd": {"duplicates": 1}, "uakd": {"replicas": 1}}
 CASES = [(name, SMALL.get(name, {})) for name in list_methods()] + [
     ("kd+at+rkd", {}),
@@ -93,6 +108,7 @@ def method_of(name, options):
         return Spreading(net("resnet14"), net("resnet8"), **options).double()
     teacher = net("resnet14") if method_info(name.partition("+")[0]).takes_teacher else None
     method = create_method(name, teacher=teacher, student=net("resnet8"), image_shape=(1, 8, 8), **options)
+    method.enrol(loader_of().images.labels)
     return method.double()
 
 

@@ -4,6 +4,7 @@ Arguments are always (learner, source, ...); reductions are named; every softmax
 """
 
 from attar.losses.boundaries import ActivationBoundary, PartialL2, activation_boundary, negative_mean, partial_l2
+from attar.losses.contrast import Contrast, contrast
 from attar.losses.correlation import DIST, dist
 from attar.losses.decoupled import DKD, NKD, dkd, nckd, nkd, tckd
 from attar.losses.distributions import GaussianKL, gaussian_kl
@@ -40,6 +41,7 @@ __all__ = [
     "WTTM",
     "ActivationBoundary",
     "AttentionTransfer",
+    "Contrast",
     "CrossEntropy",
     "GaussianKL",
     "JensenShannon",
@@ -56,6 +58,7 @@ __all__ = [
     "activation_boundary",
     "at",
     "cc",
+    "contrast",
     "cross_entropy",
     "dist",
     "dkd",

@@ -1,6 +1,6 @@
 """Methods: one file a paper, a registry, and the conformance suite they all pass."""
 
-from attar.methods import at, atsc, dkd, dml, fitnet, kd, rkd, rsd, simkd, sokd, supervised, uakd, unikd  # noqa: F401, the methods register themselves
+from attar.methods import at, atsc, crd, dkd, dml, fitnet, kd, rkd, rsd, simkd, sokd, supervised, uakd, unikd  # noqa: F401, the methods register themselves
 from attar.methods.base import Method, Offline
 from attar.methods.composed import Composed
 from attar.methods.conformance import check_method

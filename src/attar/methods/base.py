@@ -44,6 +44,12 @@ class Method(nn.Module):
         """The network a user gets: images in, logits out, nothing that only training needed."""
         raise NotImplementedError(f"{type(self).__name__} must define deployed()")
 
+    def enrol(self, labels: Tensor) -> None:
+        """Before training: the labels (N,) of all images it will see, by their `batch.index`.
+
+        Few methods ask: those that remember something of every image. Runs call it, your own loop has to.
+        """
+
     def also_deployed(self) -> dict[str, nn.Module]:
         """Further networks that come out of training and are worth measuring, by name."""
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch import nn
+from torch import Tensor, nn
 
 from attar.batch import Batch
 from attar.errors import AttarError
@@ -53,6 +53,10 @@ class Composed(Method):
 
     def transfers(self) -> Iterable[Transfer]:
         return union(*(method.transfers() for method in self._methods))
+
+    def enrol(self, labels: Tensor) -> None:
+        for method in self._methods:
+            method.enrol(labels)
 
     def deployed(self) -> nn.Module:
         return self._methods[0].deployed()

@@ -44,10 +44,11 @@ def differs(method: Method, loader: Sharing, members: Team) -> str | None:
     shared, worst = Objective(method, members), 0.0
     for turn in method.turns:
         alone = gradient(method, method.batch_losses, replace(whole, turn=turn))
+        method.load_state_dict(state)  # some remember what they saw
         together = gradient(method, shared, replace(part, turn=turn)) / members.size
+        method.load_state_dict(state)
         dist.all_reduce(together)
         worst = max(worst, float((together - alone).norm() / alone.norm().clamp_min(1e-12)))
-    method.load_state_dict(state)
     if worst <= TOLERANCE:
         return None
     return (

@@ -188,6 +188,7 @@ class Job:
                 image_shape=splits.image_shape,
                 **self.recipe.method.options,
             )
+            method.enrol(splits.train.labels)
         title = self.recipe.method.name + (f" seed {seed}" if self.recipe.seeds > 1 else "")
         recipe, folder = replace(self.recipe, seed=seed), self.seed_folder(seed)
         shared = (self.judge, self.engines, self.tracking, self.classroom)

@@ -1,0 +1,149 @@
+"""CRD: an image looks the same to teacher and student, and unlike the images of every other class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attar.batch import Batch
+from attar.errors import AttarError
+from attar.knowledge import Knowledge, Transfer
+from attar.losses import Contrast, CrossEntropy
+from attar.losses.contrast import log_mean_score
+from attar.losses.numerics import widen
+from attar.methods.base import Offline
+from attar.methods.registry import register
+from attar.nets import tap_shapes
+
+
+@register(
+    "crd",
+    title="Contrastive Representation Distillation",
+    paper="arXiv:1910.10699",
+    year=2019,
+    family="offline",
+    needs=("pooled",),
+)
+class CRD(Offline):
+    """Contrastive Representation Distillation (Tian, Krishnan, Isola, ICLR 2020).
+
+    Both networks' pooled features pass a linear layer of their own to `width` numbers and are scaled to length 1. Each
+    side is contrasted (`attar.losses.contrast`) with what is remembered of the other: the image's own embedding against
+    those of other classes. L = ce * CE + weight * (student against teacher + teacher against student); the latter
+    trains the teacher's linear layer only. Remembered embeddings move by a running mean, over every training image,
+    so the method must be told of them (`enrol`), which a run does by itself.
+
+    Deviates: see `contrast` on the images of other classes; Z is the mean over all images of the first batch's scores,
+    where the authors' code takes that of the drawn ones.
+
+    Args:
+        teacher: a trained network.
+        student: the network to train.
+        weight: of each direction (0.8).
+        ce: weight of the labels (1).
+        width: of the embeddings (128).
+        negatives: K, how many images of other classes count against one (16384).
+        temperature: T (0.07).
+        momentum: how much of a remembered embedding stays (0.5).
+        image_shape: (C, H, W) of one image; by default the networks' own.
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        *,
+        weight: float = 0.8,
+        ce: float = 1.0,
+        width: int = 128,
+        negatives: int = 16384,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+        image_shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        super().__init__(teacher, student)
+        self.weight, self.ce = weight, ce
+        for tapped in (self.teacher, self.student):
+            tapped.request("pooled")
+        shapes = [tap_shapes(net, ["pooled"], image_shape)["pooled"] for net in (teacher, student)]
+        self.teacher_embedding, self.student_embedding = (nn.Linear(shape[0], width) for shape in shapes)
+        self.of_teacher = Memory(Contrast(temperature, negatives), width, momentum)
+        self.of_student = Memory(Contrast(temperature, negatives), width, momentum)
+
+    def enrol(self, labels: Tensor) -> None:
+        for memory in (self.of_teacher, self.of_student):
+            memory.fill(labels)
+
+    def forward(self, batch: Batch) -> Knowledge:
+        if batch.index is None:
+            raise AttarError("crd remembers every image; give losses(..., index=) their numbers in the training set")
+        if batch.labelled is not None:
+            raise AttarError("crd remembers the labelled images only; leave data.unlabelled out")
+        known = super().forward(batch).add("index", batch.index)
+        for name, embed in (("teacher", self.teacher_embedding), ("student", self.student_embedding)):
+            pooled = known[f"{name}.pooled"]
+            assert isinstance(pooled, Tensor)
+            known.add(f"{name}.embedding", F.normalize(widen(embed(pooled)), dim=1))
+        return known
+
+    def transfers(self) -> Iterable[Transfer]:
+        teacher, student = "teacher.embedding", "student.embedding"
+        yield Transfer("labels", "student.logits", CrossEntropy(), weight=self.ce)
+        yield Transfer(teacher, student, self.of_teacher, weight=self.weight, given=("index",))
+        yield Transfer(student, teacher, self.of_student, weight=self.weight, given=("index",))
+
+
+class Memory(nn.Module):
+    """Contrasts a learner with what is remembered of its source, then remembers what the source says now.
+
+    Args:
+        contrast: the loss.
+        width: of the embeddings.
+        momentum: how much of a remembered embedding stays.
+    """
+
+    whole_batch = True  # processes remember the same
+
+    def __init__(self, contrast: Contrast, width: int, momentum: float) -> None:
+        super().__init__()
+        self.contrast, self.momentum = contrast, momentum
+        self.vectors: Tensor
+        self.register_buffer("vectors", torch.zeros(0, width))
+        self.classes: Tensor
+        self.register_buffer("classes", torch.zeros(0, dtype=torch.int64), persistent=False)
+        self.log_normaliser: Tensor
+        self.register_buffer("log_normaliser", torch.tensor(math.nan))
+        self._begun = False
+        self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "_begun", False))
+
+    def fill(self, labels: Tensor) -> None:
+        """Begin anew, with random embeddings of length about 1 as the authors' code does, one for each label."""
+        width = self.vectors.shape[1]
+        limit = math.sqrt(3 / width)
+        self.vectors = torch.empty(len(labels), width).uniform_(-limit, limit).to(self.vectors)
+        self.classes = labels.clone().to(self.vectors.device)
+        self.log_normaliser.fill_(math.nan)
+        self._begun = False
+
+    def forward(self, learner: Tensor, source: Tensor, index: Tensor) -> Tensor:
+        if not len(self.vectors):
+            raise AttarError("crd compares with every training image; call method.enrol(labels) with theirs first")
+        known = self._normaliser(learner.detach())
+        loss = self.contrast(learner, self.vectors, index, self.classes, known)
+        if self.training:
+            self.log_normaliser.copy_(known)
+            moved = self.momentum * self.vectors[index] + (1 - self.momentum) * source.detach().to(self.vectors)
+            self.vectors[index] = F.normalize(moved, dim=1)
+        return loss
+
+    def _normaliser(self, learner: Tensor) -> Tensor:
+        """log Z: the first batch's."""
+        if not self._begun:  # asking waits for the device
+            self._begun = not self.log_normaliser.isnan().item()
+        if self._begun:
+            return self.log_normaliser
+        return log_mean_score(learner, self.vectors, self.contrast.temperature).to(self.log_normaliser)
