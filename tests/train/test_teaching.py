@@ -11,8 +11,9 @@ from attar.knowledge import Output
 from attar.methods import create_method
 from attar.nets import Folded, Plain, create_model
 from attar.train import teaching
+from attar.train.readings import ignores_logits, readings
 from attar.train.runtime import Runtime
-from attar.train.teaching import Engines, agreement, choose_engines, readings
+from attar.train.teaching import Engines, agreement, choose_engines
 
 FLOAT = Runtime(torch.device("cpu"), "float32", "")
 HALF = Runtime(torch.device("cpu"), "bfloat16", "")
@@ -154,6 +155,54 @@ def test_what_a_method_reads(name, options, taps, own):
         assert found[0].own_images is own
     assert all(torch.equal(value, before[key]) for key, value in one.state_dict().items())
     assert all(isinstance(frozen.engine, Plain) for frozen in one.frozen())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("kd", False), ("fitnet", True), ("at", True), ("simkd", True), ("sokd", False)]
+)
+def test_who_ignores_the_teachers_logits(name, expected):
+    one = method(name)
+    before = {key: value.clone() for key, value in one.state_dict().items()}
+    assert ignores_logits(one, one.teacher, batches()[0]) is expected
+    assert all(torch.equal(value, before[key]) for key, value in one.state_dict().items())
+    assert isinstance(one.teacher.engine, Plain)
+
+
+def test_a_teacher_ends_after_the_last_feature_that_is_read(digits):
+    one, engines = method("fitnet"), Engines(digits)
+    names, lines = choose_engines(one, batches(), FLOAT, "auto", engines, 0)
+    assert names == ("folded float32, cut",)
+    assert lines[0].endswith("; cut after the last feature it is asked for")
+    whole, ran = one.batch_losses(batches()[0]), []
+    engines.attach(one, ("folded float32",))
+    folded = one.batch_losses(batches()[0])
+    engines.attach(one, names)
+    one.teacher.engine.module.layer3.register_forward_hook(lambda *_: ran.append("layer3"))
+    cut = one.batch_losses(batches()[0])
+    assert torch.equal(cut.total, folded.total)
+    torch.testing.assert_close(cut.total, whole.total)
+    assert not ran
+
+
+@pytest.mark.parametrize("name", ["kd", "sokd", "kd+fitnet"])
+def test_one_whose_logits_are_read_is_whole(name, digits):
+    assert "cut" not in choose_engines(method(name), batches(), FLOAT, "auto", Engines(digits), 0)[0][0]
+
+
+def test_one_that_several_methods_ask_is_whole(digits):
+    assert choose_engines(method("fitnet"), batches(), FLOAT, "auto", Engines(digits, kept=True), 0)[0] == (
+        "folded float32",
+    )
+
+
+@pytest.mark.parametrize(
+    "taps", [("stem",), ("stage1",), ("stage2.preact", "stem"), ("stage3",), ("final",), ("pooled",)]
+)
+def test_a_cut_network_gives_the_taps_of_the_whole(taps):
+    one, images = net("resnet14").eval(), batches()[0].images
+    whole, cut = one.features(images, taps), one.features(images, taps, logits=False)
+    assert cut.taps.keys() == set(taps)
+    assert all(torch.equal(cut.tap(tap), whole.tap(tap)) for tap in taps)
 
 
 def test_agreement_in_numbers():

@@ -57,6 +57,10 @@ class Said:
         return tuple(version(tensor) for tensor in (images, output.logits, *output.taps.values()))
 
 
+# How the name of an engine that ends at its last tap ends.
+CUT = ", cut"
+
+
 class Plain:
     """The network as it is, in the caller's precision."""
 
@@ -79,6 +83,7 @@ class Folded:
         module: the network; it is copied.
         dtype: float32 or bfloat16.
         compiled: whether it goes through torch.compile, which a first call pays for.
+        cut: whether a staged network ends at the last tap that is asked for, without logits.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)).eval()
     >>> images = torch.randn(2, 3, 4, 4)
@@ -86,9 +91,10 @@ class Folded:
     True
     """
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype, compiled: bool = False) -> None:
-        self.name = f"{'compiled' if compiled else 'folded'} {str(dtype).removeprefix('torch.')}"
-        self.dtype = dtype
+    def __init__(self, module: nn.Module, dtype: torch.dtype, compiled: bool = False, cut: bool = False) -> None:
+        kind = f"{'compiled' if compiled else 'folded'} {str(dtype).removeprefix('torch.')}"
+        self.name = kind + CUT * cut
+        self.dtype, self.cut = dtype, cut
         self._observe = torch.compile(observe, dynamic=False) if compiled else observe
         folded = fold_norms(copy.deepcopy(module).eval()).requires_grad_(False)
         self.module: nn.Module = folded.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -97,7 +103,7 @@ class Folded:
         kind = images.device.type
         mixed = torch.is_autocast_enabled(kind)
         with torch.autocast(kind, enabled=False):
-            said = self._observe(self.module, images.to(self.dtype), taps)
+            said = self._observe(self.module, images.to(self.dtype), taps, not self.cut)
         # Without autocast, what reads the taps has float32 weights.
         kept = said.taps if mixed else {tap: value.float() for tap, value in said.taps.items()}
         return Output(said.logits.float(), kept)

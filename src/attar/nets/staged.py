@@ -95,33 +95,35 @@ class Staged(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.features(images).logits
 
-    def features(self, images: Tensor, taps: Collection[str] = ()) -> Output:
-        """One forward pass: the logits, and the taps asked for.
+    def features(self, images: Tensor, taps: Collection[str] = (), logits: bool = True) -> Output:
+        """One forward pass: the logits, and the taps asked for; without logits (B, 0), it ends at the last of them.
 
         Raises:
             AttarError: a tap that the network does not have.
         """
         x = self.stem(images)
-        output = self.resume(x, taps=taps)
+        output = self.resume(x, taps=taps, logits=logits)
         if "stem" in taps:
             output.taps["stem"] = x
         return output
 
-    def resume(self, x: Tensor, start: int = 0, taps: Collection[str] = ()) -> Output:
-        """The forward pass from the input of stage `start` (from 0) on, to the logits."""
+    def resume(self, x: Tensor, start: int = 0, taps: Collection[str] = (), logits: bool = True) -> Output:
+        """The forward pass from the input of stage `start` (from 0) on, to the logits or the last tap."""
         known = self.tap_names
         for tap in taps:
             if tap not in known:
                 raise unknown("tap", tap, known)
         seen: dict[str, Tensor] = {}
         for index in range(start, len(self.layout.stages)):
+            if not logits and {"stem", *seen} >= set(taps):
+                return Output(x.new_zeros(len(x), 0), seen)
             x, seen[f"stage{index + 1}.preact"] = self.run_stage(index, x)
             seen[f"stage{index + 1}"] = x
             seen = {name: value for name, value in seen.items() if name in taps}
         seen["final"] = self.final(x)
         seen["pooled"] = averaged(seen["final"])
-        logits = self.classifier(seen["pooled"])
-        return Output(logits, {name: value for name, value in seen.items() if name in taps})
+        said = self.classifier(seen["pooled"])
+        return Output(said, {name: value for name, value in seen.items() if name in taps})
 
     @property
     def tap_names(self) -> tuple[str, ...]:

@@ -51,10 +51,10 @@ def has_tap(net: nn.Module, tap: str) -> bool:
     return tap == "pooled" or any(name == tap for name, _ in net.named_modules() if name)
 
 
-def observe(net: nn.Module, images: Tensor, taps: Collection[str] = ()) -> Output:
+def observe(net: nn.Module, images: Tensor, taps: Collection[str] = (), logits: bool = True) -> Output:
     """Run a network once; its logits and the taps asked for are returned and kept nowhere.
 
-    A module that runs several times gives its last output.
+    A module that runs several times gives its last output. A staged network may end at its last tap, without logits.
 
     Raises:
         AttarError: a tap the network does not have, that did not run, that is no tensor, or that a later layer
@@ -65,7 +65,7 @@ def observe(net: nn.Module, images: Tensor, taps: Collection[str] = ()) -> Outpu
     torch.Size([5, 3])
     """
     if isinstance(net, Staged):
-        return net.features(images, taps)
+        return net.features(images, taps, logits)
     seen: dict[str, tuple[Tensor, int]] = {}
     with ExitStack() as hooks:
         for tap in taps:

@@ -19,9 +19,9 @@ from attar.nets import Frozen, fingerprint
 from attar.recipe import Recipe
 from attar.train.distributed import team
 from attar.train.packing import Dense, TopK
+from attar.train.readings import readings
 from attar.train.runtime import Runtime
 from attar.train.teacher_cache import TeacherCache, Writer, check_space
-from attar.train.teaching import readings
 
 # A cached batch further than this from a fresh one (norm of the difference over the norm) is not the same teacher's.
 STALE = 0.05

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +14,10 @@ from attar.errors import first_line
 from attar.knowledge import Output
 from attar.methods import Method
 from attar.nets import Engine, Folded, Frozen, Kept, Plain, fingerprint
+from attar.nets.engines import CUT
 from attar.train.compiled import WORTH_COMPILING
 from attar.train.int8_teacher import Int8
+from attar.train.readings import Reading, ignores_logits, readings
 from attar.train.runtime import Runtime
 
 # An engine is used where it names the same class as the float32 network for this share of the images, ...
@@ -31,19 +31,6 @@ WORTH_QUANTISING = 120.0
 # Eight bits must be so many times as fast as what they replace.
 CLEARLY = 1.2
 TIMED = 3
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a method reads from one of its frozen networks.
-
-    Attributes:
-        taps: the features.
-        own_images: whether the network sees the batch's images themselves, not others made of them.
-    """
-
-    taps: tuple[str, ...]
-    own_images: bool
 
 
 @dataclass(frozen=True)
@@ -105,9 +92,9 @@ class Engines:
 
 
 def _folded(module: nn.Module, name: str) -> Folded:
-    """A network by names as "folded bfloat16" and "compiled float32"."""
-    how, _, dtype = name.partition(" ")
-    return Folded(module, getattr(torch, dtype), compiled=how == "compiled")
+    """A network by names as "folded bfloat16", "compiled float32" and "folded bfloat16, cut"."""
+    how, _, dtype = name.removesuffix(CUT).partition(" ")
+    return Folded(module, getattr(torch, dtype), compiled=how == "compiled", cut=name.endswith(CUT))
 
 
 def choose_engines(
@@ -128,8 +115,12 @@ def choose_engines(
     """
     names, lines = [], []
     with torch.no_grad():
-        for number, (frozen, reading) in enumerate(zip(method.frozen(), readings(method, batches[0]), strict=True), 1):
+        read = zip(method.frozen(), readings(method, batches[0]), strict=True)
+        for number, (frozen, reading) in enumerate(read, 1):
             name, line = _choose(frozen, reading, batches, runtime, precision, engines, passes)
+            # Runs that share a teacher's answers may ask for all of it.
+            if reading.taps and not engines.kept and name != Plain.name and ignores_logits(method, frozen, batches[0]):
+                name, line = name + CUT, line + "; cut after the last feature it is asked for"
             names.append(name)
             lines.append(f"teacher {number} {line}")
     return tuple(names), lines
@@ -218,48 +209,3 @@ def seconds(engine: Engine, images: Tensor, taps: tuple[str, ...]) -> float:
         float(said.logits.sum())  # waits for the device
         times.append(time.perf_counter() - start)
     return min(times[1:])
-
-
-class _Listening:
-    """An engine that notes what is asked of another."""
-
-    name = "listening"
-
-    def __init__(self, engine: Engine, own: Tensor) -> None:
-        self.engine, self.own = engine, own
-        self.taps: dict[str, None] = {}
-        self.others = False
-
-    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
-        self.taps.update(dict.fromkeys(taps))
-        self.others |= images is not self.own
-        return self.engine(images, taps)
-
-
-def readings(method: Method, batch: Batch) -> list[Reading]:
-    """What a method reads from each of its frozen networks, found by one forward pass; the method stays as it was."""
-    with _listening(method, batch.images) as listeners, _unchanged(method):
-        for turn in method.turns:
-            method.batch_losses(replace(batch, turn=turn))
-    return [Reading(tuple(one.taps), not one.others) for one in listeners]
-
-
-@contextmanager
-def _listening(method: Method, images: Tensor) -> Iterator[list[_Listening]]:
-    held = list(method.frozen())
-    listeners = [_Listening(frozen.engine, images) for frozen in held]
-    for frozen, listener in zip(held, listeners, strict=True):
-        frozen.engine = listener
-    try:
-        yield listeners
-    finally:
-        for frozen, listener in zip(held, listeners, strict=True):
-            frozen.engine = listener.engine
-
-
-@contextmanager
-def _unchanged(method: Method) -> Iterator[None]:
-    """Statistics and memories as before afterwards."""
-    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    yield
-    method.load_state_dict(before)
