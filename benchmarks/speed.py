@@ -34,10 +34,11 @@ ALL = {
     "hand-written, cached": ("hand_written", "cached"),
     "attar, bf16 teacher": ("attar_fit", "bfloat16"),
     "attar, int8 teacher": ("attar_fit", "int8"),
+    "attar, int8 teacher, 2 students": ("attar_fit", "int8 x2"),
     "attar, cached": ("attar_fit", "cached"),
 }
 # Runs of these also side by side, a thread each.
-PAIRED = ("attar, int8 teacher", "attar, cached")
+PAIRED = ("attar, int8 teacher", "attar, int8 teacher, 2 students", "attar, cached")
 PAIRED_NAME = "{}, 2 runs side by side"
 
 

@@ -1,6 +1,8 @@
 """Attar's own training, as `attar distill` runs it: KD through the loop with its records, checkpoints and guards.
 
-Variants: "float32", "bfloat16" and "int8" say how a live teacher computes; "cached" reads what an earlier run kept."""
+Variants: "float32", "bfloat16" and "int8" say how a live teacher computes, "int8 x2" that two students of one seed take
+turns and share its answers; "cached" reads what an earlier run kept.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,14 @@ from rich.console import Console
 
 from attar.recipe import Recipe, read_recipe
 from attar.train.allocator import keep_freed_memory
+from attar.train.build import Given
+from attar.train.classroom import Classroom
 from attar.train.int8_teacher import Int8
 from attar.train.job import Job
 from attar.train.loop import Places, steps
 from attar.train.progress import Progress
 from attar.train.remembering import remembering
-from attar.train.turns import finish
+from attar.train.turns import Steps, take_turns
 
 EPOCHS = 2
 
@@ -56,7 +60,8 @@ class Clock(Progress):
 def recipe(options: object, cache: Path | None) -> Recipe:
     images = (options.steps + options.steps // 4) * options.batch  # type: ignore[attr-defined]
     teacher = {"name": options.teacher, "weights": options.weights or None}  # type: ignore[attr-defined]
-    precision = "float32" if options.variant == "cached" else options.variant  # type: ignore[attr-defined]
+    variant = options.variant.partition(" ")[0]  # type: ignore[attr-defined]
+    precision = "float32" if variant == "cached" else variant
     return read_recipe(
         teacher={**teacher, "precision": precision, "cache": cache and str(cache)},
         student=options.student,  # type: ignore[attr-defined]
@@ -69,12 +74,20 @@ def recipe(options: object, cache: Path | None) -> Recipe:
     )
 
 
-def run(options: object, folder: Path, cache: Path | None) -> Clock:
-    """A short training as the command runs it, and its times."""
+def run(options: object, folder: Path, cache: Path | None, students: int = 1) -> Clock:
+    """Short trainings as the command runs them, in turns, and the times of the first."""
     torch.set_num_threads(options.threads)  # type: ignore[attr-defined]
-    console = Console(file=io.StringIO())
-    training = Job(recipe(options, cache), folder, console)._training(0)
     keep_freed_memory()
+    room = Classroom(students)
+    made = [training(options, folder / str(number), cache, room) for number in range(students)]
+    take_turns([turns for turns, _ in made])
+    return made[0][1]
+
+
+def training(options: object, folder: Path, cache: Path | None, room: Classroom) -> tuple[Steps[None], Clock]:
+    """One training, ready to start."""
+    console = Console(file=io.StringIO())
+    training = Job(recipe(options, cache), folder, console, Given(), room)._training(0)
     runtime = training.runtime()
     engines = runtime.teachers
     if not options.weights:  # type: ignore[attr-defined]
@@ -83,13 +96,11 @@ def run(options: object, folder: Path, cache: Path | None) -> Clock:
         engines = (Int8.name if precision == Int8.name else f"folded {precision}",)
     training.engines.attach(training.method, engines)
     assert training.recipe.teacher.precision in engines[0], runtime.reason
-    with Clock(console, "", EPOCHS, len(training.loader), training.loader.batch_size) as clock:
-        loader = remembering(
-            training.loader, training.method, training.recipe, training.splits.train, runtime, clock.say
-        )
-        folder.mkdir()
-        finish(steps(training.method, loader, None, training.recipe, runtime, Places(folder), clock))
-    return clock
+    clock = Clock(console, "", EPOCHS, len(training.loader), training.loader.batch_size)
+    batches = room.batches(training.loader)
+    loader = remembering(batches, training.method, training.recipe, training.splits.train, runtime, clock.say)
+    folder.mkdir(parents=True)
+    return steps(training.method, loader, None, training.recipe, runtime, Places(folder), clock), clock
 
 
 def main() -> None:
@@ -103,10 +114,11 @@ def main() -> None:
             )
             earlier.start()
             earlier.join()
-        clock = run(options, Path(scratch) / "run", cache)
+        students = int(options.variant.partition(" x")[2] or 1)
+        clock = run(options, Path(scratch) / "run", cache, students)
     warm = options.steps // 4
     more = {"epoch_seconds": clock.seconds_an_epoch_costs(warm)}
-    common.report(options.batch / clock.seconds_a_step(warm), workers=False, **more)
+    common.report(students * options.batch / clock.seconds_a_step(warm), workers=False, **more)
 
 
 if __name__ == "__main__":

@@ -66,3 +66,13 @@ def test_names_are_escaped():
     root, boxes = drawn(Transfer('<b>&".logits', "student.logits", MSE()))
     assert '<b>&"' in boxes
     assert root is not None
+
+
+def test_who_teach_each_other_stand_in_one_column():
+    _, boxes = drawn(
+        Transfer("labels", "student.logits", CrossEntropy()),
+        Transfer("teacher.a", "student.a", MSE()),
+        Transfer("student.a", "teacher.a", MSE()),
+    )
+    assert boxes["student"][0] == boxes["teacher"][0] > boxes["labels"][0]
+    assert boxes["student"][1] != boxes["teacher"][1]

@@ -53,8 +53,9 @@ def _places(graph: Graph, box: int) -> dict[str, tuple[int, int]]:
     links = [(owner(edge.source), owner(edge.target)) for edge in graph.edges]
     for _ in columns:  # longest path; objects that teach each other stay in one column
         for source, target in links:
-            if source != target and (target, source) not in links:
-                columns[target] = min(max(columns[target], columns[source] + 1), len(columns))
+            if source != target:
+                further = (target, source) not in links
+                columns[target] = min(max(columns[target], columns[source] + further), len(columns))
     rows: dict[int, int] = defaultdict(int)
     places = {}
     for name, column in columns.items():
