@@ -100,9 +100,13 @@ def rounds(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
 
 
 def flops_per_image(options: argparse.Namespace, name: str) -> float:
-    """Of one training step: forward and backward (twice the forward) of the student, forward of a live teacher."""
+    """Of one training step: forward and backward (twice the forward) of the student, forward of a live teacher.
+
+    Students that take turns share the latter.
+    """
     macs = {role: cost(create_model(getattr(options, role), num_classes=100), (3, 32, 32)).macs for role in ROLES}
-    return 2 * (3 * macs["student"] + (0 if "cached" in name else macs["teacher"]))
+    forwards = 0 if "cached" in name else 1 / 2 if "2 students" in name else 1
+    return 2 * (3 * macs["student"] + forwards * macs["teacher"])
 
 
 ROLES = ("teacher", "student")
