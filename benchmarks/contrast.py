@@ -45,7 +45,7 @@ class Gathered:
             picked = self.memories[1 - side].index_select(0, rows.view(-1)).view(len(index), -1, WIDTH)
             scores = (torch.bmm(picked, embeddings[side][:, :, None]).squeeze(2) / TEMPERATURE).exp()
             if not self.normalisers[side]:
-                self.normalisers[side] = float(scores.mean() * IMAGES)
+                self.normalisers[side] = float(scores.detach().mean() * IMAGES)
             p, noise = scores / self.normalisers[side], NEGATIVES / IMAGES
             own, rest = p[:, 0] / (p[:, 0] + noise + 1e-7), noise / (p[:, 1:] + noise + 1e-7)
             total = total - (own.log().sum() + rest.log().sum()) / len(index)

@@ -77,17 +77,17 @@ def recipe(options: object, cache: Path | None) -> Recipe:
 def run(options: object, folder: Path, cache: Path | None, students: int = 1) -> Clock:
     """Short trainings as the command runs them, in turns, and the times of the first."""
     torch.set_num_threads(options.threads)  # type: ignore[attr-defined]
-    keep_freed_memory()
     room = Classroom(students)
-    made = [training(options, folder / str(number), cache, room) for number in range(students)]
+    made = [ready(options, folder / str(number), cache, room) for number in range(students)]
     take_turns([turns for turns, _ in made])
     return made[0][1]
 
 
-def training(options: object, folder: Path, cache: Path | None, room: Classroom) -> tuple[Steps[None], Clock]:
+def ready(options: object, folder: Path, cache: Path | None, room: Classroom) -> tuple[Steps[None], Clock]:
     """One training, ready to start."""
     console = Console(file=io.StringIO())
     training = Job(recipe(options, cache), folder, console, Given(), room)._training(0)
+    keep_freed_memory()  # where a job does it: after the images were read
     runtime = training.runtime()
     engines = runtime.teachers
     if not options.weights:  # type: ignore[attr-defined]

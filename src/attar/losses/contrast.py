@@ -26,12 +26,11 @@ def contrast(
     temperature: float = 0.07,
     negatives: int = 16384,
 ) -> Tensor:
-    """Noise-contrastive estimation over remembered embeddings, one direction of CRD (arXiv:1910.10699, Eq. 17-19).
-
-    The memory gets no gradient and may change before the backward pass.
+    """Noise-contrastive estimation over remembered embeddings, one direction of CRD (arXiv:1910.10699).
 
     With P(v, j) = exp(v m_j / T) / Z and h = P / (P + K / N), the mean over the batch of
-    -log h(v_i, own) - sum over K others of log(1 - h(v_i, j)). It is computed as softplus, without P.
+    -log h(v_i, own) - sum over K others of log(1 - h(v_i, j)). It is computed as softplus, without P. The memory gets
+    no gradient and may change before the backward pass.
 
     Deviates: the K images of other classes are not drawn; all of them count, with the weight that makes their sum what
     K drawn ones give on average. Value and gradient are those of the authors' code in expectation, without its noise,
@@ -45,6 +44,9 @@ def contrast(
         log_normaliser: log Z, a scalar.
         temperature: T (0.07).
         negatives: K (16384).
+
+    Raises:
+        AttarError: the temperature is not above 0.
 
     >>> memory, scores = torch.eye(5), torch.tensor([[0.8, 0.1, 0.2, 0.0, -0.3]])
     >>> classes, log_z = torch.tensor([0, 1, 1, 2, 2]), torch.tensor(1000.0 / 20).log()
