@@ -74,15 +74,24 @@ def test_what_was_said_already_is_used(traced):
     assert torch.equal(losses_of(batch).total, method.batch_losses(batch).total)
 
 
+@pytest.mark.parametrize(
+    ("name", "device", "accumulate", "expected"),
+    [("kd", "cuda", 1, True), ("kd", "cuda", 2, False), ("atsc", "cuda", 1, False), ("kd", "cpu", 1, False)],
+)
+def test_who_is_replayed_as_one_launch(name, device, accumulate, expected):
+    runtime = Runtime(torch.device(device), "float32", "")
+    assert room.compiled(a_method(name), runtime, accumulate).cuda_graphs is expected
+
+
 @pytest.mark.parametrize("wanted", [None, False])
 def test_on_a_processor_nobody_tries_unasked(wanted):
-    assert choose_compiled(None, None, FLOAT, wanted, 10**9) == (False, "")
+    assert choose_compiled(None, None, FLOAT, wanted, 10**9, 1) == (False, "")
 
 
 def test_it_is_used_where_it_says_the_same(traced):
     method = a_method()
     before = {key: tensor.clone() for key, tensor in method.state_dict().items()}
-    chosen, line = choose_compiled(method, a_batch(), FLOAT, True, 10)
+    chosen, line = choose_compiled(method, a_batch(), FLOAT, True, 10, 1)
     assert chosen
     assert line.startswith("compiled steps: ")
     assert all(torch.equal(tensor, before[key]) for key, tensor in method.state_dict().items())
@@ -94,7 +103,7 @@ def test_it_is_not_used_where_it_says_something_else(traced, monkeypatch):
         return self.method.batch_losses(replace(batch, images=-batch.images))
 
     monkeypatch.setattr(Compiled, "__call__", other)
-    chosen, line = choose_compiled(a_method(), a_batch(), FLOAT, True, 10)
+    chosen, line = choose_compiled(a_method(), a_batch(), FLOAT, True, 10, 1)
     assert not chosen
     assert "(not used: at most 1 %)" in line
 
@@ -104,7 +113,7 @@ def test_a_compiler_that_fails_costs_nothing(monkeypatch):
         raise RuntimeError("no compiler here\nand a long story")
 
     monkeypatch.setattr(torch, "compile", fail)
-    chosen, line = choose_compiled(a_method(), a_batch(), FLOAT, True, 10)
+    chosen, line = choose_compiled(a_method(), a_batch(), FLOAT, True, 10, 1)
     assert (chosen, line) == (
         False,
         "steps as they are: torch.compile does not go with this method here (no compiler here)",
@@ -119,7 +128,7 @@ def test_unasked_it_must_pay(traced, monkeypatch, plain, quick, steps, expected)
     monkeypatch.setattr(room, "compiled", lambda method, *_: Compiled(method))
     on_a_gpu = Runtime(torch.device("cuda"), "float32", "")
     monkeypatch.setattr(room, "difference", lambda *_: 0.0)
-    assert choose_compiled(a_method(), a_batch(), on_a_gpu, None, steps)[0] is expected
+    assert choose_compiled(a_method(), a_batch(), on_a_gpu, None, steps, 1)[0] is expected
 
 
 def test_a_resumed_run_ends_the_same(traced, training, resuming_changes):

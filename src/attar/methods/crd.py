@@ -50,6 +50,16 @@ class CRD(Offline):
         temperature: T (0.07).
         momentum: how much of a remembered embedding stays (0.5).
         image_shape: (C, H, W) of one image; by default the networks' own.
+
+    Raises:
+        AttarError: in its first pass: nobody was enrolled, a batch does not say which images it holds, or it holds
+            images without labels.
+
+    >>> from attar.nets import create_model
+    >>> method = CRD(create_model("resnet14"), create_model("resnet8"))
+    >>> method.enrol(torch.arange(500) % 100)
+    >>> method.of_teacher.vectors.shape
+    torch.Size([500, 128])
     """
 
     def __init__(

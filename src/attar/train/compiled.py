@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,19 +35,16 @@ class Compiled:
         method: any method; the parts that cannot be traced, draws by address say, run as they are.
         cuda_graphs: whether one launch on the GPU replays a whole pass. Each pass then overwrites what the one before
             computed, gradients too: for methods of one turn, without accumulated batches.
-        backend: of torch.compile.
     """
 
-    def __init__(
-        self, method: Method, cuda_graphs: bool = False, backend: str | Callable[..., Any] = "inductor"
-    ) -> None:
+    def __init__(self, method: Method, cuda_graphs: bool = False) -> None:
         self.method, self.cuda_graphs = method, cuda_graphs
         for frozen in method.frozen():
             frozen.leave_graphs()
         # What torch keeps of earlier trainings counts against its limit of variants.
         torch.compiler.reset()
         mode = "reduce-overhead" if cuda_graphs else None
-        self._compiled = torch.compile(self._pass, dynamic=False, backend=backend, mode=mode)
+        self._compiled = torch.compile(self._pass, dynamic=False, mode=mode)
 
     def __call__(self, batch: Batch) -> Losses:
         """The losses of one batch."""
@@ -71,13 +67,13 @@ class Compiled:
         return knowledge, terms_of(edges, knowledge, learn)
 
 
-def compiled(method: Method, runtime: Runtime, accumulate: int = 1) -> Compiled:
+def compiled(method: Method, runtime: Runtime, accumulate: int) -> Compiled:
     """A method's losses, compiled as its device, its turns and the batches of a step allow."""
     return Compiled(method, runtime.device.type == "cuda" and accumulate == 1 and len(method.turns) == 1)
 
 
 def choose_compiled(
-    method: Method, batch: Batch, runtime: Runtime, wanted: bool | None, steps: int, accumulate: int = 1
+    method: Method, batch: Batch, runtime: Runtime, wanted: bool | None, steps: int, accumulate: int
 ) -> tuple[bool, str]:
     """Whether to compile a method's losses, found by trying; the method is as before afterwards.
 

@@ -149,7 +149,8 @@ class Training:
         # Runs that take turns in one process, and processes that work on one run, compute as they are.
         wanted = self.recipe.compile if team().size == 1 and not self._engines.kept else False
         steps = self.recipe.epochs * self.recipe.seeds * len(self.loader)
-        compiled, line = choose_compiled(self.method, batches[0], runtime, wanted, steps)
+        accumulate = self.recipe.optim.accumulate
+        compiled, line = choose_compiled(self.method, batches[0], runtime, wanted, steps, accumulate)
         reason = "\n".join(filter(None, [runtime.reason, *lines, line]))
         return replace(runtime, teachers=names, compiled=compiled, reason=reason)
 
