@@ -11,6 +11,7 @@ import attar
 from attar.errors import AttarError
 from attar.measure import Latency, macs, parameters
 from attar.measure.candidates import candidate_names, operations, sketch, trains
+from attar.measure.search import on_the_clock
 
 SHAPE = (3, 32, 32)
 needs_torchvision = pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="needs torchvision")
@@ -110,9 +111,21 @@ def test_nothing_fits():
 
 
 def test_a_real_search_of_the_zoo():
-    seen = []
+    seen, timed = [], []
+
+    def by_size(net, image_shape, batch, most):
+        # Really timed; but which of two networks is the faster must not hang on what else the machine does.
+        timed.append(on_the_clock(net, image_shape, batch, most).median)
+        return Latency(parameters(net) / 10_000, 0.0)
+
     found = attar.suggest(
-        "resnet20", latency="1s", size="10MB", classes=10, top=3, progress=lambda *state: seen.append(state)
+        "resnet20",
+        latency="1s",
+        size="10MB",
+        classes=10,
+        top=3,
+        progress=lambda *state: seen.append(state),
+        clock=by_size,
     )
     assert len(found.students) == 3
     counts = [one.parameters for one in found.students]
@@ -121,7 +134,7 @@ def test_a_real_search_of_the_zoo():
     for one in found.students:
         net = attar.create_model(one.name, num_classes=10)
         assert (one.parameters, one.macs) == (parameters(net), macs(net, SHAPE))
-        assert 0 < one.latency.median < 1000
+    assert all(0 < milliseconds < 10_000 for milliseconds in timed)
     assert ("sizing resnet8", 9, found.considered) in [(what, 9, of) for what, _, of in seen]
 
 

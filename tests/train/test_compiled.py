@@ -124,7 +124,7 @@ def test_a_compiler_that_fails_costs_nothing(monkeypatch):
     ("plain", "quick", "steps", "expected"), [(1.0, 0.5, 400, True), (1.0, 0.95, 400, False), (1.0, 0.5, 200, False)]
 )
 def test_unasked_it_must_pay(traced, monkeypatch, plain, quick, steps, expected):
-    monkeypatch.setattr(room, "step_seconds", lambda way, *_: quick if isinstance(way, Compiled) else plain)
+    monkeypatch.setattr(room, "step_seconds", lambda method, way, *_: quick if isinstance(way, Compiled) else plain)
     monkeypatch.setattr(room, "compiled", lambda method, *_: Compiled(method))
     on_a_gpu = Runtime(torch.device("cuda"), "float32", "")
     monkeypatch.setattr(room, "difference", lambda *_: 0.0)

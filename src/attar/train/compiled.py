@@ -14,6 +14,7 @@ from attar.errors import first_line
 from attar.knowledge import Knowledge, Losses, learning, terms_of, weighted, weights_of
 from attar.methods import Method
 from attar.train.runtime import Runtime, step_seconds
+from attar.train.unchanged import unchanged
 
 # Compiling takes from half a minute to minutes; unasked, it is tried where the steps would take longer than this.
 WORTH_COMPILING = 300.0
@@ -91,18 +92,16 @@ def choose_compiled(
     """
     if wanted is False or (wanted is None and runtime.device.type != "cuda"):
         return False, ""
-    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     try:
-        usual = step_seconds(method.batch_losses, batch, runtime)
+        usual = step_seconds(method, method.batch_losses, batch, runtime)
         if wanted is None and usual * steps < WORTH_COMPILING:
             return False, ""
         losses_of = compiled(method, runtime, accumulate)
         error = difference(method, losses_of, batch, runtime)
-        gain = usual / step_seconds(losses_of, batch, runtime)
+        gain = usual / step_seconds(method, losses_of, batch, runtime)
     except Exception as failure:  # whatever a compiler trips over: the run goes on without it
         return False, f"steps as they are: torch.compile does not go with this method here ({first_line(failure)})"
     finally:
-        method.load_state_dict(before)
         method.zero_grad(set_to_none=True)
     found = f"{gain:.2f} times the speed, losses and gradients within {100 * error:.2g} %"
     if not error <= NEAR[runtime.precision]:
@@ -117,17 +116,16 @@ def difference(method: Method, losses_of: Callable[[Batch], Losses], batch: Batc
 
     Every turn is compared, each from the same state.
     """
-    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     errors, learners = [], [p for p in method.parameters() if p.requires_grad]
     for turn in method.turns:
         said = []
         for way in (method.batch_losses, losses_of):
-            method.load_state_dict(before)
-            method.zero_grad(set_to_none=True)
-            with runtime.autocast():
-                losses = way(replace(batch, turn=turn))
-            losses.total.backward()
+            with unchanged(method):
+                with runtime.autocast():
+                    losses = way(replace(batch, turn=turn))
+                losses.total.backward()
             gradient = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten().float() for p in learners]
             said.append([term.detach().float().clone() for term in losses.terms.values()] + [torch.cat(gradient)])
+            method.zero_grad(set_to_none=True)
         errors += [(mine - true).norm() / true.norm().clamp_min(1e-12) for true, mine in zip(*said, strict=True)]
     return float(torch.stack(errors).max())

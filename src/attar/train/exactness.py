@@ -16,6 +16,7 @@ from attar.data.device_loader import Part
 from attar.knowledge import Losses
 from attar.methods import Method
 from attar.train.distributed import Objective, Team
+from attar.train.unchanged import unchanged
 
 # How many images each process takes, and how far the gradients may be apart (norm of the difference over the norm).
 ROWS, TOLERANCE = 4, 0.01
@@ -40,13 +41,12 @@ def differs(method: Method, loader: Sharing, members: Team) -> str | None:
     whole = rows(batch, slice(0, count * members.size))
     own = rows(batch, slice(count * members.rank, count * (members.rank + 1)))
     part = Part(**vars(own), start=count * members.rank, count=len(whole))
-    state = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     shared, worst = Objective(method, members), 0.0
     for turn in method.turns:
-        alone = gradient(method, method.batch_losses, replace(whole, turn=turn))
-        method.load_state_dict(state)  # some remember what they saw
-        together = gradient(method, shared, replace(part, turn=turn)) / members.size
-        method.load_state_dict(state)
+        with unchanged(method):  # some remember what they saw
+            alone = gradient(method, method.batch_losses, replace(whole, turn=turn))
+        with unchanged(method):
+            together = gradient(method, shared, replace(part, turn=turn)) / members.size
         dist.all_reduce(together)
         worst = max(worst, float((together - alone).norm() / alone.norm().clamp_min(1e-12)))
     if worst <= TOLERANCE:

@@ -18,6 +18,7 @@ from attar.files import write_atomically
 from attar.knowledge import Losses, Output
 from attar.methods import Method
 from attar.train.runtime import Runtime
+from attar.train.unchanged import unchanged
 
 # How often an accelerator is asked; on the CPU looking costs nothing and happens each step.
 READ_EVERY = 50
@@ -87,10 +88,9 @@ def examine(method: Method, batch: Batch, runtime: Runtime) -> Finding:
 
     Training mode, and the method's state is as before afterwards.
     """
-    state = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     finding = Finding(place=first_bad(method, batch))
     # As the loop does: dropout layers draw from the global generator, which follows from the address.
-    with torch.random.fork_rng(devices=[]):
+    with unchanged(method), torch.random.fork_rng(devices=[]):
         torch.manual_seed(batch.address.generator("layers").initial_seed())
         with watched(method.train()) as seen, runtime.autocast():
             losses = method.batch_losses(batch)
@@ -102,7 +102,6 @@ def examine(method: Method, batch: Batch, runtime: Runtime) -> Finding:
             finding.place = finding.place or next(iter(seen), None)
         elif not finding.bad:
             finding.edge, finding.place = bad_gradient(method, losses)
-    method.load_state_dict(state)
     return finding
 
 

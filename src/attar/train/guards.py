@@ -11,6 +11,7 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Losses, Transfer
 from attar.methods import Method
+from attar.train.unchanged import unchanged
 
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # Three equal values of a loss over three different batches are no accident.
@@ -169,15 +170,13 @@ def check_sources(method: Method, batch: Batch, turn: str) -> None:
     own = [edge for edge in own if edge.learns == "target"]
     if not own:
         return
-    state = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with unchanged(method), torch.random.fork_rng(devices=[]), torch.enable_grad():
         knowledge = method(batch)
         for edge in own:
             source, target = knowledge[edge.source], knowledge[edge.target]
             feeds = _reaches(target, source)  # a network that learns from its own deeper part
             if not feeds and _reaches(edge(knowledge), source):
                 raise AttarError(f"edge {edge.key!r} sends a gradient to its source; detach it, or say learns='both'")
-    method.load_state_dict(state)
 
 
 def _reaches(what: object, source: object) -> bool:

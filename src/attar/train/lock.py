@@ -33,18 +33,28 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         AttarError: another process works in the folder, or it cannot be written.
     """
-    path = folder / NAME
+    with held(folder / NAME):
+        remove_leftovers(folder)
+        yield
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a lock file for this process; its folder is what messages name.
+
+    Raises:
+        AttarError: another process holds it, or it cannot be written.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
         raise AttarError(f"cannot write {path}: {error.strerror or error}; choose another out=") from None
     with file:
         if not _take(file):
-            raise AttarError(f"{folder} is in use by {_holder(file)}; wait for it, or stop it first")
+            raise AttarError(f"{path.parent} is in use by {_holder(file)}; wait for it, or stop it first")
         _write(file, json.dumps(_self()))
         try:
-            remove_leftovers(folder)
             yield
         finally:
             _write(file, "")

@@ -13,6 +13,7 @@ from attar.batch import Batch
 from attar.knowledge import Output
 from attar.methods import Method
 from attar.nets import Engine, Frozen
+from attar.train.unchanged import unchanged
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Reading:
 
 def readings(method: Method, batch: Batch) -> list[Reading]:
     """What a method reads from each of its frozen networks, found by one forward pass; the method stays as it was."""
-    with _listening(method, batch.images) as listeners, _unchanged(method):
+    with _listening(method, batch.images) as listeners, unchanged(method):
         for turn in method.turns:
             method.batch_losses(replace(batch, turn=turn))
     return [Reading(tuple(one.taps), not one.others) for one in listeners]
@@ -52,7 +53,7 @@ def ignores_logits(method: Method, frozen: Frozen, batch: Batch) -> bool:
 
 def _terms(method: Method, batch: Batch) -> list[Tensor]:
     """Every loss of every turn."""
-    with _unchanged(method), torch.random.fork_rng(devices=[]):
+    with unchanged(method), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return [term for turn in method.turns for term in method.batch_losses(replace(batch, turn=turn)).terms.values()]
 
@@ -97,11 +98,3 @@ def _listening(method: Method, images: Tensor) -> Iterator[list[_Listening]]:
     finally:
         for frozen, listener in zip(held, listeners, strict=True):
             frozen.engine = listener.engine
-
-
-@contextmanager
-def _unchanged(method: Method) -> Iterator[None]:
-    """Statistics and memories as before afterwards."""
-    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    yield
-    method.load_state_dict(before)

@@ -17,6 +17,7 @@ from attar.errors import AttarError
 from attar.knowledge import Losses
 from attar.methods import Method
 from attar.train.distributed import team
+from attar.train.unchanged import unchanged
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TRIAL_STEPS = 3
@@ -66,25 +67,31 @@ def choose(method: Method, batch: Batch, device: torch.device, precision: str) -
     """
     if precision != "auto":
         return Runtime(device, precision, f"{precision} on {device}, as the recipe says")
-    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    took = {name: step_seconds(method.batch_losses, batch, Runtime(device, name, "")) for name in PRECISIONS}
-    method.load_state_dict(before)
-    method.zero_grad(set_to_none=True)
+    took = {name: step_seconds(method, method.batch_losses, batch, Runtime(device, name, "")) for name in PRECISIONS}
     fastest = min(took, key=lambda name: took[name])
     times = ", ".join(f"{name} {1000 * s:.1f} ms" for name, s in took.items())
     return Runtime(device, fastest, f"{fastest} on {device}: the faster of one step each ({times})")
 
 
-def step_seconds(losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime) -> float:
-    """The shortest of a few forward and backward passes, after one to warm up."""
+def step_seconds(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime) -> float:
+    """The shortest of a few forward and backward passes, after one to warm up; the method is as before afterwards.
+
+    Args:
+        method: what computes.
+        losses_of: its losses, or another way to compute them.
+        batch: of the usual size.
+        runtime: device and precision.
+    """
     times = []
-    for _ in range(1 + TRIAL_STEPS):
-        start = time.perf_counter()
-        with runtime.autocast():
-            total = losses_of(batch).total
-        total.backward()
-        total.item()  # waits for the device
-        times.append(time.perf_counter() - start)
+    with unchanged(method):
+        for _ in range(1 + TRIAL_STEPS):
+            start = time.perf_counter()
+            with runtime.autocast():
+                total = losses_of(batch).total
+            total.backward()
+            total.item()  # waits for the device
+            times.append(time.perf_counter() - start)
+    method.zero_grad(set_to_none=True)
     return min(times[1:])
 
 

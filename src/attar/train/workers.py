@@ -31,10 +31,17 @@ class WorkerPool:
         jobs: how many.
         threads: of each. OpenMP reads the number when a process starts, so it is handed over by the environment.
         prepare: called in each before anything else; it must survive pickling.
+        meanwhile: called here, a few times a second, while they work.
     """
 
-    def __init__(self, jobs: int, threads: int, prepare: Callable[[], object] | None = None) -> None:
-        self.jobs, self.threads, self.prepare = jobs, threads, prepare
+    def __init__(
+        self,
+        jobs: int,
+        threads: int,
+        prepare: Callable[[], object] | None = None,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> None:
+        self.jobs, self.threads, self.prepare, self.meanwhile = jobs, threads, prepare, meanwhile
 
     def results(self, tasks: list[Task]) -> Iterator[tuple[int, Any]]:
         """Every task's number and result, as they come.
@@ -64,6 +71,8 @@ class WorkerPool:
                 number, (function, arguments) = waiting.pop(0)
                 running[pool.submit(_task, function, *arguments)] = number
             done = wait(running, POLL_SECONDS, FIRST_COMPLETED).done
+            if self.meanwhile:
+                self.meanwhile()
             if stop.requested:
                 raise Stopped
             for future in done:
