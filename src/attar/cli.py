@@ -135,7 +135,7 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     file, overrides = split_arguments(arguments)
     if file is None and not any(override.startswith("student") for override in overrides):
         file = "digits"
-    show(starting.start(read_recipe(file, overrides), console))
+    show(starting.start(read_recipe(file, overrides), console, beside=partial(load_plugins, plugins)))
 
 
 @app.command(cls=RecipeCommand, short_help="Train a network on the labels alone.")
@@ -149,7 +149,7 @@ def train(arguments: RecipeArguments = None) -> None:
     from attar.train import starting
 
     file, overrides = split_arguments(arguments)
-    show(starting.start(api.plain(read_recipe(file, overrides)), console))
+    show(starting.start(api.plain(read_recipe(file, overrides)), console, beside=partial(load_plugins, None)))
 
 
 @app.command(short_help="Compare methods over pairs and seeds.")
@@ -398,10 +398,10 @@ def suggest(
 @app.command(short_help="Go on with an interrupted run.")
 def resume(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugins: Plugin = None) -> None:
     """Go on with an interrupted run, exactly where it stopped; a finished one only prints its table again."""
-    from attar import api
+    from attar.train import starting
 
     load_plugins(plugins)
-    show(api.resume(run, console=console))
+    show(starting.resume(run, console, partial(load_plugins, plugins)))
 
 
 @app.command(short_help="Make the report of a finished run anew.")

@@ -161,6 +161,8 @@ class Recipe:
     """torch.compile of each step, where it says the same; None: tried on a GPU in a long run, kept where faster."""
     device: str = "auto"
     """cpu, cuda, or auto."""
+    jobs: int | None = None
+    """How many trainings go at a time (seeds; alone and distilled), each a process; None: found by trying on a CPU."""
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints in the middle of a long epoch; each epoch's end has one anyway."""
     track: list[str] = field(default_factory=list)
@@ -345,6 +347,7 @@ def _check_values(recipe: Recipe) -> None:
         "batch_size": recipe.batch_size,
         "seeds": recipe.seeds,
         "checkpoint_minutes": recipe.checkpoint_minutes,
+        "jobs": recipe.jobs,
         "teacher.epochs": recipe.teacher.epochs,
         "teacher.cache_top": recipe.teacher.cache_top,
         "data.unlabelled_batch": recipe.data.unlabelled_batch,

@@ -23,14 +23,15 @@ class Classroom:
 
     Args:
         students: how many trainings take turns; one shares nothing and keeps nothing.
+        heard: what teachers said already about the images that students are examined on.
     """
 
-    def __init__(self, students: int = 1) -> None:
+    def __init__(self, students: int = 1, heard: Heard | None = None) -> None:
         self.shared = students > 1
         self._images: dict[str, dict[tuple[int, int | None], Splits]] = defaultdict(dict)
         self._engines: dict[str, Engines] = {}
         self._streams: dict[str, Stream] = {}
-        self._heard: Heard = {}
+        self.heard: Heard = {} if heard is None else heard
 
     def images_of(self, data: DataRecipe) -> dict[tuple[int, int | None], Splits]:
         """What was read for this section of a recipe, by seed and number of training images; it may be added to."""
@@ -44,7 +45,7 @@ class Classroom:
 
     def judge(self, net: nn.Module) -> Judge:
         """A network that students are compared with."""
-        return Judge(net, self._heard)
+        return Judge(net, self.heard)
 
     def batches(self, loader: DeviceLoader) -> Loader:
         """A loader's batches; those of an equal one where another training has one."""

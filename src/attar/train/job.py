@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
+import torch
 from rich.console import Console
 
 from attar.batch import Address
-from attar.deploy import load, load_card
+from attar.data import FileSet
+from attar.deploy import load
 from attar.errors import AttarError, Stopped
 from attar.files import write_json, write_text
-from attar.measure import latencies
+from attar.measure import latencies, threads
 from attar.methods import create_method, method_info
-from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, to_yaml
+from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
 from attar.report.drawing import svg
 from attar.report.pictures import save_pictures
 from attar.report.run_files import read_run
@@ -24,13 +29,17 @@ from attar.report.run_page import write_report
 from attar.report.summary import Summary
 from attar.track import Tracking
 from attar.train.allocator import keep_freed_memory
+from attar.train.baseline import earlier_baseline
 from attar.train.build import Given, Parts, seeded
 from attar.train.classroom import Classroom
 from attar.train.distributed import sign, surviving, team
 from attar.train.inputs import overlap, weak_teacher
-from attar.train.lock import locked
+from attar.train.judge import Heard
+from attar.train.lock import held, locked
 from attar.train.run import Result, Training, measure
 from attar.train.runtime import Runtime, environment, find_device
+from attar.train.side_by_side import LOG, Seat, side_by_side
+from attar.train.threads import Share, best_share, processes_with_room, wanted_share
 from attar.train.turns import Steps, finish
 
 
@@ -44,6 +53,8 @@ class Job:
         console: where to print.
         given: networks and data that were handed over as objects.
         classroom: what it shares with jobs that take turns with it.
+        beside: called first in every process that trains beside this one; None: no process is started unasked, because
+            what the caller has registered would be missing there.
     """
 
     recipe: Recipe
@@ -51,9 +62,11 @@ class Job:
     console: Console = field(default_factory=Console)
     given: Given = field(default_factory=Given)
     classroom: Classroom = field(default_factory=Classroom)
+    beside: Callable[[], object] | None = None
 
     def __post_init__(self) -> None:
         self.team = team()
+        self._check_jobs()
         if not self.team.leader:
             self.console = Console(quiet=True)
         self.tracking = Tracking(self.recipe.track, self.folder)
@@ -96,6 +109,20 @@ class Job:
             taught.append((yield from self._teach(number, runtime)))
         if self.team.leader:
             self._warn(taught, runtime)
+        if runtime.jobs > 1:
+            self._train_side_by_side(runtime)
+        with threads(runtime.threads or torch.get_num_threads()):
+            runs = yield from self._runs(runtime)
+        if self.team.leader:
+            taught, runs = self._timed(taught, runs, runtime)
+        summary = Summary(self.recipe, taught, runs, self.folder)
+        if self.team.leader:
+            self._report(summary)
+        self.team.wait()
+        return summary
+
+    def _runs(self, runtime: Runtime) -> Steps[list[dict[str, Result]]]:
+        """The results of each seed, one training after another; of those that are finished, what they came to."""
         runs: list[dict[str, Result]] = []
         for seed in self.seeds:
             results = {}
@@ -107,13 +134,20 @@ class Job:
             trained = yield from self._training(seed).steps(self.console, runtime)
             results |= {result.name: result for result in trained}
             runs.append(results)
-        if self.team.leader:
-            taught, runs = self._timed(taught, runs, runtime)
-        summary = Summary(self.recipe, taught, runs, self.folder)
-        if self.team.leader:
-            self._report(summary)
-        self.team.wait()
-        return summary
+        return runs
+
+    def _train_side_by_side(self, runtime: Runtime) -> None:
+        """Every training that is not finished, several at a time, those that take longest first."""
+        kinds = [False, True] if self.recipe.alone == "train" else [False]
+        seats = [
+            Seat(self.folder, seed, alone, training.title, training.folder, self.recipe.epochs)
+            for alone in kinds
+            for seed in self.seeds
+            if not (training := self._alone(seed) if alone else self._training(seed)).finished
+        ]
+        each = runtime.threads or torch.get_num_threads()
+        heard = {key: [said.cpu().numpy() for said in batches] for key, batches in self.classroom.heard.items()}
+        side_by_side(seats, train_beside, runtime.jobs, each, partial(_arrive, self.beside, heard), self.console)
 
     def _timed(
         self, taught: list[Result], runs: list[dict[str, Result]], runtime: Runtime
@@ -149,14 +183,58 @@ class Job:
         if record.exists():
             chosen = json.loads(record.read_text(encoding="utf-8"))["runtime"]
             device, teachers = find_device(self.recipe.device), tuple(chosen["teachers"])
-            # Runs begun before steps could be compiled do not say.
-            compiled = chosen.get("compiled", False)
-            return Runtime(device, chosen["precision"], chosen["reason"], teachers, compiled)
-        runtime = self._training(self.recipe.seed).runtime()
-        chosen = {key: getattr(runtime, key) for key in ("precision", "reason", "teachers", "compiled")}
+            # Runs of earlier versions do not say all of them.
+            later = {key: chosen[key] for key in ("compiled", "threads", "jobs") if key in chosen}
+            # With the threads as they were, how many go at a time changes no result.
+            later |= {"jobs": self._wanted_jobs} if self.recipe.jobs else {}
+            return Runtime(device, chosen["precision"], chosen["reason"], teachers, **later)
+        training = self._training(self.recipe.seed)
+        runtime = training.precision()
+        share = self._share(training, runtime)
+        with threads(share.threads):
+            runtime = training.engined(runtime)
+        if share.line:  # else as many threads as there are, wherever the run is resumed
+            runtime = replace(runtime, threads=share.threads, jobs=share.jobs)
+        runtime = replace(runtime, reason="\n".join(filter(None, [runtime.reason, share.line])))
+        chosen = {key: value for key, value in vars(runtime).items() if key != "device"}
         write_json(record, {"runtime": chosen, **environment()})
         self.console.print(runtime.reason, markup=False, soft_wrap=True)
         return runtime
+
+    def _check_jobs(self) -> None:
+        """Trainings side by side can be what the recipe wants.
+
+        Raises:
+            AttarError: they cannot.
+        """
+        jobs = self.recipe.jobs or 1
+        if jobs > 1 and self.team.size > 1:
+            raise AttarError(f"jobs={jobs}: torchrun's processes train one network together; leave jobs out")
+        if jobs > 1 and self.given != Given():
+            raise AttarError(f"jobs={jobs}: objects stay in this process; give names and files, or leave jobs out")
+
+    @property
+    def _wanted_jobs(self) -> int:
+        """What the recipe says, but no more than there are trainings."""
+        return min(self.recipe.jobs or 1, len(self.seeds) * (1 + (self.recipe.alone == "train")))
+
+    def _share(self, training: Training, runtime: Runtime) -> Share:
+        """How the trainings of this job share the processor."""
+        here, alone = torch.get_num_threads(), self.recipe.alone == "train"
+        if self._wanted_jobs > 1:
+            return wanted_share(self._wanted_jobs, here)
+        if runtime.device.type != "cpu" or self.team.size > 1 or self.classroom.shared:
+            return Share(here)
+        others = [self._alone(self.recipe.seed)] * alone
+
+        def seconds_with(count: int) -> list[float]:
+            with threads(count):
+                return [one.step_seconds(runtime) for one in [training, *others]] * len(self.seeds)
+
+        # Reading files has processes of its own already.
+        apart = self.beside and self.recipe.jobs is None and not isinstance(self.splits.train, FileSet)
+        most = processes_with_room() if apart else 1
+        return best_share(seconds_with, here, self.recipe.epochs * len(training.loader), most)
 
     def _report(self, summary: Summary) -> None:
         """results.json, the graph of who taught whom, the images a report shows, and report.html from all of it."""
@@ -248,26 +326,40 @@ class Job:
         """The student alone from an earlier run, per seed, where the recipe names one."""
         if self.recipe.alone in ("train", "skip"):
             return {}
-        return {seed: self._earlier_baseline(Path(self.recipe.alone), seed) for seed in self.seeds}
+        root, name, classes = Path(self.recipe.alone), self.recipe.student.name, self.splits.test.classes
+        return {seed: earlier_baseline(root, name, classes, seed) for seed in self.seeds}
 
-    def _earlier_baseline(self, root: Path, seed: int) -> Result:
-        """One seed's: the run that a distillation trained beside itself, or a run of `attar train`."""
-        places = [root / f"seed{seed}" / "alone", root / "alone", root / f"seed{seed}", root]
-        folder = next((place for place in places if (place / "scores.json").is_file()), None)
-        if folder is None:
-            raise AttarError(f"alone={root}: no finished run of seed {seed} there; give train, skip or a run's folder")
-        card = load_card(folder / "student.safetensors")
-        # A network of another library lies inside what fits it to the images.
-        spec = card["spec"].get("network", card["spec"])
-        wanted = {"network": self.recipe.student.name, "method": "supervised", "seed": seed}
-        name = spec.get("name", spec.get("model"))
-        held = {"network": name, "method": card.get("method"), "seed": card.get("seed", seed)}
-        for what, value in wanted.items():
-            if held[what] != value:
-                raise AttarError(
-                    f"alone={root}: {folder} has {what} {held[what]!r}, this run {value!r}; give alone=train"
-                )
-        if list(card.get("classes", ())) != list(self.splits.test.classes):
-            raise AttarError(f"alone={root}: {folder} was trained on other classes; give alone=train")
-        record = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        return replace(Result.from_json(record["results"][0]), name="alone")
+
+def train_beside(seat: Seat) -> None:
+    """One training of a job in a process of its own, what it prints in the log of its folder.
+
+    Raises:
+        AttarError: another process is at it, or the training fails.
+        Stopped: the process was asked to stop.
+    """
+    with held(seat.folder / ".training.lock"), (seat.folder / LOG).open("a", encoding="utf-8") as log:
+        job, runtime = _reopened(seat.job)
+        training = job._alone(seat.seed) if seat.alone else job._training(seat.seed)
+        finish(training.steps(Console(file=log, width=100), runtime))
+
+
+# What the teacher said about the test set, where another process had asked it.
+_heard: Heard = {}
+
+
+def _arrive(beside: Callable[[], object] | None, heard: dict[tuple[str, str], list[np.ndarray]]) -> None:
+    """The first thing a process beside the first one does."""
+    if beside:
+        beside()
+    _heard.update({key: [torch.from_numpy(said) for said in batches] for key, batches in heard.items()})
+
+
+@cache
+def _reopened(folder: Path) -> tuple[Job, Runtime]:
+    """A job that another process has begun, its teachers trained; kept for what this process trains next."""
+    job = Job(read_recipe(folder / "recipe.yaml"), folder, Console(quiet=True), classroom=Classroom(heard=_heard))
+    keep_freed_memory()
+    runtime = job._runtime()
+    for number in range(len(job.teachers)):
+        finish(job._teach(number, runtime))
+    return job, runtime

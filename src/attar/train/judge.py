@@ -39,4 +39,4 @@ class Judge(nn.Module):
             said = self.net(images)
             self._said.append(said.logits if isinstance(said, Output) else said)
         self._next += 1
-        return self._said[self._next - 1]
+        return self._said[self._next - 1].to(images.device)

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from attar.batch import Batch
 from attar.data import ImageSet, Mixing, Splits, eval_batches, loader_for
 from attar.deploy import save
 from attar.errors import AttarError
@@ -32,7 +33,7 @@ from attar.train.loop import Places, steps
 from attar.train.metrics import read
 from attar.train.progress import Progress
 from attar.train.remembering import remembering
-from attar.train.runtime import Runtime, choose, find_device
+from attar.train.runtime import Runtime, choose, find_device, step_seconds
 from attar.train.teaching import Engines, choose_engines
 from attar.train.turns import Steps
 
@@ -137,10 +138,25 @@ class Training:
         self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def runtime(self) -> Runtime:
-        """The precision of the student and of each frozen teacher, found by trying where the recipe says auto."""
+        """The precision of the student and the engine of each frozen teacher, found by trying where it says auto."""
+        return self.engined(self.precision())
+
+    def precision(self) -> Runtime:
+        """Device and precision of the student."""
+        return choose(self.method, self._a_batch(), self.device, self.recipe.precision)
+
+    def step_seconds(self, runtime: Runtime) -> float:
+        """What a step takes, its frozen teachers as they are."""
+        return step_seconds(self.method, self.method.batch_losses, self._a_batch(), runtime)
+
+    def _a_batch(self) -> Batch:
+        self._place()
+        return next(iter(self.loader.epoch(0)))
+
+    def engined(self, runtime: Runtime) -> Runtime:
+        """A runtime with the engine of each frozen teacher, and whether steps are compiled."""
         self._place()
         batches = list(islice(self.loader.epoch(0), -(-COMPARED // self.loader.batch_size)))
-        runtime = choose(self.method, batches[0], self.device, self.recipe.precision)
         shown = len(self.splits.train) + len(self.loader) * self.loader.unlabelled_batch
         passes = self.recipe.epochs * self.recipe.seeds * shown
         names, lines = choose_engines(

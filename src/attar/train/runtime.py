@@ -33,6 +33,8 @@ class Runtime:
         reason: for the log.
         teachers: the engine of each frozen network, as `attar.train.teaching` names them.
         compiled: whether the method's losses go through torch.compile.
+        threads: of each training on a processor; None: as many as torch has.
+        jobs: how many trainings of a job go at a time, a process each.
     """
 
     device: torch.device
@@ -40,6 +42,8 @@ class Runtime:
     reason: str
     teachers: tuple[str, ...] = ()
     compiled: bool = False
+    threads: int | None = None
+    jobs: int = 1
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context a forward pass runs in."""

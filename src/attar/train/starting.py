@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -15,28 +16,41 @@ from attar.train.classroom import Classroom
 from attar.train.distributed import begun_here, join, surviving
 from attar.train.job import Job
 
+Beside = Callable[[], object]
 
-def start(recipe: Recipe, console: Console | None = None, given: Given | None = None) -> Summary:
+
+def start(
+    recipe: Recipe, console: Console | None = None, given: Given | None = None, beside: Beside | None = None
+) -> Summary:
     """Check a recipe, choose its folder and run it."""
-    return prepare(recipe, console, given).run()
+    return prepare(recipe, console, given, beside=beside).run()
 
 
-def resume(folder: str | Path, console: Console | None = None) -> Summary:
+def resume(folder: str | Path, console: Console | None = None, beside: Beside | None = None) -> Summary:
     """Go on with a run from its folder alone."""
-    return reopen(folder, console).run()
+    return reopen(folder, console, beside=beside).run()
 
 
 def prepare(
-    recipe: Recipe, console: Console | None = None, given: Given | None = None, classroom: Classroom | None = None
+    recipe: Recipe,
+    console: Console | None = None,
+    given: Given | None = None,
+    classroom: Classroom | None = None,
+    beside: Beside | None = None,
 ) -> Job:
     """The job of a recipe, checked, in the folder it chose; nothing is written yet."""
     with surviving():
         check_names(recipe)
         folder = join().from_leader(lambda: free_folder(recipe))
-        return Job(recipe, folder, console or Console(), given or Given(), classroom or Classroom())
+        return Job(recipe, folder, console or Console(), given or Given(), classroom or Classroom(), beside)
 
 
-def reopen(folder: str | Path, console: Console | None = None, classroom: Classroom | None = None) -> Job:
+def reopen(
+    folder: str | Path,
+    console: Console | None = None,
+    classroom: Classroom | None = None,
+    beside: Beside | None = None,
+) -> Job:
     """The job that a folder holds."""
     folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
@@ -45,7 +59,7 @@ def reopen(folder: str | Path, console: Console | None = None, classroom: Classr
     refuse_given(recipe)
     with surviving():
         join()
-        return Job(recipe, folder, console or Console(), Given(), classroom or Classroom())
+        return Job(recipe, folder, console or Console(), Given(), classroom or Classroom(), beside)
 
 
 def check_names(recipe: Recipe) -> None:

@@ -8,15 +8,21 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from attar.errors import Stopped
+from attar.errors import AttarError, Stopped
 from attar.train.stopping import StopRequest, stop_requests
 
 # How soon a request to stop is seen.
 POLL_SECONDS = 0.2
+DIED = (
+    "a process beside this one died, killed or out of memory; what was saved is kept. `attar resume` goes on (one at "
+    "a time with `jobs: 1` in the run's recipe.yaml), or `attar bench` with a smaller jobs=. In a script of your own, "
+    'the call must stand below `if __name__ == "__main__":`'
+)
 
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -47,6 +53,7 @@ class WorkerPool:
         """Every task's number and result, as they come.
 
         Raises:
+            AttarError: a process died.
             Stopped: the process was asked to stop (SIGINT, SIGTERM); every task has saved what it can.
         """
         with _environment(OMP_NUM_THREADS=str(self.threads)), stop_requests() as stop:
@@ -56,6 +63,8 @@ class WorkerPool:
             ) as pool:
                 try:
                     yield from self._in_order(pool, tasks, stop)
+                except BrokenProcessPool:
+                    raise AttarError(DIED) from None
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     for process in multiprocessing.active_children():
