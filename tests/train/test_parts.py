@@ -9,15 +9,16 @@ import torch
 from torch import nn
 
 from attar.batch import Batch
-from attar.data import load_data
+from attar.data import load_data, read_data
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer, total_loss
 from attar.losses import CrossEntropy
 from attar.methods import create_method
 from attar.nets import Staged, create_model
 from attar.nets.library.optional import import_timm
-from attar.recipe import ModelRecipe, OptimRecipe
-from attar.train.build import build, checked
+from attar.recipe import ModelRecipe, OptimRecipe, read_recipe
+from attar.train import build as building
+from attar.train.build import Parts, build, checked
 from attar.train.ema import Ema
 from attar.train.runtime import choose, environment, find_device
 from attar.train.schedules import learning_rate
@@ -201,3 +202,40 @@ def test_a_teacher_object_of_a_library_is_staged(digits):
     vit = import_timm().create_model("test_vit2", img_size=32, dynamic_img_size=False, num_classes=10, in_chans=1)
     with pytest.raises(AttarError, match=r"the teacher does not take images of .1, 8, 8."):
         checked(vit, "teacher", digits)
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    """Every time that images are read."""
+    seen = []
+
+    def counted(*arguments, **keys):
+        seen.append(arguments)
+        return read_data(*arguments, **keys)
+
+    monkeypatch.setattr(building, "read_data", counted)
+    return seen
+
+
+def test_images_are_read_once_and_divided_for_each_seed(readings):
+    recipe = read_recipe(data={"name": "digits", "train_size": 60, "val_fraction": 0.1}, seeds=4)
+    parts = Parts(recipe)
+    first = parts.splits(0)
+    for seed in range(4):
+        mine = load_data("digits", val_fraction=0.1, train_size=60, seed=seed)
+        found = parts.splits(seed)
+        assert torch.equal(found.train.images, mine.train.images)
+        assert torch.equal(found.val.images, mine.val.images)
+        assert torch.equal(found.test.images, mine.test.images)
+    assert len(readings) == 1
+    assert sorted(seed for seed, _ in parts.held.divided) == [0, 3]
+    assert parts.splits(0) is first
+    assert len(parts.splits(0, train_size=80).train) == 80
+    assert len(readings) == 1
+
+
+def test_of_a_single_seed_only_its_own_images_stay(readings):
+    parts = Parts(read_recipe(data={"name": "digits", "val_fraction": 0.1}))
+    assert parts.splits(0) is parts.splits(0)
+    assert parts.held.whole is None
+    assert len(readings) == 1

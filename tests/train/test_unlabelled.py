@@ -125,7 +125,7 @@ def folders(tmp_path):
 
 def test_a_recipe_names_the_folder_and_seeds_share_it(folders):
     data = {"name": str(folders / "labelled"), "unlabelled": str(folders / "more"), "image_size": 8}
-    parts = Parts(read_recipe(data=data, overrides=["data.val_fraction=0.2"]))
+    parts = Parts(read_recipe(data=data, seeds=2, overrides=["data.val_fraction=0.2"]))
     first, second = parts.splits(0), parts.splits(1, train_size=8)
     assert isinstance(first, Splits)
     assert len(first.unlabelled) == 16

@@ -8,7 +8,7 @@ from attar.data.augment import Augment
 from attar.data.device_loader import DeviceLoader
 from attar.data.file_set import FileSet
 from attar.data.images import ImageSet, Splits
-from attar.data.load import load_data
+from attar.data.load import divided, load_data, read_data
 from attar.data.loaders import Loader, Wrapped, eval_batches, loader_for
 from attar.data.mixing import Mixing, cutmix, mixup
 from attar.data.registry import DatasetInfo, dataset_info, list_datasets, register_dataset
@@ -29,12 +29,14 @@ __all__ = [
     "Wrapped",
     "cutmix",
     "dataset_info",
+    "divided",
     "eval_batches",
     "limit",
     "list_datasets",
     "load_data",
     "loader_for",
     "mixup",
+    "read_data",
     "register_dataset",
     "statistics",
     "stratified_split",

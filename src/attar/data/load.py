@@ -67,6 +67,25 @@ def load_data(
     >>> len(splits.train), len(splits.val), len(splits.test), splits.augment.crop_padding
     (809, 90, 898, 1)
     """
+    whole = read_data(
+        data, root, download, image_size, mean=mean, std=std, augment=augment, unlabelled=unlabelled, **options
+    )
+    return divided(whole, val_fraction, seed, train_size, class_weights)
+
+
+def read_data(
+    data: Any,
+    root: str | Path | None = None,
+    download: bool = True,
+    image_size: int | None = None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    augment: Mapping[str, object] | None = None,
+    unlabelled: str | Path | None = None,
+    **options: Any,
+) -> Splits:
+    """The part of `load_data` that is the same for every seed: all images, read; arguments and errors as there."""
     place = None if root is None else Path(root).expanduser()
     if isinstance(data, str | Path):
         splits, flip = _named(str(data), place, download, image_size, options)
@@ -77,6 +96,27 @@ def load_data(
     splits = splits.map(lambda images: replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std)))
     if not isinstance(data, Splits):
         splits = replace(splits, augment=Augment(crop_padding=min(splits.image_shape[1:]) // 8, flip=flip))
+    if unlabelled is not None:
+        found, notes = unlabelled_images(
+            Path(unlabelled).expanduser(), splits.train, bool(options.get("skip_unreadable"))
+        )
+        splits = replace(splits, unlabelled=found, notes=(*splits.notes, *notes))
+    return replace(splits, augment=splits.augment.changed(augment or {}))
+
+
+def divided(
+    splits: Splits,
+    val_fraction: float,
+    seed: int,
+    train_size: int | None = None,
+    class_weights: str | Sequence[float] | Mapping[str, float] | None = None,
+) -> Splits:
+    """The other part of `load_data`: which images one seed keeps apart and which it trains on.
+
+    >>> whole = read_data("digits")
+    >>> [len(part) for part in (divided(whole, 0.1, seed=0).train, divided(whole, 0.1, seed=0).val, whole.train)]
+    [809, 90, 899]
+    """
     if splits.val is None and val_fraction:
         rest, part = stratified_split(splits.train.labels, val_fraction, seed)
         splits = replace(splits, train=splits.train.subset(rest), val=splits.train.subset(part))
@@ -85,12 +125,7 @@ def load_data(
     if class_weights is not None:
         weights = weights_of(class_weights, splits.train)
         splits = replace(splits, train=replace(splits.train, class_weights=weights))
-    if unlabelled is not None:
-        found, notes = unlabelled_images(
-            Path(unlabelled).expanduser(), splits.train, bool(options.get("skip_unreadable"))
-        )
-        splits = replace(splits, unlabelled=found, notes=(*splits.notes, *notes))
-    return replace(splits, augment=splits.augment.changed(augment or {}))
+    return splits
 
 
 def _named(

@@ -11,16 +11,16 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from attar.data import Splits, dataset_info, list_datasets, load_data
+from attar.data import Splits, dataset_info, divided, list_datasets, load_data, read_data
 from attar.errors import AttarError, first_line
 from attar.nets import as_staged, create_model, model_info, observe
 from attar.nets.library.imagenet import imagenet_rows
 from attar.nets.library.names import FILES
-from attar.recipe import ModelRecipe, Recipe, TeacherRecipe
+from attar.recipe import DataRecipe, ModelRecipe, Recipe, TeacherRecipe
 from attar.registry import check_types
 
 # The keys of the data section that every data set takes.
-DATA_KEYS = ("root", "val_fraction", "train_size", "augment", "unlabelled")
+DATA_KEYS = ("root", "augment", "unlabelled")
 
 
 @dataclass(frozen=True)
@@ -84,31 +84,46 @@ def refuse_given(recipe: Recipe) -> None:
 
 
 @dataclass
+class Held:
+    """Images in memory, for as long as they may be asked for; recipes with the same data may share them.
+
+    Attributes:
+        whole: everything that was read, where other seeds or sizes will need it.
+        divided: what was made of it, by seed and number of training images.
+    """
+
+    whole: Splits | None = None
+    divided: dict[tuple[int, int | None], Splits] = field(default_factory=dict)
+
+
+@dataclass
 class Parts:
     """Builds the images and networks of one recipe, reading every set of images once.
 
     Attributes:
         recipe: the names.
         given: objects in place of names.
-        held: what was read already, by seed and number of training images; recipes with the same data may share it.
+        held: what was read already.
     """
 
     recipe: Recipe
     given: Given = field(default_factory=Given)
-    held: dict[tuple[int, int | None], Splits] = field(default_factory=dict)
+    held: Held = field(default_factory=Held)
 
     def splits(self, seed: int, train_size: int | None = None) -> Splits:
-        """The images for one seed, optionally with another number of training images than the recipe's."""
-        size = train_size or self.recipe.data.train_size
-        if (seed, size) not in self.held:
-            data = replace(self.recipe.data, train_size=size)
-            # The same for every seed, so that they are read once.
-            same = next((splits.unlabelled for splits in self.held.values()), None)
-            if same is not None:
-                data.unlabelled = None
-            splits = load_splits(replace(self.recipe, data=data), seed, self.given.data)
-            self.held[seed, size] = splits if same is None else replace(splits, unlabelled=same)
-        return self.held[seed, size]
+        """The images for one seed, optionally with another number of training images than the recipe's.
+
+        Of the seeds only the recipe's first and the last asked for stay in memory.
+        """
+        size, held = train_size or self.recipe.data.train_size, self.held.divided
+        if (seed, size) not in held:
+            for other in [key for key in held if key[0] not in (self.recipe.seed, seed)]:
+                del held[other]
+            whole = self.held.whole or read_splits(self.recipe, self.given.data)
+            if self.recipe.seeds > 1 or self.recipe.teacher.train_size:
+                self.held.whole = whole
+            held[seed, size] = divided_splits(whole, replace(self.recipe.data, train_size=size), seed)
+        return held[seed, size]
 
     def student(self, seed: int) -> nn.Module:
         """The student as it starts, the same for one seed whoever trains it."""
@@ -148,12 +163,23 @@ def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
 
 def load_splits(recipe: Recipe, seed: int, given: Any = None) -> Splits:
     """The images of a recipe for one seed: the test set is always the same, validation and subsets follow the seed."""
+    return divided_splits(read_splits(recipe, given), recipe.data, seed)
+
+
+def read_splits(recipe: Recipe, given: Any = None) -> Splits:
+    """All images of a recipe, or of the object that stands in for their name."""
     data = recipe.data
     check_types("data", load_data, data.options)
     if data.name in list_datasets():
         check_types(f"data set {data.name!r}", dataset_info(data.name).load, data.options)
     keys = {key: getattr(data, key) for key in DATA_KEYS}
-    return load_data(data.name if given is None else given, seed=seed, **keys, **data.options)
+    options = {key: value for key, value in data.options.items() if key != "class_weights"}
+    return read_data(data.name if given is None else given, **keys, **options)
+
+
+def divided_splits(whole: Splits, data: DataRecipe, seed: int) -> Splits:
+    """What one seed makes of all images."""
+    return divided(whole, data.val_fraction, seed, data.train_size, data.options.get("class_weights"))
 
 
 def build(recipe: ModelRecipe, splits: Splits, seed: int, role: Literal["student", "teacher"] = "student") -> nn.Module:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from attar.batch import Batch
-from attar.data import DeviceLoader, ImageSet, Loader, Splits, Wrapped
+from attar.data import DeviceLoader, ImageSet, Loader, Wrapped
 from attar.recipe import DataRecipe
+from attar.train.build import Held
 from attar.train.judge import Heard, Judge
 from attar.train.teaching import Engines
 
@@ -28,13 +29,13 @@ class Classroom:
 
     def __init__(self, students: int = 1, heard: Heard | None = None) -> None:
         self.shared = students > 1
-        self._images: dict[str, dict[tuple[int, int | None], Splits]] = defaultdict(dict)
+        self._images: dict[str, Held] = defaultdict(Held)
         self._engines: dict[str, Engines] = {}
         self._streams: dict[str, Stream] = {}
         self.heard: Heard = {} if heard is None else heard
 
-    def images_of(self, data: DataRecipe) -> dict[tuple[int, int | None], Splits]:
-        """What was read for this section of a recipe, by seed and number of training images; it may be added to."""
+    def images_of(self, data: DataRecipe) -> Held:
+        """What was read for this section of a recipe; it may be added to."""
         return self._images[repr(data)]
 
     def engines(self, images: ImageSet) -> Engines:
