@@ -33,7 +33,7 @@ from attar.train.lock import held
 from attar.train.loop import Places
 from attar.train.metrics import read
 from attar.train.run import Training
-from attar.train.side_by_side import LOG, Seat, Watch
+from attar.train.side_by_side import LOCK, LOG, Seat, Watch
 from attar.train.workers import WorkerPool
 
 JOB = {
@@ -158,7 +158,7 @@ def epochs(folder: Path) -> int:
 
 def is_free(folder: Path) -> bool:
     try:
-        with held(folder / ".training.lock"):
+        with held(folder / LOCK):
             return True
     except AttarError:
         return False
@@ -173,7 +173,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def test_a_training_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:
     seat = Seat(tmp_path, 0, False, "kd", tmp_path / "seed0", 3)
-    with held(tmp_path / "seed0" / ".training.lock"), pytest.raises(AttarError, match="seed0 is in use by process"):
+    with held(tmp_path / "seed0" / LOCK), pytest.raises(AttarError, match="seed0 is in use by process"):
         train_beside(seat)
 
 
@@ -250,6 +250,18 @@ def test_whole_lines_are_shown_once(tmp_path: Path) -> None:
         with log.open("a") as file:
             file.write("och 2/3\n")
     assert said.getvalue() == "kd: epoch 1/3 [bold]\nkd: epoch 2/3\n"
+
+
+def test_a_terminal_shows_a_bar_for_each_that_is_going_on(tmp_path: Path) -> None:
+    seats = [Seat(tmp_path, seed, False, f"kd seed {seed}", tmp_path / str(seed), 8) for seed in range(3)]
+    said = io.StringIO()
+    with held(seats[1].folder / LOCK), Watch(seats, Console(file=said, force_terminal=True, width=80)) as watch:
+        Places(seats[1].folder).metrics.write_text("{}\n{}\n{}\n")
+        watch.look()
+        watch._bars.refresh()
+    assert "kd seed 1" in said.getvalue()
+    assert "3/8 epochs" in said.getvalue()
+    assert "kd seed 0" not in said.getvalue()
 
 
 def test_a_process_that_dies_is_an_error_with_advice() -> None:

@@ -38,7 +38,7 @@ from attar.train.judge import Heard
 from attar.train.lock import held, locked
 from attar.train.run import Result, Training, measure
 from attar.train.runtime import Runtime, environment, find_device
-from attar.train.side_by_side import LOG, Seat, side_by_side
+from attar.train.side_by_side import LOCK, LOG, Seat, side_by_side
 from attar.train.threads import Share, best_share, processes_with_room, wanted_share
 from attar.train.turns import Steps, finish
 
@@ -337,7 +337,7 @@ def train_beside(seat: Seat) -> None:
         AttarError: another process is at it, or the training fails.
         Stopped: the process was asked to stop.
     """
-    with held(seat.folder / ".training.lock"), (seat.folder / LOG).open("a", encoding="utf-8") as log:
+    with held(seat.folder / LOCK), (seat.folder / LOG).open("a", encoding="utf-8") as log:
         job, runtime = _reopened(seat.job)
         training = job._alone(seat.seed) if seat.alone else job._training(seat.seed)
         finish(training.steps(Console(file=log, width=100), runtime))

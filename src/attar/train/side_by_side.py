@@ -13,6 +13,8 @@ from attar.train.loop import Places
 from attar.train.workers import WorkerPool
 
 LOG = "log.txt"
+# Held by the process that works on a training, and empty when nobody does.
+LOCK = ".training.lock"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def side_by_side(
 
 
 class Watch:
-    """Prints what trainings write to their logs, and in a terminal shows a bar for each that has begun.
+    """Prints what trainings write to their logs, and in a terminal shows a bar for each that is going on.
 
     Args:
         seats: the trainings.
@@ -101,7 +103,7 @@ class Watch:
             for line in self._new_lines(seat):
                 self.console.print(line, markup=False, highlight=False, soft_wrap=True)
             done = _lines(Places(seat.folder).metrics)
-            self._bars.update(self._bar[seat], completed=done, visible=0 < done < seat.epochs)
+            self._bars.update(self._bar[seat], completed=done, visible=_size(seat.folder / LOCK) > 0)
 
     def _new_lines(self, seat: Seat) -> list[str]:
         """Whole lines; one that is still being written waits for the next look."""
