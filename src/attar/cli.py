@@ -166,7 +166,7 @@ def bench(
     A suite: methods: \[kd, {name: dkd, beta: 2}], pairs: [{teacher: resnet56, student: resnet20}], seeds: 3, and
     recipe: with any other keys of a recipe for all runs. The table is in table.md and table.csv of the suite's folder.
 
-    jobs=2 runs two at a time, a process each. together=4 lets four of one seed take turns with one teacher's answers.
+    jobs=2 runs two at a time (default: as many as pay), together=4 lets four of a seed take turns with one teacher.
     """
     from attar.train.bench import read_suite
 

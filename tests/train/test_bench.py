@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -11,12 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from attar.errors import AttarError
+from attar.measure import threads
 from attar.train import checkpoint, starting
 from attar.train.bench import Bench, read_suite
+from attar.train.job import Job
 from attar.train.lock import locked
+from attar.train.run import Training
+from attar.train.threads import Share
 
 SUITE = """
 methods: [supervised, {name: kd, temperature: 2}]
@@ -106,6 +112,36 @@ def test_runs_side_by_side_give_the_same_table(finished: Bench, tmp_path: Path) 
     assert bench.run() == finished.table()
     log = (tmp_path / "out" / bench.cells[0].folder / "log.txt").read_text()
     assert "epoch 1/1" in log
+
+
+def test_unasked_runs_go_side_by_side_where_that_pays(finished: Bench, tmp_path: Path, monkeypatch) -> None:
+    asked = []
+
+    def share_of(self: Job, copies: int) -> Share:
+        asked.append((self.recipe.method.name, copies))
+        return Share(1, 2, "2 trainings at a time, 1 thread each")
+
+    monkeypatch.setattr(Job, "share_of", share_of)
+    bench = suite(tmp_path)
+    assert bench.jobs is None
+    assert bench._share().jobs == 1  # nobody said how a process begins
+    bench.prepare = os.getpid
+    assert bench.run() == finished.table()
+    assert asked == [("supervised", 4)]
+    assert (bench.folder / bench.cells[0].folder / "log.txt").exists()
+    assert "2 trainings at a time" in bench.console.file.getvalue()
+    assert suite(tmp_path)._share() == Share(1, 2, "2 trainings at a time, 1 thread each")  # kept for who goes on
+
+
+def test_unasked_runs_take_turns_on_the_processor_where_nothing_is_gained(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(Training, "step_seconds", lambda *_: 1000 / torch.get_num_threads())
+    bench = suite(tmp_path)
+    bench.prepare = os.getpid
+    with threads(2):
+        assert bench._share() == Share(2)
+        monkeypatch.setattr(Training, "step_seconds", lambda *_: 1000.0)
+        assert bench._share().jobs == 2
+    assert suite(tmp_path, overrides=("jobs=3",))._share().jobs == 3
 
 
 def test_a_failure_beside_others_is_named(tmp_path: Path) -> None:

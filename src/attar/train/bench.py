@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from attar.errors import AttarError, Stopped
-from attar.files import write_text
+from attar.files import write_json, write_text
 from attar.recipe import Recipe, normalise, read_recipe
 from attar.report.summary import spread
 from attar.report.tables import Table
 from attar.train import starting
 from attar.train.classroom import Classroom
+from attar.train.job import Job
 from attar.train.suite import load_suite, parsed
+from attar.train.threads import Share
 from attar.train.turns import Steps, finish, take_turns
 from attar.train.workers import Task, WorkerPool
 
@@ -62,9 +64,9 @@ class Bench:
         cells: every run, seeds outermost, so that a table of one seed is complete early.
         folder: where the runs and the table go.
         console: where to print.
-        jobs: how many processes work at a time; more than one are of their own, and share the processor's threads.
+        jobs: how many processes work at a time, which share the processor's threads; None: found by trying on a CPU.
         together: how many runs of one seed, teacher and data take turns in a process, at one teacher's feet.
-        prepare: called in every such process before its first run.
+        prepare: called in every such process before its first run; None: no process is started unasked.
         accuracies: top-1 on the test set in per cent, by row and column.
         failures: what went wrong, by the run's title.
     """
@@ -72,7 +74,7 @@ class Bench:
     cells: list[Cell]
     folder: Path
     console: Console
-    jobs: int = 1
+    jobs: int | None = None
     together: int = 1
     prepare: Callable[[], object] | None = None
     accuracies: dict[tuple[str, str], list[float]] = field(default_factory=dict)
@@ -105,29 +107,50 @@ class Bench:
 
     def _outcomes(self) -> Iterator[tuple[Cell, float | AttarError]]:
         """Every run and what came of it; what runs beside others print goes to log.txt in their folders."""
-        if self.jobs == self.together == 1:
+        share = self._share()
+        if share.jobs == self.together == 1:
             for number, cell in enumerate(self.cells, 1):
                 self._announce(number, cell)
                 yield cell, finish(attempt(self.folder / cell.folder, cell.values, self.console, Classroom()))
             return
         done = itertools.count(1)
-        for group, outcomes in self._groups_done():
+        for group, outcomes in self._groups_done(share):
             for cell, outcome in zip(group, outcomes, strict=True):
                 self._announce(next(done), cell)
                 yield cell, outcome
 
-    def _groups_done(self) -> Iterator[tuple[list[Cell], list[float | AttarError]]]:
+    def _share(self) -> Share:
+        """How the runs share the processor; what was found by trying is kept, because threads decide the last bits."""
+        here, record = torch.get_num_threads(), self.folder / "share.json"
+        if self.jobs:
+            return Share(max(1, here // self.jobs), self.jobs)
+        if record.exists():
+            return Share(**json.loads(record.read_text(encoding="utf-8")))
+        waiting = [cell for cell in self.cells if not (self.folder / cell.folder / "results.json").exists()]
+        if not self.prepare or len(waiting) <= self.together:
+            return Share(here)
+        try:
+            folder, recipe = self.folder / waiting[0].folder, read_recipe(**waiting[0].values)
+            share = Job(recipe, folder, Console(quiet=True)).share_of(-(-len(waiting) // self.together))
+        except AttarError:  # that run will say it
+            return Share(here)
+        if share.jobs == 1:  # each run finds its own threads
+            return Share(here)
+        write_json(record, asdict(share))
+        self.console.print(share.line, markup=False, soft_wrap=True)
+        return share
+
+    def _groups_done(self, share: Share) -> Iterator[tuple[list[Cell], list[float | AttarError]]]:
         """Groups of runs that take turns, one group after another here, or several at a time in processes."""
         groups = list(gathered(self.cells, self.together))
         lessons = [[(self.folder / cell.folder, cell.values) for cell in group] for group in groups]
-        if self.jobs == 1:
+        if share.jobs == 1:
             for group, runs in zip(groups, lessons, strict=True):
                 self.console.print(f"in turns: {'; '.join(cell.title for cell in group)}", markup=False, soft_wrap=True)
                 yield group, lesson(runs)
             return
-        threads = max(1, torch.get_num_threads() // self.jobs)
         tasks: list[Task] = [(lesson, (runs,)) for runs in lessons]
-        for index, outcomes in WorkerPool(self.jobs, threads, self.prepare).results(tasks):
+        for index, outcomes in WorkerPool(share.jobs, share.threads, self.prepare).results(tasks):
             yield groups[index], outcomes
 
     def _announce(self, number: int, cell: Cell) -> None:
@@ -214,8 +237,8 @@ def read_suite(file: str | Path, overrides: list[str], console: Console) -> Benc
     Args:
         file: the suite.
         overrides: key=value changes to the common recipe; out=FOLDER, by default runs/bench-NAME; jobs=N, how many
-            processes at a time (two runs of one thread get more done than one run of two); and together=N, how many
-            runs of one seed take turns in a process, where their batches and their frozen teacher are computed once.
+            processes at a time (by default found by trying, on a CPU); and together=N, how many runs of one seed take
+            turns in a process, where their batches and their frozen teacher are computed once.
         console: where to print.
 
     Raises:
@@ -230,15 +253,15 @@ def read_suite(file: str | Path, overrides: list[str], console: Console) -> Benc
     cells = list(_cells(suite, values))
     for cell in cells:
         read_recipe(**cell.values)
-    return Bench(cells, Path(out), console, jobs, together)
+    return Bench(cells, Path(out), console, jobs, together or 1)
 
 
-def _count(key: str, overrides: list[str]) -> tuple[list[str], int]:
+def _count(key: str, overrides: list[str]) -> tuple[list[str], int | None]:
     """The overrides without KEY=N, and N."""
     given = [override.partition("=")[2] for override in overrides if override.startswith(f"{key}=")]
     if given and not (given[-1].isdecimal() and int(given[-1]) > 0):
         raise AttarError(f"{key} must be a whole number from 1, got {given[-1]!r}")
-    return [o for o in overrides if not o.startswith(f"{key}=")], int(given[-1]) if given else 1
+    return [o for o in overrides if not o.startswith(f"{key}=")], int(given[-1]) if given else None
 
 
 def _cells(suite: dict[str, Any], common: dict[str, Any]) -> Iterator[Cell]:

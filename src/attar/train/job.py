@@ -220,20 +220,30 @@ class Job:
 
     def _share(self, training: Training, runtime: Runtime) -> Share:
         """How the trainings of this job share the processor."""
-        here, alone = torch.get_num_threads(), self.recipe.alone == "train"
+        here = torch.get_num_threads()
         if self._wanted_jobs > 1:
             return wanted_share(self._wanted_jobs, here)
-        if runtime.device.type != "cpu" or self.team.size > 1 or self.classroom.shared:
+        if self.team.size > 1 or self.classroom.shared:
+            return Share(here)
+        return self._best_share(training, runtime, apart=bool(self.beside) and self.recipe.jobs is None)
+
+    def share_of(self, copies: int) -> Share:
+        """How so many jobs like this one would best share the processor, found by trying."""
+        training = self._training(self.recipe.seed)
+        return self._best_share(training, training.precision(), copies=copies)
+
+    def _best_share(self, training: Training, runtime: Runtime, apart: bool = True, copies: int = 1) -> Share:
+        here, alone = torch.get_num_threads(), self.recipe.alone == "train"
+        if runtime.device.type != "cpu":
             return Share(here)
         others = [self._alone(self.recipe.seed)] * alone
 
         def seconds_with(count: int) -> list[float]:
             with threads(count):
-                return [one.step_seconds(runtime) for one in [training, *others]] * len(self.seeds)
+                return [one.step_seconds(runtime) for one in [training, *others]] * len(self.seeds) * copies
 
         # Reading files has processes of its own already.
-        apart = self.beside and self.recipe.jobs is None and not isinstance(self.splits.train, FileSet)
-        most = processes_with_room() if apart else 1
+        most = processes_with_room() if apart and not isinstance(self.splits.train, FileSet) else 1
         return best_share(seconds_with, here, self.recipe.epochs * len(training.loader), most)
 
     def _report(self, summary: Summary) -> None:
