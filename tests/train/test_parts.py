@@ -18,6 +18,7 @@ from attar.nets import Staged, create_model
 from attar.nets.library.optional import import_timm
 from attar.recipe import ModelRecipe, OptimRecipe, read_recipe
 from attar.train import build as building
+from attar.train import runtime as runtimes
 from attar.train.build import Parts, build, checked
 from attar.train.ema import Ema
 from attar.train.runtime import choose, environment, find_device
@@ -120,6 +121,19 @@ def test_auto_precision_tries_both_and_leaves_no_trace(method):
     assert "bfloat16 " in runtime.reason
     assert all(torch.equal(tensor, before[key]) for key, tensor in method.state_dict().items())
     assert all(parameter.grad is None for parameter in method.parameters())
+
+
+@pytest.mark.parametrize(("seconds", "passes"), [(10.0, 4), (0.0, 2)])
+def test_a_slow_step_is_tried_once_after_one_to_warm_up(method, monkeypatch, seconds, passes):
+    batch, seen = Batch(torch.randn(4, 3, 8, 8), torch.arange(4)), []
+
+    def losses_of(batch):
+        seen.append(batch)
+        return method.batch_losses(batch)
+
+    monkeypatch.setattr(runtimes, "TRIAL_SECONDS", seconds)
+    assert runtimes.step_seconds(method, losses_of, batch, choose(method, batch, torch.device("cpu"), "float32")) > 0
+    assert len(seen) == passes
 
 
 def test_autocast_is_what_the_precision_says(method):

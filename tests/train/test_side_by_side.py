@@ -33,6 +33,7 @@ from attar.train.lock import held
 from attar.train.loop import Places
 from attar.train.metrics import read
 from attar.train.run import Training
+from attar.train.runtime import Runtime
 from attar.train.side_by_side import LOCK, LOG, Seat, Watch
 from attar.train.workers import WorkerPool
 
@@ -221,6 +222,40 @@ def test_unasked_no_process_starts_where_the_caller_did_not_say_how(tmp_path: Pa
 def test_unasked_no_process_starts_where_memory_is_short(tmp_path: Path, slow_threads, monkeypatch) -> None:
     monkeypatch.setattr(sharing, "free_memory", lambda: 1)
     assert shared(tmp_path, beside=os.getpid) == (None, 1)
+
+
+def test_unasked_no_process_starts_beside_those_that_read_files(tmp_path: Path, slow_threads, monkeypatch) -> None:
+    monkeypatch.setattr(room, "FileSet", object)
+    assert shared(tmp_path, beside=os.getpid) == (None, 1)
+
+
+def test_a_gpu_is_shared_only_where_the_recipe_says_so(tmp_path: Path, slow_threads) -> None:
+    recipe = read_recipe(**JOB, out=str(tmp_path / "job"))
+    job = starting.prepare(recipe, Console(file=io.StringIO()), beside=os.getpid)
+    on_a_gpu = Runtime(torch.device("cuda"), "float32", "")
+    training = job._training(0)
+    assert job._share(training, on_a_gpu).jobs == 1
+    assert slow_threads == []
+    job.recipe.jobs = 2
+    assert job._share(training, on_a_gpu).jobs == 2
+
+
+def test_one_training_gets_fewer_threads_where_more_hinder(tmp_path: Path, slow_threads, monkeypatch) -> None:
+    used, steps = [], Training.steps
+
+    def spied(self, console, runtime):
+        used.append((self.title, torch.get_num_threads()))
+        return (yield from steps(self, console, runtime))
+
+    monkeypatch.setattr(Training, "step_seconds", lambda *_: 0.1 * torch.get_num_threads())
+    monkeypatch.setattr(Training, "steps", spied)
+    recipe = read_recipe(**{**JOB, "seeds": 1, "alone": "skip"}, out=str(tmp_path / "job"))
+    said = io.StringIO()
+    with threads(4):
+        starting.start(recipe, Console(file=said, width=200))
+        assert torch.get_num_threads() == 4
+    assert used == [("teacher resnet14", 4), ("kd", 1)]
+    assert "1 thread a step: 4.0 times as fast as on 4" in said.getvalue()
 
 
 def test_one_at_a_time_is_what_one_gets(tmp_path: Path, slow_threads) -> None:

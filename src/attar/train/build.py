@@ -37,6 +37,11 @@ class Given:
     student: nn.Module | None = None
     data: Any = None
 
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return bool(self.teachers) or self.student is not None or self.data is not None
+
 
 GIVEN = "given:"
 

@@ -36,7 +36,7 @@ from attar.train.distributed import sign, surviving, team
 from attar.train.inputs import overlap, weak_teacher
 from attar.train.judge import Heard
 from attar.train.lock import held, locked
-from attar.train.run import Result, Training, measure
+from attar.train.run import Result, Training, finished, measure
 from attar.train.runtime import Runtime, environment, find_device
 from attar.train.side_by_side import LOCK, LOG, Seat, side_by_side
 from attar.train.threads import Share, best_share, processes_with_room, wanted_share
@@ -139,11 +139,11 @@ class Job:
     def _train_side_by_side(self, runtime: Runtime) -> None:
         """Every training that is not finished, several at a time, those that take longest first."""
         kinds = [False, True] if self.recipe.alone == "train" else [False]
+        places = [(seed, alone, *self._place(seed, alone)) for alone in kinds for seed in self.seeds]
         seats = [
-            Seat(self.folder, seed, alone, training.title, training.folder, self.recipe.epochs)
-            for alone in kinds
-            for seed in self.seeds
-            if not (training := self._alone(seed) if alone else self._training(seed)).finished
+            Seat(self.folder, seed, alone, title, folder, self.recipe.epochs)
+            for seed, alone, title, folder in places
+            if not finished(folder)
         ]
         each = runtime.threads or torch.get_num_threads()
         heard = {key: [said.cpu().numpy() for said in batches] for key, batches in self.classroom.heard.items()}
@@ -210,7 +210,7 @@ class Job:
         jobs = self.recipe.jobs or 1
         if jobs > 1 and self.team.size > 1:
             raise AttarError(f"jobs={jobs}: torchrun's processes train one network together; leave jobs out")
-        if jobs > 1 and self.given != Given():
+        if jobs > 1 and self.given.any:
             raise AttarError(f"jobs={jobs}: objects stay in this process; give names and files, or leave jobs out")
 
     @property
@@ -261,6 +261,12 @@ class Job:
         """Where one seed's run lives: the job's own folder where there is only one."""
         return self.folder if self.recipe.seeds == 1 else self.folder / f"seed{seed}"
 
+    def _place(self, seed: int, alone: bool = False) -> tuple[str, Path]:
+        """What one training is called, and its folder."""
+        title = "alone" if alone else self.recipe.method.name
+        folder = self.seed_folder(seed) / "alone" if alone else self.seed_folder(seed)
+        return title + (f" seed {seed}" if self.recipe.seeds > 1 else ""), folder
+
     def _training(self, seed: int) -> Training:
         splits = self.parts.splits(seed)
         student = self.parts.student(seed)
@@ -277,17 +283,15 @@ class Job:
                 **self.recipe.method.options,
             )
             method.enrol(splits.train.labels)
-        title = self.recipe.method.name + (f" seed {seed}" if self.recipe.seeds > 1 else "")
-        recipe, folder = replace(self.recipe, seed=seed), self.seed_folder(seed)
+        title, folder = self._place(seed)
         shared = (self.judge, self.engines, self.tracking, self.classroom)
-        return Training(method, splits, recipe, folder, title, *shared)
+        return Training(method, splits, replace(self.recipe, seed=seed), folder, title, *shared)
 
     def _alone(self, seed: int) -> Training:
         splits = self.parts.splits(seed)
         recipe = replace(self.recipe, seed=seed, method=MethodRecipe("supervised"), teacher=TeacherRecipe())
         method = create_method("supervised", student=self.parts.student(seed))
-        title = "alone" + (f" seed {seed}" if self.recipe.seeds > 1 else "")
-        folder = self.seed_folder(seed) / "alone"
+        title, folder = self._place(seed, alone=True)
         return Training(method, splits, recipe, folder, title, self.judge, None, self.tracking, self.classroom)
 
     def _teacher_folder(self, number: int) -> Path:

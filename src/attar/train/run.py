@@ -121,10 +121,6 @@ class Training:
             mixing=Mixing(self.recipe.data.mixup, self.recipe.data.cutmix),
         )
 
-    @property
-    def finished(self) -> bool:
-        return (self.folder / "scores.json").exists()
-
     def try_a_batch(self) -> None:
         """One batch through the method, where every mistake in a recipe shows.
 
@@ -189,7 +185,7 @@ class Training:
 
     def _train(self, console: Console, runtime: Runtime, following: Following) -> Steps[None]:
         members = team()
-        if not members.from_leader(lambda: self.finished):
+        if not members.from_leader(lambda: finished(self.folder)):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._place()
             self._engines.attach(self.method, runtime.teachers)
@@ -231,6 +227,11 @@ class Training:
         for result, net in zip(results, networks.values(), strict=True):
             save(net, self.folder / f"{result.name}.safetensors", **card(self.splits.test, result, self.recipe))
         write_json(self.folder / "scores.json", {"results": [result.to_json() for result in results]})
+
+
+def finished(folder: Path) -> bool:
+    """Whether the training of a folder is."""
+    return (folder / "scores.json").exists()
 
 
 def measure(

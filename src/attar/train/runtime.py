@@ -20,7 +20,8 @@ from attar.train.distributed import team
 from attar.train.unchanged import unchanged
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-TRIAL_STEPS = 3
+# After one to warm up; no more begin when the trial has taken so long.
+TRIAL_STEPS, TRIAL_SECONDS = 3, 10.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def choose(method: Method, batch: Batch, device: torch.device, precision: str) -
 
 
 def step_seconds(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime) -> float:
-    """The shortest of a few forward and backward passes, after one to warm up; the method is as before afterwards.
+    """The shortest of a few forward and backward passes; the method is as before afterwards.
 
     Args:
         method: what computes.
@@ -86,9 +87,9 @@ def step_seconds(method: Method, losses_of: Callable[[Batch], Losses], batch: Ba
         batch: of the usual size.
         runtime: device and precision.
     """
-    times = []
+    times: list[float] = []
     with unchanged(method):
-        for _ in range(1 + TRIAL_STEPS):
+        while len(times) < 2 or (len(times) <= TRIAL_STEPS and sum(times) < TRIAL_SECONDS):
             start = time.perf_counter()
             with runtime.autocast():
                 total = losses_of(batch).total

@@ -70,7 +70,7 @@ def best_share(seconds_with: Callable[[int], list[float]], threads: int, steps: 
         best, chosen, count = found, count, count // 2
     if usual - best[0] <= WORTH_SHARING or usual < CLEARLY * best[0]:
         return Share(threads)
-    gain = f"{usual / best[0]:.1f} times as fast as one after another on {threads}"
+    gain = f"{usual / best[0]:.1f} times as fast as {'one after another ' if best[1] > 1 else ''}on {threads}"
     return Share(chosen, best[1], f"{_said(best[1], chosen)}: {gain}")
 
 
