@@ -34,7 +34,7 @@ from attar.train.loop import Places
 from attar.train.metrics import read
 from attar.train.run import Training
 from attar.train.runtime import Runtime
-from attar.train.side_by_side import LOCK, LOG, Seat, Watch
+from attar.train.side_by_side import LOCK, LOG, Seat, Watch, side_by_side
 from attar.train.workers import WorkerPool
 
 JOB = {
@@ -77,7 +77,7 @@ def test_two_at_a_time_end_as_one_after_another(one_by_one: Path, tmp_path: Path
     assert (runtime["jobs"], runtime["threads"]) == (2, 1)
 
 
-def test_what_is_finished_is_not_done_again(one_by_one: Path, tmp_path: Path) -> None:
+def test_what_is_finished_is_not_done_again(one_by_one: Path, tmp_path: Path, monkeypatch) -> None:
     shutil.copytree(one_by_one, tmp_path / "job")
     before = {name: (tmp_path / "job" / name).stat().st_mtime_ns for name in FILES}
     (tmp_path / "job" / "results.json").unlink()
@@ -85,8 +85,12 @@ def test_what_is_finished_is_not_done_again(one_by_one: Path, tmp_path: Path) ->
     (tmp_path / "job" / "seed1" / LOG).write_text("kd seed 1: epoch 1/3\n")
     recipe = read_recipe(tmp_path / "job" / "recipe.yaml", jobs=3)
     (tmp_path / "job" / "recipe.yaml").write_text(to_yaml(recipe))
-    said = io.StringIO()
+    seats, said = [], io.StringIO()
+    monkeypatch.setattr(
+        room, "side_by_side", lambda waiting, *more: seats.extend(waiting) or side_by_side(waiting, *more)
+    )
     starting.resume(tmp_path / "job", Console(file=said))
+    assert [seat.title for seat in seats] == ["kd seed 1"]
     after = {name: (tmp_path / "job" / name).stat().st_mtime_ns for name in FILES}
     assert {name for name in FILES if before[name] != after[name]} == {"seed1/student.safetensors"}
     assert contents(tmp_path / "job") == contents(one_by_one)
@@ -213,6 +217,10 @@ def shared(tmp_path: Path, beside: Callable[[], object] | None, **values) -> tup
 def test_unasked_it_is_tried_with_the_student_and_the_student_alone(tmp_path: Path, slow_threads) -> None:
     assert shared(tmp_path, beside=os.getpid) == (1, 2)
     assert slow_threads == [("kd seed 0", 2), ("alone seed 0", 2), ("kd seed 0", 1), ("alone seed 0", 1)]
+
+
+def test_unasked_every_seed_is_a_training(tmp_path: Path, slow_threads) -> None:
+    assert shared(tmp_path, beside=os.getpid, alone="skip") == (1, 2)
 
 
 def test_unasked_no_process_starts_where_the_caller_did_not_say_how(tmp_path: Path, slow_threads) -> None:
