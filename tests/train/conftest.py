@@ -3,16 +3,18 @@
 import copy
 import io
 import signal
+import time
 
 import pytest
 import torch
 from rich.console import Console
 
 from attar.data import DeviceLoader, load_data
-from attar.errors import Stopped
+from attar.errors import AttarError, Stopped
 from attar.methods import create_method, method_info
 from attar.nets import create_model
 from attar.recipe import read_recipe
+from attar.train.lock import held
 from attar.train.loop import Places, steps
 from attar.train.progress import Progress
 from attar.train.runtime import Runtime
@@ -93,6 +95,33 @@ class Tiny:
     @property
     def metrics(self):
         return (self.folder / "metrics.jsonl").read_text()
+
+
+@pytest.fixture
+def wait_for():
+    """Waits until something is so, in another process; not for ever."""
+
+    def wait(condition):
+        end = time.monotonic() + 90
+        while not condition():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    return wait
+
+
+@pytest.fixture
+def is_free():
+    """Whether nobody holds a lock file."""
+
+    def free(file):
+        try:
+            with held(file):
+                return True
+        except AttarError:
+            return False
+
+    return free
 
 
 @pytest.fixture(scope="session")

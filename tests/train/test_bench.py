@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,10 +15,9 @@ from rich.console import Console
 
 from attar.errors import AttarError
 from attar.measure import threads
-from attar.train import checkpoint, starting
+from attar.train import checkpoint, lock, starting
 from attar.train.bench import Bench, read_suite
 from attar.train.job import Job
-from attar.train.lock import locked
 from attar.train.run import Training
 from attar.train.threads import Share
 
@@ -165,7 +162,7 @@ recipe: {data: {name: digits, train_size: 800}, epochs: 500, batch_size: 20, pre
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_stopping_saves_every_run_beside_the_others(tmp_path: Path, how: signal.Signals) -> None:
+def test_stopping_saves_every_run_beside_the_others(tmp_path: Path, how: signal.Signals, wait_for, is_free) -> None:
     """Each run saves, no other begins, nothing is left running; also where the parent is killed outright."""
     bench = suite(tmp_path, STOPPABLE)
     command = [sys.executable, "-c", "from attar.cli import main; main()", "bench", str(tmp_path / "suite.yaml")]
@@ -175,23 +172,8 @@ def test_stopping_saves_every_run_beside_the_others(tmp_path: Path, how: signal.
         process.send_signal(how)
         assert process.wait(timeout=60) != 0
     for folder in folders[:2]:
-        wait_for(lambda folder=folder: is_free(folder))
+        wait_for(lambda folder=folder: is_free(folder / lock.NAME))
     # Who was asked to stop leaves a checkpoint inside an epoch, but for one in forty that had just finished it.
     assert any(checkpoint.restore(folder / "checkpoint.pt")[0].step for folder in folders[:2])
     assert not [folder for folder in folders if (folder / "results.json").exists()]
     assert not [folder for folder in folders[2:] if folder.exists()]
-
-
-def is_free(folder: Path) -> bool:
-    try:
-        with locked(folder):
-            return True
-    except AttarError:
-        return False
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 90
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)

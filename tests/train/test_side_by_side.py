@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -133,7 +132,7 @@ def test_a_failure_names_its_reason_and_saves_the_others(tmp_path: Path) -> None
 LONG = {"epochs": 40, "alone": "skip", "data": {"name": "digits", "train_size": 100}, "checkpoint_minutes": 60}
 
 
-def test_stopped_killed_and_resumed_it_ends_the_same(tmp_path: Path) -> None:
+def test_stopped_killed_and_resumed_it_ends_the_same(tmp_path: Path, wait_for, is_free) -> None:
     distil(tmp_path / "whole", **LONG)
     broken, seeds = tmp_path / "broken", [tmp_path / "broken" / f"seed{seed}" for seed in (0, 1)]
     recipe = tmp_path / "recipe.yaml"
@@ -149,7 +148,7 @@ def test_stopped_killed_and_resumed_it_ends_the_same(tmp_path: Path) -> None:
             process.send_signal(how)
             assert process.wait(timeout=60) != 0
         for folder in seeds:
-            wait_for(lambda folder=folder: is_free(folder))
+            wait_for(lambda folder=folder: is_free(folder / LOCK))
         assert not [folder for folder in seeds if (folder / "scores.json").exists()]
     starting.resume(broken, Console(file=io.StringIO()))
     for folder in seeds:
@@ -159,21 +158,6 @@ def test_stopped_killed_and_resumed_it_ends_the_same(tmp_path: Path) -> None:
 
 def epochs(folder: Path) -> int:
     return len(read(Places(folder).metrics))
-
-
-def is_free(folder: Path) -> bool:
-    try:
-        with held(folder / LOCK):
-            return True
-    except AttarError:
-        return False
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 90
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_a_training_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:

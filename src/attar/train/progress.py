@@ -16,6 +16,19 @@ from attar.train.tally import Tally
 REFRESH_SECONDS = 0.5
 
 
+def bars(console: Console, state: str) -> Bar:
+    """Bars that are there in a terminal only, and only while something goes on; `state` stands behind each."""
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn(state),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
 class Progress:
     """Progress of one training.
 
@@ -44,15 +57,7 @@ class Progress:
         self._epoch, self._from = -1, 0
         self._next = 0.0
         self._since: tuple[float, int] | None = None
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[state]}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._bar = bars(console, "{task.fields[state]}")
         self._task = self._bar.add_task(title, total=epochs * steps, state="")
 
     def __enter__(self) -> Progress:

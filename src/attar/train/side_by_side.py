@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from attar.train.loop import Places
+from attar.train.progress import bars
 from attar.train.workers import WorkerPool
 
 LOG = "log.txt"
@@ -78,15 +78,7 @@ class Watch:
         self.seats, self.console = seats, console
         # A resumed training's log begins with what was printed before.
         self._read = {seat: _size(seat.folder / LOG) for seat in seats}
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} epochs"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._bars = bars(console, "{task.completed:.0f}/{task.total:.0f} epochs")
         self._bar = {seat: self._bars.add_task(seat.title, total=seat.epochs, visible=False) for seat in seats}
 
     def __enter__(self) -> Watch:
