@@ -74,6 +74,8 @@ def test_memory_bounds_the_processes(monkeypatch):
     pytest.importorskip("resource")
     monkeypatch.setattr(room, "free_memory", lambda: 10**15)
     assert processes_with_room() > 100
+    monkeypatch.setattr(room, "free_memory", lambda: 2 * room.GIB)
+    assert 2 <= processes_with_room() <= 8  # of which each has more than torch, and counts for a quarter at least
     monkeypatch.setattr(room, "free_memory", lambda: 1000)
     assert processes_with_room() == 1
 

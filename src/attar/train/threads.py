@@ -12,6 +12,12 @@ from pathlib import Path
 WORTH_SHARING = 60.0
 CLEARLY = 1.1
 GIB = 2**30
+# What a container may use and does, for the second and the first kind of control groups.
+GROUPS = Path("/sys/fs/cgroup")
+CONTAINER = (
+    (GROUPS / "memory.max", GROUPS / "memory.current"),
+    (GROUPS / "memory" / "memory.limit_in_bytes", GROUPS / "memory" / "memory.usage_in_bytes"),
+)
 
 
 @dataclass(frozen=True)
@@ -92,14 +98,14 @@ def _said(jobs: int, threads: int) -> str:
 
 
 def processes_with_room() -> int:
-    """How many processes as large as this one ever was the memory has room for, itself among them."""
+    """How many processes as large as this one ever was the memory has room for beside it, but one at least."""
     try:
         import resource
     except ImportError:  # Windows does not say
         return 1
     unit = 1 if os.uname().sysname == "Darwin" else 1024
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return 1 + free_memory() // max(own, GIB // 4)
+    return max(1, free_memory() // max(own, GIB // 4))
 
 
 def free_memory() -> int:
@@ -114,11 +120,3 @@ def free_memory() -> int:
         except (OSError, ValueError):  # no container, or one without a limit
             continue
     return max(0, min(free))
-
-
-# Of the second and the first kind of control groups.
-GROUPS = Path("/sys/fs/cgroup")
-CONTAINER = (
-    (GROUPS / "memory.max", GROUPS / "memory.current"),
-    (GROUPS / "memory" / "memory.limit_in_bytes", GROUPS / "memory" / "memory.usage_in_bytes"),
-)
