@@ -61,7 +61,7 @@ def framework(options: argparse.Namespace, folder: Path) -> Steps[object]:
     )
     console = Console(file=io.StringIO())
     training = Job(recipe, folder, console)._training(0)
-    return training.steps(console, training.runtime())
+    return training.steps(console, training.engined(training.precision()))
 
 
 def turns(loops: dict[str, Iterator[object]], steps: int) -> dict[str, list[float]]:

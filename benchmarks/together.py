@@ -63,7 +63,7 @@ def trainings(methods: list[str], options: argparse.Namespace, folder: Path) -> 
     for method in methods:
         console, place = Console(file=io.StringIO()), folder / method
         training = Job(recipe(method, options), place, console, Given(), room)._training(0)
-        made.append(training.steps(console, training.runtime()))
+        made.append(training.steps(console, training.engined(training.precision())))
     return made
 
 

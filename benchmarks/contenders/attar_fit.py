@@ -88,7 +88,7 @@ def ready(options: object, folder: Path, cache: Path | None, room: Classroom) ->
     console = Console(file=io.StringIO())
     training = Job(recipe(options, cache), folder, console, Given(), room)._training(0)
     keep_freed_memory()  # where a job does it: after the images were read
-    runtime = training.runtime()
+    runtime = training.engined(training.precision())
     engines = runtime.teachers
     if not options.weights:  # type: ignore[attr-defined]
         # What random weights say differs too much in other precisions to be used; the time it takes is the same.

@@ -122,7 +122,7 @@ def test_a_job_of_one_training_starts_no_process(tmp_path: Path, monkeypatch) ->
     assert "at a time" not in distil(tmp_path / "job", seeds=1, alone="skip", jobs=2)
 
 
-def test_a_failure_names_its_reason_and_saves_the_others(tmp_path: Path) -> None:
+def test_a_failure_beside_others_names_its_reason(tmp_path: Path) -> None:
     values = {"teacher": "", "method": "supervised", "alone": "skip", "jobs": 2}
     with pytest.raises(AttarError, match="the loss is nan at epoch 1"):
         distil(tmp_path / "job", **values, optim={"lr": 1e30, "schedule": "constant"})

@@ -133,12 +133,8 @@ class Training:
     def _place(self) -> None:
         self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def runtime(self) -> Runtime:
-        """The precision of the student and the engine of each frozen teacher, found by trying where it says auto."""
-        return self.engined(self.precision())
-
     def precision(self) -> Runtime:
-        """Device and precision of the student."""
+        """Device and precision of the student, found by trying where the recipe says auto."""
         return choose(self.method, self._a_batch(), self.device, self.recipe.precision)
 
     def step_seconds(self, runtime: Runtime) -> float:
@@ -150,7 +146,7 @@ class Training:
         return next(iter(self.loader.epoch(0)))
 
     def engined(self, runtime: Runtime) -> Runtime:
-        """A runtime with the engine of each frozen teacher, and whether steps are compiled."""
+        """A runtime with the engine of each frozen teacher and whether steps are compiled, both found by trying."""
         self._place()
         batches = list(islice(self.loader.epoch(0), -(-COMPARED // self.loader.batch_size)))
         shown = len(self.splits.train) + len(self.loader) * self.loader.unlabelled_batch
