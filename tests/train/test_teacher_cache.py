@@ -138,7 +138,7 @@ def test_rows_of_another_teacher_under_the_same_key_are_noticed(filled):
     for file in files(root / "cache"):
         rows = np.fromfile(file, np.uint8)[: 40 * 20].reshape(40, 20)
         writer = Writer(file, 40, 20)
-        writer.write(torch.arange(40), np.roll(rows, 1, axis=0))
+        writer.write(torch.arange(40), torch.from_numpy(rows).roll(1, 0))
         writer.commit()
     again, said = distil(root / "second", root / "cache")
     assert again == metrics
@@ -148,7 +148,7 @@ def test_rows_of_another_teacher_under_the_same_key_are_noticed(filled):
 def test_an_epoch_that_broke_off_leaves_no_file(tmp_path):
     cache = TeacherCache(tmp_path, {}, images=4, packing=Dense(2))
     writer = cache.writer(0)
-    writer.write(torch.tensor([0, 2, 3]), np.zeros((3, 4), np.uint8))
+    writer.write(torch.tensor([0, 2, 3]), torch.zeros(3, 4, dtype=torch.uint8))
     writer.commit()  # image 1 is missing
     assert cache.read(0) is None
     assert not list(tmp_path.rglob("*.bin")) + list(tmp_path.rglob("*.tmp"))
@@ -240,7 +240,7 @@ def test_only_what_nobody_writes_any_more_is_cleared_away(tmp_path):
     assert not dead.exists()
     second = Writer(tmp_path / "epoch0001.bin", 1, 2)
     for writer in (first, second):
-        writer.write(torch.tensor([0]), np.ones((1, 2), np.uint8))
+        writer.write(torch.tensor([0]), torch.ones(1, 2, dtype=torch.uint8))
         writer.commit()
         writer.discard()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["epoch0000.bin", "epoch0001.bin"]
@@ -260,7 +260,7 @@ def test_a_file_that_another_host_writes_under_the_same_number_is_left_alone(tmp
     first = Writer(tmp_path / "epoch0000.bin", 1, 2)
     with pytest.raises(OSError, match="busy"):
         Writer(tmp_path / "epoch0000.bin", 1, 2)
-    first.write(torch.tensor([0]), np.ones((1, 2), np.uint8))
+    first.write(torch.tensor([0]), torch.ones(1, 2, dtype=torch.uint8))
     first.commit()
     assert (tmp_path / "epoch0000.bin").read_bytes()[:2] == b"\x01\x01"
 

@@ -142,7 +142,7 @@ class Moves(Choices):
     changes: Tensor | None = None
     signs: Tensor | None = None
 
-    on_cpu = ("box", "changes", "signs")
+    on_cpu = ("changes", "signs")
 
 
 def draw(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from attar.data import colour
+from attar.data.upload import upload
 from attar.data.warp import IDENTITY, compose, rotation, shear, translation, warp
 
 # How strong a change is at M = 30; the paper's ranges as torchvision has them.
@@ -49,51 +51,64 @@ def rand_augment(images: Tensor, changes: Tensor, signs: Tensor, magnitude: int)
     >>> brighter.unique().item()
     190
     """
-    size = (images.shape[2], images.shape[3])
     last = not images.is_contiguous()
     # Kernels run on planes, whatever the layout.
     images = images.clone(memory_format=torch.contiguous_format)
     strength = magnitude / 30
-    pending = IDENTITY.repeat(len(images), 1, 1)
-    for change, sign in zip(changes.T, signs.T, strict=True):
-        coloured = change >= CHANGES.index(COLOUR[0])
-        _warp_(images, pending, coloured)
-        for name in COLOUR:
-            _colour_(images, name, (change == CHANGES.index(name)).nonzero()[:, 0], sign, strength)
-        for name in GEOMETRY:
-            chosen = change == CHANGES.index(name)
-            pending[chosen] = compose(_matrix(name, sign[chosen] * strength, size), pending[chosen])
-    _warp_(images, pending, torch.ones(len(images), dtype=torch.bool))
+    planned = _plan(changes, signs, strength, (images.shape[2], images.shape[3]))
+    places = upload([one.places for one in planned], images.device)
+    numbers = upload([one.numbers for one in planned], images.device)
+    for one, chosen, given in zip(planned, places, numbers, strict=True):
+        images.index_copy_(0, chosen, _changed(images.index_select(0, chosen), one.name, given, strength))
     return images.contiguous(memory_format=torch.channels_last) if last else images
 
 
-def _warp_(images: Tensor, pending: Tensor, due: Tensor) -> None:
-    """Carry out the geometry that waits for those images whose turn it is."""
+class _Planned(NamedTuple):
+    """One change of some images of a batch.
+
+    Attributes:
+        name: of COLOUR, or "warp".
+        places: (n,) the images.
+        numbers: for each image its factor (n,), or its matrix (n, 2, 3).
+    """
+
+    name: str
+    places: Tensor
+    numbers: Tensor
+
+
+def _plan(changes: Tensor, signs: Tensor, strength: float, size: tuple[int, int]) -> list[_Planned]:
+    """What is done to a batch, in turn; geometry waits until a colour's turn comes, or the end."""
+    planned, pending = [], IDENTITY.repeat(len(changes), 1, 1)
+    for change, sign in zip(changes.T, signs.T, strict=True):
+        planned.append(_due(pending, change >= CHANGES.index(COLOUR[0])))
+        for name in COLOUR:
+            chosen = (change == CHANGES.index(name)).nonzero()[:, 0]
+            planned.append(_Planned(name, chosen, 1 + MOST_FACTOR * strength * sign[chosen]))
+        for name in GEOMETRY:
+            those = change == CHANGES.index(name)
+            pending[those] = compose(_matrix(name, sign[those] * strength, size), pending[those])
+    planned.append(_due(pending, torch.ones(len(changes), dtype=torch.bool)))
+    return [one for one in planned if len(one.places)]
+
+
+def _due(pending: Tensor, due: Tensor) -> _Planned:
+    """The geometry that waits for those images whose turn it is; nothing waits for them afterwards."""
     moved = (due & (pending != IDENTITY).any(2).any(1)).nonzero()[:, 0]
-    if len(moved):
-        _replace_(images, moved, lambda chosen: warp(chosen, pending[moved].to(images.device)))
-        pending[moved] = IDENTITY
+    matrices = pending[moved]
+    pending[moved] = IDENTITY
+    return _Planned("warp", moved, matrices)
 
 
-def _colour_(images: Tensor, name: str, chosen: Tensor, sign: Tensor, strength: float) -> None:
-    if len(chosen):
-        change: Callable[[Tensor], Tensor]
-        if name in ("autocontrast", "equalise"):
-            change = getattr(colour, name)
-        elif name == "posterise":
-            bits = 8 - round(MOST_BITS * strength)
-            change = lambda images: colour.posterise(images, bits)  # noqa: E731
-        elif name == "solarise":
-            change = lambda images: colour.solarise(images, 255 * (1 - strength))  # noqa: E731
-        else:
-            factor = (1 + MOST_FACTOR * strength * sign[chosen]).to(images.device)
-            change = lambda images: getattr(colour, name)(images, factor)  # noqa: E731
-        _replace_(images, chosen, change)
-
-
-def _replace_(images: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor]) -> None:
-    chosen = chosen.to(images.device)
-    images.index_copy_(0, chosen, change(images.index_select(0, chosen)))
+def _changed(images: Tensor, name: str, numbers: Tensor, strength: float) -> Tensor:
+    if name == "warp":
+        return warp(images, numbers)
+    if name == "posterise":
+        return colour.posterise(images, 8 - round(MOST_BITS * strength))
+    if name == "solarise":
+        return colour.solarise(images, 255 * (1 - strength))
+    change: Callable[..., Tensor] = getattr(colour, name)
+    return change(images) if name in ("autocontrast", "equalise") else change(images, numbers)
 
 
 def _matrix(name: str, amount: Tensor, size: tuple[int, int]) -> Tensor:

@@ -70,7 +70,7 @@ def resized_crop(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor
 
     Args:
         images: (B, C, H, W), uint8.
-        boxes: (B, 4) on the CPU: top, left, height and width of each part, in pixels.
+        boxes: (B, 4) on their device: top, left, height and width of each part, in pixels.
         size: the height and width that come out.
 
     Returns:
@@ -100,7 +100,7 @@ def _one_by_one(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
 def _by_weights(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """As two products with the weights of every source row and column, for all images in one call."""
     last = not images.is_contiguous()
-    top, left, height, width = boxes.to(images.device).unbind(1)
+    top, left, height, width = boxes.unbind(1)
     rows = _weights(top, height, images.shape[2], size[0])
     columns = _weights(left, width, images.shape[3], size[1])
     scaled = rows[:, None] @ images.float() @ columns[:, None].mT

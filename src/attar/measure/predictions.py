@@ -86,7 +86,7 @@ def evaluate_each(
             parts.append(_answers(batch.labels, watched.logits, None if other is None else other.logits))
 
     scores = evaluate(watched, noted(), other)
-    return scores, Predictions(**{key: torch.cat([part[key] for part in parts]).numpy() for key in parts[0]})
+    return scores, Predictions(**{key: torch.cat([part[key] for part in parts]).cpu().numpy() for key in parts[0]})
 
 
 def _answers(labels: Tensor, logits: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
@@ -102,7 +102,7 @@ def _answers(labels: Tensor, logits: Tensor, teacher: Tensor | None) -> dict[str
     if teacher is not None:
         each = kl_divergence(logits.double(), teacher.double(), temperature=1.0, reduction="none").sum(1)
         found["kl"] = each.clamp(max=LARGEST).half()
-    return {key: value.cpu() for key, value in found.items()}
+    return found
 
 
 def predictions_file(name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,14 +29,13 @@ class Dense:
     def row_bytes(self) -> int:
         return 2 * self.classes
 
-    def pack(self, logits: Tensor) -> np.ndarray:
-        """(B, K) logits to (B, row_bytes) bytes."""
-        # float16 ends at 65504; a softmax cannot tell such logits apart.
-        return logits.float().clamp(-65504, 65504).half().cpu().contiguous().numpy().view(np.uint8)
+    def pack(self, logits: Tensor) -> Tensor:
+        """(B, K) logits to (B, row_bytes) bytes on their device."""
+        return _half(logits.float()).view(torch.uint8)
 
-    def unpack(self, rows: np.ndarray) -> Tensor:
-        """(B, row_bytes) bytes to (B, K) float32."""
-        return torch.from_numpy(rows.copy().view(np.float16)).float()
+    def unpack(self, rows: Tensor) -> Tensor:
+        """(B, row_bytes) bytes to (B, K) float32 on their device."""
+        return rows.view(torch.float16).float()
 
     def __str__(self) -> str:
         return f"dense {self.classes}"
@@ -70,20 +68,26 @@ class TopK:
         # Values and the rest in float16, indices in 32 bits.
         return 2 * (self.top + 1) + 4 * self.top
 
-    def pack(self, logits: Tensor) -> np.ndarray:
-        """(B, K) logits to (B, row_bytes) bytes."""
-        logits = logits.float().cpu()
+    def pack(self, logits: Tensor) -> Tensor:
+        """(B, K) logits to (B, row_bytes) bytes on their device."""
+        logits = logits.float()
         values, indices = logits.topk(self.top, dim=1)
         rest = logits.scatter(1, indices, -math.inf).logsumexp(1, keepdim=True) - math.log(self.classes - self.top)
-        floats = torch.cat([values, rest], dim=1).clamp(-65504, 65504).half().contiguous().numpy().view(np.uint8)
-        return np.concatenate([floats, indices.int().contiguous().numpy().view(np.uint8)], axis=1)
+        floats = _half(torch.cat([values, rest], dim=1))
+        return torch.cat([floats.view(torch.uint8), indices.int().view(torch.uint8)], dim=1)
 
-    def unpack(self, rows: np.ndarray) -> Tensor:
-        """(B, row_bytes) bytes to (B, K) float32."""
+    def unpack(self, rows: Tensor) -> Tensor:
+        """(B, row_bytes) bytes to (B, K) float32 on their device."""
         split = 2 * (self.top + 1)
-        floats = torch.from_numpy(rows[:, :split].copy().view(np.float16)).float()
-        indices = torch.from_numpy(rows[:, split:].copy().view(np.int32)).long()
+        # Cloned, because a view of another type must begin at a multiple of its size.
+        floats = rows[:, :split].clone(memory_format=torch.contiguous_format).view(torch.float16).float()
+        indices = rows[:, split:].clone(memory_format=torch.contiguous_format).view(torch.int32).long()
         return floats[:, -1:].repeat(1, self.classes).scatter(1, indices, floats[:, :-1])
 
     def __str__(self) -> str:
         return f"top {self.top} of {self.classes}"
+
+
+def _half(logits: Tensor) -> Tensor:
+    # float16 ends at 65504; a softmax cannot tell such logits apart.
+    return logits.clamp(-65504, 65504).half().contiguous()

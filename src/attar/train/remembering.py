@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from attar.batch import Batch
 from attar.data import ImageSet, Loader, Wrapped
@@ -65,7 +65,7 @@ def remembering(
         if whole.mixing:
             # Who is mixed with whom follows from the epoch's order, and that from the run's own seed.
             facts |= {"mixing": str(whole.mixing), "order": [whole.seed, whole.shuffle]}
-        caches.append((frozen, TeacherCache(Path(root), facts, len(images), packing)))
+        caches.append((frozen, TeacherCache(Path(root), facts, len(images), packing, runtime.device)))
     if not caches:
         return loader
     say(check_space(Path(root), sum(cache.bytes_needed(recipe.epochs) for _, cache in caches)))
@@ -121,7 +121,7 @@ class _Answers:
 
     frozen: Frozen
     cache: TeacherCache
-    rows: np.ndarray | None
+    rows: Tensor | None
     writer: Writer | None
     say: Callable[[str], object]
     checked: bool = False
@@ -144,7 +144,7 @@ class _Answers:
             packed = self.cache.packing.pack(self.frozen.engine(batch.images).logits)
             if self.writer:
                 self.writer.write(batch.index, packed)
-            logits = self.cache.packing.unpack(packed).to(batch.images.device)
+            logits = self.cache.packing.unpack(packed)
         self.frozen.tell(batch.images, Output(logits))
 
     def _check(self, batch: Batch) -> None:
@@ -153,7 +153,7 @@ class _Answers:
         assert batch.index is not None
         self.checked = True
         packing = self.cache.packing
-        fresh = packing.unpack(packing.pack(self.frozen.engine(batch.images).logits)).to(batch.images.device)
+        fresh = packing.unpack(packing.pack(self.frozen.engine(batch.images).logits))
         found = self.cache.unpack(self.rows, batch.index)
         if not float((found - fresh).norm()) <= STALE * float(fresh.norm()):
             self.say(f"{self.cache.folder} is not this teacher's; computing instead (delete that folder)")

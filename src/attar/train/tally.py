@@ -28,13 +28,14 @@ class Tally:
             self._add(key, value.detach().float() * len(batch))
         if not first_turn:
             return
-        self._add("images", torch.tensor(float(len(batch)), device=batch.images.device))
+        # Filled on the device: a number brought there would wait for it.
+        self._add("images", batch.images.new_full((), len(batch), dtype=torch.float32))
         logits = losses.knowledge.get("student.logits")
         if isinstance(logits, Tensor) and len(logits) == len(batch):
             truth = batch.labels.argmax(1) if batch.labels.ndim > 1 else batch.labels
             self._add("correct", (logits.argmax(1) == truth)[: batch.labelled].sum().float())
             if batch.labelled is not None:
-                self._add("labelled", torch.tensor(float(batch.labelled), device=batch.images.device))
+                self._add("labelled", batch.images.new_full((), batch.labelled, dtype=torch.float32))
 
     def _add(self, key: str, amount: Tensor) -> None:
         self.sums[key] = self.sums[key].to(amount.device) + amount if key in self.sums else amount

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from attar.errors import AttarError
@@ -19,9 +20,12 @@ from attar.files import write_json
 from attar.train.lock import claim
 from attar.train.packing import Dense, TopK
 
+CPU = torch.device("cpu")
 # Part of every key: raise it when the layout of a file changes.
 FORMAT = 1
 DIGEST = 16
+# An epoch's rows up to so many bytes lie on the device, where a step finds them without waiting.
+MOST_ON_DEVICE = 10**9
 # Seconds after which an unfinished file belongs to nobody, on a file system that cannot say who holds it.
 ABANDONED = 7 * 24 * 3600
 
@@ -38,13 +42,22 @@ class TeacherCache:
         facts: what the logits follow from, as plain values; written beside them.
         images: how many images an epoch has.
         packing: how a row of logits is stored.
+        device: where the logits are wanted.
     """
 
-    def __init__(self, root: Path, facts: dict[str, Any], images: int, packing: Dense | TopK) -> None:
+    def __init__(
+        self,
+        root: Path,
+        facts: dict[str, Any],
+        images: int,
+        packing: Dense | TopK,
+        device: torch.device = CPU,
+    ) -> None:
         facts = {**facts, "packing": str(packing), "images": images, "format": FORMAT}
         text = json.dumps(facts, sort_keys=True)
         self.folder = root / hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         self.facts, self.images, self.packing = facts, images, packing
+        self.device = device if images * packing.row_bytes <= MOST_ON_DEVICE else CPU
 
     def file(self, epoch: int) -> Path:
         return self.folder / f"epoch{epoch:04d}.bin"
@@ -54,19 +67,20 @@ class TeacherCache:
         missing = sum(not self.file(epoch).exists() for epoch in range(epochs))
         return missing * (self.images * self.packing.row_bytes + DIGEST)
 
-    def read(self, epoch: int) -> np.ndarray | None:
-        """The rows of an epoch, (images, row_bytes) bytes mapped from the file; None where there is no sound file."""
+    def read(self, epoch: int) -> Tensor | None:
+        """The rows of an epoch, (images, row_bytes) bytes, on a CPU mapped from the file; None without a sound file."""
         file = self.file(epoch)
         content = self.images * self.packing.row_bytes
         try:
             if file.stat().st_size != content + DIGEST:
                 return None
-            whole = np.memmap(file, np.uint8, mode="r")
+            # "c": torch wants memory that could be written to; nobody does, and it would not reach the file.
+            whole = np.memmap(file, np.uint8, mode="c")
         except OSError:
             return None
         if _digest(whole[:content]) != whole[content:].tobytes():
             return None
-        return whole[:content].reshape(self.images, self.packing.row_bytes)
+        return torch.from_numpy(whole[:content].reshape(self.images, self.packing.row_bytes)).to(self.device)
 
     def writer(self, epoch: int) -> Writer:
         """For an epoch that is seen from its first batch on.
@@ -77,17 +91,20 @@ class TeacherCache:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "key.json", self.facts)
-        return Writer(self.file(epoch), self.images, self.packing.row_bytes)
+        return Writer(self.file(epoch), self.images, self.packing.row_bytes, self.device)
 
-    def unpack(self, rows: np.ndarray, index: Tensor) -> Tensor:
+    def unpack(self, rows: Tensor, index: Tensor) -> Tensor:
         """The logits of some images, (B, K) float32."""
-        return self.packing.unpack(rows[index.cpu().numpy()]).to(index.device)
+        return self.packing.unpack(rows.index_select(0, index.to(rows.device))).to(index.device)
 
 
 class Writer:
-    """Rows of one epoch in a temporary file, which gets its name when every image has been written once."""
+    """Rows of one epoch in a temporary file, which gets its name when every image has been written once.
 
-    def __init__(self, file: Path, images: int, row_bytes: int) -> None:
+    On another device than the CPU the rows wait there until then.
+    """
+
+    def __init__(self, file: Path, images: int, row_bytes: int, device: torch.device = CPU) -> None:
         self.file = file
         _remove_abandoned(file.parent)
         self._temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
@@ -104,19 +121,22 @@ class Writer:
         except OSError:
             self.discard()
             raise
-        self._rows = self._whole[: images * row_bytes].reshape(images, row_bytes)
-        self._seen = np.zeros(images, bool)
+        self._file_rows = torch.from_numpy(self._whole[: images * row_bytes].reshape(images, row_bytes))
+        self._rows = self._file_rows if device.type == "cpu" else torch.empty_like(self._file_rows, device=device)
+        self._seen = torch.zeros(images, dtype=torch.bool, device=device)
 
-    def write(self, index: Tensor, rows: np.ndarray) -> None:
+    def write(self, index: Tensor, rows: Tensor) -> None:
         """Rows of some images."""
-        where = index.cpu().numpy()
-        self._rows[where] = rows
-        self._seen[where] = True
+        where = index.to(self._rows.device)
+        self._rows.index_copy_(0, where, rows.to(self._rows.device))
+        self._seen.index_fill_(0, where, True)
 
     def commit(self) -> None:
         """Give the file its name, if no image is missing."""
         if not self._seen.all():
             return self.discard()
+        if self._rows is not self._file_rows:
+            self._file_rows.copy_(self._rows)
         self._whole[-DIGEST:] = np.frombuffer(_digest(self._whole[:-DIGEST]), np.uint8)
         self._whole.flush()
         os.replace(self._temporary, self.file)

@@ -1,0 +1,166 @@
+"""What the process with the second device is asked to do; numbers come back, never its tensors."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import attar
+from attar.batch import Address, Batch
+from attar.data.rand_augment import draw_changes, rand_augment
+from attar.errors import AttarError
+from attar.methods import Method, create_method, method_info
+from attar.nets import create_model
+from attar.train.finite import Watch, gradient_norm
+from attar.train.loop import update
+from attar.train.runtime import Runtime
+from attar.train.tally import Tally
+
+CLASSES, SIZE, STEPS = 6, 16, 3
+LABELS = torch.tensor([4, 0, 3, 3, 1, 5, 2, 0])
+# Networks this small and a job this short run in seconds; the student alone is not what is looked at.
+JOB: dict[str, Any] = {
+    "data": {"name": "digits", "train_size": 80, "val_fraction": 0.0},
+    "teacher": {"name": "resnet14", "epochs": 1, "train_size": 80},
+    "student": "resnet8",
+    "epochs": 2,
+    "batch_size": 20,
+    "precision": "float32",
+    "alone": "skip",
+    "jobs": 1,
+}
+
+
+def begin() -> None:
+    """Make the device known to this process."""
+    import apart  # noqa: F401
+
+    torch.set_num_threads(1)
+    # A process that was spawned spawns others, and each would import torch.
+    multiprocessing.set_start_method(None, force=True)
+
+
+def refuses_the_cpus() -> list[str]:
+    """What it says to tensors of the CPU beside its own; and all three ways to read it are noted."""
+    import apart
+
+    here, there = torch.randn(2, 3), torch.randn(2, 3).to("apart")
+    said = []
+    for mixed in (lambda: there + here, lambda: torch.cat([there, here]), lambda: here[there > 0]):
+        try:
+            mixed()
+        except RuntimeError as error:
+            said.append(str(error))
+    apart.WAITS.clear()
+    there.sum().item()
+    there[there > 0]
+    there.cpu()
+    torch.tensor(1.0, device="apart")
+    return said + apart.WAITS
+
+
+def changes_colours(layout: torch.memory_format) -> tuple[bool, list[str]]:
+    """Whether RandAugment gives the CPU's bytes, and what it waits for."""
+    import apart
+
+    images = torch.randint(256, (16, 3, SIZE, SIZE), dtype=torch.uint8).contiguous(memory_format=layout)
+    changes, signs = draw_changes(len(images), 3, torch.Generator().manual_seed(0))
+    there = images.to("apart")
+    apart.WAITS.clear()
+    found = rand_augment(there, changes, signs, 9)
+    waits = list(apart.WAITS)
+    return torch.equal(found.cpu(), rand_augment(images, changes, signs, 9)), waits
+
+
+def _method(name: str) -> Method:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        nets = [create_model(net, num_classes=CLASSES, image_size=SIZE) for net in ("resnet14", "resnet8")]
+        made = create_method(name, teacher=nets[0] if method_info(name).takes_teacher else None, student=nets[1])
+        made.enrol(LABELS)
+        return made
+
+
+def steps_of(name: str, device: str, precision: str) -> tuple[list[float], list[str]]:
+    """The losses of a few steps of a method, turn by turn as the training loop does it, and the last step's waits."""
+    import apart
+
+    method, runtime = _method(name).to(device).train(), Runtime(torch.device(device), precision, "")
+    learners = {turn: torch.optim.SGD(method.trainable(turn), 0.05, momentum=0.9, fused=True) for turn in method.turns}
+    watch, tally, losses = Watch(runtime.device, len(learners)), Tally(), []
+    for learner in learners.values():
+        watch.guard(learner)
+    for step in range(STEPS):
+        images = torch.randn(len(LABELS), 3, SIZE, SIZE, generator=torch.Generator().manual_seed(step))
+        index = torch.arange(len(LABELS))
+        address = Address(step=step)
+        batch = Batch(images.to(device), LABELS.to(device), index.to(device), address, epochs=2)
+        apart.WAITS.clear()
+        for number, (turn, learner) in enumerate(learners.items()):
+            with runtime.autocast():
+                found = method.batch_losses(replace(batch, turn=turn))
+            watch.saw(found.total, step, number)
+            found.total.backward()
+            tally.add(found, batch, first_turn=turn == method.turns[0])
+            watch.saw(gradient_norm(learner), step, number)
+            update(learner, 0.05, clip_norm=1.0)
+            losses.append(found.total.detach())
+    waits = list(apart.WAITS)
+    return [float(loss) for loss in losses], waits
+
+
+def job(device: str, folder: Path, **keys: Any) -> tuple[str, bytes]:
+    """What a whole job recorded, and its student."""
+    sections = {key: {**JOB[key], **keys.pop(key)} for key in ("data", "teacher") if key in keys}
+    attar.distill(**{**JOB, **keys, **sections}, device=device, out=str(folder))
+    return ended(folder)
+
+
+def ended(folder: Path) -> tuple[str, bytes]:
+    return (folder / "metrics.jsonl").read_text(), (folder / "student.safetensors").read_bytes()
+
+
+def waits_of_steps(folder: Path, caches: Path | None = None, top: int | None = None, **keys: Any) -> dict[str, int]:
+    """What an epoch of 14 steps waits for more often than one of 10, which the guards look at as often.
+
+    Either may have a cache of its own, with so many of the largest logits.
+    """
+    import apart
+
+    found = []
+    for batch_size in (8, 6):
+        if caches:
+            keys["teacher"] = {"cache": str(caches / str(batch_size)), "cache_top": top}
+        apart.WAITS.clear()
+        job("apart", folder / str(batch_size), **keys, batch_size=batch_size, epochs=1)
+        found.append(Counter(wait for wait in apart.WAITS if "train/loop.py" in wait and "measure/" not in wait))
+    return dict(found[1] - found[0])
+
+
+def resumes_exactly(folder: Path, **keys: Any) -> bool:
+    """Whether a job that was stopped after its student's first epoch and taken up again ends as one that was not."""
+    from attar.train import loop
+
+    whole = job("apart", folder / "whole", **keys)
+    keep, calls = loop.keep, []
+
+    def stop(*arguments: Any) -> None:
+        keep(*arguments)
+        calls.append(arguments)
+        if len(calls) == 2:  # the teacher's only epoch, the student's first
+            raise AttarError("stopped")
+
+    loop.keep = stop
+    try:
+        job("apart", folder / "broken", **keys)
+    except AttarError:
+        pass
+    finally:
+        loop.keep = keep
+    attar.resume(folder / "broken")
+    return whole == ended(folder / "broken")

@@ -1,0 +1,102 @@
+"""Where the networks are on another device than the CPU: on a GPU, but that these machines need none."""
+
+from __future__ import annotations
+
+import math
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import attar
+
+JOBS = {
+    "kd": {},
+    "everything about learning": {
+        "method": "dml",
+        "optim": {"ema": 0.9, "accumulate": 2, "clip_norm": 1.0, "label_smoothing": 0.1, "name": "adamw", "lr": 0.001},
+    },
+    "mixed images": {"data": {"mixup": 0.4, "cutmix": 1.0, "augment": {"cutout": 2}}},
+    "balanced classes": {"method": "crd", "data": {"class_weights": "balanced"}},
+    "several edges": {"method": "kd+at+rkd"},
+}
+
+
+@pytest.fixture(scope="module")
+def there():
+    """Calls a function of `second_device/checks.py`, by name, in a process that has a second device."""
+    sys.path.insert(0, str(Path(__file__).parent / "second_device"))
+    try:
+        import checks
+
+        # A process of its own, because a device is torch's for good.
+        with ProcessPoolExecutor(1, get_context("spawn"), checks.begin) as process:
+            yield lambda name, *given, **keys: process.submit(getattr(checks, name), *given, **keys).result()
+    finally:
+        sys.path.pop(0)
+
+
+def test_the_device_is_strict_and_notes_what_waits(there) -> None:
+    said = there("refuses_the_cpus")
+    assert ["on the CPU: (2, 3)" in line for line in said] == [True] * 3 + [False] * 4
+
+
+@pytest.mark.parametrize("method", attar.list_methods())
+def test_a_method_learns_there_as_on_the_cpu_and_its_steps_wait_for_nothing(there, method: str) -> None:
+    exact, _ = there("steps_of", method, "cpu", "float32")
+    assert there("steps_of", method, "apart", "float32") == (exact, [])
+    rounded, waits = there("steps_of", method, "apart", "bfloat16")
+    assert all(math.isclose(one, other, rel_tol=0.1) for one, other in zip(rounded, exact, strict=True))
+    assert rounded != exact
+    assert waits == []
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_colours_change_there_as_on_the_cpu_and_nothing_waits(there, layout: torch.memory_format) -> None:
+    assert there("changes_colours", layout) == (True, [])
+
+
+@pytest.mark.parametrize("kind", JOBS)
+def test_a_job_ends_there_as_on_the_cpu(there, tmp_path: Path, kind: str) -> None:
+    expected = there("job", "cpu", tmp_path / "cpu", **JOBS[kind])
+    assert there("job", "apart", tmp_path / "apart", **JOBS[kind]) == expected
+
+
+def test_files_that_are_streamed_end_there_as_on_the_cpu(there, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", exc_type=ImportError)
+    pixels = torch.randint(256, (60, 20, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for number, one in enumerate(pixels):
+        file = tmp_path / "files" / ("train", "test")[number % 2] / "abc"[number % 3] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        image.fromarray(one.numpy()).save(file)
+    options = {"image_size": 16, "in_memory": False, "workers": 1, "val_fraction": 0.0, "train_size": None}
+    keys = {"data": {"name": "folder", "root": str(tmp_path / "files"), **options}, "batch_size": 10}
+    keys |= {"teacher": {"train_size": None}}
+    expected = there("job", "cpu", tmp_path / "cpu", **keys)
+    assert there("job", "apart", tmp_path / "apart", **keys) == expected
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        JOBS["everything about learning"],
+        {"data": {"mixup": 0.4, "cutmix": 1.0, "augment": {"resized_crop": True, "cutout": 2}}},
+    ],
+    ids=["everything about learning", "mixed parts of images"],
+)
+def test_more_steps_wait_no_longer(there, tmp_path: Path, keys: dict[str, Any]) -> None:
+    assert there("waits_of_steps", tmp_path, **keys) == {}
+
+
+@pytest.mark.parametrize(("top", "passes"), [(None, ["written", "read"]), (3, ["written"])])
+def test_a_cache_makes_no_step_wait(there, tmp_path: Path, top: int | None, passes: list[str]) -> None:
+    for one in passes:
+        assert there("waits_of_steps", tmp_path / one, tmp_path / "caches", top) == {}
+
+
+def test_a_job_resumes_there_exactly(there, tmp_path: Path) -> None:
+    assert there("resumes_exactly", tmp_path, **JOBS["everything about learning"])
