@@ -62,7 +62,7 @@ def test_10_training_does_not_change_the_recipe():
         parameter.grad = torch.ones(1)
         learner = optimiser([parameter], recipe)
         assert learner.param_groups[0]["lr"] == 0.5
-        update(learner, 0.01, 1.0)
+        update(learner, 0.01)
     assert asdict(recipe) == before
 
 
@@ -121,5 +121,5 @@ def test_24_training_fills_tensors_and_never_replaces_them(name):
         for turn, learner in learners.items():
             losses = method.losses(IMAGES, LABELS, index=copy.copy(LABELS), step=step, turn=turn, epochs=2)
             losses.total.backward()
-            update(learner, 0.01, None)
+            update(learner, 0.01)
     assert {key: tensor.data_ptr() for key, tensor in method.state_dict().items()} == before

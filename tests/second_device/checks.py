@@ -16,7 +16,7 @@ from attar.data.rand_augment import draw_changes, rand_augment
 from attar.errors import AttarError
 from attar.methods import Method, create_method, method_info
 from attar.nets import create_model
-from attar.train.finite import Watch, gradient_norm
+from attar.train.finite import Watch, gradient_norm, moved_by
 from attar.train.loop import update
 from attar.train.runtime import Runtime
 from attar.train.tally import Tally
@@ -92,7 +92,7 @@ def steps_of(name: str, device: str, precision: str) -> tuple[list[float], list[
 
     method, runtime = _method(name).to(device).train(), Runtime(torch.device(device), precision, "")
     learners = {turn: torch.optim.SGD(method.trainable(turn), 0.05, momentum=0.9, fused=True) for turn in method.turns}
-    watch, tally, losses = Watch(runtime.device, len(learners)), Tally(), []
+    watch, tally, losses = Watch(runtime.device), Tally(), []
     for learner in learners.values():
         watch.guard(learner)
     for step in range(STEPS):
@@ -101,14 +101,16 @@ def steps_of(name: str, device: str, precision: str) -> tuple[list[float], list[
         address = Address(step=step)
         batch = Batch(images.to(device), LABELS.to(device), index.to(device), address, epochs=2)
         apart.WAITS.clear()
-        for number, (turn, learner) in enumerate(learners.items()):
+        for turn, learner in learners.items():
             with runtime.autocast():
                 found = method.batch_losses(replace(batch, turn=turn))
-            watch.saw(found.total, step, number)
+            watch.saw(found.total, step, turn)
             found.total.backward()
             tally.add(found, batch, first_turn=turn == method.turns[0])
-            watch.saw(gradient_norm(learner), step, number)
-            update(learner, 0.05, clip_norm=1.0)
+            norm = gradient_norm(learner)
+            watch.saw(norm, step, turn)
+            torch.nn.utils.clip_grads_with_norm_(moved_by(learner), 1.0, norm)
+            update(learner, 0.05)
             losses.append(found.total.detach())
     waits = list(apart.WAITS)
     return [float(loss) for loss in losses], waits

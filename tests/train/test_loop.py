@@ -216,7 +216,7 @@ def test_an_update_sets_the_rate_and_forgets_the_gradient():
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.ones(1)
     learner = optimiser([parameter], OptimRecipe(momentum=0.0, weight_decay=0.0))
-    loop.update(learner, 0.125, None)
+    loop.update(learner, 0.125)
     assert parameter.item() == -0.125
     assert parameter.grad is None
 

@@ -94,13 +94,13 @@ def test_a_checkpoint_is_never_written_after_a_bad_step(tiny, monkeypatch):
 
 
 def test_a_watch_reads_when_it_is_time_and_keeps_the_first_bad_step():
-    watch = Watch(torch.device("cpu"), turns=2, every=3)
+    watch = Watch(torch.device("cpu"), every=3)
     seen = []
     for step in range(3):
-        watch.saw(torch.tensor(1.0), step, 0)
-        watch.saw(torch.tensor(torch.nan if step else 1.0), step, 1)
+        watch.saw(torch.tensor(1.0), step, "first")
+        watch.saw(torch.tensor(torch.nan if step else 1.0), step, "second")
         seen.append(watch.bad())
-    assert seen == [None, None, (1, 1)]
+    assert seen == [None, None, (1, "second")]
     assert Watch(torch.device("cpu")).bad(now=True) is None
 
 

@@ -32,14 +32,15 @@ class Watch:
 
     Args:
         device: where the losses are.
-        turns: how many turns a step has.
         every: read the flag each so many steps; None: each step on the CPU, every READ_EVERY elsewhere.
     """
 
-    def __init__(self, device: torch.device, turns: int = 1, every: int | None = None) -> None:
-        self.turns, self.every = turns, every or (1 if device.type == "cpu" else READ_EVERY)
+    def __init__(self, device: torch.device, every: int | None = None) -> None:
+        self.every = every or (1 if device.type == "cpu" else READ_EVERY)
         self._unread = 0
-        self._first = torch.full((), -1, device=device)
+        # Of each look: the step and turn. On the device: how many went well, and whether one has not.
+        self._looks: list[tuple[int, str]] = []
+        self._well = torch.zeros((), device=device)
         self._hold = torch.zeros((), device=device)
 
     def guard(self, learner: torch.optim.Optimizer) -> None:
@@ -47,19 +48,21 @@ class Watch:
         learner.found_inf = self._hold  # type: ignore[attr-defined]
 
     @torch.no_grad()
-    def saw(self, value: Tensor, step: int, turn: int = 0) -> None:
+    def saw(self, value: Tensor, step: int, turn: str = "") -> None:
         """Note a loss, or the norm of a gradient, of a step of this epoch; waits for nothing."""
-        bad = (self._first < 0) & ~torch.isfinite(value.detach())
-        self._first.copy_(torch.where(bad, step * self.turns + turn, self._first))
-        self._hold.copy_(self._first >= 0)
+        self._looks.append((step, turn))
+        value = value.detach().to(self._hold.device)  # no gradients at all have a norm on the CPU
+        # A number less itself is 0, but neither a NaN nor an infinity is.
+        self._hold.masked_fill_((value - value).ne(0), 1.0)
+        self._well.add_(1).sub_(self._hold)
 
-    def bad(self, now: bool = False) -> tuple[int, int] | None:
+    def bad(self, now: bool = False) -> tuple[int, str] | None:
         """The first bad step and its turn, where there was one and it is time to look; looking waits for the device."""
         self._unread += 1
         if not now and self._unread < self.every:
             return None
-        self._unread, first = 0, int(self._first)
-        return None if first < 0 else divmod(first, self.turns)
+        self._unread, well = 0, int(self._well)
+        return self._looks[well] if well < len(self._looks) else None
 
 
 @dataclass
@@ -204,5 +207,9 @@ def fail(method: Method, batches: list[Batch], runtime: Runtime, file: Path) -> 
 
 def gradient_norm(learner: torch.optim.Optimizer) -> Tensor:
     """The norm of all gradients of an optimiser together; it is finite only where each of them is."""
-    parameters = (p for group in learner.param_groups for p in group["params"])
-    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return nn.utils.get_total_norm([p.grad for p in moved_by(learner) if p.grad is not None])
+
+
+def moved_by(learner: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """All that an optimiser moves."""
+    return [parameter for group in learner.param_groups for parameter in group["params"]]

@@ -28,7 +28,7 @@ from attar.train.compiled import compiled
 from attar.train.distributed import Team, objective, team
 from attar.train.ema import Ema
 from attar.train.exactness import differs
-from attar.train.finite import Watch, fail, gradient_norm
+from attar.train.finite import Watch, fail, gradient_norm, moved_by
 from attar.train.guards import Guards
 from attar.train.metrics import lines
 from attar.train.optim import optimiser
@@ -106,7 +106,7 @@ def steps(
             method.train()
             # The sums of before count once, with the leader.
             tally, start = Tally(state.tally if members.leader else {}), time.perf_counter()
-            watch = Watch(runtime.device, len(learners))
+            watch = Watch(runtime.device)
             for learner in learners.values():
                 watch.guard(learner)
             guards.start_epoch(epoch)
@@ -118,16 +118,19 @@ def steps(
                 complete = (step + 1) % accumulate == 0 or step + 1 == len(loader)
                 # Dropout layers draw from the global generator: it follows from the address too.
                 torch.manual_seed(batch.address.generator("layers").initial_seed() + members.rank)
-                for number, (turn, learner) in enumerate(learners.items()):
+                for turn, learner in learners.items():
                     with runtime.autocast():
                         losses = losses_of(replace(batch, turn=turn))
-                    watch.saw(losses.total, step, number)
+                    watch.saw(losses.total, step, turn)
                     (losses.total / group).backward()
                     tally.add(losses, batch, first_turn=turn == method.turns[0])
                     guards.saw(losses, step, turn)
                     if complete:
-                        watch.saw(gradient_norm(learner), step, number)
-                        update(learner, rate, recipe.optim.clip_norm)
+                        norm = gradient_norm(learner)
+                        watch.saw(norm, step, turn)
+                        if recipe.optim.clip_norm is not None:
+                            nn.utils.clip_grads_with_norm_(moved_by(learner), recipe.optim.clip_norm, norm)
+                        update(learner, rate)
                 if not complete:
                     yield
                     continue
@@ -168,21 +171,19 @@ def steps(
         method.load_state_dict(ema.state)
 
 
-def update(learner: torch.optim.Optimizer, rate: float, clip_norm: float | None) -> None:
+def update(learner: torch.optim.Optimizer, rate: float) -> None:
     """One optimiser step at a learning rate."""
     for group in learner.param_groups:
         group["lr"] = rate
-    if clip_norm is not None:
-        nn.utils.clip_grad_norm_([p for group in learner.param_groups for p in group["params"]], clip_norm)
     learner.step()
     learner.zero_grad(set_to_none=True)
 
 
-def group_of(loader: Loader, epoch: int, bad: tuple[int, int], method: Method, accumulate: int) -> list[Batch]:
+def group_of(loader: Loader, epoch: int, bad: tuple[int, str], method: Method, accumulate: int) -> list[Batch]:
     """The batches whose gradients were added up at a step and turn, made again from their addresses."""
     step, turn = bad
     batches = itertools.islice(loader.whole().epoch(epoch, step // accumulate * accumulate), accumulate)
-    return [replace(batch, turn=method.turns[turn]) for batch in batches]
+    return [replace(batch, turn=turn) for batch in batches]
 
 
 def validate(net: nn.Module, val: ImageSet | None, loader: Loader, runtime: Runtime) -> dict[str, float]:

@@ -25,20 +25,24 @@ class Tally:
         """Count one batch; the later turns of a method add their losses but not the images again."""
         values = {"loss": losses.total, **{f"terms/{key}": term for key, term in losses.terms.items()}}
         for key, value in values.items():
-            self._add(key, value.detach().float() * len(batch))
+            self._add(key, value.detach(), len(batch))
         if not first_turn:
             return
-        # Filled on the device: a number brought there would wait for it.
-        self._add("images", batch.images.new_full((), len(batch), dtype=torch.float32))
+        # Made on the device: a number brought there would wait for it.
+        one = batch.images.new_ones((), dtype=torch.float32)
+        self._add("images", one, len(batch))
         logits = losses.knowledge.get("student.logits")
         if isinstance(logits, Tensor) and len(logits) == len(batch):
             truth = batch.labels.argmax(1) if batch.labels.ndim > 1 else batch.labels
-            self._add("correct", (logits.argmax(1) == truth)[: batch.labelled].sum().float())
+            self._add("correct", (logits.argmax(1) == truth)[: batch.labelled].sum())
             if batch.labelled is not None:
-                self._add("labelled", batch.images.new_full((), batch.labelled, dtype=torch.float32))
+                self._add("labelled", one, batch.labelled)
 
-    def _add(self, key: str, amount: Tensor) -> None:
-        self.sums[key] = self.sums[key].to(amount.device) + amount if key in self.sums else amount
+    def _add(self, key: str, amount: Tensor, times: int = 1) -> None:
+        if key not in self.sums:
+            self.sums[key] = amount.float() * times
+        else:  # those of a resumed epoch come from the CPU
+            self.sums[key] = self.sums[key].to(amount.device).add_(amount, alpha=times)
 
     def means(self) -> dict[str, Any]:
         """What the epoch came to; this waits for the device."""
