@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils import backend_registration
 
 import attar
 
@@ -29,15 +29,15 @@ JOBS = {
 @pytest.fixture(scope="module")
 def there():
     """Calls a function of `second_device/checks.py`, by name, in a process that has a second device."""
-    sys.path.insert(0, str(Path(__file__).parent / "second_device"))
-    try:
+    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+        pytest.skip(f"torch {torch.__version__} knows no devices written in Python")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent / "second_device")
         import checks
 
         # A process of its own, because a device is torch's for good.
         with ProcessPoolExecutor(1, get_context("spawn"), checks.begin) as process:
             yield lambda name, *given, **keys: process.submit(getattr(checks, name), *given, **keys).result()
-    finally:
-        sys.path.pop(0)
 
 
 def test_the_device_is_strict_and_notes_what_waits(there) -> None:
@@ -58,6 +58,12 @@ def test_a_method_learns_there_as_on_the_cpu_and_its_steps_wait_for_nothing(ther
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_colours_change_there_as_on_the_cpu_and_nothing_waits(there, layout: torch.memory_format) -> None:
     assert there("changes_colours", layout) == (True, [])
+
+
+@pytest.mark.parametrize("steps_at_once", [1, 2, 4, 9])
+@pytest.mark.parametrize("start", [0, 3])
+def test_batches_there_are_those_of_the_cpu(there, steps_at_once: int, start: int) -> None:
+    assert there("loads_alike", steps_at_once, start)
 
 
 @pytest.mark.parametrize("kind", JOBS)

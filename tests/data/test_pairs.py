@@ -97,9 +97,9 @@ def test_shares_are_slices_of_the_whole_batches(odd, parts):
 def test_a_step_reads_at_most_two_images_more(odd, monkeypatch, size, share, extra):
     loader = DeviceLoader(odd, size, seed=3, mixing=BOTH, share=share)
     read, pixels = [], loader._pixels
-    monkeypatch.setattr(loader, "_pixels", lambda readings: read.extend(readings) or pixels(readings))
+    monkeypatch.setattr(loader, "_pixels", lambda wanted: read.extend(wanted) or pixels(wanted))
     rows = [len(batch) for batch in loader.epoch(0)]
-    assert [len(one.numbers) - count for one, count in zip(read, rows, strict=True)] == extra
+    assert [len(numbers) - count for numbers, count in zip(read, rows, strict=True)] == extra
 
 
 def test_partners_of_another_kind_stay_behind():

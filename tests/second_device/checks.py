@@ -12,6 +12,8 @@ import torch
 
 import attar
 from attar.batch import Address, Batch
+from attar.data import Augment, DeviceLoader, ImageSet, device_loader
+from attar.data.mixing import Mixing
 from attar.data.rand_augment import draw_changes, rand_augment
 from attar.errors import AttarError
 from attar.methods import Method, create_method, method_info
@@ -75,6 +77,29 @@ def changes_colours(layout: torch.memory_format) -> tuple[bool, list[str]]:
     found = rand_augment(there, changes, signs, 9)
     waits = list(apart.WAITS)
     return torch.equal(found.cpu(), rand_augment(images, changes, signs, 9)), waits
+
+
+def loads_alike(steps_at_once: int, start: int) -> bool:
+    """Whether a loader there gives the CPU's batches, also from the middle of an epoch."""
+    pixels = torch.randint(256, (43, 3, SIZE, SIZE), dtype=torch.uint8)
+    names = tuple(map(str, range(CLASSES)))
+    images = ImageSet(pixels, torch.arange(len(pixels)) % CLASSES, names, "noise", (0.5,) * 3, (0.25,) * 3)
+    augment = Augment(crop_padding=2, flip=True, cutout=4, rand_augment=2)
+    keys: dict[str, Any] = {"channels_last": True, "mixing": Mixing(0.4, 1.0), "views": {"strong": augment}}
+    device_loader.VARIED_AT_ONCE = steps_at_once * 2 * 4 * images.images[:8].numel()
+    here, there = (DeviceLoader(images, 8, augment, device=device, **keys) for device in ("cpu", "apart"))
+    assert there._steps_at_once() == steps_at_once
+    pairs = zip(here.epoch(1, start), there.epoch(1, start), strict=True)
+    return all(
+        torch.equal(one, other.cpu())
+        for mine, theirs in pairs
+        for one, other in zip(tensors(mine), tensors(theirs), strict=True)
+    )
+
+
+def tensors(batch: Batch) -> list[torch.Tensor]:
+    assert batch.index is not None
+    return [batch.images, batch.view("strong"), batch.labels, batch.index]
 
 
 def _method(name: str) -> Method:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Self
@@ -20,6 +21,9 @@ from attar.data.part import Part, part_of
 from attar.data.rand_augment import rand_augment
 from attar.data.resized_crop import resized_crop
 from attar.errors import AttarError
+
+# Bytes of varied images that are made together on an accelerator.
+VARIED_AT_ONCE = 2**25
 
 
 class DeviceLoader:
@@ -116,27 +120,26 @@ class DeviceLoader:
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch (from 0), from any step on."""
         pairs = self._order(Address(self.seed, epoch))
-        steps = range(start_step, len(self))
+        # From where steps are varied together, so that a resumed epoch's images are rounded as the whole one's.
+        steps = range(start_step - start_step % self._steps_at_once(), len(self))
         if not steps:
             return
         spans = [self._span(step) for step in steps]
         readings = [self._reading(pairs[:, span]) for span in spans]
-        ends = itertools.accumulate(len(one.numbers) for one in readings)
         # Brought into the order of reading once, so that a step only cuts slices.
         index = pairs[0].to(self.device)
         labels = torch.cat([images.labels for images in self._sets])[pairs].to(self.device)
         varying, numbers = Address(self.view_seed, epoch), torch.cat([one.numbers for one in readings])
         moves = {name: self._draw(name, varying)[numbers].to(self.device) for name in self._views}
         mixer = self._mixer(pairs[0], labels, varying, readings) if self.mixing else None
-        for step, span, one, end, pixels in zip(steps, spans, readings, ends, self._pixels(readings), strict=True):
-            read = slice(end - len(one.numbers), end)
-            varied = {name: self._vary(pixels, view, moves[name][read]) for name, view in self._views.items()}
+        for step, span, one, varied in zip(steps, spans, readings, self._varied(readings, moves), strict=True):
             varied, truth = mixer(varied, one.own, span) if mixer else (varied, labels[0, span])
             images = varied.pop("")
             address = Address(self.seed, epoch, step)
             labelled = span.stop - span.start - self.unlabelled_batch if self.unlabelled_batch else None
             batch = Batch(images, truth, index[span], address, self.epochs, views=varied, labelled=labelled)
-            yield batch if self.share[1] == 1 else self._part(batch)
+            if step >= start_step:
+                yield batch if self.share[1] == 1 else self._part(batch)
 
     @property
     def identity(self) -> str:
@@ -152,12 +155,32 @@ class DeviceLoader:
         loader.share = (0, 1)
         return loader
 
-    def _pixels(self, readings: list[Reading]) -> Iterator[Tensor]:
-        """The bytes (R, C, H, W) that every step reads, as they are stored."""
-        index = torch.cat([one.numbers for one in readings]).to(self.device)
-        for one, rows in zip(readings, index.split([len(one.numbers) for one in readings]), strict=True):
+    def _varied(self, readings: list[Reading], moves: dict[str, Moves]) -> Iterator[dict[str, Tensor]]:
+        """The images that every step reads, varied and normalised, by view."""
+        at_once = self._steps_at_once()
+        groups = [readings[first : first + at_once] for first in range(0, len(readings), at_once)]
+        wanted = [torch.cat([one.numbers for one in group]) for group in groups]
+        ends = itertools.accumulate(map(len, wanted))
+        for group, end, pixels in zip(groups, ends, self._pixels(wanted), strict=True):
+            sizes, read = [len(one.numbers) for one in group], slice(end - len(pixels), end)
+            each = {
+                name: self._vary(pixels, view, moves[name][read]).split(sizes) for name, view in self._views.items()
+            }
+            yield from (dict(zip(each, parts, strict=True)) for parts in zip(*each.values(), strict=True))
+
+    def _steps_at_once(self) -> int:
+        """How many steps' images are varied together: launching small operations takes a GPU longer than doing them."""
+        if self.device.type == "cpu" or self.unlabelled_batch:
+            return 1
+        floats = self.batch_size * math.prod(self.images.image_shape) * len(self._views)
+        return max(1, VARIED_AT_ONCE // (4 * floats))
+
+    def _pixels(self, wanted: list[Tensor]) -> Iterator[Tensor]:
+        """The bytes (R, C, H, W) of the images with these numbers, labelled ones first, as they are stored."""
+        index = torch.cat(wanted).to(self.device)
+        for numbers, rows in zip(wanted, index.split([len(numbers) for numbers in wanted]), strict=True):
             # Counted on the CPU: nothing waits for the device.
-            labelled = int((one.numbers < len(self.images)).sum())
+            labelled = int((numbers < len(self.images)).sum())
             chosen = self._stored[0].index_select(0, rows[:labelled])
             if self.unlabelled_batch:
                 others = rows[labelled:] - len(self.images)

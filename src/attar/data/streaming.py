@@ -20,7 +20,6 @@ from attar.data.augment import Augment
 from attar.data.device_loader import DeviceLoader
 from attar.data.file_set import FileSet
 from attar.data.images import NO_LABEL
-from attar.data.pairs import Reading
 from attar.decoding import require_pillow
 from attar.errors import AttarError
 
@@ -107,12 +106,15 @@ class StreamingLoader(DeviceLoader):
             batch, images=batch.images[keep], labels=batch.labels[keep], index=batch.index[keep], views=views
         )
 
-    def _pixels(self, readings: list[Reading]) -> Iterator[Tensor]:
+    def _steps_at_once(self) -> int:
+        return 1  # as they are read
+
+    def _pixels(self, wanted: list[Tensor]) -> Iterator[Tensor]:
         # Borrowed, so that an epoch that begins before another has ended gets processes of its own.
         pool: DataLoader[Read] | None
         pool, self._idle = self._idle or self._pool(), None
         assert isinstance(pool.batch_sampler, _Steps)
-        pool.batch_sampler.steps = [one.numbers.tolist() for one in readings]
+        pool.batch_sampler.steps = [numbers.tolist() for numbers in wanted]
         try:
             for pixels, unreadable in pool:
                 self._report(unreadable)
