@@ -104,5 +104,14 @@ def test_a_cache_makes_no_step_wait(there, tmp_path: Path, top: int | None, pass
         assert there("waits_of_steps", tmp_path / one, tmp_path / "caches", top) == {}
 
 
+@pytest.mark.parametrize(("most", "place"), [(10**9, "apart"), (0, "cpu")])
+def test_a_cache_gives_back_what_it_was_given(there, tmp_path: Path, most: int, place: str) -> None:
+    rows = torch.arange(18.0).view(3, 6)
+    assert there("cached_logits", tmp_path / "all", most, None) == (place, rows.tolist())
+    # The rest is one number for each image: the logarithm of the mean of what is left out.
+    rest = rows[:, :4].logsumexp(1, keepdim=True).sub(math.log(4)).half().float().repeat(1, 4)
+    assert there("cached_logits", tmp_path / "top", most, 2) == (place, torch.cat([rest, rows[:, 4:]], 1).tolist())
+
+
 def test_a_job_resumes_there_exactly(there, tmp_path: Path) -> None:
     assert there("resumes_exactly", tmp_path, **JOBS["everything about learning"])

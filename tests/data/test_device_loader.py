@@ -39,6 +39,21 @@ def test_a_run_that_starts_at_a_step_sees_the_same(images):
             assert got.address == expected.address
 
 
+@pytest.mark.parametrize("step", [2, 3, 4])
+def test_steps_that_are_varied_together_stay_together_from_any_start(images, monkeypatch, step):
+    monkeypatch.setattr(DeviceLoader, "_steps_at_once", lambda self: 2)
+    loader, wanted = DeviceLoader(images, 7, AUGMENT, seed=3), []
+    pixels = loader._pixels
+    monkeypatch.setattr(loader, "_pixels", lambda numbers: wanted.append(numbers) or pixels(numbers))
+    whole, rest = list(loader.epoch(2)), list(loader.epoch(2, step))
+    assert [len(numbers) for numbers in wanted[0]] == [14, 14, 12]
+    for one, other in zip(wanted[0][step // 2 :], wanted[1], strict=True):
+        assert torch.equal(one, other)
+    for got, expected in zip(rest, whole[step:], strict=True):
+        assert torch.equal(got.images, expected.images)
+        assert got.address == expected.address
+
+
 def test_variation_does_not_depend_on_the_batch_size_or_the_order(images):
     small = by_index(DeviceLoader(images, 3, AUGMENT))
     assert torch.equal(small, by_index(DeviceLoader(images, 40, AUGMENT)))

@@ -18,10 +18,13 @@ from attar.data.rand_augment import draw_changes, rand_augment
 from attar.errors import AttarError
 from attar.methods import Method, create_method, method_info
 from attar.nets import create_model
+from attar.train import teacher_cache
 from attar.train.finite import Watch, gradient_norm, moved_by
 from attar.train.loop import update
+from attar.train.packing import Dense, TopK
 from attar.train.runtime import Runtime
 from attar.train.tally import Tally
+from attar.train.teacher_cache import TeacherCache
 
 CLASSES, SIZE, STEPS = 6, 16, 3
 LABELS = torch.tensor([4, 0, 3, 3, 1, 5, 2, 0])
@@ -100,6 +103,23 @@ def loads_alike(steps_at_once: int, start: int) -> bool:
 def tensors(batch: Batch) -> list[torch.Tensor]:
     assert batch.index is not None
     return [batch.images, batch.view("strong"), batch.labels, batch.index]
+
+
+def cached_logits(folder: Path, most_on_device: int, top: int | None) -> tuple[str, list[list[float]]]:
+    """Where the rows of a cache lie, and what comes back from its file."""
+    teacher_cache.MOST_ON_DEVICE = most_on_device
+    packing = TopK(CLASSES, top) if top else Dense(CLASSES)
+    cache = TeacherCache(folder, {}, images=3, packing=packing, device=torch.device("apart"))
+    logits, writer = torch.arange(3.0 * CLASSES).view(3, CLASSES).to("apart"), cache.writer(0)
+    for numbers in ([2, 0], [1]):
+        index = torch.tensor(numbers).to("apart")
+        writer.write(index, packing.pack(logits[index]))
+    writer.commit()
+    rows = cache.read(0)
+    assert rows is not None
+    back = cache.unpack(rows, torch.arange(3).to("apart"))
+    assert back.device.type == "apart"
+    return rows.device.type, back.tolist()
 
 
 def _method(name: str) -> Method:
