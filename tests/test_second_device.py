@@ -55,6 +55,10 @@ def test_a_method_learns_there_as_on_the_cpu_and_its_steps_wait_for_nothing(ther
     assert waits == []
 
 
+def test_a_watch_there_sees_steps_without_gradients(there) -> None:
+    assert there("watches_where_nothing_has_a_gradient")
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_colours_change_there_as_on_the_cpu_and_nothing_waits(there, layout: torch.memory_format) -> None:
     assert there("changes_colours", layout) == (True, [])

@@ -161,6 +161,13 @@ def steps_of(name: str, device: str, precision: str) -> tuple[list[float], list[
     return [float(loss) for loss in losses], waits
 
 
+def watches_where_nothing_has_a_gradient() -> bool:
+    """The norm of no gradients at all lies on the CPU."""
+    watch, parameter = Watch(torch.device("apart"), every=1), torch.nn.Parameter(torch.ones(1).to("apart"))
+    watch.saw(gradient_norm(torch.optim.SGD([parameter])), 0)
+    return watch.bad() is None
+
+
 def job(device: str, folder: Path, **keys: Any) -> tuple[str, bytes]:
     """What a whole job recorded, and its student."""
     sections = {key: {**JOB[key], **keys.pop(key)} for key in ("data", "teacher") if key in keys}
