@@ -38,6 +38,7 @@ READING = {
     aten.repeat_interleave.Tensor,
 }
 COPYING = {aten._to_copy.default, aten.copy_.default}
+MASKING = {getattr(one, kind) for one in (aten.masked_fill, aten.masked_fill_) for kind in ("Scalar", "Tensor")}
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
 
 
@@ -122,8 +123,10 @@ def _check(func: Any, flat: list[Any]) -> None:
             _wait(func)
         return
     indices = [one for one in flat[1:] if isinstance(one, Tensor)] if func in INDEXING else []
-    # Numbers without dimensions are read on the CPU, and a GPU's tensor may be indexed from there.
-    foreign = [one for one in strangers if one.dim() and not any(one is index for index in indices)]
+    # Numbers without dimensions are read on the CPU, but not written there, and indices may come from there.
+    kept = flat[: 1 + (func in MASKING)] if func._schema.is_mutable or func in MASKING else []
+    foreign = [one for one in strangers if one.dim() or any(one is other for other in kept)]
+    foreign = [one for one in foreign if not any(one is index for index in indices)]
     if foreign or (indices and not isinstance(flat[0], Apart)):
         shapes = ", ".join(str(tuple(one.shape)) for one in foreign or flat[:1])
         raise RuntimeError(f"{func}: expected all tensors on {NAME}, but found on the CPU: {shapes}")

@@ -19,6 +19,8 @@ from attar.errors import AttarError
 from attar.methods import Method, create_method, method_info
 from attar.nets import create_model
 from attar.train import teacher_cache
+from attar.train.checkpoint import Checkpoint
+from attar.train.distributed import Team
 from attar.train.finite import Watch, gradient_norm, moved_by
 from attar.train.loop import update
 from attar.train.packing import Dense, TopK
@@ -196,24 +198,25 @@ def waits_of_steps(folder: Path, caches: Path | None = None, top: int | None = N
     return dict(found[1] - found[0])
 
 
-def resumes_exactly(folder: Path, **keys: Any) -> bool:
-    """Whether a job that was stopped after its student's first epoch and taken up again ends as one that was not."""
+def resumes_exactly(folder: Path, epoch: int, step: int, **keys: Any) -> bool:
+    """Whether a job that was stopped before a step of its student and taken up again ends as one that was not."""
     from attar.train import loop
 
     whole = job("apart", folder / "whole", **keys)
-    keep, calls = loop.keep, []
+    keep = loop.keep
 
-    def stop(*arguments: Any) -> None:
-        keep(*arguments)
-        calls.append(arguments)
-        if len(calls) == 2:  # the teacher's only epoch, the student's first
+    def stop(state: Checkpoint, places: loop.Places, members: Team) -> None:
+        keep(state, places, members)
+        if places.folder == folder / "broken" and (state.epoch, state.step) == (epoch, step):
             raise AttarError("stopped")
 
     loop.keep = stop
     try:
-        job("apart", folder / "broken", **keys)
+        job("apart", folder / "broken", **keys, checkpoint_minutes=1e-9)
     except AttarError:
         pass
+    else:
+        return False  # it was not stopped
     finally:
         loop.keep = keep
     attar.resume(folder / "broken")
