@@ -14,8 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.library import Library, fallthrough_kernel
+from torch import Tensor, library
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -227,14 +226,14 @@ def _cast(func: Any, dtype: torch.dtype, unasked: bool, *args: Any, **kwargs: An
         return func(*args, **kwargs)
 
 
-def _register() -> list[Library]:
+def _register() -> list[library.Library]:
     """Tell torch; what is returned must live as long as the device."""
     _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
-    ours, fallback = Library("aten", "IMPL"), Library("_", "IMPL")
+    ours, fallback = library.Library("aten", "IMPL"), library.Library("_", "IMPL")
     kernels: dict[str, Callable[..., Any]] = {"empty.memory_format": _empty, "empty_strided": _empty_strided}
     for name, kernel in (kernels | {"_copy_from": _copy_from}).items():
         ours.impl(name, kernel, "PrivateUse1")
-    fallback.fallback(fallthrough_kernel, "AutocastPrivateUse1")
+    fallback.fallback(library.fallthrough_kernel, "AutocastPrivateUse1")
     for names, dtype in ((LOWER, torch.bfloat16), (UPPER, torch.float32), (SUMS, torch.float32)):
         for name in names.split():
             base, _, overload = name.partition(".")

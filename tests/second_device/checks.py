@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -53,7 +54,7 @@ def begin() -> None:
 
 
 def refuses_the_cpus() -> list[str]:
-    """What it says to tensors of the CPU beside its own; and all three ways to read it are noted."""
+    """What it says to tensors of the CPU beside its own, and what it notes of programs that wait for it."""
     import apart
 
     here, there = torch.randn(2, 3), torch.randn(2, 3).to("apart")
@@ -75,7 +76,7 @@ def changes_colours(layout: torch.memory_format) -> tuple[bool, list[str]]:
     """Whether RandAugment gives the CPU's bytes, and what it waits for."""
     import apart
 
-    images = torch.randint(256, (16, 3, SIZE, SIZE), dtype=torch.uint8).contiguous(memory_format=layout)
+    images = _noise(16).contiguous(memory_format=layout)
     changes, signs = draw_changes(len(images), 3, torch.Generator().manual_seed(0))
     there = images.to("apart")
     apart.WAITS.clear()
@@ -86,32 +87,36 @@ def changes_colours(layout: torch.memory_format) -> tuple[bool, list[str]]:
 
 def loads_alike(steps_at_once: int, start: int) -> bool:
     """Whether a loader there gives the CPU's batches, also from the middle of an epoch."""
-    pixels = torch.randint(256, (43, 3, SIZE, SIZE), dtype=torch.uint8)
     names = tuple(map(str, range(CLASSES)))
-    images = ImageSet(pixels, torch.arange(len(pixels)) % CLASSES, names, "noise", (0.5,) * 3, (0.25,) * 3)
+    images = ImageSet(_noise(43), torch.arange(43) % CLASSES, names, "noise", (0.5,) * 3, (0.25,) * 3)
     augment = Augment(crop_padding=2, flip=True, cutout=4, rand_augment=2)
     keys: dict[str, Any] = {"channels_last": True, "mixing": Mixing(0.4, 1.0), "views": {"strong": augment}}
-    device_loader.VARIED_AT_ONCE = steps_at_once * 2 * 4 * images.images[:8].numel()
     here, there = (DeviceLoader(images, 8, augment, device=device, **keys) for device in ("cpu", "apart"))
-    assert there._steps_at_once() == steps_at_once
-    pairs = zip(here.epoch(1, start), there.epoch(1, start), strict=True)
-    return all(
-        torch.equal(one, other.cpu())
-        for mine, theirs in pairs
-        for one, other in zip(tensors(mine), tensors(theirs), strict=True)
-    )
+    with patch.object(device_loader, "VARIED_AT_ONCE", steps_at_once * 2 * 4 * images.images[:8].numel()):
+        assert there._steps_at_once() == steps_at_once
+        pairs = zip(here.epoch(1, start), there.epoch(1, start), strict=True)
+        return all(
+            torch.equal(one, other.cpu())
+            for mine, theirs in pairs
+            for one, other in zip(_tensors(mine), _tensors(theirs), strict=True)
+        )
 
 
-def tensors(batch: Batch) -> list[torch.Tensor]:
+def _noise(count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (count, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+
+
+def _tensors(batch: Batch) -> list[torch.Tensor]:
     assert batch.index is not None
     return [batch.images, batch.view("strong"), batch.labels, batch.index]
 
 
 def cached_logits(folder: Path, most_on_device: int, top: int | None) -> tuple[str, list[list[float]]]:
     """Where the rows of a cache lie, and what comes back from its file."""
-    teacher_cache.MOST_ON_DEVICE = most_on_device
     packing = TopK(CLASSES, top) if top else Dense(CLASSES)
-    cache = TeacherCache(folder, {}, images=3, packing=packing, device=torch.device("apart"))
+    with patch.object(teacher_cache, "MOST_ON_DEVICE", most_on_device):
+        cache = TeacherCache(folder, {}, images=3, packing=packing, device=torch.device("apart"))
     logits, writer = torch.arange(3.0 * CLASSES).view(3, CLASSES).to("apart"), cache.writer(0)
     for numbers in ([2, 0], [1]):
         index = torch.tensor(numbers).to("apart")
@@ -210,14 +215,12 @@ def resumes_exactly(folder: Path, epoch: int, step: int, **keys: Any) -> bool:
         if places.folder == folder / "broken" and (state.epoch, state.step) == (epoch, step):
             raise AttarError("stopped")
 
-    loop.keep = stop
     try:
-        job("apart", folder / "broken", **keys, checkpoint_minutes=1e-9)
+        with patch.object(loop, "keep", stop):
+            job("apart", folder / "broken", **keys, checkpoint_minutes=1e-9)
     except AttarError:
         pass
     else:
         return False  # it was not stopped
-    finally:
-        loop.keep = keep
     attar.resume(folder / "broken")
     return whole == ended(folder / "broken")
