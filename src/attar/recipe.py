@@ -158,7 +158,7 @@ class Recipe:
     precision: str = "auto"
     """float32, bfloat16, or auto: the faster one, found by trying."""
     compile: bool | None = None
-    """torch.compile of each step, where it says the same; None: tried on a GPU in a long run, kept where faster."""
+    """torch.compile of each step, where it says the same; None: tried in a long run, kept where clearly faster."""
     device: str = "auto"
     """cpu, cuda, or auto."""
     jobs: int | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -10,11 +10,11 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from attar.knowledge import Transfer, Value
 from attar.losses import CC, DIST, MLKD, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from attar.losses.numerics import widen
+from attar.train.norms import NormsBy, at_channels, other_dims
 
 # These compare samples with each other. Any other loss says so with an attribute: whole_batch = True.
 BETWEEN_SAMPLES = (CC, DIST, MLKD, PKT, RKDAngle, RKDDistance, SimilarityPreserving)
@@ -46,7 +46,7 @@ def seeing_everything(edges: Sequence[Transfer], sizes: list[int]) -> Iterator[N
     with ExitStack() as stack:
         for loss in {edge.loss for edge in edges if needs_whole_batch(edge.loss)}:
             stack.enter_context(loss.register_forward_pre_hook(gather))
-        stack.enter_context(_SynchronisedNorms())
+        stack.enter_context(NormsBy(batch_norm))
         yield
 
 
@@ -73,18 +73,6 @@ class Gathered(torch.autograd.Function):
         whole = gradients[0].contiguous().clone()
         dist.all_reduce(whole)
         return whole.split(ctx.sizes)[dist.get_rank()], None
-
-
-class _SynchronisedNorms(TorchFunctionMode):
-    """Every batch norm that computes statistics computes them over all processes, whatever module calls it."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is F.batch_norm and (kwargs.get("training") or (len(args) > 5 and args[5])):
-            return batch_norm(*args, **kwargs)
-        return func(*args, **kwargs)
 
 
 def batch_norm(
@@ -115,7 +103,7 @@ class _Norm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        channels, dims = x.shape[1], [dim for dim in range(x.ndim) if dim != 1]
+        channels, dims = x.shape[1], other_dims(x)
         wide = widen(x)
         var, mean = torch.var_mean(wide, dims, correction=0)
         rows = torch.full_like(mean[:1], x.numel() // channels)
@@ -130,23 +118,18 @@ class _Norm(torch.autograd.Function):
         inverse = (spread / count + eps).rsqrt()
         ctx.save_for_backward(x, weight, mean, inverse, count)
         ctx.mark_non_differentiable(mean, spread, count)
-        normed = (wide - _at(mean, x)) * _at(inverse * weight, x) + _at(bias, x)
+        normed = (wide - at_channels(mean, x)) * at_channels(inverse * weight, x) + at_channels(bias, x)
         return normed.to(x.dtype), mean, spread, count
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, inverse, count = ctx.saved_tensors
-        dims = [dim for dim in range(x.ndim) if dim != 1]
-        gradient, normal = widen(gradients[0]), (widen(x) - _at(mean, x)) * _at(inverse, x)
+        dims = other_dims(x)
+        gradient, normal = widen(gradients[0]), (widen(x) - at_channels(mean, x)) * at_channels(inverse, x)
         for_bias, for_weight = gradient.sum(dims), (gradient * normal).sum(dims)
         # A parameter's gradient stays this process's own: it is averaged with all the others.
         both = torch.stack([for_bias, for_weight])
         dist.all_reduce(both)
         shared, along = both / count
-        into = (gradient - _at(shared, x) - normal * _at(along, x)) * _at(inverse * weight, x)
+        into = (gradient - at_channels(shared, x) - normal * at_channels(along, x)) * at_channels(inverse * weight, x)
         return into.to(x.dtype), for_weight.to(weight.dtype), for_bias.to(weight.dtype), None
-
-
-def _at(channels: Tensor, x: Tensor) -> Tensor:
-    """(C,) numbers, ready to be combined with (B, C, ...)."""
-    return channels.reshape(1, -1, *[1] * (x.ndim - 2))
