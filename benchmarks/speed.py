@@ -37,8 +37,14 @@ ALL = {
     "attar, int8 teacher, 2 students": ("attar_fit", "int8 x2"),
     "attar, cached": ("attar_fit", "cached"),
 }
-# Runs of these also side by side, a thread each.
-PAIRED = ("attar, int8 teacher", "attar, int8 teacher, 2 students", "attar, cached")
+# Runs of these also side by side, half the threads each.
+PAIRED = (
+    "reference",
+    "hand-written, cached",
+    "attar, int8 teacher",
+    "attar, int8 teacher, 2 students",
+    "attar, cached",
+)
 PAIRED_NAME = "{}, 2 runs side by side"
 
 
