@@ -1,0 +1,106 @@
+"""`attar export` writes the files of a student, `predict` labels images with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from attar.cli.entry import app, console, fail
+from attar.errors import AttarError
+
+
+@app.command(short_help="Write a student as files for deployment, checked.")
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or a .safetensors file with its JSON.")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FORMAT]... [KEY=VALUE]...",
+            help="safetensors, pt2, onnx, onnx-int8 (none means these), executorch. Keys: out, data.root and other "
+            "keys of data, calibration (images), license.",
+        ),
+    ] = None,
+    bake: Annotated[bool, typer.Option("--bake", help="The graphs take uint8 pixels and normalise inside.")] = False,
+) -> None:
+    """Write a finished run's student as files for deployment.
+
+    Every file is read again, compared with the student on the whole test set, scored and timed. Beside the files: the
+    table as export.json and export.md, and a model card.
+
+    attar export runs/kd-resnet56-resnet20-cifar100 onnx onnx-int8 data.root=data
+    """
+    from attar import api
+    from attar.report.exports import export_notes, export_table
+
+    words = arguments or []
+    keys = export_keys([word for word in words if "=" in word])
+    with console.status("loading") as status:
+        done = api.export(
+            run,
+            [word for word in words if "=" not in word],
+            bake=bake,
+            progress=lambda name: status.update(f"{name}: writing and checking"),
+            **keys,
+        )
+    if done.files:
+        console.print(export_table(done).rich())
+        console.print(export_notes(done), markup=False)
+        console.print(f"Files and model card: {done.folder}", markup=False, soft_wrap=True)
+    if done.failures:
+        fail("\nattar: ".join(done.failures.values()))
+
+
+def export_keys(pairs: list[str]) -> dict[str, Any]:
+    """key=value words as the keywords of `attar.export`."""
+    from attar.errors import unknown
+    from attar.recipe import parse
+
+    known = ("out", "calibration", "license", "data")
+    keys: dict[str, Any] = {}
+    for pair in pairs:
+        for key, value in parse(pair).items():
+            if key not in known:
+                raise unknown("key", key, known)
+            if key == "data" and not isinstance(value, dict):
+                value = {"name": value}
+            keys[key] = {**keys.get(key, {}), **value} if key == "data" else value
+    if not isinstance(keys.get("calibration", 1), int):
+        raise AttarError(f"calibration must be a number of images, got {keys['calibration']!r}")
+    return {key: str(value) if key in ("out", "license") else value for key, value in keys.items()}
+
+
+@app.command(short_help="Label image files.")
+def predict(
+    model: Annotated[Path, typer.Argument(help="An exported .onnx, an export's folder, a run's, or a .safetensors.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
+    top: Annotated[int, typer.Option(help="How many classes to name.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for machines.")] = False,
+) -> None:
+    """Label image files, with probabilities in per cent. An .onnx file needs no torch.
+
+    attar predict runs/kd-resnet56-resnet20-cifar100/export/student.onnx photos --top 3
+    """
+    import json
+
+    from attar.deploy.predict import predict as label
+
+    found = list(label(model, images, top))
+    if as_json:
+        print(json.dumps([one.to_json() for one in found], indent=2, ensure_ascii=False))
+    elif read := [one for one in found if one.error is None]:
+        show_labels(read)
+    if errors := [one.error for one in found if one.error is not None]:
+        fail("\nattar: ".join(errors))
+
+
+def show_labels(predictions: list[Any]) -> None:
+    """A line an image: the file, then each class with its per cent, in columns."""
+    names = [str(one.file) for one in predictions]
+    labels = [[(name, f"{100 * p:.1f}") for name, p in one.labels] for one in predictions]
+    wide = max(map(len, names))
+    columns = [max(len(row[place][0]) for row in labels) for place in range(len(labels[0]))]
+    for name, row in zip(names, labels, strict=True):
+        cells = [f"{label:<{width}} {share:>5}" for (label, share), width in zip(row, columns, strict=True)]
+        console.print(f"{name:<{wide}}  " + "  ".join(cells), markup=False, soft_wrap=True)

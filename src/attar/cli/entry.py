@@ -1,0 +1,51 @@
+"""The entry point, and how it ends: well, interrupted, or at a mistake in one line."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from attar.errors import AttarError, Stopped
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Knowledge distillation for image classifiers: put what a large network knows into a small one.",
+)
+console = Console(highlight=False)
+INTERRUPTED, MISTAKE = 130, 2
+
+
+def main() -> None:
+    """The entry point: a mistake in the input is one line and status 2."""
+    try:
+        status = app(standalone_mode=False)
+    except AttarError as error:
+        fail(str(error))
+    except OSError as error:  # a full disk, a folder that may not be written
+        fail(f"{error.strerror or error}: {error.filename or 'a file'}")
+    except Stopped as stopped:
+        how = f": attar resume {stopped}" if str(stopped) else "; the same command goes on"
+        console.print(f"stopped; the state is saved{how}", markup=False, soft_wrap=True)
+        sys.exit(INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        # The parser's own errors say in one line what they miss; any other exception is ours to mend.
+        if not hasattr(error, "format_message"):
+            raise
+        fail(f"{error.format_message()} (attar --help)" if error.format_message() else "give a command (attar --help)")
+    # Without its standalone mode the parser returns the status of what it ended itself, Ctrl-C for one.
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def fail(message: str) -> NoReturn:
+    """One line on stderr, and status 2."""
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]attar:[/] {escape(message)}", highlight=False)
+    sys.exit(MISTAKE)

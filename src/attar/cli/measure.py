@@ -1,0 +1,142 @@
+"""`attar evaluate` scores networks, `profile` says what they cost, `suggest` finds some under a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from attar.cli.entry import app, console
+from attar.errors import AttarError
+
+DataArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the recipe's data section: name, root, ..."),
+]
+
+
+@app.command(short_help="Score a saved network on a test set.")
+def evaluate(
+    network: Annotated[Path, typer.Argument(help="A run's folder, or a .safetensors file with its JSON.")],
+    data: DataArguments = None,
+    teacher: Annotated[Path | None, typer.Option(help="Another saved network to compare with.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Score a saved network on the test set it was trained for, or another with the same classes."""
+    from attar import api
+    from attar.recipe import parse
+
+    keys: dict[str, Any] = {}
+    for pair in data or ():
+        keys |= parse(pair)
+    keys |= keys.pop("data", None) or {}
+    if clash := {"path", "teacher", "device"} & keys.keys():
+        raise AttarError(f"{clash.pop()} is no key of data; give --teacher or --device, see attar evaluate --help")
+    scores = api.evaluate(network, teacher=teacher, device=device, **keys)
+    for key, value in dataclasses.asdict(scores).items():
+        if value is not None and key != "per_class":
+            console.print(
+                f"{key:>10}  {value:.4f}" if isinstance(value, float) else f"{key:>10}  {value}", markup=False
+            )
+
+
+@app.command(short_help="Measure what networks cost.")
+def profile(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names of the zoo, or folders of runs.")],
+    batch: Annotated[int, typer.Option(help="Images in the larger pass.")] = 32,
+    classes: Annotated[int, typer.Option(help="Of networks given by name.")] = 100,
+    image_size: Annotated[int, typer.Option(help="Of networks given by name.")] = 32,
+    channels: Annotated[int, typer.Option(help="Of networks given by name.")] = 3,
+) -> None:
+    """Measure what networks cost: parameters, MACs of one image, milliseconds, memory of activations, file size.
+
+    attar profile resnet56 resnet20 runs/kd-resnet56-resnet20-cifar100
+    """
+    from attar.deploy import find_trained, load
+    from attar.measure import profile as measure
+    from attar.nets import create_model, list_models
+    from attar.report.exports import profile_notes, profile_table
+
+    found = {}
+    for name in models:
+        if name not in list_models() and (Path(name).exists() or name.endswith(".safetensors")):
+            trained = find_trained(name)
+            net, shape = load(trained.weights), tuple(trained.card["image_shape"])
+        else:
+            net = create_model(name, num_classes=classes, in_channels=channels, image_size=image_size)
+            shape = (channels, image_size, image_size)
+        with console.status(f"measuring {name}"):
+            found[name] = measure(net, shape, batch)
+    table = profile_table(found).rich()
+    # Folders have long names; the numbers must stay whole.
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
+    console.print(table)
+    console.print(profile_notes(batch), markup=False)
+
+
+@app.command(short_help="Find students for a teacher under a budget.")
+def suggest(
+    teacher: Annotated[str, typer.Argument(help="The teacher's name: resnet56, timm/convnext_tiny, ...")],
+    latency: Annotated[str | None, typer.Option(metavar="TIME", help="Of one pass: 5ms, 0.005s.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="BYTES", help="Of the weights' file: 10MB, 10MiB.")] = None,
+    macs: Annotated[str | None, typer.Option(metavar="COUNT", help="Of one image: 300M, 1.2G.")] = None,
+    params: Annotated[str | None, typer.Option(metavar="COUNT", help="Numbers that it learns: 5M.")] = None,
+    memory: Annotated[str | None, typer.Option(metavar="BYTES", help="Of a pass, weights not counted.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Of the images; by default as the teacher's.")] = None,
+    teacher_size: Annotated[int | None, typer.Option(help="That the teacher brings them to first.")] = None,
+    classes: Annotated[int, typer.Option(help="Of the networks.")] = 100,
+    channels: Annotated[int, typer.Option(help="Of the images.")] = 3,
+    batch: Annotated[int, typer.Option(help="Images in one pass.")] = 1,
+    threads: Annotated[int, typer.Option(help="That a pass runs on.")] = 1,
+    top: Annotated[int, typer.Option(help="How many students to find.")] = 10,
+    among: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help='Only such names: "timm/mobile*".')] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+) -> None:
+    """Find students for a teacher under a budget: smaller networks, measured here, most parameters first.
+
+    attar suggest timm/convnext_tiny --latency 30ms --size 20MB
+    """
+    import json
+
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from attar.measure import suggest as search
+    from attar.report.suggestions import next_command, suggestion_json, suggestion_notes, suggestion_table
+
+    screen = Console(stderr=True) if as_json else console
+    columns = TextColumn("{task.description:<44.44}"), BarColumn(None), TextColumn("{task.completed}/{task.total}")
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("")
+        found = search(
+            teacher,
+            latency=latency,
+            size=size,
+            macs=macs,
+            params=params,
+            memory=memory,
+            image_size=image_size,
+            teacher_size=teacher_size,
+            classes=classes,
+            channels=channels,
+            batch=batch,
+            threads=threads,
+            top=top,
+            among=among or (),
+            progress=lambda what, done, of: bar.update(task, description=what, completed=done, total=of or None),
+        )
+    if as_json:
+        print(json.dumps(suggestion_json(found), indent=2))
+    else:
+        table = suggestion_table(found).rich()
+        # Libraries have long names: the space goes to them.
+        table.padding = (0, 1, 0, 0)
+        table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
+        console.print(table)
+        console.print(suggestion_notes(found), markup=False)
+        if found.students:
+            console.print(f"Go on with:\n{next_command(found)}", markup=False, soft_wrap=True)
+    if not found.students:
+        raise typer.Exit(1)

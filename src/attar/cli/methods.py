@@ -1,0 +1,49 @@
+"""`attar methods` lists the methods, or explains one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attar.cli.entry import app, console
+from attar.cli.words import Plugin, load_plugins
+
+
+@app.command(short_help="List the methods, or explain one.")
+def methods(
+    name: Annotated[str | None, typer.Argument(help='A method, or a pattern such as "*kd*".')] = None,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw who teaches whom into this file.")] = None,
+    plugins: Plugin = None,
+) -> None:
+    """List the methods, or explain one: its source, its options and who teaches whom."""
+    from attar.methods import list_methods
+    from attar.report.catalogue import methods_table
+
+    load_plugins(plugins)
+    if name and not any(mark in name for mark in "*?["):
+        return explain(name, svg)
+    console.print(methods_table(list_methods(name or "*")).rich())
+    return None
+
+
+def explain(name: str, svg: Path | None) -> None:
+    """Everything the registry knows about one method, with its graph as text and, where asked, as a picture."""
+    import inspect
+
+    from attar.files import write_text
+    from attar.methods import create_method, method_info
+    from attar.nets import create_model
+    from attar.report.drawing import svg as draw
+
+    info = method_info(name)
+    console.print(f"{info.name}: {info.title}" + (f" ({info.paper}, {info.year})" if info.paper else ""), style="bold")
+    console.print(inspect.getdoc(info.cls) or "", markup=False)
+    for option, default in info.defaults.items():
+        console.print(f"  method.{option}={default}", markup=False)
+    teacher = create_model("resnet14") if info.takes_teacher else None
+    graph = create_method(name, teacher=teacher, student=create_model("resnet8")).graph
+    console.print(graph.mermaid(), markup=False, soft_wrap=True)
+    if svg:
+        write_text(svg, draw(graph))

@@ -1,0 +1,97 @@
+"""`attar distill`, `train` and `bench`; `resume` goes on, `replay` explains a run that broke."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from attar.cli.entry import app, console
+from attar.cli.words import Plugin, RecipeArguments, RecipeCommand, load_plugins, split_arguments
+
+
+@app.command(cls=RecipeCommand, short_help="Distil a small network from a large one.")
+def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
+    """Distil a small network from a large one.
+
+    With a recipe file, keys, or both. Where neither names a student, the embedded recipe runs, on real data:
+
+    attar distill teacher=resnet56 teacher.weights=resnet56.pth student=resnet20 data=cifar100 data.root=data method=kd
+    """
+    from attar.recipe import read_recipe
+    from attar.train import starting
+
+    load_plugins(plugins)
+    file, overrides = split_arguments(arguments)
+    if file is None and not any(override.startswith("student") for override in overrides):
+        file = "digits"
+    show(starting.start(read_recipe(file, overrides), console, beside=partial(load_plugins, plugins)))
+
+
+@app.command(cls=RecipeCommand, short_help="Train a network on the labels alone.")
+def train(arguments: RecipeArguments = None) -> None:
+    """Train a network on the labels alone: a teacher, or a baseline.
+
+    attar train student=resnet56 data=cifar100 data.root=data epochs=30
+    """
+    from attar import api
+    from attar.recipe import read_recipe
+    from attar.train import starting
+
+    file, overrides = split_arguments(arguments)
+    show(starting.start(api.plain(read_recipe(file, overrides)), console, beside=partial(load_plugins, None)))
+
+
+@app.command(short_help="Compare methods over pairs and seeds.")
+def bench(
+    suite: Annotated[Path, typer.Argument(metavar="SUITE.yaml", help="Methods, pairs, seeds and the common recipe.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the common recipe; out=, jobs=, together=."),
+    ] = None,
+    plugins: Plugin = None,
+) -> None:
+    r"""Compare methods over pairs of networks and seeds, a run folder each; finished runs are not done again.
+
+    A suite: methods: \[kd, {name: dkd, beta: 2}], pairs: [{teacher: resnet56, student: resnet20}], seeds: 3, and
+    recipe: with any other keys of a recipe for all runs. The table is in table.md and table.csv of the suite's folder.
+
+    jobs=2 runs two at a time (default: as many as pay), together=4 lets four of a seed take turns with one teacher.
+    """
+    from attar.train.bench import read_suite
+
+    load_plugins(plugins)
+    bench = read_suite(suite, overrides or [], console)
+    bench.prepare = partial(load_plugins, plugins)
+    console.print(bench.run().rich())
+
+
+@app.command(short_help="Go on with an interrupted run.")
+def resume(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugins: Plugin = None) -> None:
+    """Go on with an interrupted run, exactly where it stopped; a finished one only prints its table again."""
+    from attar.train import starting
+
+    load_plugins(plugins)
+    show(starting.resume(run, console, partial(load_plugins, plugins)))
+
+
+@app.command(short_help="Explain why a run stopped at a bad number.")
+def replay(
+    failure: Annotated[Path, typer.Argument(help="The failure.pt that the run's message named.")],
+    plugins: Plugin = None,
+) -> None:
+    """Run the batch that broke a run again: each edge's loss, and the first number that is not finite."""
+    from attar.train.replay import replay as explain_failure
+
+    load_plugins(plugins)
+    explain_failure(failure, console)
+
+
+def show(summary: Any) -> None:
+    """The tables and the headline of a finished job."""
+    for table in (summary.accuracy_table(), summary.cost_table()):
+        console.print(table.rich())
+    console.print(summary.sentence(), markup=False)
+    console.print(f"Report: {summary.report}\nStudent: {summary.student}", markup=False, soft_wrap=True)
