@@ -1,6 +1,9 @@
+import numpy as np
+import sklearn.datasets
 import torch
 
 from attar.data import load_data
+from attar.data.digits import FILE
 
 
 def test_the_embedded_data():
@@ -11,6 +14,13 @@ def test_the_embedded_data():
     assert int(splits.train.images.max()) == 255
     assert not splits.augment.flip
     assert splits.augment.crop_padding == 1
+
+
+def test_they_are_the_published_ones():
+    published = sklearn.datasets.load_digits()
+    with np.load(FILE) as embedded:
+        assert np.array_equal(embedded["images"], published.images)
+        assert np.array_equal(embedded["labels"], published.target)
 
 
 def test_the_test_set_never_depends_on_the_seed():

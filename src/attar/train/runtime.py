@@ -102,7 +102,7 @@ def step_seconds(method: Method, losses_of: Callable[[Batch], Losses], batch: Ba
 
 def environment() -> dict[str, Any]:
     """Versions and hardware, for the record beside every result."""
-    packages = ("attar", "torch", "numpy", "safetensors", "omegaconf", "scikit-learn")
+    packages = ("attar", "torch", "numpy", "safetensors", "omegaconf", "scipy")
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
