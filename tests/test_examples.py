@@ -24,7 +24,7 @@ def test_own_method_is_short_checked_drawn_and_run(tmp_path: Path) -> None:
     assert "5 x Cosine" in (tmp_path / "cosine.svg").read_text()
     run = attar(
         "distill", "method=cosine", "method.weight=2", "epochs=1", "teacher.epochs=1", "seeds=1", "out=run",
-        "--import", str(file), cwd=tmp_path,
+        "teacher.train_size=100", "--import", str(file), cwd=tmp_path,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "resnet8 with cosine" in run.stdout

@@ -1,11 +1,12 @@
 """Attar's own training, as `attar distill` runs it: KD through the loop with its records, checkpoints and guards.
 
 Variants: "float32", "bfloat16" and "int8" say how a live teacher computes, "int8 x2" that two students of one seed take
-turns and share its answers; "cached" reads what an earlier run kept.
+turns and share its answers; "cached" reads what an earlier run kept. With "compiled" its steps are.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import multiprocessing
 import tempfile
@@ -70,6 +71,7 @@ def recipe(options: object, cache: Path | None) -> Recipe:
         batch_size=options.batch,  # type: ignore[attr-defined]
         epochs=EPOCHS,
         precision="bfloat16",
+        compile="compiled" in options.variant,  # type: ignore[attr-defined]
         alone="skip",
     )
 
@@ -96,6 +98,7 @@ def ready(options: object, folder: Path, cache: Path | None, room: Classroom) ->
         engines = (Int8.name if precision == Int8.name else f"folded {precision}",)
     training.engines.attach(training.method, engines)
     assert training.recipe.teacher.precision in engines[0], runtime.reason
+    assert runtime.compiled == training.recipe.compile, runtime.reason
     clock = Clock(console, "", EPOCHS, len(training.loader), training.loader.batch_size)
     batches = room.batches(training.loader)
     loader = remembering(batches, training.method, training.recipe, training.splits.train, runtime, clock.say)
@@ -106,11 +109,12 @@ def ready(options: object, folder: Path, cache: Path | None, room: Classroom) ->
 def main() -> None:
     options = common.arguments()
     with tempfile.TemporaryDirectory() as scratch:
-        cache = Path(scratch) / "cache" if options.variant == "cached" else None
+        cache = Path(scratch) / "cache" if options.variant.startswith("cached") else None
         if cache:
             # A process of its own, as the earlier run is: its memory is not this one's.
+            plain = argparse.Namespace(**{**vars(options), "variant": "cached"})
             earlier = multiprocessing.get_context("spawn").Process(
-                target=run, args=(options, Path(scratch) / "filling", cache)
+                target=run, args=(plain, Path(scratch) / "filling", cache)
             )
             earlier.start()
             earlier.join()
