@@ -1,6 +1,7 @@
 """A training holds no more at its end than near its beginning."""
 
 import gc
+import weakref
 
 import pytest
 import torch
@@ -13,14 +14,27 @@ from attar.train.teacher_cache import TeacherCache
 EPOCHS = 25
 
 
-def alive():
-    """How many tensors there are, and how many bytes they have together."""
+def tensors():
     gc.collect()
-    tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
-    return len(tensors), sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+    return [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
 
 
-def test_tensors_do_not_grow_over_a_hundred_steps(tiny, monkeypatch):
+@pytest.fixture
+def alive():
+    """How many tensors were made since the test began, and how many bytes they have together.
+
+    Older ones are other tests', and may die meanwhile.
+    """
+    older = {id(tensor): weakref.ref(tensor) for tensor in tensors()}
+
+    def count():
+        ours = [tensor for tensor in tensors() if id(tensor) not in older or older[id(tensor)]() is not tensor]
+        return len(ours), sum(tensor.untyped_storage().nbytes() for tensor in ours)
+
+    return count
+
+
+def test_tensors_do_not_grow_over_a_hundred_steps(tiny, monkeypatch, alive):
     run, seen = tiny("kd", epochs=EPOCHS, ema=0.9), {}
     loader_of = run.new_loader
 
@@ -41,7 +55,7 @@ def test_tensors_do_not_grow_over_a_hundred_steps(tiny, monkeypatch):
     assert seen[EPOCHS - 1] == seen[EPOCHS // 5]
 
 
-def test_a_cache_holds_no_answer_longer_than_its_epoch(tiny, tmp_path):
+def test_a_cache_holds_no_answer_longer_than_its_epoch(tiny, tmp_path, alive):
     run = tiny("kd")
     frozen = Frozen(run.net("resnet14"))
     cache = TeacherCache(tmp_path / "cache", {}, len(run.splits.train), Dense(10))
