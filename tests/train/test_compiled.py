@@ -148,6 +148,14 @@ def test_unasked_it_must_pay(traced, monkeypatch, device, quick, steps, expected
     assert choose_compiled(a_method(), a_batch(), there, None, steps, 1)[0] is expected
 
 
+def test_a_machine_that_slows_down_meanwhile_changes_nothing(traced, monkeypatch):
+    times = iter([1.0, 1.0, 0.5, 6.0, 1.0, 2.0, 1.0])  # the first says whether to try at all
+    monkeypatch.setattr(room, "step_seconds", lambda *_: next(times))
+    monkeypatch.setattr(room, "errors", lambda *_: (0.0, 0.0))
+    compiled, line = choose_compiled(a_method(), a_batch(), FLOAT, None, 10_000, 1)
+    assert (compiled, line) == (True, "compiled steps: 2.00 times the speed, losses and gradients 0 % from float32")
+
+
 def test_a_resumed_run_ends_the_same(traced, training, resuming_changes):
     class Traced(training):
         def __init__(self, folder):

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -23,8 +24,8 @@ from attar.train.unchanged import unchanged
 # (seconds), on a processor much longer, because it gains less there.
 WORTH_COMPILING = 300.0
 WORTH_COMPILING_ON_CPU = 3600.0
-# Unasked, it must be so many times as fast.
-CLEARLY = 1.1
+# Unasked, it must be so many times as fast, in the middle one of so many comparisons.
+CLEARLY, COMPARISONS = 1.1, 3
 # How near its losses and gradients must be to those of the plain step in float32 (difference over size): rounding
 # passes, a wrong formula does not. In bfloat16 the plain step may itself be farther off (a fifth, for a fresh
 # resnet20), and then sets the measure.
@@ -109,7 +110,7 @@ def choose_compiled(
             return False, ""
         losses_of = compiled(method, runtime, accumulate)
         error, usual_error = errors(method, losses_of, batch, runtime)
-        gain = usual / step_seconds(method, losses_of, batch, runtime)
+        gain = times_as_fast(method, losses_of, batch, runtime)
     except Exception as failure:  # whatever a compiler trips over: the run goes on without it
         return False, f"steps as they are: torch.compile does not go with this method here ({first_line(failure)})"
     finally:
@@ -123,6 +124,13 @@ def choose_compiled(
     if wanted is None and gain < CLEARLY:
         return False, f"steps as they are: compiled, {found}"
     return True, f"compiled steps: {found}"
+
+
+def times_as_fast(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime) -> float:
+    """Another way to compute a method's losses against the plain one, in turns: a machine's speed may change."""
+    ways = (method.batch_losses, losses_of)
+    pairs = [[step_seconds(method, way, batch, runtime) for way in ways] for _ in range(COMPARISONS)]
+    return median(plain / other for plain, other in pairs)
 
 
 def errors(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime) -> tuple[float, float]:
