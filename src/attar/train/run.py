@@ -154,6 +154,8 @@ class Training:
         names, lines = choose_engines(
             self.method, batches, runtime, self.recipe.teacher.precision, self._engines, passes
         )
+        # What compiling gains is a share of steps with the teacher that training has.
+        self._engines.attach(self.method, names)
         # Runs that take turns in one process, and processes that work on one run, compute as they are.
         wanted = self.recipe.compile if team().size == 1 and not self._engines.kept else False
         steps = self.recipe.epochs * self.recipe.seeds * len(self.loader)
