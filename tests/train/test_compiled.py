@@ -13,6 +13,7 @@ from attar.methods import create_method, list_methods, method_info
 from attar.nets import Folded, Plain, create_model
 from attar.recipe import read_recipe
 from attar.train import compiled as room
+from attar.train import run
 from attar.train.compiled import Compiled, choose_compiled, errors
 from attar.train.runtime import Runtime
 from attar.train.starting import start
@@ -162,6 +163,31 @@ def test_a_resumed_run_ends_the_same(traced, training, resuming_changes):
             super().__init__(folder, "dkd", runtime=replace(FLOAT, compiled=True))
 
     assert resuming_changes(Traced, 1, 2, "crash") == []
+
+
+def test_it_is_tried_with_the_engine_that_training_has(tmp_path, monkeypatch):
+    engines = []
+    monkeypatch.setattr(
+        run,
+        "choose_compiled",
+        lambda method, *_: engines.extend(type(one.engine) for one in method.frozen()) or (False, ""),
+    )
+    small = {
+        "teacher": {"name": "resnet14", "epochs": 1, "train_size": 60},
+        "data": {"name": "digits", "train_size": 60},
+    }
+    start(
+        read_recipe(
+            **small,
+            student="resnet8",
+            batch_size=20,
+            alone="skip",
+            epochs=1,
+            precision="float32",
+            out=str(tmp_path / "run"),
+        )
+    )
+    assert engines[-1] is Folded
 
 
 def test_a_job_keeps_its_choice(traced, tmp_path, capsys):
