@@ -154,7 +154,7 @@ def steps_of(name: str, device: str, precision: str) -> tuple[list[float], list[
         batch = Batch(images.to(device), LABELS.to(device), index.to(device), address, epochs=2)
         apart.WAITS.clear()
         for turn, learner in learners.items():
-            with runtime.autocast():
+            with runtime.computing():
                 found = method.batch_losses(replace(batch, turn=turn))
             watch.saw(found.total, step, turn)
             found.total.backward()

@@ -10,7 +10,7 @@ from attar.methods import create_method
 from attar.train import compiled as room
 from attar.train.compiled import Compiled
 from attar.train.fusible_norm import batch_norm
-from attar.train.norms import NormsBy
+from attar.train.norms import norms_by
 
 
 def both(x, running=True, affine=True, momentum=0.1):
@@ -66,7 +66,7 @@ def test_only_norms_that_compute_statistics_are_replaced():
         return batch_norm(*arguments, **named)
 
     x, norm = torch.randn(4, 3), nn.BatchNorm1d(3)
-    with NormsBy(noticing):
+    with norms_by(noticing):
         norm(x)
         norm.eval()(x)
     assert len(asked) == 1

@@ -139,7 +139,7 @@ def test_a_slow_step_is_tried_once_after_one_to_warm_up(method, monkeypatch, sec
 def test_autocast_is_what_the_precision_says(method):
     for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         runtime = choose(method, None, torch.device("cpu"), precision)
-        with runtime.autocast():
+        with runtime.computing():
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
 

@@ -16,7 +16,7 @@ from attar.errors import first_line
 from attar.knowledge import Knowledge, Losses, learning, terms_of, weighted, weights_of
 from attar.methods import Method
 from attar.train.fusible_norm import batch_norm
-from attar.train.norms import NormsBy
+from attar.train.norms import norms_by
 from attar.train.runtime import Runtime, step_seconds
 from attar.train.unchanged import unchanged
 
@@ -73,7 +73,7 @@ class Compiled:
 
     def _pass(self, batch: Batch, learn: tuple[str, ...]) -> tuple[Knowledge, dict[str, Tensor]]:
         on_cpu = batch.images.device.type == "cpu"
-        with NormsBy(batch_norm) if on_cpu else nullcontext():
+        with norms_by(batch_norm) if on_cpu else nullcontext():
             knowledge = self.method(batch)
             edges = [edge for edge in self.method.edges if edge.turn == batch.turn]
             return knowledge, terms_of(edges, knowledge, learn)
@@ -145,7 +145,7 @@ def said(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, run
     found, learners = [], [p for p in method.parameters() if p.requires_grad]
     for turn in method.turns:
         with unchanged(method):
-            with runtime.autocast():
+            with runtime.computing():
                 losses = losses_of(replace(batch, turn=turn))
             losses.total.backward()
         gradient = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten().float() for p in learners]

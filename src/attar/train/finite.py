@@ -95,7 +95,7 @@ def examine(method: Method, batch: Batch, runtime: Runtime) -> Finding:
     # As the loop does: dropout layers draw from the global generator, which follows from the address.
     with unchanged(method), torch.random.fork_rng(devices=[]):
         torch.manual_seed(batch.address.generator("layers").initial_seed())
-        with watched(method.train()) as seen, runtime.autocast():
+        with watched(method.train()) as seen, runtime.computing():
             losses = method.batch_losses(batch)
         finding.total = float(losses.total.detach())
         finding.terms = {key: float(term.detach()) for key, term in losses.terms.items()}

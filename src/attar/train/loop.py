@@ -119,7 +119,7 @@ def steps(
                 # Dropout layers draw from the global generator: it follows from the address too.
                 torch.manual_seed(batch.address.generator("layers").initial_seed() + members.rank)
                 for turn, learner in learners.items():
-                    with runtime.autocast():
+                    with runtime.computing():
                         losses = losses_of(replace(batch, turn=turn))
                     watch.saw(losses.total, step, turn)
                     (losses.total / group).backward()
@@ -190,7 +190,7 @@ def validate(net: nn.Module, val: ImageSet | None, loader: Loader, runtime: Runt
     """Accuracy and NLL on the validation set, where there is one."""
     if val is None:
         return {}
-    with runtime.autocast():
+    with runtime.computing():
         scores = evaluate(net, eval_batches(val, loader.batch_size, loader.device))
     return {"val_top1": 100 * scores.top1, "val_nll": scores.nll}
 

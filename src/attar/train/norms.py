@@ -7,27 +7,22 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from attar.train.instead import Instead
 
 
-class NormsBy(TorchFunctionMode):
+def norms_by(batch_norm: Callable[..., Tensor]) -> Instead:
     """Inside, every batch norm that computes statistics is computed by another function of the same arguments.
 
     Args:
         batch_norm: instead of `torch.nn.functional.batch_norm`.
     """
 
-    def __init__(self, batch_norm: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.batch_norm = batch_norm
+    def in_training(*args: Any, **kwargs: Any) -> Tensor:
+        training = kwargs.get("training") or (len(args) > 5 and args[5])
+        return (batch_norm if training else F.batch_norm)(*args, **kwargs)
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is F.batch_norm and (kwargs.get("training") or (len(args) > 5 and args[5])):
-            return self.batch_norm(*args, **kwargs)
-        return func(*args, **kwargs)
+    return Instead({F.batch_norm: in_training})
 
 
 def other_dims(x: Tensor) -> list[int]:

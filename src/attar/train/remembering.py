@@ -98,7 +98,7 @@ class Remembering(Wrapped):
                 closing.callback(answer.close)
             for batch in self.loader.epoch(epoch, start_step):
                 for answer in answers:
-                    with self.runtime.autocast(), torch.no_grad():
+                    with self.runtime.computing(), torch.no_grad():
                         answer.tell(batch)
                 yield batch
             for answer in answers:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -17,6 +17,8 @@ from attar.errors import AttarError
 from attar.knowledge import Losses
 from attar.methods import Method
 from attar.train.distributed import team
+from attar.train.instead import Instead
+from attar.train.small_maps import conv2d, matrix_units
 from attar.train.unchanged import unchanged
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -46,9 +48,15 @@ class Runtime:
     threads: int | None = None
     jobs: int = 1
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The context a forward pass runs in."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """The context a forward pass runs in: its precision, and the fastest convolutions for the processor."""
+        in_rows = self.device.type == "cpu" and matrix_units()
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
+            Instead({torch.conv2d: conv2d}) if in_rows else nullcontext(),
+        ):
+            yield
 
 
 def find_device(name: str) -> torch.device:
@@ -91,7 +99,7 @@ def step_seconds(method: Method, losses_of: Callable[[Batch], Losses], batch: Ba
     with unchanged(method):
         while len(times) < 2 or (len(times) <= TRIAL_STEPS and sum(times) < TRIAL_SECONDS):
             start = time.perf_counter()
-            with runtime.autocast():
+            with runtime.computing():
                 total = losses_of(batch).total
             total.backward()
             total.item()  # waits for the device

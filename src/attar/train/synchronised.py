@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attar.knowledge import Transfer, Value
 from attar.losses import CC, DIST, MLKD, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from attar.losses.numerics import widen
-from attar.train.norms import NormsBy, at_channels, other_dims
+from attar.train.norms import at_channels, norms_by, other_dims
 
 # These compare samples with each other. Any other loss says so with an attribute: whole_batch = True.
 BETWEEN_SAMPLES = (CC, DIST, MLKD, PKT, RKDAngle, RKDDistance, SimilarityPreserving)
@@ -46,7 +46,7 @@ def seeing_everything(edges: Sequence[Transfer], sizes: list[int]) -> Iterator[N
     with ExitStack() as stack:
         for loss in {edge.loss for edge in edges if needs_whole_batch(edge.loss)}:
             stack.enter_context(loss.register_forward_pre_hook(gather))
-        stack.enter_context(NormsBy(batch_norm))
+        stack.enter_context(norms_by(batch_norm))
         yield
 
 

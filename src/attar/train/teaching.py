@@ -143,7 +143,7 @@ def _choose(
     images = [batch.images for batch in batches]
     with torch.autocast(runtime.device.type, enabled=False):
         truth = [Plain(frozen.module)(one, reading.taps) for one in images]
-    with runtime.autocast():
+    with runtime.computing():
         usual = seconds(Plain(frozen.module), images[0], reading.taps)
         best, before, said = Plain.name, usual, []
         for name in _candidates(reading, runtime, precision, usual * passes / len(images[0])):
