@@ -40,9 +40,9 @@ def a_batch(step=0, epoch=0, size=8):
 
 @pytest.fixture
 def traced(monkeypatch):
-    """torch.compile without its code generator, which takes long: traced, differentiated and run as it is."""
-    usual = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda one, **options: usual(one, **{**options, "backend": "aot_eager"}))
+    """torch.compile without its code generator, which takes long: traced, differentiated, divided and run as it is."""
+    usual, way = torch.compile, "aot_eager_decomp_partition"
+    monkeypatch.setattr(torch, "compile", lambda one, **options: usual(one, **{**options, "backend": way}))
     yield
     torch.compiler.reset()
 
@@ -72,7 +72,7 @@ def test_what_was_said_already_is_used(traced):
     losses_of, batch = Compiled(method), a_batch()
     losses_of(a_batch())
     method.teacher.tell(batch.images, method.teacher.engine(torch.zeros_like(batch.images)))
-    assert torch.allclose(losses_of(batch).total, method.batch_losses(batch).total)
+    assert torch.allclose(losses_of(batch).total, method.batch_losses(batch).total, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

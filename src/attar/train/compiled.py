@@ -27,10 +27,9 @@ WORTH_COMPILING_ON_CPU = 3600.0
 # Unasked, it must be so many times as fast, in the middle one of so many comparisons.
 CLEARLY, COMPARISONS = 1.1, 3
 # How near its losses and gradients must be to those of the plain step in float32 (difference over size): rounding
-# passes, a wrong formula does not. In bfloat16 the plain step may itself be farther off (a fifth, for a fresh
-# resnet20), and then sets the measure.
-NEAR = {"float32": 0.01, "bfloat16": 0.1}
-AS_NEAR = 1.25
+# passes, a wrong formula does not. In bfloat16 the plain step is itself farther off (a fifth, for a fresh resnet20),
+# and sets the measure.
+NEAR, AS_NEAR = 0.01, 1.25
 # Tracing looks at the gradient of whatever it is given, and says what it must leave to Python.
 HARMLESS = ("The .grad attribute of a Tensor that is not a leaf", "Dynamo does not know how to trace")
 
@@ -115,7 +114,7 @@ def choose_compiled(
         return False, f"steps as they are: torch.compile does not go with this method here ({first_line(failure)})"
     finally:
         method.zero_grad(set_to_none=True)
-    most = max(NEAR[runtime.precision], AS_NEAR * usual_error)
+    most = max(NEAR, AS_NEAR * usual_error)
     found = f"{gain:.2f} times the speed, losses and gradients {100 * error:.2g} % from float32"
     if usual_error:
         found += f", plain ones {100 * usual_error:.2g} %"

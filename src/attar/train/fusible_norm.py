@@ -48,9 +48,8 @@ def batch_norm(
     wide = torch.promote_types(x.dtype, torch.float32)
     scale = weight if weight is not None else x.new_ones(x.shape[1], dtype=wide)
     shift = bias if bias is not None else x.new_zeros(x.shape[1], dtype=wide)
-    pivot = running_mean.detach().clone() if running_mean is not None else torch.zeros_like(scale)
     normed: Tensor
-    normed, mean, var = _Norm.apply(x, scale, shift, pivot, eps)
+    normed, mean, var = _Norm.apply(x, scale, shift, eps)
     with torch.no_grad():
         if running_mean is not None:
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
@@ -60,13 +59,15 @@ def batch_norm(
 
 
 class _Norm(torch.autograd.Function):
-    """Sums of deviations from a pivot near the mean: without one, the variance of a large mean would cancel out."""
+    """Sums of deviations from a value of each channel: without one, the variance of a large mean would cancel out.
+
+    It is not the running mean, which is nearer: a compiler may compute it once more for the way back, after it moved.
+    """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, pivot: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         dims, share = other_dims(x), x.shape[1] / x.numel()
+        pivot = widen(x[0].flatten(1)[:, 0] if x.ndim > 2 else x[0])
         away = widen(x) - at_channels(pivot, x)
         shifted, squares = away.sum(dims) * share, (away * away).sum(dims) * share
         var = (squares - shifted * shifted).clamp_min(0)
@@ -78,7 +79,7 @@ class _Norm(torch.autograd.Function):
         return normed.to(x.dtype), mean, var
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, inverse = ctx.saved_tensors
         dims, share = other_dims(x), x.shape[1] / x.numel()
         gradient, wide = widen(gradients[0]), widen(x)
@@ -89,4 +90,4 @@ class _Norm(torch.autograd.Function):
         of_x = -of_gradient * inverse * for_weight * share
         constant = -of_gradient * for_bias * share - of_x * mean
         into = gradient * at_channels(of_gradient, x) + wide * at_channels(of_x, x) + at_channels(constant, x)
-        return into.to(x.dtype), for_weight.to(weight.dtype), for_bias.to(weight.dtype), None, None
+        return into.to(x.dtype), for_weight.to(weight.dtype), for_bias.to(weight.dtype), None

@@ -28,7 +28,7 @@ def conv2d(
     """`torch.conv2d`, of several images in a row where maps are small; the arguments are the same."""
     if small(x, weight, pair(stride), padding, pair(dilation), groups):
         return in_rows(x, weight, bias, pair(stride)[0])
-    return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)  # type: ignore[arg-type]
+    return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
 
 def small(
