@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# A processor's matrix units take 32 positions of a row at a time for the gradient of a kernel and 16 for the rest: a
-# map of 4x4 leaves most of them idle. What paid for copying there, by a kernel's size and stride: the widest maps.
+# A processor's matrix units work on the positions of a row together, and narrow maps leave most of them idle: at equal
+# arithmetic a kernel's gradient takes twice as long for maps 8 wide as for 16. By a kernel's size and stride, the
+# widest maps for which rows of several images made up for the copying.
 WIDEST = {(3, 1): 8, (3, 2): 14, (1, 1): 7}
 FEWEST_CHANNELS = 128
 # Positions of a row that images are put into.
