@@ -37,7 +37,12 @@ WHOLE, FIFTH = (10_000, 0.0002), (2_000, 0.03)
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "published", "images_and_error"),
-    [("resnet20", 0.6883, WHOLE), ("resnet32", 0.7016, FIFTH), ("resnet44", 0.7163, FIFTH), ("resnet56", 0.7263, FIFTH)],
+    [
+        ("resnet20", 0.6883, WHOLE),
+        ("resnet32", 0.7016, FIFTH),
+        ("resnet44", 0.7163, FIFTH),
+        ("resnet56", 0.7263, FIFTH),
+    ],
 )
 def test_published_accuracy(
     attar_data: Path, test_set: ImageSet, name: str, published: float, images_and_error: tuple[int, float]

@@ -61,8 +61,6 @@ def contrast(
     return (value + ((student - student.detach()) * gradient).sum(1)).mean()
 
 
-# A compiler may compute anew on the way back what it did on the way forth, and the memory has changed by then.
-@torch.compiler.disable
 @torch.no_grad()
 def _each(
     student: Tensor,

@@ -150,6 +150,10 @@ class Memory(nn.Module):
             self.vectors[index] = F.normalize(moved, dim=1)
         return loss
 
+    def leave_graphs(self) -> None:
+        """From now on torch.compile does not look inside, which may read the memory once more after it has changed."""
+        self.forward = torch.compiler.disable(self.forward)  # type: ignore[method-assign]
+
     def _normaliser(self, learner: Tensor) -> Tensor:
         """log Z: the first batch's."""
         if not self._begun:  # asking waits for the device

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from statistics import median
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -34,11 +35,19 @@ NEAR, AS_NEAR = 0.01, 1.25
 HARMLESS = ("The .grad attribute of a Tensor that is not a leaf", "Dynamo does not know how to trace")
 
 
+@runtime_checkable
+class LeavesGraphs(Protocol):
+    """Part of a method that torch.compile must not look into."""
+
+    def leave_graphs(self) -> None: ...
+
+
 class Compiled:
     """Computes what `method.batch_losses` does, its networks and losses compiled.
 
     Frozen networks stay outside, with their engines and caches, and so do the weights of the edges: an epoch that
-    changes one compiles nothing anew. On a processor batch norms are computed by a function that can be fused.
+    changes one compiles nothing anew. So does every part of the method that has `leave_graphs`. On a processor batch
+    norms are computed by a function that can be fused.
 
     Args:
         method: any method; the parts that cannot be traced, draws by address say, run as they are.
@@ -48,8 +57,9 @@ class Compiled:
 
     def __init__(self, method: Method, cuda_graphs: bool = False) -> None:
         self.method, self.cuda_graphs = method, cuda_graphs
-        for frozen in method.frozen():
-            frozen.leave_graphs()
+        for part in (*method.frozen(), *method.modules()):
+            if isinstance(part, LeavesGraphs):
+                part.leave_graphs()
         # What torch keeps of earlier trainings counts against its limit of variants.
         torch.compiler.reset()
         mode = "reduce-overhead" if cuda_graphs else None
