@@ -9,6 +9,7 @@ from attar.methods import create_method
 from attar.train import runtime as runtimes
 from attar.train import small_maps
 from attar.train.compiled import Compiled
+from attar.train.instead import Instead
 from attar.train.runtime import Runtime
 from attar.train.small_maps import conv2d, in_rows, matrix_units
 
@@ -90,6 +91,13 @@ def test_not_in_groups_nor_for_one_image_nor_in_float32(monkeypatch):
     assert not taken(monkeypatch, x.float(), weight.float(), padding=1)
     with torch.autocast("cpu", torch.bfloat16):
         assert taken(monkeypatch, x.float(), weight.float(), padding=1)
+
+
+def test_an_export_in_float32_keeps_the_number_of_images_free():
+    net, images = nn.Conv2d(128, 128, 3, padding=1), torch.export.Dim("images")
+    with Instead({torch.conv2d: conv2d}):
+        program = torch.export.export(net, (torch.zeros(2, 128, 4, 4),), dynamic_shapes=({0: images},))
+    assert program.module()(torch.zeros(5, 128, 4, 4)).shape == (5, 128, 4, 4)
 
 
 def a_method():

@@ -41,12 +41,13 @@ def small(
     groups: int,
 ) -> bool:
     """Whether a convolution is one that several images in a row make faster."""
-    if x.ndim != 4 or isinstance(padding, str) or groups != 1 or dilation != (1, 1):
+    # The type first: an export in float32 must not ask how many images there are, which would fix their number.
+    if not in_bfloat16(x) or x.ndim != 4 or isinstance(padding, str) or groups != 1 or dilation != (1, 1):
         return False
     outputs, inputs, kernel, across = weight.shape
     same = across == kernel and stride[0] == stride[1] and pair(padding) == pair(kernel // 2)
     narrow = 0 < x.shape[3] <= WIDEST.get((kernel, stride[0]), 0)
-    return same and narrow and min(outputs, inputs) >= FEWEST_CHANNELS and len(x) > 1 and in_bfloat16(x)
+    return same and narrow and min(outputs, inputs) >= FEWEST_CHANNELS and len(x) > 1
 
 
 @cache
