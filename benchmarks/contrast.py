@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attar.accel.allocator import keep_freed_memory
+from attar.accel.runtime import environment
 from attar.losses import Contrast
 from attar.methods.crd import Memory
-from attar.train.allocator import keep_freed_memory
-from attar.train.runtime import environment
 
 IMAGES, CLASSES, WIDTH, NEGATIVES, TEMPERATURE, MOMENTUM = 50_000, 100, 128, 16_384, 0.07, 0.5
 

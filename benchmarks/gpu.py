@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from attar.train.runtime import environment
+from attar.accel.runtime import environment
 
 RECIPE = [
     "teacher=resnet32x4",

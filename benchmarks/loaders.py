@@ -27,7 +27,7 @@ import torch
 from attar.batch import Batch
 from attar.data import Augment, DeviceLoader, ImageSet, StreamingLoader, load_data
 from attar.files import write_json
-from attar.nets.library.optional import import_timm, import_torchvision
+from attar.models.libraries.imports import import_timm, import_torchvision
 
 SIZE, STORED, BATCH = 112, 128, 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from attar.accel.allocator import keep_freed_memory
+from attar.accel.runtime import environment
+from attar.experiments.job import Job
 from attar.recipe import read_recipe
-from attar.train.allocator import keep_freed_memory
-from attar.train.job import Job
-from attar.train.runtime import environment
 from attar.train.turns import Steps
 
 # The contenders are scripts beside each other.

@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from attar.nets import create_model
-from attar.train.allocator import keep_freed_memory
-from attar.train.instead import Instead
-from attar.train.runtime import environment
-from attar.train.small_maps import conv2d, matrix_units
+from attar.accel.allocator import keep_freed_memory
+from attar.accel.function_override import Instead
+from attar.accel.packed_convolutions import conv2d, matrix_units
+from attar.accel.runtime import environment
+from attar.models import create_model
 
 NETWORKS = ["vgg8", "vgg13", "resnet18", "resnet50", "resnet8x4", "wrn_16_2", "mobilenetv2", "resnet20"]
 WARM = 3

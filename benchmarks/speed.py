@@ -19,10 +19,10 @@ from pathlib import Path
 
 import torch
 
-from attar.measure import cost
-from attar.nets import create_model
+from attar.accel.runtime import environment
+from attar.models import create_model
+from attar.profiling import cost
 from attar.report.tables import Table
-from attar.train.runtime import environment
 
 CONTENDERS = Path(__file__).parent / "contenders"
 # Name: the file and its variant.

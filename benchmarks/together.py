@@ -19,12 +19,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from attar.accel.allocator import keep_freed_memory
+from attar.accel.runtime import environment
+from attar.experiments.build import Given
+from attar.experiments.job import Job
+from attar.experiments.shared_batches import Classroom
 from attar.recipe import Recipe, read_recipe
-from attar.train.allocator import keep_freed_memory
-from attar.train.build import Given
-from attar.train.classroom import Classroom
-from attar.train.job import Job
-from attar.train.runtime import environment
 from attar.train.turns import Steps
 
 WARM = 4

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["training_fixtures"]
+
 # The tensors are tiny: a second thread costs more than it brings, and pytest-xdist has its own processes. Set before
 # torch is imported, and for the commands that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -17,7 +19,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 def pytest_sessionstart() -> None:
     """Beside a CPU build of torch, torchvision must be imported in Attar's way before anything else imports it."""
     from attar.errors import AttarError
-    from attar.nets.library.optional import import_torchvision
+    from attar.models.libraries.imports import import_torchvision
 
     with contextlib.suppress(AttarError):  # it is not installed
         import_torchvision()

@@ -11,11 +11,13 @@ from safetensors.torch import load_file
 
 import attar
 from attar.data import load_data
-from attar.measure import Latency, evaluate
-from attar.nets import build
+from attar.experiments import job
+from attar.experiments import launch as starting
+from attar.experiments.build import load_splits, teacher_parts
+from attar.metrics import evaluate
+from attar.models import build
+from attar.profiling import Latency
 from attar.recipe import read_recipe
-from attar.train import job, starting
-from attar.train.build import load_splits, teacher_parts
 
 TINY = {"student": "resnet8", "data": {"name": "digits", "train_size": 60}, "batch_size": 20, "epochs": 1,
         "precision": "float32"}  # fmt: skip

@@ -181,7 +181,8 @@ def test_a_format_that_fails_is_named_and_the_others_are_written(finished, attar
 
 
 def test_an_interrupted_job_names_the_folder_to_resume(attar, tmp_path, monkeypatch):
-    from attar.train import loop, run
+    from attar.experiments import training as run
+    from attar.train import loop
 
     def stop(*arguments):
         raise loop.Stopped(str(arguments[5].folder))
@@ -193,7 +194,7 @@ def test_an_interrupted_job_names_the_folder_to_resume(attar, tmp_path, monkeypa
 
 
 def test_an_interrupted_job_goes_on(attar, monkeypatch, tmp_path):
-    from attar.train import run
+    from attar.experiments import training as run
 
     kept, calls = run.steps, []
 
@@ -215,7 +216,7 @@ def test_an_interrupted_job_goes_on(attar, monkeypatch, tmp_path):
 def bad(tmp_path):
     """Files that are wrong, by name."""
     (tmp_path / "corrupt.pth").write_bytes(b"not weights")
-    from attar.nets import create_model
+    from attar.models import create_model
 
     for name, net, classes in (("other", "resnet14", 10), ("classes", "resnet8", 7)):
         torch.save(
@@ -334,7 +335,7 @@ def test_evaluate_on_other_classes(finished, attar, tmp_path):
 
 
 def test_a_bug_of_ours_is_not_hidden(attar, monkeypatch):
-    monkeypatch.setattr("attar.nets.registry.MODELS", None)
+    monkeypatch.setattr("attar.models.registry.MODELS", None)
     with pytest.raises((AttributeError, TypeError)):
         attar("distill", *TAUGHT)
 

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from attar.data.download import unpack
+from attar.data.sources.download import unpack
 from attar.deploy import load_card, save
 from attar.errors import AttarError
-from attar.nets import create_model
-from attar.nets.weights import load_weights
+from attar.experiments.bench import read_suite
+from attar.experiments.replay import replay
+from attar.models import create_model
+from attar.models.weights import load_weights
 from attar.recipe import Recipe, describe, read_recipe
 from attar.train import checkpoint as checkpoints
-from attar.train.bench import read_suite
-from attar.train.replay import replay
 
 KEYS = [key for key, _, _ in describe()]
 

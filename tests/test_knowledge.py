@@ -8,7 +8,7 @@ from attar.batch import Address, Batch
 from attar.errors import AttarError
 from attar.knowledge import Graph, Knowledge, Output, Transfer, owner, total_loss, union
 from attar.losses import MSE, CrossEntropy, KLDivergence
-from attar.ramps import LinearWarmup
+from attar.schedules import LinearWarmup
 
 
 class Distance(nn.Module):

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from attar.data import eval_batches, load_data
 from attar.losses import KLDivergence
-from attar.measure import evaluate
 from attar.methods import create_method, list_methods, method_info
-from attar.nets import create_model
+from attar.metrics import evaluate
+from attar.models import create_model
 from attar.recipe import OptimRecipe, read_recipe
 from attar.train.loop import update
 from attar.train.optim import optimiser

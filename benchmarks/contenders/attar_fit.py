@@ -17,15 +17,15 @@ import common
 import torch
 from rich.console import Console
 
+from attar.accel.allocator import keep_freed_memory
+from attar.experiments.build import Given
+from attar.experiments.job import Job
+from attar.experiments.shared_batches import Classroom
 from attar.recipe import Recipe, read_recipe
-from attar.train.allocator import keep_freed_memory
-from attar.train.build import Given
-from attar.train.classroom import Classroom
-from attar.train.int8_teacher import Int8
-from attar.train.job import Job
+from attar.teachers.cached_loader import remembering
+from attar.teachers.int8 import Int8
 from attar.train.loop import Places, steps
 from attar.train.progress import Progress
-from attar.train.remembering import remembering
 from attar.train.turns import Steps, take_turns
 
 EPOCHS = 2

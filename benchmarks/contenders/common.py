@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from attar.data import Splits, load_data
-from attar.nets import create_model, load_weights
+from attar.models import create_model, load_weights
 
 TEMPERATURE, CE, KD = 4.0, 0.1, 0.9
 SGD = {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}

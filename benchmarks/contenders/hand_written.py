@@ -10,7 +10,7 @@ import common
 import torch
 import torch.nn.functional as F
 
-from attar.nets.folding import fold_norms
+from attar.models.surgery.folding import fold_norms
 
 
 def varied(pixels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

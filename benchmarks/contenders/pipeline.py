@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from attar.nets.library.optional import import_torchvision
+from attar.models.libraries.imports import import_torchvision
 
 import_torchvision()
 from torchvision import transforms  # noqa: E402, only importable after the line above beside a CPU torch

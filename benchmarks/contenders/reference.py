@@ -10,7 +10,7 @@ import pipeline
 import torch
 import torch.nn.functional as F
 
-from attar.nets import observe
+from attar.models import observe
 
 options = common.arguments()
 teacher, student = common.networks(options)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from attar import cli
-from attar.train import job  # noqa: F401 - imported before the processes fork
+from attar.experiments import job  # noqa: F401 - imported before the processes fork
 
 # What a run must end with, bit for bit, whatever happened to it.
 COMPARED = ("student.safetensors", "metrics.jsonl")

@@ -17,9 +17,10 @@ _HOMES = {
     "attar.deploy": ("load",),
     "attar.errors": ("AttarError",),
     "attar.knowledge": ("Knowledge", "Losses", "Output", "Transfer"),
-    "attar.measure": ("Profile", "Suggestion", "profile", "suggest"),
-    "attar.methods": ("Method", "Offline", "check_method", "create_method", "list_methods", "method_info", "register"),
-    "attar.nets": ("create_model", "list_models", "register_model"),
+    "attar.conformance": ("check_method",),
+    "attar.methods": ("Method", "Offline", "create_method", "list_methods", "method_info", "register"),
+    "attar.models": ("create_model", "list_models", "register_model"),
+    "attar.profiling": ("Profile", "Suggestion", "profile", "suggest"),
     "attar.recipe": ("Recipe", "read_recipe"),
     "attar.track": ("list_trackers", "register_tracker"),
 }

@@ -9,23 +9,23 @@ from typing import Any
 
 from rich.console import Console
 
+from attar.accel.runtime import environment, find_device
 from attar.data import ImageSet, Splits, eval_batches, limit
 from attar.deploy import Export, Student, Trained, export_student, find_trained, load, load_card
 from attar.deploy.export import check_formats
 from attar.deploy.model_card import CardText
 from attar.errors import AttarError
+from attar.experiments import launch as starting
+from attar.experiments.build import GIVEN, load_splits, take_objects
+from attar.experiments.training import EVAL_BATCH
 from attar.files import write_json, write_text
-from attar.measure import Scores
-from attar.measure import evaluate as score
+from attar.metrics import Scores
+from attar.metrics import evaluate as score
 from attar.recipe import Recipe, read_recipe
 from attar.report.compare_page import compare_runs
 from attar.report.comparison import Comparison
 from attar.report.exports import export_notes, export_table
 from attar.report.summary import Summary
-from attar.train import starting
-from attar.train.build import GIVEN, load_splits, take_objects
-from attar.train.run import EVAL_BATCH
-from attar.train.runtime import environment, find_device
 
 CALIBRATION = 512
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from attar.batch import Batch
 from attar.errors import AttarError, unknown
-from attar.ramps import Ramp, value
+from attar.schedules import Ramp, value
 
 Value = Tensor | tuple[Tensor, ...]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from attar.data import ImageSet
-from attar.nets.library.optional import import_torchvision
+from attar.models.libraries.imports import import_torchvision
 
 
 def make_images(count: int = 40, classes: int = 4, shape: tuple[int, int, int] = (3, 8, 8), seed: int = 0) -> ImageSet:

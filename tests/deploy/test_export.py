@@ -13,9 +13,9 @@ from torch import nn
 import attar
 from attar.data import load_data
 from attar.deploy import Student, export, export_student, find_trained
-from attar.deploy.onnx_file import open_onnx
-from attar.deploy.torch_export import META, open_pt2
+from attar.deploy.formats.pt2 import META, open_pt2
 from attar.errors import AttarError
+from attar.models.graphs.onnx import open_onnx
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -175,7 +175,7 @@ def test_a_missing_package_names_the_extra(student, tmp_path, monkeypatch, packa
             raise ImportError(name)
         return builtins.__import__(name, fromlist=["_"])
 
-    monkeypatch.setattr("attar.deploy.extra.importlib.import_module", missing)
+    monkeypatch.setattr("attar.extras.importlib.import_module", missing)
     done = export_student(student, tmp_path, [kind])
     assert done.failures == {kind: f"{kind} needs {package}; pip install 'attar[export]'"}
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from attar.deploy import load, load_card, save
 from attar.errors import AttarError
-from attar.nets import create_model
+from attar.models import create_model
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import attar
-from attar.deploy import pictures
+from attar.deploy import image_files as pictures
 from attar.deploy.predict import open_classifier, predict
 from attar.errors import AttarError
 

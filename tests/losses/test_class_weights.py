@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from attar.distributed.synchronised import needs_whole_batch
 from attar.errors import AttarError
 from attar.losses import CrossEntropy, cross_entropy
-from attar.train.synchronised import needs_whole_batch
 
 WEIGHTS = torch.tensor([0.25, 1.0, 4.0, 0.5], dtype=torch.float64)
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 import attar
 from attar.batch import Address, Batch
+from attar.conformance import check, check_method
 from attar.errors import AttarError
-from attar.methods import check, check_method
 from attar.methods.atsc import ATSC
-from attar.nets import SimKDProjector, Staged, build, create_model
+from attar.models import SimKDProjector, Staged, build, create_model
 
 CLASSES, SIZE = 6, 16
 MSE, TETHER, CE = "teacher.map->student.for_teacher", "teacher_start.weights->teacher.weights", "labels->teacher.logits"

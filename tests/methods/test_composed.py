@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from attar.batch import Batch
+from attar.conformance import check
 from attar.errors import AttarError
-from attar.methods import check, create_method
-from attar.nets import create_model
+from attar.methods import create_method
+from attar.models import create_model
 
 
 class Counted(nn.Module):

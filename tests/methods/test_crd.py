@@ -11,7 +11,7 @@ from attar.errors import AttarError
 from attar.losses import Contrast, contrast
 from attar.methods import create_method
 from attar.methods.crd import Memory
-from attar.nets import create_model
+from attar.models import create_model
 
 LABELS = torch.arange(12) % 4
 

@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 from attar.batch import Batch
+from attar.conformance import check
 from attar.errors import AttarError
-from attar.methods import check, create_method, list_methods, method_info, register
+from attar.methods import create_method, list_methods, method_info, register
 from attar.methods.base import Method
-from attar.nets import create_model
+from attar.models import create_model
 
 
 class Plain(nn.Module):

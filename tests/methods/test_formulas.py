@@ -10,7 +10,7 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.losses import AttentionTransfer, CrossEntropy, RKDAngle, RKDDistance
 from attar.methods import create_method
-from attar.nets import create_model
+from attar.models import create_model
 
 S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]], dtype=torch.float64)
 T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]], dtype=torch.float64)

@@ -9,12 +9,12 @@ from torch import nn
 
 import attar
 from attar.batch import Address, Batch
+from attar.conformance import checks as conformance
 from attar.errors import AttarError
 from attar.knowledge import total_loss
-from attar.methods import conformance
 from attar.methods.rsd import RSD, Mixing, mixed_pass
-from attar.nets import create_model
-from attar.nets.reparam import blocks, dropping
+from attar.models import create_model
+from attar.models.surgery.reparam import blocks, dropping
 
 CLASSES, SIZE = 6, 16
 MIXED = ("mixed_full", "mixed_student")

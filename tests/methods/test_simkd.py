@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from attar.batch import Batch
+from attar.conformance import check
 from attar.deploy import load, save
-from attar.methods import check, create_method
-from attar.nets import create_model
+from attar.methods import create_method
+from attar.models import create_model
 
 NETS = ("resnet8", "wrn_16_1", "mobilenetv2", "shufflenetv2", "vgg8")
 

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 
 import attar
 from attar.batch import Address, Batch
+from attar.conformance import check, check_method
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, total_loss
-from attar.methods import check, check_method
-from attar.nets import build, create_model
+from attar.models import build, create_model
 
 CLASSES, SIZE = 5, 8
 TERMS = {  # each edge and the only network that it teaches

@@ -10,13 +10,14 @@ import torch.nn.functional as F
 
 import attar
 from attar.batch import Address, Batch
+from attar.conformance import check, check_method
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, total_loss
 from attar.losses import KLDivergence
-from attar.methods import check, check_method, presets
-from attar.methods.targets import from_matrix, matrix_table
-from attar.nets import Branch, create_model
-from attar.ramps import value
+from attar.methods import graph_presets as presets
+from attar.methods.distill_graph import from_matrix, matrix_table
+from attar.models import Branch, create_model
+from attar.schedules import value
 
 CLASSES, SIZE = 5, 8
 THREE = {"a": [[2.0, 0, 0]], "b": [[0, 2.0, 0]], "c": [[0, 0, 2.0]]}

@@ -12,13 +12,13 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 import attar
 from attar.batch import Address, Batch
+from attar.conformance import check, check_method
 from attar.errors import AttarError
 from attar.losses import GaussianKL, gaussian_kl
 from attar.losses import kl_divergence as kd
-from attar.methods import check, check_method
 from attar.methods.unikd import UniKD, sample
-from attar.nets import Staged, create_model
-from attar.ramps import value
+from attar.models import Staged, create_model
+from attar.schedules import value
 
 CLASSES, SIZE = 6, 16
 LABELS, LOGITS = "labels->student.logits", "teacher.logits->student.logits"

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from attar.files import write_json, write_text
-from attar.measure import Cost, Scores
-from attar.measure.predictions import Predictions, save_predictions
+from attar.metrics import Scores
+from attar.metrics.predictions import Predictions, save_predictions
+from attar.profiling import Cost
 from attar.recipe import read_recipe, to_yaml
 
 COUNT = 120

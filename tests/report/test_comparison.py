@@ -7,8 +7,8 @@ import pytest
 
 import attar
 from attar.errors import AttarError
-from attar.measure import paired_gap
-from attar.measure.predictions import load_predictions, save_predictions
+from attar.metrics import paired_gap
+from attar.metrics.predictions import load_predictions, save_predictions
 
 
 def tops(made):

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from attar.deploy.export import Export, Exported
 from attar.deploy.parity import Parity
-from attar.measure import Latency, Profile
+from attar.profiling import Latency, Profile
 from attar.report.exports import export_notes, export_table, profile_notes, profile_table
 
 

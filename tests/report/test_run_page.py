@@ -12,9 +12,9 @@ import torch
 
 from attar.data import ImageSet
 from attar.errors import AttarError
-from attar.report.pictures import FILE, png, save_pictures, shown
 from attar.report.run_files import read_run
 from attar.report.run_page import write_report
+from attar.report.thumbnails import FILE, png, save_pictures, shown
 
 HOSTILE = "<b>&\"'</b><script>alert(1)</script>"
 VOID = {"meta", "img"}

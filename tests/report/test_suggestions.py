@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 import attar as library
-from attar.measure import Latency, parameters
+from attar.profiling import Latency, parameters
 from attar.report.suggestions import next_command, suggestion_json, suggestion_notes, suggestion_table
 
 RESNETS = ["resnet8", "resnet14", "resnet20"]

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from attar.measure import Cost, Scores
+from attar.experiments.training import Result
+from attar.metrics import Scores
+from attar.profiling import Cost
 from attar.recipe import read_recipe
 from attar.report.summary import Summary, size, spread
 from attar.report.tables import Table
-from attar.train.run import Result
 
 SCORES = Scores(
     count=200, top1=0.5, top5=0.9, nll=1.25, ece=0.05, brier=0.6, per_class=(0.5, None), agreement=0.75, kl=0.1

@@ -12,22 +12,23 @@ from unittest.mock import patch
 import torch
 
 import attar
+from attar.accel.runtime import Runtime
 from attar.batch import Address, Batch
-from attar.data import Augment, DeviceLoader, ImageSet, device_loader
-from attar.data.mixing import Mixing
-from attar.data.rand_augment import draw_changes, rand_augment
+from attar.data import Augment, DeviceLoader, ImageSet
+from attar.data.loading import device_loader
+from attar.data.transforms.mixing import Mixing
+from attar.data.transforms.rand_augment import draw_changes, rand_augment
+from attar.distributed.team import Team
 from attar.errors import AttarError
 from attar.methods import Method, create_method, method_info
-from attar.nets import create_model
-from attar.train import teacher_cache
+from attar.models import create_model
+from attar.safety.nonfinite import Watch, gradient_norm, moved_by
+from attar.teachers import cache as teacher_cache
+from attar.teachers.cache import TeacherCache
+from attar.teachers.logit_codec import Dense, TopK
 from attar.train.checkpoint import Checkpoint
-from attar.train.distributed import Team
-from attar.train.finite import Watch, gradient_norm, moved_by
 from attar.train.loop import update
-from attar.train.packing import Dense, TopK
-from attar.train.runtime import Runtime
-from attar.train.tally import Tally
-from attar.train.teacher_cache import TeacherCache
+from attar.train.running_means import Tally
 
 CLASSES, SIZE, STEPS = 6, 16, 3
 LABELS = torch.tensor([4, 0, 3, 3, 1, 5, 2, 0])

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from attar.errors import Stopped
+from attar.experiments import launch as starting
 from attar.recipe import read_recipe
 from attar.track import Subject, register_tracker
 from attar.track.tracker import flat
-from attar.train import starting
 from attar.train.progress import Progress
 
 SMALL = ["student=resnet8", "epochs=2", "batch_size=16", "data.train_size=60", "precision=float32"]

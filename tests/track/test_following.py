@@ -9,13 +9,14 @@ import pytest
 import torch
 from rich.console import Console
 
+from attar.distributed.team import Team
 from attar.errors import AttarError, Stopped
+from attar.experiments import launch as starting
+from attar.experiments import training as run
 from attar.recipe import read_recipe
 from attar.track import Tracking, following, register_tracker
-from attar.train import run, starting
-from attar.train.distributed import Team
 from attar.train.progress import Progress
-from attar.train.tally import Tally
+from attar.train.running_means import Tally
 
 
 def heard(kept):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from rich.console import Console
 
+from attar.experiments import launch as starting
 from attar.recipe import read_recipe
 from attar.track import Epoch, tracker_info
-from attar.train import starting
 
 reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs attar[track]")
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from attar.losses import CrossEntropy
 from attar.methods import create_method
-from attar.nets import create_model
+from attar.models import create_model
 from attar.train import loop
 
 WEIGHTS = (1.0, 4.0, 0.5, 2.0)

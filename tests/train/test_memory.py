@@ -6,10 +6,10 @@ import weakref
 import pytest
 import torch
 
-from attar.nets import Frozen
-from attar.train.packing import Dense
-from attar.train.remembering import Remembering
-from attar.train.teacher_cache import TeacherCache
+from attar.models import Frozen
+from attar.teachers.cache import TeacherCache
+from attar.teachers.cached_loader import Remembering
+from attar.teachers.logit_codec import Dense
 
 EPOCHS = 25
 

@@ -11,15 +11,15 @@ from rich.console import Console
 
 from attar.batch import Batch
 from attar.data import DeviceLoader, Mixing
+from attar.distributed.preflight import rows
 from attar.errors import AttarError
+from attar.experiments import launch as starting
+from attar.experiments.training import Training
 from attar.knowledge import Knowledge, Losses
-from attar.nets import create_model
+from attar.models import create_model
 from attar.recipe import read_recipe
-from attar.train import starting
-from attar.train.exactness import rows
-from attar.train.remembering import remembering
-from attar.train.run import Training
-from attar.train.tally import Tally
+from attar.teachers.cached_loader import remembering
+from attar.train.running_means import Tally
 
 BOTH = Mixing(mixup=0.5, cutmix=1.0)
 

@@ -14,14 +14,14 @@ import attar
 from attar.batch import Batch
 from attar.data import Splits, load_data
 from attar.errors import AttarError
+from attar.experiments.build import Parts
+from attar.experiments.input_warnings import overlap
+from attar.experiments.training import Training
 from attar.knowledge import Knowledge, Losses
-from attar.nets import create_model
+from attar.models import create_model
 from attar.recipe import read_recipe
-from attar.train.build import Parts
-from attar.train.inputs import overlap
-from attar.train.remembering import remembering
-from attar.train.run import Training
-from attar.train.tally import Tally
+from attar.teachers.cached_loader import remembering
+from attar.train.running_means import Tally
 
 
 @pytest.fixture(scope="module")

@@ -56,8 +56,8 @@ def profile(
     attar profile resnet56 resnet20 runs/kd-resnet56-resnet20-cifar100
     """
     from attar.deploy import find_trained, load
-    from attar.measure import profile as measure
-    from attar.nets import create_model, list_models
+    from attar.models import create_model, list_models
+    from attar.profiling import profile as measure
     from attar.report.exports import profile_notes, profile_table
 
     found = {}
@@ -103,7 +103,7 @@ def suggest(
 
     from rich.progress import BarColumn, Progress, TextColumn
 
-    from attar.measure import suggest as search
+    from attar.profiling import suggest as search
     from attar.report.suggestions import next_command, suggestion_json, suggestion_notes, suggestion_table
 
     screen = Console(stderr=True) if as_json else console

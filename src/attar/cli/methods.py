@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from attar.cli.arguments import Plugin, load_plugins
 from attar.cli.entry import app, console
-from attar.cli.words import Plugin, load_plugins
 
 
 @app.command(short_help="List the methods, or explain one.")
@@ -34,7 +34,7 @@ def explain(name: str, svg: Path | None) -> None:
 
     from attar.files import write_text
     from attar.methods import create_method, method_info
-    from attar.nets import create_model
+    from attar.models import create_model
     from attar.report.drawing import svg as draw
 
     info = method_info(name)

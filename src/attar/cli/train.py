@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from attar.cli.arguments import Plugin, RecipeArguments, RecipeCommand, load_plugins, split_arguments
 from attar.cli.entry import app, console
-from attar.cli.words import Plugin, RecipeArguments, RecipeCommand, load_plugins, split_arguments
 
 
 @app.command(cls=RecipeCommand, short_help="Distil a small network from a large one.")
@@ -20,8 +20,8 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
 
     attar distill teacher=resnet56 teacher.weights=resnet56.pth student=resnet20 data=cifar100 data.root=data method=kd
     """
+    from attar.experiments import launch as starting
     from attar.recipe import read_recipe
-    from attar.train import starting
 
     load_plugins(plugins)
     file, overrides = split_arguments(arguments)
@@ -37,8 +37,8 @@ def train(arguments: RecipeArguments = None) -> None:
     attar train student=resnet56 data=cifar100 data.root=data epochs=30
     """
     from attar import api
+    from attar.experiments import launch as starting
     from attar.recipe import read_recipe
-    from attar.train import starting
 
     file, overrides = split_arguments(arguments)
     show(starting.start(api.plain(read_recipe(file, overrides)), console, beside=partial(load_plugins, None)))
@@ -60,7 +60,7 @@ def bench(
 
     jobs=2 runs two at a time (default: as many as pay), together=4 lets four of a seed take turns with one teacher.
     """
-    from attar.train.bench import read_suite
+    from attar.experiments.bench import read_suite
 
     load_plugins(plugins)
     bench = read_suite(suite, overrides or [], console)
@@ -71,7 +71,7 @@ def bench(
 @app.command(short_help="Go on with an interrupted run.")
 def resume(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugins: Plugin = None) -> None:
     """Go on with an interrupted run, exactly where it stopped; a finished one only prints its table again."""
-    from attar.train import starting
+    from attar.experiments import launch as starting
 
     load_plugins(plugins)
     show(starting.resume(run, console, partial(load_plugins, plugins)))
@@ -83,7 +83,7 @@ def replay(
     plugins: Plugin = None,
 ) -> None:
     """Run the batch that broke a run again: each edge's loss, and the first number that is not finite."""
-    from attar.train.replay import replay as explain_failure
+    from attar.experiments.replay import replay as explain_failure
 
     load_plugins(plugins)
     explain_failure(failure, console)

@@ -4,17 +4,17 @@ Images lie in memory as bytes or are streamed from their files, and everything r
 epoch, image).
 """
 
-from attar.data.augment import Augment
-from attar.data.device_loader import DeviceLoader
 from attar.data.file_set import FileSet
 from attar.data.images import ImageSet, Splits
-from attar.data.load import divided, load_data, read_data
-from attar.data.loaders import Loader, Wrapped, eval_batches, loader_for
-from attar.data.mixing import Mixing, cutmix, mixup
+from attar.data.loading.device_loader import DeviceLoader
+from attar.data.loading.load import divided, load_data, read_data
+from attar.data.loading.loader import Loader, Wrapped, eval_batches, loader_for
+from attar.data.loading.split import limit, stratified_split
+from attar.data.loading.streaming import StreamingLoader
 from attar.data.registry import DatasetInfo, dataset_info, list_datasets, register_dataset
-from attar.data.split import limit, stratified_split
-from attar.data.streaming import StreamingLoader
-from attar.data.wrap import statistics, wrap
+from attar.data.sources.wrap import statistics, wrap
+from attar.data.transforms.augment import Augment
+from attar.data.transforms.mixing import Mixing, cutmix, mixup
 
 __all__ = [
     "Augment",

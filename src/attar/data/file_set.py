@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from attar.data.images import ImageSet
-from attar.data.origins import Files, Origin, files_in
+from attar.data.sources.origins import Files, Origin, files_in
 from attar.decoding import try_read
 from attar.errors import AttarError
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attar.data.augment import Augment
+from attar.data.transforms.augment import Augment
 from attar.errors import AttarError
 
 # Instead of a class number.

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attar.deploy.export import Export, Exported, Student, export_student
-    from attar.deploy.find import Trained, find_trained
     from attar.deploy.package import load, load_card, save
+    from attar.deploy.trained_run import Trained, find_trained
 
 _HOMES = {
     "attar.deploy.export": ("Export", "Exported", "Student", "export_student"),
-    "attar.deploy.find": ("Trained", "find_trained"),
+    "attar.deploy.trained_run": ("Trained", "find_trained"),
     "attar.deploy.package": ("load", "load_card", "save"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

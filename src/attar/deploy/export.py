@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from attar.data import ImageSet, eval_batches
-from attar.deploy.executorch_file import open_pte, to_pte
-from attar.deploy.extra import require
-from attar.deploy.graph import Deployed, facts
-from attar.deploy.int8 import quantised
-from attar.deploy.onnx_file import OPSET, described, open_onnx, to_onnx
+from attar.deploy.formats.executorch import open_pte, to_pte
+from attar.deploy.formats.pt2 import open_pt2, to_pt2
 from attar.deploy.package import load, save
 from attar.deploy.parity import Parity, all_logits, check, compare
-from attar.deploy.torch_export import open_pt2, to_pt2
 from attar.errors import AttarError, unknown
+from attar.extras import require
 from attar.files import write_atomically
-from attar.measure import Latency, latency, threads
+from attar.models.graphs.onnx import OPSET, described, open_onnx, to_onnx
+from attar.models.graphs.quantise import quantised
+from attar.models.graphs.traced import Deployed, facts
+from attar.profiling import Latency, latency, threads
 
 BATCH = 32
 

@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 
 from attar.deploy.export import Export
-from attar.deploy.find import Trained
-from attar.deploy.graph import RESIZE
+from attar.deploy.trained_run import Trained
 from attar.errors import AttarError
-from attar.measure import summarise
 from attar.methods import MethodInfo, method_info
+from attar.metrics import summarise
+from attar.models.graphs.traced import RESIZE
 
 # What data sets are called on the hub.
 HUB_DATA = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}

@@ -12,7 +12,7 @@ from torch import nn
 
 from attar.errors import AttarError
 from attar.files import write_atomically, write_json
-from attar.nets import build, load_weights
+from attar.models import build, load_weights
 
 
 def save(net: nn.Module, path: str | Path, **facts: Any) -> Path:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attar.data import ImageSet, eval_batches
 from attar.errors import AttarError
-from attar.measure import agreement
+from attar.metrics import agreement
 
 BATCH = 250
 # Of the largest logit: far above what another order of float32 sums brings, far below what a wrong graph does.

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from attar.decoding import require_pillow
-from attar.deploy.extra import require
-from attar.deploy.pictures import centre, image_files, read_pixels
+from attar.deploy.image_files import centre, image_files, read_pixels
 from attar.errors import AttarError
+from attar.extras import require
 
 BATCH = 32
 
@@ -120,7 +120,7 @@ def _predict(classifier: Classifier, files: list[Path], top: int) -> list[Predic
 
 
 def _open_onnx(path: Path) -> Classifier:
-    ort = require("onnxruntime", f"{path.name}:")
+    ort = require("onnxruntime", path.name, "export")
     if not path.is_file():
         raise AttarError(f"{path} does not exist; `attar export RUN onnx` writes one")
     options = ort.SessionOptions()
@@ -148,8 +148,8 @@ def _open_onnx(path: Path) -> Classifier:
 def _open_run(path: Path) -> Classifier:
     import torch
 
-    from attar.deploy.find import find_trained
     from attar.deploy.package import load
+    from attar.deploy.trained_run import find_trained
 
     trained = find_trained(path)
     net, card = load(trained.weights), trained.card

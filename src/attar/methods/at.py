@@ -10,7 +10,7 @@ from attar.knowledge import Transfer
 from attar.losses import AttentionTransfer, CrossEntropy
 from attar.methods.base import Offline
 from attar.methods.registry import register
-from attar.methods.stages import common_stages
+from attar.methods.stage_pairs import common_stages
 
 
 @register("at", title="Attention Transfer", paper="arXiv:1612.03928", year=2016, family="offline", needs=("stages",))

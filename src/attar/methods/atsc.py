@@ -16,8 +16,8 @@ from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE, CrossEntropy, L2ToStart
 from attar.methods.base import Method
 from attar.methods.registry import register
-from attar.methods.stages import require_staged, stage_name
-from attar.nets import ProjectedNet, SimKDProjector, Staged, match_size, tap_shapes
+from attar.methods.stage_pairs import require_staged, stage_name
+from attar.models import ProjectedNet, SimKDProjector, Staged, match_size, tap_shapes
 
 Update = Literal["layer", "bias", "none"]
 Tether = Literal["kernels", "all"]
@@ -155,7 +155,7 @@ class Tethered(nn.Module):
         update: what the labels move, see `ATSC`.
         tether: which parameters, see `ATSC`.
 
-    >>> from attar.nets import create_model
+    >>> from attar.models import create_model
     >>> [len(Tethered(create_model("resnet8"), update).start) for update in ("layer", "bias", "none")]
     [9, 10, 9]
     """

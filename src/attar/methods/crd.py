@@ -17,7 +17,7 @@ from attar.losses.contrast import log_mean_score
 from attar.losses.numerics import widen
 from attar.methods.base import Offline
 from attar.methods.registry import register
-from attar.nets import tap_shapes
+from attar.models import tap_shapes
 
 
 @register(
@@ -55,7 +55,7 @@ class CRD(Offline):
         AttarError: in its first pass: nobody was enrolled, a batch does not say which images it holds, or it holds
             images without labels.
 
-    >>> from attar.nets import create_model
+    >>> from attar.models import create_model
     >>> method = CRD(create_model("resnet14"), create_model("resnet8"))
     >>> method.enrol(torch.arange(500) % 100)
     >>> method.of_teacher.vectors.shape

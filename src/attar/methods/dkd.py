@@ -11,7 +11,7 @@ from attar.knowledge import Transfer
 from attar.losses import CrossEntropy
 from attar.methods.base import Offline
 from attar.methods.registry import register
-from attar.ramps import LinearWarmup
+from attar.schedules import LinearWarmup
 
 
 @register("dkd", title="Decoupled Knowledge Distillation", paper="arXiv:2203.08679", year=2022, family="offline")

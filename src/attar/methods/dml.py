@@ -12,7 +12,7 @@ from attar.knowledge import Knowledge, Transfer
 from attar.losses import CrossEntropy, KLDivergence
 from attar.methods.base import Method
 from attar.methods.registry import register
-from attar.nets import Tapped, create_model, fresh_copy
+from attar.models import Tapped, create_model, fresh_copy
 
 
 @register("dml", title="Deep Mutual Learning", paper="arXiv:1706.00384", year=2017, family="online")

@@ -10,9 +10,9 @@ from attar.knowledge import Transfer
 from attar.losses import MSE, CrossEntropy
 from attar.methods.base import Offline
 from attar.methods.registry import register
-from attar.methods.stages import require_staged, stage_name
-from attar.nets import adapter, tap_shapes
-from attar.nets.adapters import Kind
+from attar.methods.stage_pairs import require_staged, stage_name
+from attar.models import adapter, tap_shapes
+from attar.models.surgery.adapters import Kind
 
 
 @register(
@@ -37,7 +37,7 @@ class FitNet(Offline):
         weight: of the hint (100).
         ce: weight of the labels (1).
         regressor: how the student's map reaches the teacher's shape: "auto" chooses from the two shapes, see
-            `attar.nets.adapter` for the other names.
+            `attar.models.adapter` for the other names.
         image_shape: (C, H, W) of one image; by default the networks' own.
     """
 

@@ -10,8 +10,7 @@ from typing import Any, Literal, TypeVar
 from torch import nn
 
 from attar.errors import AttarError, unknown
-from attar.methods.base import Method
-from attar.methods.composed import Composed
+from attar.methods.base import Composed, Method
 from attar.registry import Registry, check_types
 
 Family = Literal["baseline", "offline", "online", "semi-online", "self"]

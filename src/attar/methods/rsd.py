@@ -16,9 +16,9 @@ from attar.knowledge import Knowledge, Transfer
 from attar.losses import CrossEntropy, KLDivergence
 from attar.methods.base import Method
 from attar.methods.registry import register
-from attar.methods.stages import require_staged
-from attar.nets import Frozen, Staged, Tapped
-from attar.nets.reparam import dropping, merge, multi_branch
+from attar.methods.stage_pairs import require_staged
+from attar.models import Frozen, Staged, Tapped
+from attar.models.surgery.reparam import dropping, merge, multi_branch
 
 
 @dataclass  # not frozen: torch.compile cannot build frozen ones between the parts it traces
@@ -69,7 +69,7 @@ class Mixing:
 class RSD(Method):
     """Restructuring the Teacher and Student in Self-Distillation (Zheng et al., IEEE TIP 2024).
 
-    Every 3x3 and 5x5 convolution with its norm becomes a block of five branches (`attar.nets.MultiBranch`). "full" is
+    Every 3x3 and 5x5 convolution with its norm becomes a block of five branches (`attar.models.MultiBranch`). "full" is
     the network with all branches, "student" the same weights with random branches dropped. At a random stage the full
     pass goes on with three batches: its own features, these mixed with each other ("mixed_full"), and mixed with the
     student's ("mixed_student"), all with one proportion from Beta(2, 2) and one permutation. With KL(a, b) the
@@ -101,7 +101,7 @@ class RSD(Method):
         AttarError: mixing in a network without stages, no convolution to restructure, a rate outside [0, 1), a share
             outside [0, 1], or a teacher for a run that does not distil.
 
-    >>> from attar.nets import create_model
+    >>> from attar.models import create_model
     >>> [edge.key for edge in RSD(create_model("resnet8"), mixture=False).edges]
     ['labels->student.logits', 'labels->full.logits', 'full.logits->student.logits']
     """

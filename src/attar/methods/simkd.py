@@ -12,8 +12,8 @@ from attar.knowledge import Knowledge, Output, Transfer
 from attar.losses import MSE
 from attar.methods.base import Method
 from attar.methods.registry import register
-from attar.methods.stages import require_staged, stage_name
-from attar.nets import Frozen, ProjectedNet, SimKDProjector, match_size, tap_shapes
+from attar.methods.stage_pairs import require_staged, stage_name
+from attar.models import Frozen, ProjectedNet, SimKDProjector, match_size, tap_shapes
 
 
 @register(

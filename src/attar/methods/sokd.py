@@ -14,8 +14,8 @@ from attar.knowledge import Knowledge, Transfer
 from attar.losses import CC, MSE, NST, PKT, AttentionTransfer, CrossEntropy, KLDivergence, Loss, SimilarityPreserving
 from attar.methods.base import Method
 from attar.methods.registry import register
-from attar.methods.stages import require_staged, stage_name
-from attar.nets import Bridge, Frozen, Staged, Tapped, adapter, tap_shapes
+from attar.methods.stage_pairs import require_staged, stage_name
+from attar.models import Bridge, Frozen, Staged, Tapped, adapter, tap_shapes
 
 FEATURE_LOSSES: dict[str, type[Loss]] = {
     "at": AttentionTransfer,

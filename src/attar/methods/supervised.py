@@ -11,7 +11,7 @@ from attar.knowledge import Knowledge, Transfer
 from attar.losses import CrossEntropy
 from attar.methods.base import Method
 from attar.methods.registry import register
-from attar.nets import Tapped
+from attar.models import Tapped
 
 
 @register("supervised", title="Supervised training", paper="", year=1986, family="baseline")

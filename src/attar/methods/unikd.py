@@ -18,10 +18,10 @@ from attar.losses.distributions import Gaussian
 from attar.losses.numerics import widen
 from attar.methods.base import Method
 from attar.methods.registry import register
-from attar.methods.stages import require_staged
-from attar.nets import AFF, FDP, Frozen, Staged, Tapped, tap_shapes
-from attar.nets.fusion import Gate
-from attar.ramps import LinearWarmup
+from attar.methods.stage_pairs import require_staged
+from attar.models import AFF, FDP, Frozen, Staged, Tapped, tap_shapes
+from attar.models.surgery.fusion import Gate
+from attar.schedules import LinearWarmup
 
 Logits = Literal["kd", "dkd", "mlkd"]
 Shape = tuple[int, ...]

@@ -6,14 +6,14 @@ from html import escape
 from statistics import fmean
 from typing import Any
 
-from attar.measure.answers import confusions, reliability_bins
-from attar.measure.predictions import Predictions
+from attar.metrics.confusions import confusions, reliability_bins
+from attar.metrics.predictions import Predictions
 from attar.report import html
 from attar.report.axes import MINUS
 from attar.report.charts import bars, reliability
-from attar.report.pictures import data_uri, load_pictures
 from attar.report.run_files import RunFiles
 from attar.report.tables import Table
+from attar.report.thumbnails import data_uri, load_pictures
 
 MAIN = ("teacher", "alone", "student")
 # Of many classes so many at either end are shown; so many confusions.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from attar.errors import AttarError
-from attar.measure import Gap, paired_gap
+from attar.metrics import Gap, paired_gap
 from attar.report.run_files import RunFiles, read_run
 from attar.report.summary import Network, average, bounds, spread
 from attar.report.tables import Table

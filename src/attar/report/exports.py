@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attar.deploy.export import BATCH, Export
-from attar.measure import Latency, Profile
+from attar.profiling import Latency, Profile
 from attar.report.summary import size
 from attar.report.tables import Table
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from attar.errors import AttarError
-from attar.measure import Cost, Scores
-from attar.measure.predictions import Predictions, load_predictions, predictions_file
+from attar.metrics import Scores
+from attar.metrics.predictions import Predictions, load_predictions, predictions_file
+from attar.profiling import Cost
 from attar.recipe import Recipe, read_recipe
 from attar.report.summary import Summary
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from attar.files import write_text
-from attar.measure import Gap
+from attar.metrics import Gap
 from attar.recipe import to_yaml
 from attar.report import html
 from attar.report.answer_sections import answer_sections

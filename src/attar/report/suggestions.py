@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from attar.measure import Measured, Suggestion
 from attar.methods import list_methods, method_info
+from attar.profiling import Measured, Suggestion
 from attar.report.exports import milliseconds
 from attar.report.summary import size
 from attar.report.tables import Table

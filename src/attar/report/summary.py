@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attar.measure import Gap, interval, paired_gap, summarise
+from attar.metrics import Gap, interval, paired_gap, summarise
 from attar.recipe import Recipe
 from attar.report.tables import Table
 

@@ -12,31 +12,31 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from attar.accel.compiled_steps import compiled
+from attar.accel.runtime import Runtime
 from attar.batch import Batch
 from attar.data import ImageSet, Loader, eval_batches
+from attar.distributed.preflight import differs
+from attar.distributed.team import Team, objective, team
 from attar.errors import AttarError, Stopped
 from attar.files import write_text
 from attar.knowledge import Losses, owner
 from attar.losses import CrossEntropy
-from attar.measure import evaluate
 from attar.methods import Method
 from attar.methods.base import no_grad_clone
+from attar.metrics import evaluate
 from attar.recipe import Recipe
+from attar.safety.invariants import Guards
+from attar.safety.nonfinite import Watch, fail, gradient_norm, moved_by
+from attar.safety.signals import stop_requests
 from attar.train import checkpoint as checkpoints
 from attar.train.checkpoint import Checkpoint
-from attar.train.compiled import compiled
-from attar.train.distributed import Team, objective, team
 from attar.train.ema import Ema
-from attar.train.exactness import differs
-from attar.train.finite import Watch, fail, gradient_norm, moved_by
-from attar.train.guards import Guards
-from attar.train.metrics import lines
+from attar.train.logging import lines
 from attar.train.optim import optimiser
 from attar.train.progress import Progress
-from attar.train.runtime import Runtime
+from attar.train.running_means import Tally
 from attar.train.schedules import learning_rate
-from attar.train.stopping import stop_requests
-from attar.train.tally import Tally
 from attar.train.turns import Steps
 
 Learners = dict[str, torch.optim.Optimizer]
@@ -72,13 +72,13 @@ def steps(
 ) -> Steps[None]:
     """Train a method to the end of its recipe, from its checkpoint where there is one; yields after every batch.
 
-    In several processes (`attar.train.distributed`) each works on its slice of every batch and the first one writes.
+    In several processes (`attar.distributed.team`) each works on its slice of every batch and the first one writes.
     The method holds the weights of `recipe.select` afterwards. Every epoch ends with a checkpoint and a line in
     metrics.jsonl; a long one has a checkpoint every `recipe.checkpoint_minutes` too.
 
     Raises:
         AttarError: a loss or a gradient is not finite, with the batch and the state saved first; the disk is full; or
-            a promise of the run is broken (`attar.train.guards`).
+            a promise of the run is broken (`attar.safety.invariants`).
         Stopped: the process was asked to stop (SIGINT, SIGTERM); the state is saved first.
     """
     members = team()

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from attar.train.tally import Tally
+from attar.train.running_means import Tally
 
 # Reading the losses waits for the device, so the bar is refreshed this seldom.
 REFRESH_SECONDS = 0.5

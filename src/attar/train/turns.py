@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from attar.train.stopping import stop_requests
+from attar.safety.signals import stop_requests
 
 Result = TypeVar("Result")
 Steps = Generator[None, None, Result]

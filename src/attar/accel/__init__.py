@@ -1,0 +1,1 @@
+"""Optional speed, correct without it: precision, compiled steps, fused norms, packed convolutions, memory, threads."""

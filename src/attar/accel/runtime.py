@@ -1,0 +1,136 @@
+"""Where and in which precision a run computes."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from attar.accel.function_override import Instead
+from attar.accel.packed_convolutions import conv2d, matrix_units
+from attar.batch import Batch
+from attar.errors import AttarError
+from attar.knowledge import Losses
+from attar.methods import Method
+from attar.methods.trial import unchanged
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# After one to warm up; no more begin when the trial has taken so long.
+TRIAL_STEPS, TRIAL_SECONDS = 3, 10.0
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The device and the precision of a run, with the reason they were chosen.
+
+    Attributes:
+        device: where the networks and the data live.
+        precision: "float32", or "bfloat16" for autocast with float32 weights and losses.
+        reason: for the log.
+        teachers: the engine of each frozen network, as `attar.teachers.selection` names them.
+        compiled: whether the method's losses go through torch.compile.
+        threads: of each training on a processor; None: as many as torch has.
+        jobs: how many trainings of a job go at a time, a process each.
+    """
+
+    device: torch.device
+    precision: str
+    reason: str
+    teachers: tuple[str, ...] = ()
+    compiled: bool = False
+    threads: int | None = None
+    jobs: int = 1
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """The context a forward pass runs in: its precision, and the fastest convolutions for the processor."""
+        in_rows = self.device.type == "cpu" and matrix_units()
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
+            Instead({torch.conv2d: conv2d}) if in_rows else nullcontext(),
+        ):
+            yield
+
+
+def processes() -> int:
+    """How many processes train together; 1 without torchrun."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a recipe; auto takes the GPU where there is one, each process of several its own."""
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device()) if processes() > 1 else torch.device("cuda")
+    if name == "auto":
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise AttarError(f"device {name!r} is not usable here; give device=cpu or device=auto") from None
+    return device
+
+
+def choose(method: Method, batch: Batch, device: torch.device, precision: str) -> Runtime:
+    """The runtime of a recipe; with precision "auto" one step is timed in each precision and the faster kept.
+
+    The method's weights and statistics are as before afterwards.
+    """
+    if precision != "auto":
+        return Runtime(device, precision, f"{precision} on {device}, as the recipe says")
+    took = {name: step_seconds(method, method.batch_losses, batch, Runtime(device, name, "")) for name in PRECISIONS}
+    fastest = min(took, key=lambda name: took[name])
+    times = ", ".join(f"{name} {1000 * s:.1f} ms" for name, s in took.items())
+    return Runtime(device, fastest, f"{fastest} on {device}: the faster of one step each ({times})")
+
+
+def step_seconds(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime) -> float:
+    """The shortest of a few forward and backward passes; the method is as before afterwards.
+
+    Args:
+        method: what computes.
+        losses_of: its losses, or another way to compute them.
+        batch: of the usual size.
+        runtime: device and precision.
+    """
+    times: list[float] = []
+    with unchanged(method):
+        while len(times) < 2 or (len(times) <= TRIAL_STEPS and sum(times) < TRIAL_SECONDS):
+            start = time.perf_counter()
+            with runtime.computing():
+                total = losses_of(batch).total
+            total.backward()
+            total.item()  # waits for the device
+            times.append(time.perf_counter() - start)
+    method.zero_grad(set_to_none=True)
+    return min(times[1:])
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware, for the record beside every result."""
+    packages = ("attar", "torch", "numpy", "safetensors", "omegaconf", "scipy")
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "processes": processes(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **{name: version(name) for name in packages},
+    }
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

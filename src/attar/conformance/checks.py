@@ -1,0 +1,281 @@
+"""The public conformance suite: what every method promises, run on small networks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from attar.batch import Address, Batch
+from attar.conformance.mixed_batches import check_mixed
+from attar.conformance.probe import check
+from attar.conformance.unlabelled_batches import check_unlabelled
+from attar.errors import AttarError
+from attar.knowledge import Knowledge, Transfer, total_loss
+from attar.methods.base import Method
+from attar.methods.registry import create_method, method_info
+from attar.models import build, create_model
+
+CLASSES, SIZE = 6, 16
+LABELS = torch.tensor([4, 0, 3, 3, 1, 5, 2, 0])
+TEACHER, STUDENT = "resnet14", "resnet8"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the checks run on.
+
+    Attributes:
+        make: builds the method anew, always with the same weights.
+    """
+
+    make: Callable[[], Method]
+
+    def batch(self, size: int = 8, seed: int = 0) -> Batch:
+        """A batch of noise with labels."""
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.randn(size, 3, SIZE, SIZE, generator=generator)
+        return Batch(images, LABELS[:size], torch.arange(size), Address(seed, 0, 0), epochs=2)
+
+
+def check_method(method: str | type[Method], **options: Any) -> list[str]:
+    """Run the suite on a registered method, by name or class.
+
+    Args:
+        method: the name it is registered under, or the class.
+        options: the method's settings, where the defaults should not be checked.
+
+    Returns:
+        The names of the checks that passed: all of them.
+
+    Raises:
+        AttarError: names each check that failed and why.
+
+    >>> len(check_method("kd"))
+    12
+    """
+    if not isinstance(method, str) and method.name == Method.name:
+        raise AttarError(f"{method.__name__} is not registered; put @attar.register(...) above the class")
+    name = method if isinstance(method, str) else method.name
+    info = method_info(name)
+
+    def make() -> Method:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            nets = [create_model(net, num_classes=CLASSES, image_size=SIZE) for net in (TEACHER, STUDENT)]
+            teacher = nets[0] if info.takes_teacher else None
+            made = create_method(name, teacher=teacher, student=nets[1], **copy.deepcopy(options))
+            made.enrol(LABELS)
+            return made
+
+    failures, passed, case = [], [], Case(make)
+    for one in CHECKS:
+        try:
+            one(case)
+        except Exception as error:  # a method may fail in any way; every failure is reported
+            failures.append(f"{one.__name__}: {error}")
+        else:
+            passed.append(one.__name__)
+    if failures:
+        raise AttarError(f"method {name!r} fails {len(failures)} of {len(CHECKS)} checks:\n  " + "\n  ".join(failures))
+    return passed
+
+
+def first_batch(case: Case) -> None:
+    """The check every run starts with."""
+    check(case.make(), case.batch())
+
+
+def odd_batches(case: Case) -> None:
+    """Batches of odd size work."""
+    for size in (2, 3, 7):
+        check(case.make(), case.batch(size))
+
+
+def sources_do_not_learn(case: Case) -> None:
+    """The source of an edge that says learns="target" gets no gradient from it."""
+    method = case.make()
+    for turn in method.turns:
+        batch = replace(case.batch(), turn=turn)
+        edges = [edge for edge in method.edges if edge.turn == turn]
+        _hold_sources(edges, method(batch))
+
+
+def _hold_sources(edges: list[Transfer], knowledge: Knowledge) -> None:
+    for edge in edges:
+        source = knowledge[edge.source]
+        if edge.learns == "both" or not isinstance(source, torch.Tensor) or not source.requires_grad:
+            continue
+        loss = edge(knowledge)
+        (gradient,) = torch.autograd.grad(loss, source, allow_unused=True, retain_graph=True)
+        # A network that learns from its own deeper part may reach the source through the target's graph.
+        if gradient is not None and gradient.abs().sum() > 0 and not _feeds(source, knowledge[edge.target]):
+            raise AssertionError(f"edge {edge.key!r} sends a gradient to its source")
+
+
+def teachers_stay(case: Case) -> None:
+    """Three optimiser steps with momentum and decay leave every frozen parameter and buffer as it was."""
+    method = case.make().train()
+    before = [copy.deepcopy(teacher.module.state_dict()) for teacher in method.frozen()]
+    train_steps(method, case, 3)
+    for teacher, state in zip(method.frozen(), before, strict=True):
+        moved = [name for name, tensor in teacher.module.state_dict().items() if not torch.equal(tensor, state[name])]
+        if moved:
+            raise AssertionError(f"frozen {moved[0]!r} moved")
+
+
+def learns(case: Case) -> None:
+    """The loss of one batch falls when it is trained on, whatever the method has remembered by then."""
+    method = case.make().train()
+    start = {name: parameter.detach().clone() for name, parameter in method.named_parameters()}
+    losses = train_steps(method, case, 12)
+    if type(method).enrol is not Method.enrol:
+        # What it compares with moved too: where did it begin, held against the memory of now?
+        now = copy.deepcopy(method.state_dict())
+        method.load_state_dict({**now, **start})
+        losses[0] = float(method.batch_losses(case.batch()).total.detach())
+        method.load_state_dict(now)
+        losses.append(float(method.batch_losses(case.batch()).total.detach()))
+    if not min(losses[-3:]) < losses[0]:
+        raise AssertionError(f"the loss went from {losses[0]:.4f} to {losses[-1]:.4f} in 12 steps on one batch")
+
+
+def global_randomness_untouched(case: Case) -> None:
+    """A forward pass draws nothing from the global generator, and two passes at one address agree."""
+    method, batch = case.make().eval(), case.batch()
+    edges, state = method.edges, torch.get_rng_state()
+    with torch.no_grad():
+        totals = [total_loss(method(batch), edges).total for _ in range(2)]
+    if not torch.equal(torch.get_rng_state(), state):
+        raise AssertionError("forward draws from torch's global generator; use batch.rng(purpose)")
+    if not torch.equal(*totals):
+        raise AssertionError(f"two passes over one batch differ: {float(totals[0])} and {float(totals[1])}")
+
+
+def half_precision(case: Case) -> None:
+    """bfloat16 autocast gives finite losses and gradients, near the float32 ones."""
+    method, batch = case.make().train(), case.batch()
+    full = float(method.batch_losses(batch).total.detach())
+    method = case.make().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        total = method.batch_losses(batch).total
+    total.backward()
+    if not all(torch.isfinite(p.grad).all() for p in method.trainable() if p.grad is not None):
+        raise AssertionError("a gradient is not finite under bfloat16")
+    half = float(total.detach())
+    if abs(half - full) > 0.1 * abs(full) + 0.05:
+        raise AssertionError(f"the loss is {half:.4f} under bfloat16, {full:.4f} in float32")
+
+
+def state_round_trip(case: Case) -> None:
+    """A state dict restores a method exactly."""
+    method = case.make().train()
+    train_steps(method, case, 2)
+    other = case.make()
+    other.load_state_dict(copy.deepcopy(method.state_dict()))
+    with torch.no_grad():
+        totals = [one.eval().batch_losses(case.batch()).total for one in (method, other)]
+    if not torch.equal(*totals):
+        raise AssertionError(f"the restored method's loss differs: {float(totals[0])} and {float(totals[1])}")
+
+
+def deploys(case: Case) -> None:
+    """What is deployed maps images to logits, rebuilds from its spec, and shares nothing with a frozen teacher."""
+    method, batch = case.make(), case.batch()
+    frozen = {id(parameter) for teacher in method.frozen() for parameter in teacher.module.parameters()}
+    for name, net in {"student": method.deployed(), **method.also_deployed()}.items():
+        logits = net.eval()(batch.images)
+        if logits.shape != (len(batch), CLASSES):
+            raise AssertionError(f"{name} gives {tuple(logits.shape)}, not {(len(batch), CLASSES)}")
+        if any(id(parameter) in frozen for parameter in net.parameters()):
+            raise AssertionError(f"{name} holds a frozen teacher's own parameters; copy what it needs")
+        _rebuilds(name, net, batch)
+
+
+def unlabelled_rows(case: Case) -> None:
+    """Rows without a label teach along the edges that need none, or are refused before the first step."""
+    batch = case.batch()
+    labels = batch.labels.clone()
+    labels[5:] = -1
+    _learns_or_refused(case, replace(batch, labels=labels, labelled=5), check_unlabelled)
+
+
+def mixed_images(case: Case) -> None:
+    """Labels that are shares of two classes teach as class numbers do, or are refused before the first step."""
+    batch = case.batch()
+    labels = torch.nn.functional.one_hot(batch.labels, CLASSES).float()
+    _learns_or_refused(case, replace(batch, labels=0.75 * labels + 0.25 * labels.roll(1, dims=0)), check_mixed)
+
+
+def _learns_or_refused(case: Case, batch: Batch, refuse: Callable[[Method, Batch], None]) -> None:
+    method = case.make().train()
+    try:
+        refuse(method, batch)
+    except AttarError:
+        return
+    check(method, batch)
+
+
+def draws(case: Case) -> None:
+    """The graph can be drawn and every row of the matrix that learns has a weight."""
+    method = case.make()
+    graph = method.graph
+    if "graph LR" not in graph.mermaid():
+        raise AssertionError("the graph has no Mermaid text")
+    names, matrix = graph.matrix(epoch=1, epochs=2)
+    if len(matrix) != len(names) or not any(map(any, matrix)):
+        raise AssertionError("nobody teaches anybody")
+
+
+CHECKS = (
+    first_batch,
+    odd_batches,
+    sources_do_not_learn,
+    teachers_stay,
+    learns,
+    global_randomness_untouched,
+    half_precision,
+    state_round_trip,
+    deploys,
+    draws,
+    unlabelled_rows,
+    mixed_images,
+)
+
+
+def train_steps(method: Method, case: Case, steps: int) -> list[float]:
+    """A few SGD steps on one batch; the losses before each."""
+    learners = {turn: torch.optim.SGD(method.trainable(turn), 0.005, 0.9, weight_decay=5e-4) for turn in method.turns}
+    losses = []
+    for _ in range(steps):
+        for turn, learner in learners.items():
+            total = method.batch_losses(replace(case.batch(), turn=turn)).total
+            method.zero_grad()
+            total.backward()
+            learner.step()
+            if turn == method.turns[0]:
+                losses.append(float(total.detach()))
+    return losses
+
+
+def _feeds(source: torch.Tensor, target: object) -> bool:
+    """Whether the target was computed from the source."""
+    if not isinstance(target, torch.Tensor):
+        return False
+    (gradient,) = torch.autograd.grad(target.sum(), source, allow_unused=True, retain_graph=True)
+    return gradient is not None
+
+
+def _rebuilds(name: str, net: nn.Module, batch: Batch) -> None:
+    """Spec and state dict together are the network."""
+    spec = getattr(net, "spec", None)
+    if spec is None:
+        raise AssertionError(f"{name} has no spec; it could not be loaded again")
+    again = build(spec)
+    again.load_state_dict(net.state_dict())
+    if not torch.equal(again.eval()(batch.images), net(batch.images)):
+        raise AssertionError(f"{name}, rebuilt from its spec, answers differently")

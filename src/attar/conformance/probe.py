@@ -1,0 +1,103 @@
+"""The check every run starts with: one batch forward and backward, and every promise about it held."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import torch
+
+from attar.batch import Batch
+from attar.conformance.mixed_batches import check_mixed
+from attar.conformance.unlabelled_batches import check_unlabelled
+from attar.errors import AttarError
+from attar.knowledge import Losses
+from attar.methods.base import Method
+
+
+def check(method: Method, batch: Batch) -> Losses:
+    """Run one batch through a method and hold what must be true of it; the method is as before afterwards.
+
+    Every edge names knowledge that exists and its shapes agree; the loss is one finite number; every trainable
+    parameter gets a gradient and no frozen one does; every loss and regressor with parameters belongs to the method; no
+    loss follows from the label of a row that has none; where images are mixed, edges from the labels alone follow from
+    them.
+
+    Returns:
+        The losses of the batch, of the last turn where there are several.
+
+    Raises:
+        AttarError: one of these does not hold; the message names the edge or the parameter.
+    """
+    state = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    training = method.training
+    method.train()
+    try:
+        check_ownership(method)
+        check_mixed(method, batch)
+        check_unlabelled(method, batch)
+        learnt: set[str] = set()
+        for turn in method.turns:
+            losses = method.batch_losses(replace(batch, turn=turn))
+            check_total(losses)
+            method.zero_grad(set_to_none=True)
+            losses.total.backward()
+            reached = {name for name, parameter in method.named_parameters() if parameter.grad is not None}
+            check_turn(method, turn, reached)
+            learnt |= reached
+        check_gradients(method, learnt)
+    finally:
+        method.zero_grad(set_to_none=True)
+        method.load_state_dict(state)
+        method.train(training)
+    return losses
+
+
+def check_total(losses: Losses) -> None:
+    """Every term is one number, and the sum is finite."""
+    for key, term in losses.terms.items():
+        if term.ndim:
+            raise AttarError(f"edge {key!r}: its loss has shape {tuple(term.shape)}; reduce it to one number")
+    if not losses.total.requires_grad:
+        raise AttarError("nothing learns: no edge with a weight reaches a trainable parameter")
+    if not torch.isfinite(losses.total):
+        bad = [key for key, term in losses.terms.items() if not torch.isfinite(term)]
+        raise AttarError(f"the loss of the first batch is {float(losses.total.detach()):g}; edges: {', '.join(bad)}")
+
+
+def check_ownership(method: Method) -> None:
+    """Parameters of losses and regressors must be the method's own, or no optimiser would see them."""
+    own = {id(parameter) for parameter in method.parameters()}
+    for edge in method.edges:
+        for part in (edge.loss, edge.via):
+            for name, parameter in part.named_parameters() if part is not None else ():
+                if id(parameter) not in own:
+                    raise AttarError(
+                        f"edge {edge.key!r}: parameter {name!r} of its {type(part).__name__} is not part of the "
+                        "method; assign the module to an attribute in __init__"
+                    )
+
+
+def check_turn(method: Method, turn: str, reached: Collection[str]) -> None:
+    """A turn's loss reaches only what that turn's optimiser steps: a stray gradient would wait for another turn's."""
+    own = {id(parameter) for parameter in method.trainable(turn)}
+    stray = [name for name, parameter in method.named_parameters() if name in reached and id(parameter) not in own]
+    if stray:
+        raise AttarError(
+            f"method {method.name!r}: turn {turn!r} sends a gradient to {stray[0]!r}, which it does not step"
+        )
+
+
+def check_gradients(method: Method, learnt: Collection[str]) -> None:
+    """Everything trainable learns, and nothing frozen does."""
+    idle = [name for name, parameter in method.named_parameters() if parameter.requires_grad and name not in learnt]
+    if idle:
+        more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
+        raise AttarError(
+            f"method {method.name!r}: parameter {idle[0]!r}{more} gets no gradient from any edge; use it, freeze it, "
+            "or leave it out"
+        )
+    for teacher in method.frozen():
+        moved = [name for name, parameter in teacher.module.named_parameters() if parameter.grad is not None]
+        if moved:
+            raise AttarError(f"method {method.name!r}: frozen parameter {moved[0]!r} got a gradient; detach its output")

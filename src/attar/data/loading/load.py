@@ -1,0 +1,171 @@
+"""From a name or an object to the sets of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from attar.data.images import ImageSet, Splits
+from attar.data.loading.class_weights import class_weights as weights_of
+from attar.data.loading.split import limit, stratified_split
+from attar.data.registry import DATASETS
+from attar.data.sources import (
+    cifar,  # noqa: F401 - entered in the registry
+)
+from attar.data.sources.unlabelled_folder import unlabelled_images
+from attar.data.sources.wrap import wrap
+from attar.data.transforms.augment import Augment
+from attar.errors import AttarError, unknown
+
+# Of a single set without a test set, the part tested on; the same images in every run.
+TEST_FRACTION, TEST_SEED = 0.2, 0
+COMMON = ("train_size", "mean", "std", "augment", "image_size", "val_fraction", "class_weights")
+
+
+def load_data(
+    data: Any = "digits",
+    root: str | Path | None = None,
+    download: bool = True,
+    image_size: int | None = None,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    *,
+    train_size: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    augment: Mapping[str, object] | None = None,
+    class_weights: str | Sequence[float] | Mapping[str, float] | None = None,
+    unlabelled: str | Path | None = None,
+    **options: Any,
+) -> Splits:
+    """The sets of a task, with the validation set split off the training set.
+
+    Args:
+        data: a registered name (`list_datasets()`), a folder of images, a `Splits`, an `ImageSet` or any map-style data
+            set of (image, label) pairs, or a pair of those (train, test). A single set gives a fifth for the test.
+        root: the folder that holds the data; None: where downloads are kept.
+        download: whether a missing published set may be fetched.
+        image_size: side in pixels; None: the data set's own, 64 for folders.
+        val_fraction: the part of the training set kept apart for validation; 0: none. Data that come with a validation
+            set keep theirs.
+        seed: which images are kept apart; the test set never depends on it.
+        train_size: train on only so many images, the same share of every class; None: all.
+        mean: per channel in 0..1 units, what images are normalised with; None: the data set's own.
+        std: as `mean`.
+        augment: changes to the data set's own `Augment`: crops padded by an eighth of the image, and mirrored images
+            where that keeps the class. Data given as objects are not mirrored unless this says so.
+        class_weights: how much a mistake on each class counts where labels teach: "balanced", a number for each class,
+            or numbers by the names of classes; None: all alike. See `attar.data.loading.class_weights`.
+        unlabelled: a folder of images without labels, of any layout, that training shows too. They are read as the
+            training images are and count nowhere else: not in the split, not in the classes' weights.
+        options: further settings of the data set (test_fraction, skip_unreadable, ...).
+
+    Raises:
+        AttarError: a name or an option is unknown, or the data are missing, damaged or do not fit together.
+
+    >>> splits = load_data("digits", val_fraction=0.1)
+    >>> len(splits.train), len(splits.val), len(splits.test), splits.augment.crop_padding
+    (809, 90, 898, 1)
+    """
+    whole = read_data(
+        data, root, download, image_size, mean=mean, std=std, augment=augment, unlabelled=unlabelled, **options
+    )
+    return divided(whole, val_fraction, seed, train_size, class_weights)
+
+
+def read_data(
+    data: Any,
+    root: str | Path | None = None,
+    download: bool = True,
+    image_size: int | None = None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    augment: Mapping[str, object] | None = None,
+    unlabelled: str | Path | None = None,
+    **options: Any,
+) -> Splits:
+    """The part of `load_data` that is the same for every seed: all images, read; arguments and errors as there."""
+    place = None if root is None else Path(root).expanduser()
+    if isinstance(data, str | Path):
+        splits, flip = _named(str(data), place, download, image_size, options)
+    else:
+        splits, flip = _given(data, options)
+    if image_size is not None:
+        splits = splits.map(lambda images: images.resized(image_size))
+    splits = splits.map(lambda images: replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std)))
+    if not isinstance(data, Splits):
+        splits = replace(splits, augment=Augment(crop_padding=min(splits.image_shape[1:]) // 8, flip=flip))
+    if unlabelled is not None:
+        found, notes = unlabelled_images(
+            Path(unlabelled).expanduser(), splits.train, bool(options.get("skip_unreadable"))
+        )
+        splits = replace(splits, unlabelled=found, notes=(*splits.notes, *notes))
+    return replace(splits, augment=splits.augment.changed(augment or {}))
+
+
+def divided(
+    splits: Splits,
+    val_fraction: float,
+    seed: int,
+    train_size: int | None = None,
+    class_weights: str | Sequence[float] | Mapping[str, float] | None = None,
+) -> Splits:
+    """The other part of `load_data`: which images one seed keeps apart and which it trains on.
+
+    >>> whole = read_data("digits")
+    >>> [len(part) for part in (divided(whole, 0.1, seed=0).train, divided(whole, 0.1, seed=0).val, whole.train)]
+    [809, 90, 899]
+    """
+    if splits.val is None and val_fraction:
+        rest, part = stratified_split(splits.train.labels, val_fraction, seed)
+        splits = replace(splits, train=splits.train.subset(rest), val=splits.train.subset(part))
+    if train_size is not None:
+        splits = replace(splits, train=limit(splits.train, train_size, seed))
+    if class_weights is not None:
+        weights = weights_of(class_weights, splits.train)
+        splits = replace(splits, train=replace(splits.train, class_weights=weights))
+    return splits
+
+
+def _named(
+    name: str, root: Path | None, download: bool, image_size: int | None, options: dict[str, Any]
+) -> tuple[Splits, bool]:
+    """The sets of a registered name or of a path, and whether mirrored images keep their class."""
+    if name not in DATASETS and Path(name).expanduser().is_dir():
+        name, root = "folder", Path(name).expanduser()
+    info = DATASETS[name]
+    for option in options:
+        if option not in info.options:
+            raise unknown(f"option of data set {name!r}:", option, [*info.options, *COMMON])
+    return info.load(root, download, image_size, **options), info.flip
+
+
+def _given(data: Any, options: dict[str, Any]) -> tuple[Splits, bool]:
+    """The sets of an object; whether mirrored images keep their class is not known, so no."""
+    for option in options:
+        raise unknown("option of data given as an object:", option, COMMON)
+    if isinstance(data, Splits):
+        return data, data.augment.flip
+    # A list is a data set of pairs; two data sets come as a tuple.
+    if isinstance(data, tuple) and len(data) == 2:
+        train = _image_set(data[0])
+        return Splits(train, _alike(_image_set(data[1], train.classes), train)), False
+    everything = _image_set(data)
+    rest, part = stratified_split(everything.labels, TEST_FRACTION, TEST_SEED)
+    return Splits(everything.subset(rest), everything.subset(part)), False
+
+
+def _image_set(data: Any, classes: Sequence[str] | None = None) -> ImageSet:
+    return data if isinstance(data, ImageSet) else wrap(data, classes=classes)
+
+
+def _alike(images: ImageSet, train: ImageSet) -> ImageSet:
+    """A held-out set seen through the training set's statistics."""
+    if len(images.mean) != len(train.mean):
+        raise AttarError(
+            f"test images have {len(images.mean)} channels, training images {len(train.mean)}; make them equal"
+        )
+    return replace(images, mean=train.mean, std=train.std)

@@ -1,0 +1,79 @@
+"""What a loader is, and the right one for a set of images, in memory or in files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from attar.batch import Batch
+from attar.data.file_set import FileSet
+from attar.data.images import ImageSet
+from attar.data.loading.device_loader import DeviceLoader
+from attar.data.loading.streaming import StreamingLoader
+
+
+class Loader(Protocol):
+    """Where batches come from: any step of any epoch, the same each time it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]: ...
+
+    def whole(self) -> DeviceLoader: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+
+@dataclass
+class Wrapped:
+    """What a loader around another takes over from it.
+
+    Attributes:
+        loader: the other one.
+    """
+
+    loader: Loader
+
+    def __post_init__(self) -> None:
+        self.batch_size, self.device = self.loader.batch_size, self.loader.device
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def whole(self) -> DeviceLoader:
+        """The innermost loader, with whole batches."""
+        return self.loader.whole()
+
+
+def loader_for(images: ImageSet, batch_size: int, **settings: Any) -> DeviceLoader:
+    """A `StreamingLoader` for image files, a `DeviceLoader` for images in memory; both take the same settings.
+
+    >>> pixels = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
+    >>> ten = ImageSet(pixels, torch.arange(10), tuple("abcdefghij"), "ten", (0.5,), (0.5,))
+    >>> len(loader_for(ten, batch_size=3))
+    3
+    """
+    if isinstance(images, FileSet):
+        return StreamingLoader(images, batch_size, **settings)
+    return DeviceLoader(images, batch_size, **settings)
+
+
+def eval_batches(
+    images: ImageSet, batch_size: int, device: torch.device | str = "cpu", channels_last: bool = False
+) -> Iterator[Batch]:
+    """Every image of a set once, in order and unvaried; a batch size above the set's means one batch.
+
+    Raises:
+        AttarError: the batch size is below 1, or the set is empty.
+    """
+    settings = {"device": device, "shuffle": False, "channels_last": channels_last}
+    if isinstance(images, FileSet):
+        settings["stand_ins"] = False
+    return loader_for(images, min(batch_size, len(images)), **settings).epoch(0)

@@ -1,0 +1,118 @@
+"""From lists of image files to the sets of a task: how they are read, and whether they fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from attar.data.file_set import FileSet, encoded_set, into_memory
+from attar.data.images import ImageSet, Splits
+from attar.data.loading.split import stratified_split
+from attar.data.sources.origins import Origin
+from attar.errors import AttarError
+
+MEMORY_LIMIT = 2 * 10**9  # bytes of decoded pixels
+# Fixed, so that no run ever trains on an image that another run is tested on.
+TEST_SEED = 0
+# From this ratio of the largest to the smallest class on, the user is told.
+UNEVEN = 10
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How image files are read.
+
+    Attributes:
+        image_size: side in pixels of what networks see; None: 64.
+        resize_size: side in pixels that images are read at; None: as networks see them.
+        in_memory: whether all are decoded once into memory; None: where that takes at most 2 GB.
+        workers: processes that read images otherwise; None: as many as suit the machine.
+        skip_unreadable: leave out images that cannot be decoded, with a note, instead of stopping.
+        test_fraction: the part tested on where the data name none.
+
+    Raises:
+        AttarError: a number is out of range.
+    """
+
+    image_size: int | None = None
+    resize_size: int | None = None
+    in_memory: bool | None = None
+    workers: int | None = None
+    skip_unreadable: bool = False
+    test_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise AttarError(f"image_size must be at least 1 pixel, got {self.size}")
+        if self.resize_size is not None and self.resize_size < self.size:
+            raise AttarError(
+                f"resize_size={self.resize_size} must be at least image_size={self.size}, which is cut out of it"
+            )
+        if self.workers is not None and self.workers < 0:
+            raise AttarError(f"workers must be 0 (read in the main process) or more, got {self.workers}")
+
+    @property
+    def size(self) -> int:
+        return 64 if self.image_size is None else self.image_size
+
+    @property
+    def stored(self) -> int:
+        return self.resize_size or self.size
+
+    def files(self, origin: Origin, labels: Sequence[int], classes: tuple[str, ...], name: str) -> FileSet:
+        """A set of encoded images that are read this way."""
+        crop = self.size if self.resize_size else None
+        return encoded_set(origin, torch.tensor(labels), classes, name, self.stored, crop, self.workers)
+
+    def splits(self, sets: Mapping[str, FileSet], notes: Sequence[str] = ()) -> Splits:
+        """The sets of a task from "train" and perhaps "val" and "test", in memory or streamed.
+
+        With "train" and "val" alone, "val" is the test set, as ImageNet uses it.
+
+        Args:
+            sets: the images of each role.
+            notes: what the user should know already.
+
+        Raises:
+            AttarError: images cannot be read, or are wanted in memory and do not fit.
+        """
+        if "test" not in sets and "val" in sets:
+            sets = {"train": sets["train"], "test": sets["val"]}
+        held: dict[str, ImageSet] = dict(sets)
+        notes = [*notes, *uneven_classes(sets["train"])]
+        if self._fits(sets):
+            for role, images in sets.items():
+                held[role], skipped = into_memory(images, self.skip_unreadable)
+                if skipped:
+                    notes.append(f"skipped {len(skipped)} unreadable images of {images.name!r}, first {skipped[0]}")
+        if "test" not in held:
+            rest, part = stratified_split(held["train"].labels, self.test_fraction, TEST_SEED)
+            held["train"], held["test"] = held["train"].subset(rest), held["train"].subset(part)
+        return Splits(held["train"], held["test"], held.get("val"), notes=tuple(notes))
+
+    def _fits(self, sets: Mapping[str, FileSet]) -> bool:
+        """Whether the images are to be in memory."""
+        count = sum(map(len, sets.values()))
+        needed = count * 3 * self.stored**2
+        if self.in_memory and needed > MEMORY_LIMIT:
+            fitting = int((MEMORY_LIMIT / (3 * count)) ** 0.5)
+            raise AttarError(
+                f"{count} images of {sets['train'].name} at {self.stored}x{self.stored} need {needed / 1e9:.1f} GB, "
+                f"above the {MEMORY_LIMIT / 1e9:g} GB kept in memory; leave in_memory= out, or give "
+                f"{'resize_size' if self.resize_size else 'image_size'}={fitting} or smaller"
+            )
+        return needed <= MEMORY_LIMIT if self.in_memory is None else self.in_memory
+
+
+def uneven_classes(images: ImageSet) -> list[str]:
+    """A note where one class has ten times as many training images as another."""
+    counts = images.labels.bincount(minlength=len(images.classes))
+    most, least = int(counts.argmax()), int(counts.argmin())
+    if counts[most] < UNEVEN * counts[least]:
+        return []
+    return [
+        f"classes are uneven: {images.classes[most]!r} has {int(counts[most])} training images, "
+        f"{images.classes[least]!r} {int(counts[least])}"
+    ]

@@ -1,0 +1,48 @@
+"""The pt2 format: the network as a graph that plain torch runs, without our code."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from attar.extras import quiet
+from attar.models.graphs.traced import Deployed, Loaded, untraceable
+
+META = "attar.json"
+# Where the network's code lies is nobody's business but ours.
+PRIVATE = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node")
+
+
+def to_pt2(net: Deployed, example: torch.Tensor, facts: dict[str, str]) -> bytes:
+    """The file's bytes, for any batch size.
+
+    Args:
+        net: in eval mode.
+        example: two images as the network takes them.
+        facts: stored beside the graph as attar.json.
+
+    Raises:
+        AttarError: the network cannot be traced.
+    """
+    batch = {0: torch.export.Dim("batch")}
+    try:
+        with quiet():
+            program = torch.export.export(net, (example,), dynamic_shapes=(batch,))
+    except Exception as error:  # the tracer raises dozens of types
+        raise untraceable("pt2", error) from error
+    for node in program.graph.nodes:
+        for key in PRIVATE:
+            node.meta.pop(key, None)
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={META: json.dumps(facts)})
+    return buffer.getvalue()
+
+
+def open_pt2(path: Path) -> nn.Module:
+    """The network of a file that `to_pt2` wrote."""
+    module = torch.export.load(path).module()
+    return Loaded(lambda images: module(images))

@@ -1,0 +1,1 @@
+"""Jobs: from a recipe to trainings, suites, parallel runs and their reports."""

@@ -1,0 +1,277 @@
+"""`attar bench`: methods x pairs x seeds, a run folder each, and a table that grows while it works."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from attar.accel.threads import Share
+from attar.errors import AttarError, Stopped
+from attar.experiments import launch as starting
+from attar.experiments.job import Job
+from attar.experiments.shared_batches import Classroom
+from attar.experiments.suite import load_suite, parsed
+from attar.experiments.workers import Task, WorkerPool
+from attar.files import write_json, write_text
+from attar.recipe import Recipe, normalise, read_recipe
+from attar.report.summary import spread
+from attar.report.tables import Table
+from attar.train.turns import Steps, finish, take_turns
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a suite.
+
+    Attributes:
+        row: the method with its options, as the table names it.
+        column: the pair.
+        seed: of this run.
+        values: the recipe's values, as `read_recipe` takes them.
+    """
+
+    row: str
+    column: str
+    seed: int
+    values: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where the run goes, below the suite's folder."""
+        return Path(*(re.sub(r"[^\w.+=-]+", "_", part) for part in (self.column, self.row))) / f"seed{self.seed}"
+
+    @property
+    def title(self) -> str:
+        return f"{self.row}, {self.column}, seed {self.seed}"
+
+
+@dataclass
+class Bench:
+    """A suite and what has come of it so far.
+
+    Attributes:
+        cells: every run, seeds outermost, so that a table of one seed is complete early.
+        folder: where the runs and the table go.
+        console: where to print.
+        jobs: how many processes work at a time, which share the processor's threads; None: found by trying on a CPU.
+        together: how many runs of one seed, teacher and data take turns in a process, at one teacher's feet.
+        prepare: called in every such process before its first run; None: no process is started unasked.
+        accuracies: top-1 on the test set in per cent, by row and column.
+        failures: what went wrong, by the run's title.
+    """
+
+    cells: list[Cell]
+    folder: Path
+    console: Console
+    jobs: int | None = None
+    together: int = 1
+    prepare: Callable[[], object] | None = None
+    accuracies: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> Table:
+        """Do what is not done yet; a run that fails is named in the end and does not stop the others.
+
+        Raises:
+            AttarError: runs failed; the table of the others is written.
+            Stopped: the process was asked to stop; the same command goes on.
+        """
+        try:
+            for cell, outcome in self._outcomes():
+                self._note(cell, outcome)
+        except Stopped:
+            raise Stopped from None
+        if self.failures:
+            listed = "; ".join(f"{title}: {reason}" for title, reason in self.failures.items())
+            raise AttarError(f"{len(self.failures)} of {len(self.cells)} runs failed: {listed}")
+        return self.table()
+
+    def _note(self, cell: Cell, outcome: float | AttarError) -> None:
+        if isinstance(outcome, AttarError):
+            self.failures[cell.title] = str(outcome)
+            self.console.print(f"failed: {cell.title}: {outcome}", markup=False, soft_wrap=True)
+            return
+        self.accuracies.setdefault((cell.row, cell.column), []).append(outcome)
+        self._write()
+
+    def _outcomes(self) -> Iterator[tuple[Cell, float | AttarError]]:
+        """Every run and what came of it; what runs beside others print goes to log.txt in their folders."""
+        share = self._share()
+        if share.jobs == self.together == 1:
+            for number, cell in enumerate(self.cells, 1):
+                self._announce(number, cell)
+                yield cell, finish(attempt(self.folder / cell.folder, cell.values, self.console, Classroom()))
+            return
+        done = itertools.count(1)
+        for group, outcomes in self._groups_done(share):
+            for cell, outcome in zip(group, outcomes, strict=True):
+                self._announce(next(done), cell)
+                yield cell, outcome
+
+    def _share(self) -> Share:
+        """How the runs share the processor; what was found by trying is kept, because threads decide the last bits."""
+        here, record = torch.get_num_threads(), self.folder / "share.json"
+        if self.jobs:
+            return Share(max(1, here // self.jobs), self.jobs)
+        if record.exists():
+            return Share(**json.loads(record.read_text(encoding="utf-8")))
+        waiting = [cell for cell in self.cells if not (self.folder / cell.folder / "results.json").exists()]
+        if not self.prepare or len(waiting) <= self.together:
+            return Share(here)
+        try:
+            folder, recipe = self.folder / waiting[0].folder, read_recipe(**waiting[0].values)
+            share = Job(recipe, folder, Console(quiet=True)).share_of(-(-len(waiting) // self.together))
+        except AttarError:  # that run will say it
+            return Share(here)
+        if share.jobs == 1:  # each run finds its own threads
+            return Share(here)
+        write_json(record, asdict(share))
+        self.console.print(share.line, markup=False, soft_wrap=True)
+        return share
+
+    def _groups_done(self, share: Share) -> Iterator[tuple[list[Cell], list[float | AttarError]]]:
+        """Groups of runs that take turns, one group after another here, or several at a time in processes."""
+        groups = list(gathered(self.cells, self.together))
+        lessons = [[(self.folder / cell.folder, cell.values) for cell in group] for group in groups]
+        if share.jobs == 1:
+            for group, runs in zip(groups, lessons, strict=True):
+                self.console.print(f"in turns: {'; '.join(cell.title for cell in group)}", markup=False, soft_wrap=True)
+                yield group, lesson(runs)
+            return
+        tasks: list[Task] = [(lesson, (runs,)) for runs in lessons]
+        for index, outcomes in WorkerPool(share.jobs, share.threads, self.prepare).results(tasks):
+            yield groups[index], outcomes
+
+    def _announce(self, number: int, cell: Cell) -> None:
+        self.console.print(f"[{number}/{len(self.cells)}] {cell.title}", markup=False, style="bold")
+
+    def table(self) -> Table:
+        """Top-1 in per cent, methods down and pairs across, mean and deviation over the seeds."""
+        rows, columns = (list(dict.fromkeys(getattr(cell, axis) for cell in self.cells)) for axis in ("row", "column"))
+        seeds = len({cell.seed for cell in self.cells})
+        body = [[row, *(self._entry(row, column) for column in columns)] for row in rows]
+        return Table(f"Test top-1 %, {seeds} seed{'s' if seeds > 1 else ''}", ["method", *columns], body)
+
+    def _entry(self, row: str, column: str) -> str:
+        values = self.accuracies.get((row, column))
+        return spread(values, 2) if values else ""
+
+    def _write(self) -> None:
+        table = self.table()
+        write_text(self.folder / "table.md", table.markdown() + "\n")
+        write_text(self.folder / "table.csv", table.csv())
+        self.console.print(table.rich())
+
+
+def gathered(cells: list[Cell], together: int) -> Iterator[list[Cell]]:
+    """Groups of up to so many runs that see the same batches and the same teacher, each in the order of the cells."""
+    alike: dict[str, list[Cell]] = {}
+    for cell in cells:
+        recipe = read_recipe(**cell.values)
+        key = (recipe.seed, recipe.data, recipe.teacher, recipe.batch_size, recipe.epochs)
+        alike.setdefault(repr(key), []).append(cell)
+    for group in alike.values():
+        yield from (group[first : first + together] for first in range(0, len(group), together))
+
+
+def lesson(runs: list[tuple[Path, dict[str, Any]]]) -> list[float | AttarError]:
+    """Runs that take turns, each with a log file in its folder in place of a console; the test accuracy of each."""
+    classroom, attempts = Classroom(len(runs)), []
+    with ExitStack() as logs:
+        for folder, values in runs:
+            folder.mkdir(parents=True, exist_ok=True)
+            log = logs.enter_context((folder / "log.txt").open("a", encoding="utf-8"))
+            attempts.append(attempt(folder, values, Console(file=log, width=100), classroom))
+        return take_turns(attempts)
+
+
+def attempt(folder: Path, values: dict[str, Any], console: Console, classroom: Classroom) -> Steps[float | AttarError]:
+    """The test accuracy of one run, or why there is none."""
+    try:
+        return (yield from top1_of(folder, values, console, classroom))
+    except AttarError as error:
+        return error
+
+
+def top1_of(folder: Path, values: dict[str, Any], console: Console, classroom: Classroom) -> Steps[float]:
+    """The test accuracy of one run, in per cent: read where it is finished, resumed where it broke off."""
+    if not (folder / "results.json").exists():
+        if (folder / "recipe.yaml").exists():
+            _same_recipe(folder, values)
+            yield from starting.reopen(folder, console, classroom).steps()
+        else:
+            yield from starting.prepare(read_recipe(**values, out=str(folder)), console, None, classroom).steps()
+    else:
+        _same_recipe(folder, values)
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return 100 * float(results["runs"][0]["student"]["scores"]["top1"])
+
+
+def _same_recipe(folder: Path, values: dict[str, Any]) -> None:
+    """A run that is there already must be the one the suite means."""
+    there, wanted = read_recipe(folder / "recipe.yaml"), read_recipe(**values, out=str(folder))
+    for entry in dataclasses.fields(Recipe):
+        old, new = getattr(there, entry.name), getattr(wanted, entry.name)
+        if old != new:
+            raise AttarError(f"{folder} holds a run with {entry.name}={old}, the suite says {new}; choose another out=")
+
+
+def read_suite(file: str | Path, overrides: list[str], console: Console) -> Bench:
+    """A suite from a YAML file.
+
+    The file has `methods` (names, or a name with options), `pairs` (teacher and student, as in a recipe), `seeds` (how
+    many) and `recipe` (every other key, for all runs). A teacher without weights is trained for each run, so give
+    weights.
+
+    Args:
+        file: the suite.
+        overrides: key=value changes to the common recipe; out=FOLDER, by default runs/bench-NAME; jobs=N, how many
+            processes at a time (by default found by trying, on a CPU); and together=N, how many runs of one seed take
+            turns in a process, where their batches and their frozen teacher are computed once.
+        console: where to print.
+
+    Raises:
+        AttarError: the file or a key is wrong; every recipe is checked here, before the first run.
+    """
+    path, (overrides, jobs) = Path(file), _count("jobs", overrides)
+    overrides, together = _count("together", overrides)
+    suite = load_suite(path)
+    out = next((o.partition("=")[2] for o in overrides if o.startswith("out=")), f"runs/bench-{path.stem}")
+    common = OmegaConf.merge(suite["recipe"], *parsed(overrides))
+    values: Any = OmegaConf.to_container(common)
+    cells = list(_cells(suite, values))
+    for cell in cells:
+        read_recipe(**cell.values)
+    return Bench(cells, Path(out), console, jobs, together or 1)
+
+
+def _count(key: str, overrides: list[str]) -> tuple[list[str], int | None]:
+    """The overrides without KEY=N, and N."""
+    given = [override.partition("=")[2] for override in overrides if override.startswith(f"{key}=")]
+    if given and not (given[-1].isdecimal() and int(given[-1]) > 0):
+        raise AttarError(f"{key} must be a whole number from 1, got {given[-1]!r}")
+    return [o for o in overrides if not o.startswith(f"{key}=")], int(given[-1]) if given else None
+
+
+def _cells(suite: dict[str, Any], common: dict[str, Any]) -> Iterator[Cell]:
+    """Every combination, the seeds outermost."""
+    for seed in range(suite["seeds"]):
+        for pair in suite["pairs"]:
+            both: Any = OmegaConf.to_container(OmegaConf.merge(normalise(common), normalise(pair)))
+            names = [both[role]["name"] for role in ("teacher", "student") if both.get(role, {}).get("name")]
+            for method in suite["methods"]:
+                method = {"name": method} if isinstance(method, str) else method
+                options = [f"{key}={value}" for key, value in method.items() if key != "name"]
+                values = {"alone": "skip", **both, "method": method, "seed": seed}
+                yield Cell(" ".join([method["name"], *options]), " -> ".join(names), seed, values)

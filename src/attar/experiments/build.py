@@ -1,0 +1,261 @@
+"""From a recipe's names, or from objects handed over in their place, to images and networks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from attar.data import Splits, dataset_info, divided, list_datasets, load_data, read_data
+from attar.errors import AttarError, first_line
+from attar.models import as_staged, create_model, model_info, observe
+from attar.models.libraries.imagenet_classes import imagenet_rows
+from attar.models.libraries.names import FILES
+from attar.recipe import DataRecipe, ModelRecipe, Recipe, TeacherRecipe
+from attar.registry import check_types
+
+# The keys of the data section that every data set takes.
+DATA_KEYS = ("root", "augment", "unlabelled")
+
+
+@dataclass(frozen=True)
+class Given:
+    """Objects that stand in for names of a recipe; the names they get begin with GIVEN.
+
+    Attributes:
+        teachers: trained networks.
+        student: the network to train; every training starts from a copy of it.
+        data: what `load_data` takes besides names: a data set, a pair of them, `Splits`.
+    """
+
+    teachers: tuple[nn.Module, ...] = ()
+    student: nn.Module | None = None
+    data: Any = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return bool(self.teachers) or self.student is not None or self.data is not None
+
+
+GIVEN = "given:"
+
+
+def take_objects(values: dict[str, Any]) -> tuple[dict[str, Any], Given]:
+    """Recipe values in which objects are replaced by names, and the objects."""
+    values, given = dict(values), Given()
+    teacher = values.get("teacher")
+    if isinstance(teacher, nn.Module):
+        teacher = [teacher]
+    if isinstance(teacher, Sequence) and not isinstance(teacher, str) and teacher:
+        if not all(isinstance(one, nn.Module) for one in teacher):
+            raise AttarError("teacher: give names, or networks, not both in one list; several names as 'a,b'")
+        given = replace(given, teachers=tuple(teacher))
+        values["teacher"] = {"name": ",".join(named(one) for one in teacher)}
+    if isinstance(values.get("student"), nn.Module):
+        given = replace(given, student=values["student"])
+        values["student"] = {"name": named(values["student"])}
+    data = values.get("data")
+    if data is not None and not isinstance(data, str | dict):
+        given = replace(given, data=data)
+        values["data"] = {"name": named(data)}
+    return values, given
+
+
+def named(thing: object) -> str:
+    """What an object is called in a recipe.
+
+    >>> named(nn.Linear(1, 1))
+    'given:Linear'
+    """
+    return GIVEN + type(thing).__name__
+
+
+def refuse_given(recipe: Recipe) -> None:
+    """A run of objects cannot be built again from its folder.
+
+    Raises:
+        AttarError: the recipe names an object that was given.
+    """
+    for key in ("teacher", "student", "data"):
+        name = getattr(recipe, key).name
+        if GIVEN in name:
+            raise AttarError(f"this run's {key} was an object in Python ({name}), so its folder cannot rebuild it")
+
+
+@dataclass
+class Held:
+    """Images in memory, for as long as they may be asked for; recipes with the same data may share them.
+
+    Attributes:
+        whole: everything that was read, where other seeds or sizes will need it.
+        divided: what was made of it, by seed and number of training images.
+    """
+
+    whole: Splits | None = None
+    divided: dict[tuple[int, int | None], Splits] = field(default_factory=dict)
+
+
+@dataclass
+class Parts:
+    """Builds the images and networks of one recipe, reading every set of images once.
+
+    Attributes:
+        recipe: the names.
+        given: objects in place of names.
+        held: what was read already.
+    """
+
+    recipe: Recipe
+    given: Given = field(default_factory=Given)
+    held: Held = field(default_factory=Held)
+
+    def splits(self, seed: int, train_size: int | None = None) -> Splits:
+        """The images for one seed, optionally with another number of training images than the recipe's.
+
+        Of the seeds only the recipe's first and the last asked for stay in memory.
+        """
+        size, held = train_size or self.recipe.data.train_size, self.held.divided
+        if (seed, size) not in held:
+            for other in [key for key in held if key[0] not in (self.recipe.seed, seed)]:
+                del held[other]
+            whole = self.held.whole or read_splits(self.recipe, self.given.data)
+            if self.recipe.seeds > 1 or self.recipe.teacher.train_size:
+                self.held.whole = whole
+            held[seed, size] = divided_splits(whole, replace(self.recipe.data, train_size=size), seed)
+        return held[seed, size]
+
+    def student(self, seed: int) -> nn.Module:
+        """The student as it starts, the same for one seed whoever trains it."""
+        if self.given.student is not None:
+            return checked(copy.deepcopy(self.given.student), "student", self.splits(seed))
+        return build(self.recipe.student, self.splits(seed), seed)
+
+    def teachers(self) -> list[nn.Module]:
+        """Every teacher, with its weights where it has some."""
+        seed = self.recipe.seed
+        if self.given.teachers:
+            return [checked(copy.deepcopy(net), "teacher", self.splits(seed)) for net in self.given.teachers]
+        teacher = self.recipe.teacher
+        return [
+            build(ModelRecipe(name, weights, teacher.options, teacher.classes), self.splits(seed), seed, "teacher")
+            for name, weights in teacher_parts(teacher)
+        ]
+
+    def untrained(self) -> list[tuple[int, str]]:
+        """(number, name) of the teachers that come without weights and must be trained first."""
+        if self.given.teachers:
+            return []
+        parts = enumerate(teacher_parts(self.recipe.teacher))
+        return [(n, name) for n, (name, weights) in parts if not weights and not name.startswith(FILES)]
+
+
+def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
+    """(name, weights) of each teacher; several are separated by commas."""
+    names = [name.strip() for name in teacher.name.split(",") if name.strip()]
+    weights: list[str | None] = [None] * len(names)
+    if teacher.weights:
+        weights = [file.strip() or None for file in teacher.weights.split(",")]
+    if len(names) != len(weights):
+        raise AttarError(f"teacher names {len(names)} networks but teacher.weights {len(weights)} files; give one each")
+    return list(zip(names, weights, strict=True))
+
+
+def load_splits(recipe: Recipe, seed: int, given: Any = None) -> Splits:
+    """The images of a recipe for one seed: the test set is always the same, validation and subsets follow the seed."""
+    return divided_splits(read_splits(recipe, given), recipe.data, seed)
+
+
+def read_splits(recipe: Recipe, given: Any = None) -> Splits:
+    """All images of a recipe, or of the object that stands in for their name."""
+    data = recipe.data
+    check_types("data", load_data, data.options)
+    if data.name in list_datasets():
+        check_types(f"data set {data.name!r}", dataset_info(data.name).load, data.options)
+    keys = {key: getattr(data, key) for key in DATA_KEYS}
+    options = {key: value for key, value in data.options.items() if key != "class_weights"}
+    return read_data(data.name if given is None else given, **keys, **options)
+
+
+def divided_splits(whole: Splits, data: DataRecipe, seed: int) -> Splits:
+    """What one seed makes of all images."""
+    return divided(whole, data.val_fraction, seed, data.train_size, data.options.get("class_weights"))
+
+
+def build(recipe: ModelRecipe, splits: Splits, seed: int, role: Literal["student", "teacher"] = "student") -> nn.Module:
+    """A network for these images, initialised from the seed, with the recipe's weights.
+
+    Weights of another number of classes are a student's start, whose classifier begins anew; a teacher must know the
+    classes. A network with published weights sees the images as those weights do.
+    """
+    channels, size, _ = splits.image_shape
+    for option in recipe.options:
+        if option in ("num_classes", "in_channels", "image_size", "weights", "head", "mean", "std"):
+            raise AttarError(f"{option} of network {recipe.name!r} follows from the data; leave it out of its options")
+    check_types(f"network {recipe.name!r}", model_info(recipe.name).build, recipe.options)
+    with seeded(seed):
+        return create_model(
+            recipe.name,
+            num_classes=splits.num_classes,
+            in_channels=channels,
+            image_size=size,
+            weights=recipe.weights,
+            head="fresh" if role == "student" else "same",
+            classes=rows_of(recipe, splits),
+            mean=splits.test.mean,
+            std=splits.test.std,
+            **recipe.options,
+        )
+
+
+def rows_of(recipe: ModelRecipe, splits: Splits) -> list[int] | None:
+    """The rows of the weights' classifier that the recipe asks for.
+
+    Raises:
+        AttarError: something that is no list of numbers, or without weights.
+    """
+    wanted = recipe.classes
+    if wanted is None:
+        return None
+    if not recipe.weights:
+        raise AttarError(f"classes={wanted} picks from weights, and {recipe.name} has none; give weights=")
+    if wanted == "imagenet":
+        return imagenet_rows(splits.test.classes)
+    if isinstance(wanted, list) and all(type(row) is int for row in wanted):
+        return wanted
+    raise AttarError(f"classes={wanted}: expected imagenet, or a list of numbers such as [0,217,482]")
+
+
+def checked(net: nn.Module, role: str, splits: Splits) -> nn.Module:
+    """A network that was handed over, if it takes these images and knows these classes.
+
+    A teacher of timm or torchvision comes back staged where its family is known, so that every method can use it.
+
+    Raises:
+        AttarError: it does not.
+    """
+    if role == "teacher":
+        net = as_staged(net) or net
+    net.eval()
+    try:
+        with torch.no_grad():
+            logits = observe(net, torch.zeros(2, *splits.image_shape)).logits
+    except (RuntimeError, TypeError, IndexError, AssertionError) as error:
+        reason = first_line(error)
+        raise AttarError(f"the {role} does not take images of {splits.image_shape}: {reason}") from None
+    if logits.shape[-1] != splits.num_classes:
+        raise AttarError(f"the {role} knows {logits.shape[-1]} classes, the data have {splits.num_classes}")
+    return net
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Initialisation from a seed; the global generator is as before afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,104 @@
+"""How a job begins: from a recipe in a free folder, or again from the folder of an earlier one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from attar.distributed.team import begun_here, join, surviving
+from attar.errors import AttarError
+from attar.experiments.build import GIVEN, Given, refuse_given
+from attar.experiments.job import Job
+from attar.experiments.shared_batches import Classroom
+from attar.methods import method_info
+from attar.recipe import Recipe, read_recipe, to_yaml
+from attar.report.summary import Summary
+
+Beside = Callable[[], object]
+
+
+def start(
+    recipe: Recipe, console: Console | None = None, given: Given | None = None, beside: Beside | None = None
+) -> Summary:
+    """Check a recipe, choose its folder and run it."""
+    return prepare(recipe, console, given, beside=beside).run()
+
+
+def resume(folder: str | Path, console: Console | None = None, beside: Beside | None = None) -> Summary:
+    """Go on with a run from its folder alone."""
+    return reopen(folder, console, beside=beside).run()
+
+
+def prepare(
+    recipe: Recipe,
+    console: Console | None = None,
+    given: Given | None = None,
+    classroom: Classroom | None = None,
+    beside: Beside | None = None,
+) -> Job:
+    """The job of a recipe, checked, in the folder it chose; nothing is written yet."""
+    with surviving():
+        check_names(recipe)
+        folder = join().from_leader(lambda: free_folder(recipe))
+        return Job(recipe, folder, console or Console(), given or Given(), classroom or Classroom(), beside)
+
+
+def reopen(
+    folder: str | Path,
+    console: Console | None = None,
+    classroom: Classroom | None = None,
+    beside: Beside | None = None,
+) -> Job:
+    """The job that a folder holds."""
+    folder = Path(folder)
+    if not (folder / "recipe.yaml").is_file():
+        raise AttarError(f"{folder} holds no run (no recipe.yaml); give the folder that `attar distill` printed")
+    recipe = read_recipe(folder / "recipe.yaml")
+    refuse_given(recipe)
+    with surviving():
+        join()
+        return Job(recipe, folder, console or Console(), Given(), classroom or Classroom(), beside)
+
+
+def check_names(recipe: Recipe) -> None:
+    """A student is named, and a teacher where the method needs one."""
+    if not recipe.student.name:
+        raise AttarError("no student is named; give student=NAME (a small network of `attar.list_models()`)")
+    name = recipe.method.name
+    if ("+" in name or method_info(name).needs_teacher) and not recipe.teacher.name:
+        raise AttarError(f"method {name!r} needs a teacher; give teacher=NAME and teacher.weights=FILE")
+
+
+def free_folder(recipe: Recipe) -> Path:
+    """Where a recipe may start, or go on where torchrun started it again.
+
+    Raises:
+        AttarError: the place is taken.
+    """
+    folder = Path(recipe.out) if recipe.out else fresh_folder(recipe)
+    if folder.exists() and not folder.is_dir():
+        raise AttarError(f"out={folder} is a file; choose another folder")
+    if (folder / "recipe.yaml").exists() and not begun_here(folder, to_yaml(recipe)):
+        raise AttarError(
+            f"{folder} holds a run already; `attar resume {folder}` goes on with it, or choose another out="
+        )
+    return folder
+
+
+def fresh_folder(recipe: Recipe) -> Path:
+    """runs/METHOD-TEACHER-STUDENT-DATA, numbered where that exists."""
+    parts = [
+        recipe.method.name,
+        recipe.teacher.name.replace(",", "-"),
+        recipe.student.name,
+        Path(recipe.data.name).name,
+    ]
+    base = Path("runs") / "-".join(filter(None, parts)).replace(GIVEN, "")
+    number = 1
+    while (folder := base if number == 1 else base.with_name(f"{base.name}-{number}")).exists():
+        if begun_here(folder, to_yaml(recipe)):
+            break
+        number += 1
+    return folder

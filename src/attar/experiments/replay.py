@@ -1,0 +1,139 @@
+"""`attar replay`: a batch that broke a run, run again, with where the first bad number appears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from attar.accel.runtime import Runtime
+from attar.batch import Address, Batch
+from attar.errors import AttarError
+from attar.experiments.build import refuse_given
+from attar.experiments.job import Job
+from attar.experiments.training import Training
+from attar.recipe import read_recipe
+from attar.report.tables import Table
+from attar.safety.nonfinite import Finding, examine
+from attar.train.loop import smooth_labels, weigh_labels
+
+KEYS = {"images", "labels", "index", "address", "turn", "epochs", "precision", "terms", "total", "method"}
+
+
+def replay(file: str | Path, console: Console | None = None) -> Finding:
+    """Run the batch of a failure.pt again, in the state it met, and say what it does.
+
+    The networks are built from the recipe of the run that holds the file. On the CPU the numbers are exactly those of
+    the run.
+
+    Args:
+        file: the failure.pt that the run's message named.
+        console: where to print.
+
+    Returns:
+        Each edge's loss, and the first edge, and the first parameter, module or gradient, that is not finite.
+
+    Raises:
+        AttarError: the file is missing or damaged, or its run's recipe cannot build the method again.
+    """
+    path = Path(file).absolute()
+    failure = read(path)
+    training = training_of(path.parent)
+    try:
+        training.method.load_state_dict(failure["method"])
+    except RuntimeError:
+        raise AttarError(f"{file} is of another recipe than the run around it; put it back where it was") from None
+    device = training.device
+    training.method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batch = Batch(
+        failure["images"].to(device),
+        failure["labels"].to(device),
+        None if failure["index"] is None else failure["index"].to(device),
+        Address(**failure["address"]),
+        failure["epochs"],
+        failure["turn"],
+        labelled=labelled_rows(failure["labels"]),
+    )
+    finding = examine(training.method, batch, Runtime(device, failure["precision"], ""))
+    show(finding, failure, batch.address, console or Console())
+    return finding
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a failing run saved.
+
+    Raises:
+        AttarError: the file is missing, damaged or something else.
+    """
+    if not path.is_file():
+        raise AttarError(f"{path} does not exist; give the failure.pt that the run's message named")
+    try:
+        held = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # a damaged file fails in many ways
+        raise AttarError(f"{path} is damaged ({type(error).__name__}); resume the run to write it again") from None
+    if not isinstance(held, dict) or held.keys() != KEYS:
+        raise AttarError(f"{path} is no failure.pt of this version of attar; resume the run to write it again")
+    return held
+
+
+def labelled_rows(labels: Tensor) -> int | None:
+    """How many rows, the first ones, have a label; None: all."""
+    # Those of mixed images are probabilities, all 0 where there is none.
+    count = int((labels >= 0).sum() if labels.ndim == 1 else labels.any(1).sum())
+    return None if count == len(labels) else count
+
+
+def training_of(folder: Path) -> Training:
+    """The training that works in a folder, built anew from the recipe of the run it belongs to.
+
+    Raises:
+        AttarError: no run is there, or it was made of objects that its folder cannot build.
+    """
+    root = next((place for place in (folder, *folder.parents) if (place / "recipe.yaml").is_file()), None)
+    if root is None:
+        raise AttarError(f"{folder} belongs to no run (no recipe.yaml); put failure.pt back into its run's folder")
+    recipe = read_recipe(root / "recipe.yaml")
+    refuse_given(recipe)
+    job = Job(recipe, root, Console(quiet=True))
+    for place, build in trainings(job):
+        if place == folder:
+            training = build()
+            smooth_labels(training.method, training.recipe.optim.label_smoothing)
+            weigh_labels(training.method, training.splits.train.class_weights)
+            return training
+    raise AttarError(f"{folder} is no training of the run in {root}; put failure.pt back where it was")
+
+
+def trainings(job: Job) -> Iterator[tuple[Path, Callable[[], Training]]]:
+    """Every training of a job: its folder, and what builds it."""
+    for training in job.training_first.values():
+        yield training.folder, lambda training=training: training  # type: ignore[misc]
+    for seed in job.seeds:
+        yield job.seed_folder(seed) / "alone", lambda seed=seed: job._alone(seed)  # type: ignore[misc]
+        yield job.seed_folder(seed), lambda seed=seed: taught(job, seed)  # type: ignore[misc]
+
+
+def taught(job: Job, seed: int) -> Training:
+    """The main training of a seed, with the teachers that the job trained first."""
+    for number in job.training_first:
+        job._teach(number, job._runtime())
+    return job._training(seed)
+
+
+def show(finding: Finding, failure: dict[str, Any], address: Address, console: Console) -> None:
+    """Each edge's loss, and where the first bad number is."""
+    rows = [
+        [key, f"{value:.6g}", f"{failure['terms'].get(key, float('nan')):.6g}"] for key, value in finding.terms.items()
+    ]
+    rows.append(["the weighted sum", f"{finding.total:.6g}", f"{failure['total']:.6g}"])
+    title = f"Epoch {address.epoch + 1}, step {address.step}, seed {address.seed}"
+    console.print(Table(title, ["edge", "now", "in the run"], rows).rich())
+    if not finding.bad:
+        console.print("Every number is finite this time: the failure does not follow from the batch and the state.")
+        return
+    console.print(f"First edge that is not finite: {finding.edge}", markup=False, soft_wrap=True)
+    console.print(f"First place: {finding.place or 'the loss itself'}", markup=False, soft_wrap=True)

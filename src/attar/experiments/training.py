@@ -1,0 +1,267 @@
+"""One training in one folder: prepared before anything is written, fitted, measured, and never done twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from attar.accel.compiled_steps import choose_compiled
+from attar.accel.runtime import Runtime, choose, find_device, step_seconds
+from attar.batch import Batch
+from attar.conformance import check
+from attar.conformance.unlabelled_batches import learns_without_labels
+from attar.data import ImageSet, Mixing, Splits, eval_batches, loader_for
+from attar.deploy import save
+from attar.distributed.team import team
+from attar.errors import AttarError
+from attar.experiments.shared_batches import Classroom
+from attar.experiments.teacher_predictions import Judge
+from attar.files import write_json
+from attar.methods import Method
+from attar.metrics import Scores
+from attar.metrics.predictions import evaluate_each, predictions_file, save_predictions
+from attar.profiling import Cost, Latency, cost
+from attar.recipe import Recipe
+from attar.teachers.cached_loader import remembering
+from attar.teachers.selection import Engines, choose_engines
+from attar.track import Tracking
+from attar.track.following import Following
+from attar.train.logging import read
+from attar.train.loop import Places, steps
+from attar.train.progress import Progress
+from attar.train.turns import Steps
+
+EVAL_BATCH = 250
+# How many images a fast teacher must agree on before it is used.
+COMPARED = 512
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of one training.
+
+    Attributes:
+        name: which network it is ("student", "teacher", "alone", "peer1", ...).
+        scores: on the test set.
+        cost: parameters, MACs, latency and file size.
+    """
+
+    name: str
+    scores: Scores
+    cost: Cost
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def numbers(self) -> dict[str, float]:
+        """Scores and costs by "NAME/score", those that were measured."""
+        fields = {**asdict(self.scores), **asdict(self.cost)}
+        return {f"{self.name}/{key}": float(value) for key, value in fields.items() if isinstance(value, int | float)}
+
+    def timed(self, latency: Latency) -> Result:
+        """The same with another latency."""
+        return replace(self, cost=replace(self.cost, latency_ms=latency.median, latency_spread_ms=latency.spread))
+
+    @classmethod
+    def from_json(cls, tree: dict[str, Any]) -> Result:
+        return cls(tree["name"], Scores(**tree["scores"]), Cost(**tree["cost"]))
+
+
+@dataclass
+class Training:
+    """A training that is ready to start: everything that could be wrong with its input has been found.
+
+    A method that learns from labels alone is not shown the unlabelled images.
+
+    Attributes:
+        method: what is trained.
+        splits: the images.
+        recipe: how.
+        folder: where.
+        title: what the progress lines call it.
+        judge: the teacher as whom the student's agreement is measured against.
+        engines: makes fast ways to compute the frozen networks, shared by the trainings of a job.
+        tracking: who follows the trainings of the job.
+        classroom: what it shares with trainings of other jobs.
+    """
+
+    method: Method
+    splits: Splits
+    recipe: Recipe
+    folder: Path
+    title: str
+    judge: Judge | None = None
+    engines: Engines | None = None
+    tracking: Tracking | None = None
+    classroom: Classroom = field(default_factory=Classroom)
+
+    def __post_init__(self) -> None:
+        self.device = find_device(self.recipe.device)
+        unlabelled, of_each_batch = self.splits.unlabelled, self.recipe.data.unlabelled_batch
+        if of_each_batch is not None and unlabelled is None:
+            raise AttarError(f"data.unlabelled_batch={of_each_batch} has no images; give data.unlabelled=FOLDER")
+        self.loader = loader_for(
+            self.splits.train,
+            self.recipe.batch_size,
+            augment=self.splits.augment,
+            seed=self.recipe.seed,
+            device=self.device,
+            epochs=self.recipe.epochs,
+            channels_last=True,
+            view_seed=self.recipe.data.view_seed,
+            share=team().share,
+            unlabelled=unlabelled if learns_without_labels(self.method) else None,
+            unlabelled_batch=of_each_batch,
+            mixing=Mixing(self.recipe.data.mixup, self.recipe.data.cutmix),
+        )
+
+    def try_a_batch(self) -> None:
+        """One batch through the method, where every mistake in a recipe shows.
+
+        Raises:
+            AttarError: what does not hold, as `check` says it.
+        """
+        self._place()
+        check(self.method, next(iter(self.loader.epoch(0))))
+
+    def _place(self) -> None:
+        self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def precision(self) -> Runtime:
+        """Device and precision of the student, found by trying where the recipe says auto."""
+        return choose(self.method, self._a_batch(), self.device, self.recipe.precision)
+
+    def step_seconds(self, runtime: Runtime) -> float:
+        """What a step takes, its frozen teachers as they are."""
+        return step_seconds(self.method, self.method.batch_losses, self._a_batch(), runtime)
+
+    def _a_batch(self) -> Batch:
+        self._place()
+        return next(iter(self.loader.epoch(0)))
+
+    def engined(self, runtime: Runtime) -> Runtime:
+        """A runtime with the engine of each frozen teacher and whether steps are compiled, both found by trying."""
+        self._place()
+        batches = list(islice(self.loader.epoch(0), -(-COMPARED // self.loader.batch_size)))
+        shown = len(self.splits.train) + len(self.loader) * self.loader.unlabelled_batch
+        passes = self.recipe.epochs * self.recipe.seeds * shown
+        names, lines = choose_engines(
+            self.method, batches, runtime, self.recipe.teacher.precision, self._engines, passes
+        )
+        # What compiling gains is a share of steps with the teacher that training has.
+        self._engines.attach(self.method, names)
+        # Runs that take turns in one process, and processes that work on one run, compute as they are.
+        wanted = self.recipe.compile if team().size == 1 and not self._engines.kept else False
+        steps = self.recipe.epochs * self.recipe.seeds * len(self.loader)
+        accumulate = self.recipe.optim.accumulate
+        compiled, line = choose_compiled(self.method, batches[0], runtime, wanted, steps, accumulate)
+        reason = "\n".join(filter(None, [runtime.reason, *lines, line]))
+        return replace(runtime, teachers=names, compiled=compiled, reason=reason)
+
+    def steps(self, console: Console, runtime: Runtime) -> Steps[list[Result]]:
+        """Train, deploy and measure; what an earlier process did already is not done again."""
+        with self._followed(console) as following:
+            yield from self._train(console, runtime, following)
+            results = team().from_leader(self._results)
+            following.finish({key: value for result in results for key, value in result.numbers().items()})
+        return results
+
+    def _followed(self, console: Console) -> Following:
+        """Those who follow this training, told what it has done so far; only the leader has any."""
+        tracking = self.tracking if self.tracking and team().leader else Tracking([], self.folder)
+        records = read(Places(self.folder).metrics)
+        return tracking.follow(self.folder, asdict(self.recipe), records, partial(self._say, console))
+
+    def _say(self, console: Console, line: str) -> None:
+        console.print(f"{self.title}: {line}", markup=False, highlight=False, soft_wrap=True)
+
+    def _train(self, console: Console, runtime: Runtime, following: Following) -> Steps[None]:
+        members = team()
+        if not members.from_leader(lambda: finished(self.folder)):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._place()
+            self._engines.attach(self.method, runtime.teachers)
+            recipe, size = self.recipe, self.loader.batch_size + self.loader.unlabelled_batch
+            lengths = (recipe.epochs, len(self.loader), size, recipe.optim.accumulate)
+            with Progress(console, self.title, *lengths, hear=following.epoch) as progress:
+                if self.splits.unlabelled is not None:
+                    progress.say(self._shown_unlabelled(self.splits.unlabelled))
+                batches = self.classroom.batches(self.loader)
+                loader = remembering(batches, self.method, self.recipe, self.splits.train, runtime, progress.say)
+                places = Places(self.folder)
+                yield from steps(self.method, loader, self.splits.val, recipe, runtime, places, progress)
+            if members.leader:
+                self._deploy_and_measure()
+
+    def _shown_unlabelled(self, images: ImageSet) -> str:
+        more = self.loader.unlabelled_batch
+        if not more:
+            return f"learns from labels alone, without the {len(images)} unlabelled images"
+        size = self.loader.batch_size
+        return f"{len(images)} unlabelled images join, {more} in each batch beside {size} labelled ones"
+
+    def _results(self) -> list[Result]:
+        tree = json.loads((self.folder / "scores.json").read_text(encoding="utf-8"))
+        return [Result.from_json(entry) for entry in tree["results"]]
+
+    @property
+    def _engines(self) -> Engines:
+        if self.engines is None:
+            self.engines = self.classroom.engines(self.splits.train)
+        return self.engines
+
+    def _deploy_and_measure(self) -> None:
+        """Write every deployed network and, last of all, scores.json, which marks the run as finished."""
+        networks = {"student": self.method.deployed(), **self.method.also_deployed()}
+        results = [
+            measure(name, net, self.splits.test, self.device, self.judge, self.folder) for name, net in networks.items()
+        ]
+        for result, net in zip(results, networks.values(), strict=True):
+            save(net, self.folder / f"{result.name}.safetensors", **card(self.splits.test, result, self.recipe))
+        write_json(self.folder / "scores.json", {"results": [result.to_json() for result in results]})
+
+
+def finished(folder: Path) -> bool:
+    """Whether the training of a folder is."""
+    return (folder / "scores.json").exists()
+
+
+def measure(
+    name: str, net: nn.Module, images: ImageSet, device: torch.device, judge: Judge | None, folder: Path
+) -> Result:
+    """Scores on a set and cost, in float32 as the network is deployed; the answers are kept in the folder."""
+    net.to(device).eval()
+    if judge:
+        judge.to(device).begin(images)
+    judged = judge is not None and judge.net is net
+    scores, answers = evaluate_each(
+        judge if judge and judged else net,
+        eval_batches(images, EVAL_BATCH, device),
+        teacher=None if judged else judge,
+    )
+    save_predictions(answers, folder / predictions_file(name))
+    return Result(name, scores, cost(net, images.image_shape))
+
+
+def card(images: ImageSet, result: Result, recipe: Recipe) -> dict[str, Any]:
+    """What the JSON beside deployed weights says besides the network's spec."""
+    return {
+        "classes": list(images.classes),
+        "image_shape": list(images.image_shape),
+        "mean": list(images.mean),
+        "std": list(images.std),
+        "data": recipe.data.name,
+        "data_options": recipe.data.options,
+        "seed": recipe.seed,
+        "method": recipe.method.name,
+        "teacher": recipe.teacher.name or None,
+        "test": {key: value for key, value in asdict(result.scores).items() if key != "per_class"},
+    }

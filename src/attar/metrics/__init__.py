@@ -1,0 +1,23 @@
+"""Metrics: accuracy, calibration, fidelity to a teacher, and what a few seeds allow one to say."""
+
+from attar.metrics.accuracy import Scores, evaluate, evaluating, interval
+from attar.metrics.calibration import bin_sums, brier, ece, nll
+from attar.metrics.fidelity import agreement, kl
+from attar.metrics.statistics import Gap, Mean, paired_gap, summarise
+
+__all__ = [
+    "Gap",
+    "Mean",
+    "Scores",
+    "agreement",
+    "bin_sums",
+    "brier",
+    "ece",
+    "evaluate",
+    "evaluating",
+    "interval",
+    "kl",
+    "nll",
+    "paired_gap",
+    "summarise",
+]

@@ -1,0 +1,68 @@
+"""What kept answers tell: how far their confidence can be believed, what is taken for what, where two networks part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from attar.metrics.calibration import BINS
+from attar.metrics.predictions import Predictions
+
+
+def reliability_bins(answers: Sequence[Predictions], bins: int = BINS) -> list[tuple[int, float, float]]:
+    """The reliability diagram of one network, its seeds taken together.
+
+    Args:
+        answers: one a seed.
+        bins: equally wide ones; a confidence on a boundary belongs to the bin below, as in `bin_sums`.
+
+    Returns:
+        For each bin the samples, their mean confidence and the share of correct ones; zeros where it is empty.
+
+    >>> three = Predictions(np.array([0, 1, 1]), np.array([[0], [1], [0]]), np.array([[0.75], [0.75], [0.25]]))
+    >>> reliability_bins([three], bins=2)
+    [(1, 0.25, 0.0), (2, 0.75, 1.0)]
+    """
+    confidence = np.concatenate([one.confidence[:, 0] for one in answers]).astype(np.float64)
+    correct = np.concatenate([one.correct for one in answers])
+    place = np.clip(np.ceil(np.nan_to_num(confidence) * bins).astype(int) - 1, 0, bins - 1)
+    sums = [np.bincount(place, weights, bins) for weights in (None, np.nan_to_num(confidence), correct)]
+    return [(int(n), float(c / n), float(k / n)) if n else (0, 0.0, 0.0) for n, c, k in zip(*sums, strict=True)]
+
+
+def confusions(answers: Sequence[Predictions]) -> dict[tuple[int, int], float]:
+    """How often each class is taken for another: (truth, answer) to images, the mean over the seeds; most first.
+
+    Args:
+        answers: one a seed.
+
+    >>> confusions([Predictions(np.array([3, 3, 3, 1]), np.array([[5], [5], [1], [1]]), np.ones((4, 1)))])
+    {(3, 5): 2.0, (3, 1): 1.0}
+    """
+    pairs: dict[tuple[int, int], float] = {}
+    for one in answers:
+        wrong = np.stack([one.labels, one.predicted], 1)[~one.correct]
+        for (truth, answer), count in zip(*np.unique(wrong, axis=0, return_counts=True), strict=True):
+            key = int(truth), int(answer)
+            pairs[key] = pairs.get(key, 0.0) + int(count) / len(answers)
+    return dict(sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def disagreements(student: Predictions, teacher: Predictions, count: int) -> list[int]:
+    """The images on which the two answer differently, the furthest apart (by KL) first, at most so many.
+
+    Args:
+        student: with its `kl` to this teacher; without one, they come by the two confidences.
+        teacher: of the same images.
+        count: images.
+
+    >>> labels, sure = np.array([0, 1, 2]), np.ones((3, 1))
+    >>> student = Predictions(labels, np.array([[0], [2], [1]]), sure, kl=np.array([0.0, 1.5, 3.0]))
+    >>> disagreements(student, Predictions(labels, np.array([[0], [1], [2]]), sure), 24)
+    [2, 1]
+    """
+    apart = student.confidence[:, 0] + teacher.confidence[:, 0] if student.kl is None else student.kl
+    order = np.argsort(-np.nan_to_num(apart.astype(np.float64), nan=np.inf), kind="stable")
+    differ = student.predicted != teacher.predicted
+    return [int(place) for place in order if differ[place]][:count]

@@ -1,0 +1,67 @@
+"""Networks: the zoo, staged networks and what is put around them."""
+
+from attar.models.create import create_model, list_models, model_info
+from attar.models.fingerprint import fingerprint
+from attar.models.frozen import Engine, Frozen, Plain
+from attar.models.libraries import hugging_face  # noqa: F401, its specs can be built again
+from attar.models.libraries.families import as_staged
+from attar.models.libraries.library_staged import native_state
+from attar.models.preprocessing import ImageInput, InputAdapter, Preprocessed, adapt_input
+from attar.models.registry import ModelInfo, build, register_model
+from attar.models.surgery.adapters import Adapter, SimKDProjector, adapter, match_size
+from attar.models.surgery.branches import Branch, Branched, bifurcate, default_branches
+from attar.models.surgery.bridges import Bridge
+from attar.models.surgery.fusion import AFF, FDP
+from attar.models.surgery.projected import ProjectedNet
+from attar.models.surgery.reinitialise import fresh_copy, reinitialise
+from attar.models.surgery.reparam import MultiBranch, dropping, merge, multi_branch
+from attar.models.surgery.staged import Block, Layout, Staged
+from attar.models.surgery.taps import Tapped, classifier_of, has_tap, observe, tap_shapes
+from attar.models.weights import load_weights
+from attar.models.zoo import mobilenet, resnet, shufflenet_v1, shufflenet_v2, vgg, wide_resnet  # noqa: F401
+
+__all__ = [
+    "AFF",
+    "FDP",
+    "Adapter",
+    "Block",
+    "Branch",
+    "Branched",
+    "Bridge",
+    "Engine",
+    "Frozen",
+    "ImageInput",
+    "InputAdapter",
+    "Layout",
+    "ModelInfo",
+    "MultiBranch",
+    "Plain",
+    "Preprocessed",
+    "ProjectedNet",
+    "SimKDProjector",
+    "Staged",
+    "Tapped",
+    "adapt_input",
+    "adapter",
+    "as_staged",
+    "bifurcate",
+    "build",
+    "classifier_of",
+    "create_model",
+    "default_branches",
+    "dropping",
+    "fingerprint",
+    "fresh_copy",
+    "has_tap",
+    "list_models",
+    "load_weights",
+    "match_size",
+    "merge",
+    "model_info",
+    "multi_branch",
+    "native_state",
+    "observe",
+    "register_model",
+    "reinitialise",
+    "tap_shapes",
+]

@@ -1,0 +1,130 @@
+"""Create a network by name: from the zoo, or from another library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from attar.errors import AttarError, unknown
+from attar.models.libraries.create import create_outside
+from attar.models.libraries.names import checked_name, library_names, library_of, outside
+from attar.models.preprocessing import resized_input
+from attar.models.registry import BUILDERS, MODELS, ModelInfo
+from attar.models.surgery.staged import Staged
+from attar.models.weights import Head, Weights, load_weights
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names that match a shell pattern, sorted.
+
+    A pattern that begins with "timm/", "torchvision/" or "efficientnet_lite" lists that library's networks and imports
+    it; any other lists the zoo.
+
+    >>> list_models("wrn_40*")
+    ['wrn_40_1', 'wrn_40_2']
+    """
+    return library_names(pattern) if outside(pattern) else MODELS.names(pattern)
+
+
+def model_info(name: str) -> ModelInfo:
+    """The record of a network: family, description, options.
+
+    Raises:
+        AttarError: an unknown name; of a library's network only its options are unknown beforehand.
+    """
+    if not outside(name):
+        return MODELS[name]
+    if library := library_of(name):
+        checked_name(library, name)
+    family = name.partition("/")[0]
+    return ModelInfo(name, family, f"a network of {family}", partial(_of_library, name))
+
+
+def create_model(
+    name: str,
+    num_classes: int = 100,
+    in_channels: int = 3,
+    image_size: int = 32,
+    weights: str | Path | None = None,
+    *,
+    head: Head = "same",
+    classes: Sequence[int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    **options: Any,
+) -> Staged:
+    """A network by name: forward(images) -> logits.
+
+    Args:
+        name: one of `list_models()`; or "timm/NAME", "torchvision/NAME", "efficientnet_lite0" to 2, "hf/FOLDER"
+            (written by save_pretrained) or "onnx/FILE.onnx" (a frozen teacher that gives logits only).
+        num_classes: how many logits.
+        in_channels: channels of the images: 3 for colour, 1 for grey.
+        image_size: side of the images; it fixes `input_shape` and is checked against what the network can take.
+        weights: a file for `load_weights`, or "pretrained" for the weights a library publishes; None leaves the random
+            initialisation.
+        classes: which rows of the weights' classifier to keep, in the order of the logits: ten of ImageNet's thousand,
+            say. None keeps them all.
+        head: where the weights know another number of classes, "same" refuses and "fresh" begins the classifier anew.
+        mean: how the images will be normalised, per channel. A library's network with published weights then turns them
+            into what it was trained on; None means that they are normalised as it wants.
+        std: of the same normalisation.
+        options: the family's own, `depths` and `widths` of the stages mostly; a library's networks take those of their
+            constructors, and `input_size`, the side that images are brought to first.
+
+    Returns:
+        A `Staged` network; a network of a library whose family is not known is a plain module with `input_shape` and
+        `spec`.
+
+    Raises:
+        AttarError: an unknown name or option, an impossible size, weights that do not fit, a library that is missing.
+
+    >>> net = create_model("resnet8", num_classes=10, in_channels=1, image_size=8)
+    >>> sum(parameter.numel() for parameter in net.parameters())
+    77754
+    """
+    sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    for what, number in sizes.items():
+        if number < 1:
+            raise AttarError(f"{what} is {number}; give a positive number")
+    if outside(name):
+        normalisation = (tuple(mean), tuple(std)) if mean is not None and std is not None else None
+        # Nearly all of them are staged; whoever asks for stages holds the others' class against it.
+        return cast(Staged, create_outside(name, sizes, Weights(weights, head, classes), normalisation, options))
+    side = options.pop("input_size", image_size)
+    net = _of_zoo(name, {**sizes, "image_size": side}, options)
+    if weights is not None:
+        load_weights(net, weights, head, classes)
+    if side != image_size:
+        net = resized_input(net, image_size)
+    return net
+
+
+def _of_library(name: str, num_classes: int, in_channels: int, input_size: int | None = None, **options: Any) -> Staged:
+    """A network of a library at its constructor's face value."""
+    if input_size is not None:
+        options["input_size"] = input_size
+    return create_model(name, num_classes, in_channels, **options)
+
+
+def _of_zoo(name: str, sizes: Mapping[str, int], options: Mapping[str, Any]) -> Staged:
+    """A network of the zoo, newly initialised, with its shape and spec."""
+    info = MODELS[name]
+    for option in options:
+        if option not in info.options:
+            raise unknown(f"option of {name}", option, info.options)
+    net = info.build(num_classes=sizes["num_classes"], in_channels=sizes["in_channels"], **options)
+    side = sizes["image_size"]
+    if side < net.smallest:
+        raise AttarError(
+            f"{name} needs images of {net.smallest}x{net.smallest} or more, got {side}; choose another network"
+        )
+    net.input_shape = (sizes["in_channels"], side, side)
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
+    net.spec = {"name": name, **sizes, **plain}
+    return net
+
+
+BUILDERS["model"] = lambda spec: create_model(**spec)

@@ -1,0 +1,141 @@
+"""Frozen teacher, inference only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from attar.knowledge import Output
+from attar.models.surgery.taps import classifier_of, observe, version
+
+
+class Engine(Protocol):
+    """Computes logits and taps.
+
+    Attributes:
+        name: what logs call it.
+    """
+
+    name: str
+
+    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output: ...
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a network said about one tensor of images.
+
+    Attributes:
+        images: the tensor.
+        output: logits and taps.
+        versions: how often the tensors were written in place by then.
+    """
+
+    images: Tensor
+    output: Output
+    versions: tuple[int, ...]
+
+    @classmethod
+    def of(cls, images: Tensor, output: Output) -> Said:
+        """As it is now."""
+        return cls(images, output, cls._versions(images, output))
+
+    def about(self, images: Tensor, taps: Collection[str]) -> Output | None:
+        """It again, for this very tensor; None where a tap is missing, or a tensor was written to since."""
+        if images is not self.images or not set(taps) <= set(self.output.taps):
+            return None
+        return self.output if self._versions(images, self.output) == self.versions else None
+
+    @staticmethod
+    def _versions(images: Tensor, output: Output) -> tuple[int, ...]:
+        return tuple(version(tensor) for tensor in (images, output.logits, *output.taps.values()))
+
+
+class Plain:
+    """The network as it is, in the caller's precision."""
+
+    name = "plain"
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
+        return observe(self.module, images, taps)
+
+
+class Frozen:
+    """A network that is run without a graph and in eval mode, and never learns.
+
+    It is not a module: a method that holds one does not register, save or train the network inside. The network
+    given is itself frozen (`requires_grad` off, eval mode), not a copy. Precision is the caller's: an autocast
+    around the call applies.
+
+    Args:
+        module: any network.
+
+    Attributes:
+        engine: what computes the forward pass; the network itself until somebody puts a faster one here.
+
+    >>> from attar.models.create import create_model
+    >>> frozen = Frozen(create_model("resnet20"))
+    >>> frozen(torch.zeros(2, 3, 32, 32), ["stage3"]).tap("stage3").shape
+    torch.Size([2, 64, 8, 8])
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module.requires_grad_(False).eval()
+        self.requested: tuple[str, ...] = ()
+        self.engine: Engine = Plain(self.module)
+        self._known: Said | None = None
+        self._say: Callable[[Tensor, Sequence[str]], Output] = self._answer
+
+    def request(self, tap: str) -> None:
+        """Ask for a tap in every later call, whatever else the call asks for."""
+        self.requested = tuple(dict.fromkeys((*self.requested, tap)))
+
+    def __call__(self, images: Tensor, taps: Sequence[str] = ()) -> Output:
+        """Logits and taps, as `Tapped` gives them."""
+        return self._say(images, taps)
+
+    def leave_graphs(self) -> None:
+        """From now on torch.compile does not look inside: engines and what is known already are not for tracing."""
+        self._say = torch.compiler.disable(self._answer)
+
+    @torch.no_grad()
+    def _answer(self, images: Tensor, taps: Sequence[str]) -> Output:
+        # Whoever else holds the network may have called train() on it.
+        if any(module.training for module in self.module.modules()):
+            self.module.eval()
+        wanted = tuple(dict.fromkeys((*taps, *self.requested)))
+        known = self._known.about(images, wanted) if self._known else None
+        return known or self.engine(images, wanted)
+
+    def tell(self, images: Tensor, output: Output) -> None:
+        """What the network says about this very tensor is known already: the next calls with it compute nothing.
+
+        Another tensor, even an equal one, the same tensor written to since, or taps that `output` lacks are computed.
+        """
+        self._known = Said.of(images, output)
+
+    def forget(self) -> None:
+        """Compute every call again."""
+        self._known = None
+
+    @property
+    def classifier(self) -> nn.Linear:
+        return classifier_of(self.module)
+
+    def plain(self) -> None:
+        """Back to the network itself, which other weights or another device ask for."""
+        self.engine = Plain(self.module)
+        self.forget()
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the network; returns self."""
+        self.module.to(device)
+        self.plain()
+        return self

@@ -1,0 +1,1 @@
+"""A network as a graph for other runtimes: traced, in ONNX, in eight bits."""

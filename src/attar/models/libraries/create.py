@@ -1,0 +1,252 @@
+"""Networks of other libraries, made by name for the images there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attar.errors import AttarError, first_line
+from attar.models.libraries.families import as_staged
+from attar.models.libraries.library_staged import LibraryStaged, drawn_as_whole
+from attar.models.libraries.names import Library, checked_name, library_of
+from attar.models.preprocessing import ImageInput, Numbers, adapt_input, expected
+from attar.models.registry import BUILDERS, Spec
+from attar.models.weights import Weights, fit, read_state
+
+PUBLISHED = "pretrained"
+# Below this side, networks made for photographs may run out of map; off this stride, patches may not cover it.
+SMALL, STRIDE = 64, 32
+Sizes = Mapping[str, int]
+# (mean, std) of the images a network will be given; None is as it wants them.
+Normalisation = tuple[Numbers, Numbers] | None
+
+
+def create_outside(
+    name: str,
+    sizes: Sizes,
+    weights: Weights,
+    normalisation: Normalisation,
+    options: dict[str, Any],
+) -> nn.Module:
+    """A network of a library, or out of a file; see `create_model` for the arguments."""
+    if name.startswith("onnx/"):
+        return from_onnx(name.removeprefix("onnx/"), sizes, weights, options)
+    if name.startswith("hf/"):
+        return from_folder(Path(name.removeprefix("hf/")), sizes, weights, normalisation, options)
+    library = library_of(name)
+    assert library is not None
+    short, options = checked_name(library, name), dict(options)
+    side = options.pop("input_size", None)
+    state: Mapping[str, Tensor] | None = None
+    source = weights.source
+    if source is not None and source != PUBLISHED:
+        state = read_state(source)
+    card = card_of(source) if state is not None else None
+    if card is not None:
+        seen, normalisation = seen_by(card, normalisation)
+    else:
+        seen = trained_on(library, short, source, state)
+    channels = len(seen.mean) if seen and sizes["in_channels"] == 1 else sizes["in_channels"]
+    side = side or (seen.size if seen else sizes["image_size"])
+    spec = {
+        "kind": "library",
+        "model": name,
+        **sizes,
+        "in_channels": channels,
+        "image_size": side,
+        **{key: list(value) if isinstance(value, tuple) else value for key, value in options.items()},
+    }
+    net = rebuilt(spec)
+    if source == PUBLISHED:
+        state = fetched(library, name, short, side, options)
+    if state is not None:
+        fit(net, state, f"{name} (pretrained)" if source == PUBLISHED else str(source), weights.head, weights.classes)
+    return fronted(net, sizes, side, seen, normalisation)
+
+
+def trained_on(
+    library: Library, short: str, weights: str | Path | None, state: Mapping[str, Tensor] | None
+) -> ImageInput | None:
+    """What the weights were trained on; None where that is the data as they are.
+
+    Of a file, the number of classes tells: as many as the published weights have means that it sees what those see.
+    """
+    if weights is None:
+        return None
+    if weights == PUBLISHED:
+        return library.expects(short)[0]
+    try:
+        seen, classes = library.expects(short)
+    except AttarError:
+        return None
+    # A linear layer of as many rows is the published classifier; nothing else in these networks has that width.
+    published = any(value.ndim == 2 and len(value) == classes for value in (state or {}).values())
+    return seen if published else None
+
+
+def card_of(weights: str | Path | None) -> dict[str, Any] | None:
+    """The spec in the JSON beside weights that Attar saved; None where there is none."""
+    try:
+        held = json.loads(Path(weights or "").with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    spec = held.get("spec") if isinstance(held, dict) and "attar" in held else None
+    return spec if isinstance(spec, dict) else None
+
+
+def seen_by(card: Spec, normalisation: Normalisation) -> tuple[ImageInput | None, Normalisation]:
+    """What a network that Attar saved was trained on, and how the images it will get are normalised."""
+    if card.get("kind") != "adapted":
+        return None, normalisation
+    seen = expected(card["expects"])
+    # Zeros and ones: it was given the data's own normalisation and only another size.
+    resized = {*card["mean"], *seen.mean} == {0.0} and {*card["std"], *seen.std} == {1.0}
+    return seen, None if resized else normalisation
+
+
+def make(
+    library: Library, name: str, short: str, num_classes: int, channels: int, side: int, options: dict[str, Any]
+) -> nn.Module:
+    """The library's own network; its complaints become one line."""
+    try:
+        return library.create(short, num_classes, channels, side, options)
+    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
+        if isinstance(error, AttarError):
+            raise
+        reason = first_line(error)
+        given = f" with {options}" if options else ""
+        raise AttarError(f"{name} cannot be made for images of {side}x{side}{given}: {reason}") from None
+
+
+def rebuilt(spec: Spec) -> nn.Module:
+    """A library's network from its spec, newly initialised: staged where its family is known.
+
+    Raises:
+        AttarError: the library refuses the options or the size.
+    """
+    fields = dict(spec)
+    name, classes = fields.pop("model"), fields.pop("num_classes")
+    channels, side = fields.pop("in_channels"), fields.pop("image_size")
+    fields.pop("kind", None)
+    library = library_of(name)
+    assert library is not None
+    raw = make(library, name, checked_name(library, name), classes, channels, side, fields)
+    # One forward pass finds the stages of some families, and whether small images survive all of them.
+    try:
+        net: Any = as_staged(raw) or raw
+        if side < SMALL or side % STRIDE:
+            probe(net, channels, side)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = first_line(error)
+        raise AttarError(f"{name} does not take images of {side}x{side}: {reason}; give input_size=224, say") from None
+    net.input_shape = (channels, side, side)
+    net.spec = {**spec, "kind": "library"}
+    if isinstance(net, LibraryStaged):
+        net.redraw = partial(rebuilt, net.spec)
+    else:
+        drawn_as_whole(net, partial(rebuilt, net.spec))
+    return net
+
+
+BUILDERS["library"] = rebuilt
+
+
+@torch.no_grad()
+def probe(net: nn.Module, channels: int, side: int) -> None:
+    """Run one blank image through."""
+    net.eval()
+    net(torch.zeros(1, channels, side, side))
+    net.train()
+
+
+def fetched(library: Library, name: str, short: str, side: int, options: dict[str, Any]) -> Mapping[str, Tensor]:
+    """The published weights.
+
+    Raises:
+        AttarError: the library cannot get them.
+    """
+    try:
+        return library.published(short, side, options)
+    except AttarError:
+        raise
+    except Exception as error:  # whatever downloads raise; the remedy is the same
+        reason = first_line(error)
+        raise AttarError(
+            f"{name}: its weights cannot be fetched ({type(error).__name__}: {reason}); give weights=FILE"
+        ) from None
+
+
+def fronted(
+    net: nn.Module, sizes: Sizes, side: int, seen: ImageInput | None, normalisation: Normalisation
+) -> nn.Module:
+    """The network behind what turns the data's images into its own."""
+    channels = sizes["in_channels"]
+    if seen and normalisation:
+        (mean, std), own = normalisation, (seen.mean, seen.std)
+    else:
+        # Nobody says how the images are normalised: they are as the network wants them.
+        width = shape_of(net)[0]
+        mean, std = (0.0,) * channels, (1.0,) * channels
+        own = (0.0,) * width, (1.0,) * width
+    how = seen.interpolation if seen else "bicubic"
+    return adapt_input(net, mean, std, sizes["image_size"], ImageInput(*own, side, how))
+
+
+def shape_of(net: Any) -> tuple[int, int, int]:
+    """The images a network was made for."""
+    return net.input_shape
+
+
+def from_folder(
+    folder: Path,
+    sizes: Sizes,
+    weights: Weights,
+    normalisation: Normalisation,
+    options: dict[str, Any],
+) -> nn.Module:
+    """A Hugging Face classifier with the weights of its folder, or of a file."""
+    from attar.models.libraries import hugging_face
+
+    if options:
+        raise AttarError(f"hf/{folder} takes no options, got {', '.join(options)}; its config.json says what it is")
+    config = hugging_face.read_json(folder / "config.json")
+    net = hugging_face.create(config, sizes["num_classes"])
+    seen = hugging_face.expects(folder, config)
+    if weights.source is None or weights.source == PUBLISHED:
+        fit(net.model, hugging_face.weights(folder), f"hf/{folder}", weights.head, weights.classes)
+    else:
+        fit(net, read_state(weights.source), str(weights.source), weights.head, weights.classes)
+        card = card_of(weights.source)
+        if card is not None:
+            seen, normalisation = seen_by(card, normalisation)
+    side = seen.size if seen else int(config.get("image_size", sizes["image_size"]))
+    net.input_shape = (int(config.get("num_channels", 3)), side, side)
+    net.spec["num_classes"] = sizes["num_classes"]
+    return fronted(net, sizes, side, seen, normalisation)
+
+
+def from_onnx(file: str, sizes: Sizes, weights: Weights, options: dict[str, Any]) -> nn.Module:
+    """An exported network, checked on one blank image."""
+    from attar.models.libraries.onnx_model import OnnxNet
+
+    if options or weights.source is not None or weights.classes is not None:
+        raise AttarError(f"onnx/{file} has its weights and no options; leave weights=, classes= and options= out")
+    net = OnnxNet(file)
+    shape = (sizes["in_channels"], sizes["image_size"], sizes["image_size"])
+    try:
+        logits = net(torch.zeros(1, *shape))
+    except Exception as error:  # onnxruntime's own types
+        reason = first_line(error)
+        raise AttarError(f"onnx/{file} does not take images of {shape}: {reason}") from None
+    if logits.shape != (1, sizes["num_classes"]):
+        raise AttarError(
+            f"onnx/{file} puts out {tuple(logits.shape)} for one image; the data have {sizes['num_classes']} classes"
+        )
+    net.input_shape = shape
+    return net

@@ -1,0 +1,1 @@
+"""Networks taken apart and put together: stages, taps, adapters, branches, re-parameterisation."""

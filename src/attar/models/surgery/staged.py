@@ -1,0 +1,171 @@
+"""A network as stem, stages and head: the shape that surgery works on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple, Self
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attar.errors import AttarError, unknown
+from attar.knowledge import Output
+
+
+class Layout(NamedTuple):
+    """The names of a staged network's own submodules, in the order they run; the classifier is the last of the head."""
+
+    stem: tuple[str, ...]
+    stages: tuple[str, ...]
+    head: tuple[str, ...]
+
+
+class Block(nn.Module):
+    """A block that ends in a ReLU and can say what goes into it."""
+
+    def preactivation(self, x: Tensor) -> Tensor:
+        """The value before the last ReLU: a fresh tensor that nobody else reads."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.preactivation(x), inplace=True)
+
+
+class Staged(nn.Module):
+    """Stem -> stage 1..S -> head, each runnable alone.
+
+    A family says how its stem runs (`stem`), what stands between the last stage and the average over space (`final`,
+    nothing by default), and which of its submodules belong where. Taps are "stem", "stage1" .. "stageS" (what flows
+    into the next stage), "stage1.preact" .. (the same before the stage's last ReLU, where it ends in one), "final"
+    (the map that is averaged) and "pooled" (what the classifier sees).
+
+    Args:
+        layout: which of the submodules make the stem, the stages and the head.
+
+    Attributes:
+        input_shape: (C, H, W) of the images it was made for; None where nobody said.
+        spec: what `attar.models.build` rebuilds it from, without weights; None for a network made by hand.
+        smallest: the smallest image side it can take.
+    """
+
+    smallest: int = 1
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.layout = layout
+        self.input_shape: tuple[int, int, int] | None = None
+        self.spec: dict[str, Any] | None = None
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to the map that enters stage 1."""
+        raise NotImplementedError
+
+    @property
+    def stages(self) -> tuple[nn.Module, ...]:
+        return tuple(getattr(self, name) for name in self.layout.stages)
+
+    def run_stage(self, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Stage `index` (from 0) on the map before it: its output, and that output before the stage's last ReLU.
+
+        Both are the same tensor where the stage does not end in a ReLU.
+        """
+        stage = getattr(self, self.layout.stages[index])
+        last = stage[-1] if isinstance(stage, nn.Sequential) else None
+        if not isinstance(last, Block):
+            x = stage(x)
+            return x, x
+        for block in list(stage)[:-1]:
+            x = block(x)
+        before = last.preactivation(x)
+        return F.relu(before), before
+
+    def final(self, x: Tensor) -> Tensor:
+        """What a family does to the last stage's map before it is averaged over space."""
+        return x
+
+    def pool(self, x: Tensor) -> Tensor:
+        """The last stage's map to the vector (B, C) that the classifier sees."""
+        return averaged(self.final(x))
+
+    @property
+    def classifier(self) -> nn.Linear:
+        return getattr(self, self.layout.head[-1])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.features(images).logits
+
+    def features(self, images: Tensor, taps: Collection[str] = (), logits: bool = True) -> Output:
+        """One forward pass: the logits, and the taps asked for; without logits (B, 0), it ends at the last of them.
+
+        Raises:
+            AttarError: a tap that the network does not have.
+        """
+        x = self.stem(images)
+        output = self.resume(x, taps=taps, logits=logits)
+        if "stem" in taps:
+            output.taps["stem"] = x
+        return output
+
+    def resume(self, x: Tensor, start: int = 0, taps: Collection[str] = (), logits: bool = True) -> Output:
+        """The forward pass from the input of stage `start` (from 0) on, to the logits or the last tap."""
+        known = self.tap_names
+        for tap in taps:
+            if tap not in known:
+                raise unknown("tap", tap, known)
+        seen: dict[str, Tensor] = {}
+        for index in range(start, len(self.layout.stages)):
+            if not logits and {"stem", *seen} >= set(taps):
+                return Output(x.new_zeros(len(x), 0), seen)
+            x, seen[f"stage{index + 1}.preact"] = self.run_stage(index, x)
+            seen[f"stage{index + 1}"] = x
+            seen = {name: value for name, value in seen.items() if name in taps}
+        seen["final"] = self.final(x)
+        seen["pooled"] = averaged(seen["final"])
+        said = self.classifier(seen["pooled"])
+        return Output(said, {name: value for name, value in seen.items() if name in taps})
+
+    @property
+    def tap_names(self) -> tuple[str, ...]:
+        """Every tap, in the order of the forward pass."""
+        numbers = range(1, len(self.layout.stages) + 1)
+        return ("stem", *(f"stage{n}{end}" for n in numbers for end in (".preact", "")), "final", "pooled")
+
+    def without(self, *parts: str) -> Self:
+        """The same network without some of "stem", "stage1" .. "stageS", "head": the rest is shared, not copied.
+
+        `teacher.without("stem", "stage1", "stage2")` is the part that `resume(x, start=2)` runs, and nothing else
+        is in its state dict. It has no spec.
+
+        Raises:
+            AttarError: a part that the network does not have.
+        """
+        groups = {"stem": self.layout.stem, "head": self.layout.head}
+        groups |= {f"stage{n}": (name,) for n, name in enumerate(self.layout.stages, 1)}
+        for part in parts:
+            if part not in groups:
+                raise unknown("part", part, groups)
+        dropped = {name for part in parts for name in groups[part]}
+        rest = copy.copy(self)
+        rest._modules = {name: module for name, module in self._modules.items() if name not in dropped}
+        rest.spec = None
+        return rest
+
+    def initialise(self) -> None:
+        """Convolutions Kaiming normal over the fan out with bias 0; the rest stays as torch makes it."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+
+def averaged(x: Tensor) -> Tensor:
+    """The average of a map (B, C, H, W) over space: (B, C)."""
+    return F.adaptive_avg_pool2d(x, 1).flatten(1)
+
+
+def check_stages(depths: Sequence[int], widths: Sequence[int]) -> None:
+    """Depths and widths must speak of the same stages."""
+    if len(depths) != len(widths) or not depths or min(*depths, *widths) < 1:
+        raise AttarError(f"depths {list(depths)} and widths {list(widths)} differ; give a positive pair for each stage")

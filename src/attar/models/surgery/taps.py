@@ -1,0 +1,175 @@
+"""One forward pass through any network, with the features that are asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attar.errors import AttarError, unknown
+from attar.knowledge import Output
+from attar.models.surgery.staged import Staged
+
+
+class Tapped(nn.Module):
+    """A network that also says what it saw: `tapped(images, taps) -> Output`.
+
+    Args:
+        module: any network. Of a `Staged` one the taps are "stem", "stage1", "stage1.preact", .., "final" and
+            "pooled"; of any other they are module paths ("layer3.1.conv2") and "pooled", the classifier's input.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.requested: tuple[str, ...] = ()
+
+    def request(self, tap: str) -> None:
+        """Ask for a tap in every later call, whatever else the call asks for."""
+        self.requested = tuple(dict.fromkeys((*self.requested, tap)))
+
+    def forward(self, images: Tensor, taps: Sequence[str] = ()) -> Output:
+        return observe(self.module, images, tuple(dict.fromkeys((*taps, *self.requested))))
+
+    @property
+    def classifier(self) -> nn.Linear:
+        return classifier_of(self.module)
+
+
+def has_tap(net: nn.Module, tap: str) -> bool:
+    """Whether a network can be tapped under this name.
+
+    >>> has_tap(nn.Sequential(nn.Linear(4, 3)), "0"), has_tap(nn.Sequential(nn.Linear(4, 3)), "stage1")
+    (True, False)
+    """
+    if isinstance(net, Staged):
+        return tap in net.tap_names
+    return tap == "pooled" or any(name == tap for name, _ in net.named_modules() if name)
+
+
+def observe(net: nn.Module, images: Tensor, taps: Collection[str] = (), logits: bool = True) -> Output:
+    """Run a network once; its logits and the taps asked for are returned and kept nowhere.
+
+    A module that runs several times gives its last output. A staged network may end at its last tap, without logits.
+
+    Raises:
+        AttarError: a tap the network does not have, that did not run, that is no tensor, or that a later layer
+            overwrote in place; an output without logits.
+
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> observe(net, torch.zeros(5, 1, 2, 2), ["2", "pooled"]).tap("2").shape
+    torch.Size([5, 3])
+    """
+    if isinstance(net, Staged):
+        return net.features(images, taps, logits)
+    seen: dict[str, tuple[Tensor, int]] = {}
+    with ExitStack() as hooks:
+        for tap in taps:
+            hooks.enter_context(hook(net, tap, seen))
+        said = net(images)
+    return Output(logits_of(said), {tap: unspoilt(tap, seen) for tap in taps})
+
+
+def hook(net: nn.Module, tap: str, seen: dict[str, tuple[Tensor, int]]) -> torch.utils.hooks.RemovableHandle:
+    """Watch one tap during one call: the value goes to `seen` with its version."""
+    caller = threading.get_ident()
+
+    def keep(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        # Another thread may be running the same network: its features belong to its own call.
+        if threading.get_ident() != caller:
+            return
+        value = inputs[0] if tap == "pooled" else output
+        if not isinstance(value, Tensor):
+            raise AttarError(f"the tap {tap!r} gives a {type(value).__name__}, not a tensor; tap a module inside it")
+        seen[tap] = (value, version(value))
+
+    if tap == "pooled":
+        return classifier_of(net).register_forward_hook(keep)
+    modules = {name: module for name, module in net.named_modules(remove_duplicate=False) if name}
+    if tap not in modules:
+        raise unknown("tap", tap, [*modules, "pooled"])
+    return modules[tap].register_forward_hook(keep)
+
+
+def version(value: Tensor) -> int:
+    """How often a tensor was written in place; inference tensors do not count."""
+    return 0 if value.is_inference() else value._version
+
+
+def unspoilt(tap: str, seen: Mapping[str, tuple[Tensor, int]]) -> Tensor:
+    """A tapped value, provided that it ran and that nobody wrote over it."""
+    if tap not in seen:
+        raise AttarError(f"the tap {tap!r} did not run in the forward pass; choose a module that does")
+    value, then = seen[tap]
+    if version(value) != then:
+        raise AttarError(
+            f"the tap {tap!r} is overwritten in place by a later layer; tap that layer, or set inplace=False"
+        )
+    return value
+
+
+def logits_of(said: Any) -> Tensor:
+    """The logits in what a network returned: a tensor, something with "logits", or a sequence that starts with them.
+
+    >>> logits_of({"logits": torch.zeros(2, 10)}).shape
+    torch.Size([2, 10])
+    """
+    found = said
+    if isinstance(said, Mapping):
+        found = said.get("logits")
+    elif hasattr(said, "logits"):
+        found = said.logits
+    elif isinstance(said, (tuple, list)) and said:
+        found = said[0]
+    if not isinstance(found, Tensor):
+        raise AttarError(f"the network returned a {type(said).__name__} without logits; return a tensor of them")
+    return found
+
+
+def classifier_of(net: nn.Module) -> nn.Linear:
+    """The linear layer that makes the logits: a staged network's own, else the last one by module order.
+
+    >>> classifier_of(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))).out_features
+    2
+    """
+    if isinstance(net, Staged):
+        return net.classifier
+    linears = [module for module in net.modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise AttarError(
+            f"{type(net).__name__} has no linear layer to be its classifier; use a network that ends in one"
+        )
+    return linears[-1]
+
+
+def tap_shapes(
+    net: nn.Module, taps: Sequence[str], image_shape: tuple[int, ...] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Each tap's shape without the batch, found by one forward pass of zeros that leaves the network as it was.
+
+    Args:
+        net: any network; it is run in eval mode and every module's mode is restored.
+        taps: as for `Tapped`.
+        image_shape: (C, H, W); the network's `input_shape` where it has one.
+
+    >>> from attar.models.create import create_model
+    >>> tap_shapes(create_model("resnet20"), ["stage2", "pooled"])
+    {'stage2': (32, 16, 16), 'pooled': (64,)}
+    """
+    shape = image_shape or getattr(net, "input_shape", None)
+    if shape is None:
+        raise AttarError(f"{type(net).__name__} does not say its input_shape; give image_shape=(C, H, W)")
+    modes = {module: module.training for module in net.modules()}
+    like = next(net.parameters(), torch.zeros(()))
+    net.eval()
+    try:
+        with torch.no_grad():
+            output = observe(net, torch.zeros(2, *shape, device=like.device, dtype=like.dtype), taps)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return {tap: tuple(output.tap(tap).shape[1:]) for tap in taps}

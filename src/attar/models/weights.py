@@ -1,0 +1,208 @@
+"""Trained weights from a file into a network, or one line that says why not."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from attar.errors import AttarError, unknown
+from attar.models.surgery.taps import classifier_of
+
+# The average of the weights comes first where a checkpoint holds both, as it is what was evaluated.
+WRAPPINGS = ("model_ema", "state_dict_ema", "state_dict", "model_state_dict", "model", "net")
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
+COUNT = "num_batches_tracked"
+Head = Literal["same", "fresh"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a network starts from: the arguments of `load_weights`, or what its library publishes.
+
+    Attributes:
+        source: a file, "pretrained", or None for the random initialisation.
+        head: what happens where only the number of classes differs.
+        classes: the rows of the classifier to keep; None: all.
+    """
+
+    source: str | Path | None = None
+    head: Head = "same"
+    classes: Sequence[int] | None = None
+
+
+def load_weights(net: nn.Module, path: str | Path, head: Head = "same", classes: Sequence[int] | None = None) -> None:
+    """Load a safetensors or torch file into a network; nothing is changed unless everything fits.
+
+    A torch file may wrap the state dict ("state_dict", "model", "model_state_dict", "model_ema", "net"), and its keys
+    may carry the prefixes of DDP, of torch.compile and of wrappers ("model.", "backbone."). Only tensors are unpickled.
+    A staged network of timm or torchvision takes files of that library.
+
+    Args:
+        net: the network.
+        path: the file.
+        head: what happens where only the number of classes differs: "same" refuses, "fresh" keeps the network's own
+            classifier and warns.
+        classes: which rows of the file's classifier to keep, in the order of the network's; None: all.
+
+    Raises:
+        AttarError: a file that is missing, unreadable or without a state dict; another architecture; other shapes.
+    """
+    fit(net, read_state(path), str(path), head, classes)
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """The state dict of a weights file, out of its wrappings.
+
+    Raises:
+        AttarError: a file that is missing, unreadable or without a state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AttarError(f"no weights at {path}; give the path of a .safetensors or .pth file")
+    return unwrapped(read(path), path)
+
+
+def read(path: Path) -> Any:
+    """What a weights file holds, on the CPU."""
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # The two readers raise half a dozen types for a damaged file; the user's remedy is the same.
+        raise AttarError(f"cannot read {path} as weights; save them with torch.save(net.state_dict(), path)") from error
+
+
+def unwrapped(held: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict inside the usual wrappings."""
+    while isinstance(held, Mapping) and (
+        inner := next((key for key in WRAPPINGS if isinstance(held.get(key), Mapping)), None)
+    ):
+        held = held[inner]
+    if not isinstance(held, Mapping) or not held or not all(isinstance(value, Tensor) for value in held.values()):
+        raise AttarError(f"{path} holds no state dict; save one with torch.save(net.state_dict(), path)")
+    return dict(held)
+
+
+def stripped(given: Mapping[str, Tensor], own: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Without the usual prefixes, as far as the network does not have them itself.
+
+    >>> list(stripped({"module.fc.bias": torch.zeros(1)}, {"fc.bias": None}))
+    ['fc.bias']
+    """
+    state = dict(given)
+    while not state.keys() & own.keys() and (
+        prefix := next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)), None)
+    ):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def fit(
+    net: nn.Module,
+    given: Mapping[str, Tensor],
+    source: str,
+    head: Head = "same",
+    classes: Sequence[int] | None = None,
+) -> None:
+    """Put a state dict into a network; nothing is changed unless everything fits.
+
+    Args:
+        net: the network.
+        given: the tensors by name.
+        source: where they are from, for the messages.
+        head: as for `load_weights`.
+        classes: as for `load_weights`.
+
+    Raises:
+        AttarError: another architecture, other shapes, or other classes where `head` is "same".
+    """
+    if head not in get_args(Head):
+        raise unknown("head", head, get_args(Head))
+    own, kind = net.state_dict(), type(net).__name__
+    state = stripped(given, own)
+    native: dict[str, str] = getattr(net, "native", {})
+    if native and not state.keys() & own.keys():
+        state = stripped(given, dict.fromkeys(native.values()))
+        ours = {theirs: key for key, theirs in native.items()}
+        state = {ours.get(key, key): value for key, value in state.items()}
+    # Files from before batch norms counted their batches do not have the counts.
+    if not any(key.endswith(COUNT) for key in state):
+        state |= {key: held for key, held in own.items() if key.endswith(COUNT)}
+    if classes is not None:
+        state = picked(net, state, classes, source)
+    other = other_classes(net, own, state)
+    if other:
+        layer, known = other
+        wanted = own[f"{layer}.weight"].shape[0]
+        if head == "same":
+            raise AttarError(
+                f"'{layer}.weight' is of {known} classes in {source}, the {kind} has {wanted}; give weights of those"
+            )
+        warnings.warn(
+            f"{source} knows {known} classes, not {wanted}: the classifier {layer!r} begins anew, the rest is loaded",
+            stacklevel=2,
+        )
+        state |= {key: own[key] for key in (f"{layer}.weight", f"{layer}.bias") if key in own}
+    check_fit(own, state, source, kind)
+    net.load_state_dict(state)
+
+
+def other_classes(net: nn.Module, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> tuple[str, int] | None:
+    """(name, classes) of the file's classifier where it only differs from the network's in the number of classes."""
+    try:
+        classifier = classifier_of(net)
+    except AttarError:
+        return None
+    name = next(name for name, module in net.named_modules() if module is classifier)
+    weight = f"{name}.weight"
+    if weight not in given or given[weight].ndim != 2 or given[weight].shape[1] != own[weight].shape[1]:
+        return None
+    known = given[weight].shape[0]
+    return None if known == own[weight].shape[0] else (name, known)
+
+
+def picked(net: nn.Module, given: Mapping[str, Tensor], rows: Sequence[int], source: str) -> dict[str, Tensor]:
+    """The state with only some rows of its classifier.
+
+    Raises:
+        AttarError: the network has no linear classifier, or the file's has no such rows.
+    """
+    classifier = classifier_of(net)
+    name = next(name for name, module in net.named_modules() if module is classifier)
+    weight = given.get(f"{name}.weight")
+    known = 0 if weight is None else len(weight)
+    if beyond := [row for row in rows if not 0 <= row < known]:
+        raise AttarError(f"{source} knows {known} classes in {name!r}, numbered from 0; there is no class {beyond[0]}")
+    if len(rows) != classifier.out_features:
+        raise AttarError(
+            f"classes picks {len(rows)} rows for a network of {classifier.out_features}; give one for each"
+        )
+    index = torch.tensor(rows)
+    return {**given, **{key: given[key][index] for key in (f"{name}.weight", f"{name}.bias") if key in given}}
+
+
+def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str, kind: str) -> None:
+    """Refuse weights of another architecture, and of other shapes."""
+    missing = [key for key in own if key not in given]
+    unexpected = [key for key in given if key not in own]
+    if missing or unexpected:
+        parts = [
+            f"{len(keys)} {what} (first {keys[0]!r})"
+            for what, keys in (("missing", missing), ("unexpected", unexpected))
+            if keys
+        ]
+        raise AttarError(f"{source} is not of this {kind}: {', '.join(parts)}; name the network it was saved from")
+    for key, tensor in own.items():
+        if given[key].shape != tensor.shape:
+            raise AttarError(
+                f"{key!r} is {tuple(given[key].shape)} in {source} and {tuple(tensor.shape)} in the {kind}; "
+                "create the network with the file's classes and widths"
+            )

@@ -1,0 +1,25 @@
+"""What a network costs, and which student fits a budget."""
+
+from attar.profiling.cost import Cost, Latency, cost, file_size, latencies, latency, macs, parameters, threads
+from attar.profiling.memory import peak_memory
+from attar.profiling.profile import Profile, profile
+from attar.profiling.student_search import Measured
+from attar.profiling.suggestion import Suggestion, suggest
+
+__all__ = [
+    "Cost",
+    "Latency",
+    "Measured",
+    "Profile",
+    "Suggestion",
+    "cost",
+    "file_size",
+    "latencies",
+    "latency",
+    "macs",
+    "parameters",
+    "peak_memory",
+    "profile",
+    "suggest",
+    "threads",
+]

@@ -1,0 +1,190 @@
+"""What a network costs: parameters, multiply-accumulates, latency, bytes on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import save_model
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from attar.errors import AttarError
+from attar.metrics.accuracy import evaluating
+
+
+class Latency(NamedTuple):
+    """Milliseconds of one forward pass: the median, and the distance between the quartiles."""
+
+    median: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What `cost` found: parameters, multiply-accumulates and milliseconds of one image, bytes as safetensors."""
+
+    parameters: int
+    macs: int
+    latency_ms: float
+    latency_spread_ms: float
+    bytes: int
+
+
+def parameters(net: nn.Module) -> int:
+    """How many numbers the network learns; shared ones count once.
+
+    >>> parameters(nn.Linear(3, 2))
+    8
+    """
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def macs(net: nn.Module, image_shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates of one image through convolutions and matrix products: half of torch's FLOPs.
+
+    Args:
+        net: any network that takes (1, *image_shape).
+        image_shape: (C, H, W).
+
+    >>> macs(nn.Conv2d(3, 8, 3, padding=1), (3, 4, 4))  # 8 * 3 * 9 * 16
+    3456
+    """
+    counter = FlopCounterMode(display=False)
+    with evaluating(net), _without_gradients(net), counter:
+        net(blank_images(net, image_shape, 1))
+    return counter.get_total_flops() // 2
+
+
+@contextmanager
+def _without_gradients(net: nn.Module) -> Iterator[None]:
+    """No parameter asks for a gradient: torch's counter stops at a token that is expanded while it does."""
+    learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    try:
+        net.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad = True
+
+
+def latency(
+    net: nn.Module,
+    image_shape: tuple[int, ...],
+    batch: int = 1,
+    repeats: int = 30,
+    warmup: int = 5,
+    dtype: torch.dtype | None = None,
+) -> Latency:
+    """The time of one forward pass in eval mode, on the device the network is on.
+
+    Args:
+        net: any network that takes (batch, *image_shape).
+        image_shape: (C, H, W).
+        batch: images in one pass.
+        repeats: passes that are timed, two or more.
+        warmup: passes before them.
+        dtype: of the images; None: of the network's first parameter, float32 where it has none.
+
+    Raises:
+        AttarError: fewer than two repeats.
+
+    >>> latency(nn.Linear(4, 4), (4,)).median > 0
+    True
+    """
+    return latencies([net], image_shape, batch, repeats, warmup, dtype)[0]
+
+
+def latencies(
+    nets: Sequence[nn.Module],
+    image_shape: tuple[int, ...],
+    batch: int = 1,
+    repeats: int = 30,
+    warmup: int = 5,
+    dtype: torch.dtype | None = None,
+) -> list[Latency]:
+    """As `latency`, of several networks in turns: their ratios hold on a machine whose speed drifts.
+
+    >>> len(latencies([nn.Linear(4, 4), nn.Linear(4, 2)], (4,)))
+    2
+    """
+    if repeats < 2:
+        raise AttarError(f"repeats is {repeats}; a median and a spread need at least 2")
+    shown = [(net, blank_images(net, image_shape, batch).to(dtype)) for net in nets]
+    with ExitStack() as modes:
+        for net in nets:
+            modes.enter_context(evaluating(net))
+        for net, images in shown * warmup:
+            net(images)
+        times = [[_milliseconds(net, images) for net, images in shown] for _ in range(repeats)]
+    quarters = [quantiles(of_one, n=4, method="inclusive") for of_one in zip(*times, strict=True)]
+    return [Latency(median, third - first) for first, median, third in quarters]
+
+
+def file_size(net: nn.Module) -> int:
+    """Bytes of the network's state saved as safetensors; shared tensors are stored once.
+
+    >>> file_size(nn.Linear(3, 2)) > 8 * 4
+    True
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "net.safetensors"
+        save_model(net, str(path))
+        return path.stat().st_size
+
+
+def cost(net: nn.Module, image_shape: tuple[int, ...]) -> Cost:
+    """Everything about a network's cost at batch 1.
+
+    Args:
+        net: any network that takes (1, *image_shape).
+        image_shape: (C, H, W).
+
+    >>> cost(nn.Linear(4, 2, bias=False), (4,)).macs
+    8
+    """
+    time_taken = latency(net, image_shape)
+    return Cost(parameters(net), macs(net, image_shape), time_taken.median, time_taken.spread, file_size(net))
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Torch's operators on so many threads; afterwards on as many as before.
+
+    >>> with threads(1):
+    ...     torch.get_num_threads()
+    1
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def blank_images(net: nn.Module, image_shape: tuple[int, ...], batch: int) -> Tensor:
+    """Blank images in the type and on the device of the network's first parameter."""
+    like = next(net.parameters(), torch.zeros(()))
+    return torch.zeros(batch, *image_shape, dtype=like.dtype, device=like.device)
+
+
+def _milliseconds(net: nn.Module, images: Tensor) -> float:
+    _wait(images.device)
+    start = time.perf_counter()
+    net(images)
+    _wait(images.device)
+    return (time.perf_counter() - start) * 1e3
+
+
+def _wait(device: torch.device) -> None:
+    """Until an accelerator has done what was asked of it; the CPU never lags."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

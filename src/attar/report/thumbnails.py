@@ -1,0 +1,100 @@
+"""The images on which teacher and student part: kept small beside the run, shown as PNG inside the page."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from attar.data import ImageSet, eval_batches
+from attar.errors import AttarError
+from attar.files import write_atomically
+from attar.metrics.confusions import disagreements
+from attar.report.run_files import RunFiles
+
+# So many images, each with a longer side of at most so many pixels.
+SHOWN, SIDE = 24, 48
+FILE = "pictures.npz"
+
+
+def save_pictures(run: RunFiles, images: ImageSet) -> None:
+    """Keep the test images that the report of a run shows; nothing where there is no teacher to part from."""
+    numbers = shown(run)
+    if not numbers:
+        return
+    batch = next(iter(eval_batches(images.subset(torch.tensor(numbers)), len(numbers))))
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (images.mean, images.std))
+    small = _small((batch.images.cpu().float() * std + mean).clamp(0, 1))
+    pixels = (255 * small).round().byte().numpy()
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, numbers=np.array(numbers), pixels=pixels)
+
+    write_atomically(run.folder / FILE, write)
+
+
+def shown(run: RunFiles) -> list[int]:
+    """The numbers of the images in the test set on which the first seed's student leaves its teacher furthest."""
+    student, teacher = run.predictions("student"), run.predictions("teacher") if run.summary.teachers else []
+    if not student or not teacher or len(student[0]) != len(teacher[0]):
+        return []
+    return disagreements(student[0], teacher[0], SHOWN)
+
+
+def load_pictures(folder: Path) -> dict[int, np.ndarray]:
+    """The kept images (C, H, W), uint8, by their number; none where there is no file.
+
+    Raises:
+        AttarError: the file is damaged.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return {}
+    try:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
+            numbers, pixels = held["numbers"].tolist(), held["pixels"]
+        if pixels.dtype != np.uint8 or pixels.ndim != 4:
+            raise ValueError("no pictures")
+        return dict(zip(map(int, numbers), pixels, strict=True))
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise AttarError(f"cannot read {file} ({type(error).__name__}); delete it to go on without") from None
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """An image (C, H, W), uint8, of one channel or three as a PNG file; of other numbers of channels the first.
+
+    >>> png(np.zeros((3, 2, 2), np.uint8))[:4]
+    b'\\x89PNG'
+    """
+    pixels = pixels if len(pixels) == 3 else pixels[:1]
+    channels, height, width = pixels.shape
+    rows = np.ascontiguousarray(pixels.transpose(1, 2, 0)).reshape(height, width * channels)
+    # Every row begins with its filter; 0 is none.
+    raw = np.concatenate([np.zeros((height, 1), np.uint8), rows], 1).tobytes()
+    head = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*part) for part in parts)
+
+
+def data_uri(pixels: np.ndarray) -> str:
+    """The same for an <img> element."""
+    return "data:image/png;base64," + base64.b64encode(png(pixels)).decode()
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _small(images: torch.Tensor) -> torch.Tensor:
+    longest = max(images.shape[-2:])
+    if longest <= SIDE:
+        return images
+    size = [max(1, round(side * SIDE / longest)) for side in images.shape[-2:]]
+    return F.interpolate(images, size, mode="bilinear", antialias=True)

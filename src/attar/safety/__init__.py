@@ -1,0 +1,1 @@
+"""What keeps a run honest: non-finite values, invariants, locks, signals."""

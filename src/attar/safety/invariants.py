@@ -1,0 +1,189 @@
+"""What must stay true while a run trains, looked at where it costs nothing: at a few steps and at each epoch's end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from attar.batch import Batch
+from attar.errors import AttarError
+from attar.knowledge import Losses, Transfer
+from attar.methods import Method
+from attar.methods.trial import unchanged
+
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+# Three equal values of a loss over three different batches are no accident.
+LOOKS_TO_JUDGE = 3
+
+
+class Guards:
+    """The promises of a training, for every method.
+
+    Errors, because every number of the run would be wrong: a frozen network that changed or left eval mode, a student
+    that trains in eval mode, a source that learns from its own edge. Warnings, because the run may still be what was
+    meant: a parameter that does not learn in the first epoch (a branch may be dead on purpose), an edge whose loss
+    never changes (a margin may be met by every image).
+
+    Args:
+        method: what trains, as it starts.
+        say: where a warning goes, one line each.
+    """
+
+    def __init__(self, method: Method, say: Callable[[str], None]) -> None:
+        self.method, self.say = method, say
+        self._frozen = [state_checksums(one.module) for one in method.frozen()]
+        self._named = {name: p for name, p in method.named_parameters() if p.requires_grad}
+        self._start: Tensor | None = None
+        self._reached: Tensor | None = None
+        self._terms: dict[str, list[Tensor]] = {}
+        self._said: set[str] = set()
+
+    def start_epoch(self, epoch: int) -> None:
+        """Forget the epoch before; the first one is where parameters must show that they learn."""
+        self._terms = {}
+        self._start = self._reached = None
+        if epoch == 0:
+            self._start = checksums(list(self._named.values()))
+            self._reached = torch.zeros_like(self._start, dtype=torch.bool)
+
+    def saw(self, losses: Losses, step: int, turn: str) -> None:
+        """Look at the losses and gradients of steps 0, 1, 3, 7, 15, ...: more often teaches nothing more."""
+        if step & (step + 1):
+            return
+        for key, term in losses.terms.items():
+            if losses.weights[key]:
+                self._terms.setdefault(key, []).append(term.detach())
+        if self._reached is not None:
+            gradients = [p.grad for p in self._named.values()]
+            zero = torch.zeros((), device=self._reached.device)
+            most = [zero if g is None or not g.numel() else g.detach().abs().max().float() for g in gradients]
+            self._reached |= torch.stack(most) > 0
+            if step == 0:
+                check_sources(self.method, losses.knowledge.batch, turn)
+
+    def end_epoch(self, epoch: int) -> None:
+        """Hold every promise; waits for the device once.
+
+        Raises:
+            AttarError: a frozen network moved or is in training mode, or the student is not.
+        """
+        check_frozen(self.method, self._frozen)
+        check_modes(self.method)
+        for key, seen in self._terms.items():
+            values = {float(value) for value in seen}
+            if len(seen) >= LOOKS_TO_JUDGE and len(values) == 1:
+                self._warn(
+                    key,
+                    f"the loss of edge {key!r} was {values.pop():g} at every look of epoch {epoch + 1}: it teaches "
+                    "nothing; check what it compares, or leave it out",
+                )
+        if self._start is None or self._reached is None or not self._terms:
+            return
+        moved = checksums(list(self._named.values())) != self._start
+        idle = [name for name, learns in zip(self._named, (self._reached & moved).tolist(), strict=True) if not learns]
+        if idle:
+            more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
+            self._warn(
+                idle[0],
+                f"parameter {idle[0]!r}{more} learnt nothing in the first epoch: its gradient is zero or it did not "
+                "move; check the edges that should reach it, or freeze it",
+            )
+
+    def _warn(self, about: str, line: str) -> None:
+        """Each warning once."""
+        if about not in self._said:
+            self._said.add(about)
+            self.say(f"warning: {line}")
+
+
+def state_checksums(network: nn.Module) -> Tensor:
+    """One number for each tensor of a network's state; a single changed bit changes it."""
+    return checksums(list(network.state_dict().values()))
+
+
+def checksums(tensors: list[Tensor]) -> Tensor:
+    """(N,) sums of the tensors' bits read as integers, on their device.
+
+    >>> before, after = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0000002])
+    >>> bool(checksums([before]) == checksums([before.clone()])), bool(checksums([before, after]).diff() == 0)
+    (True, False)
+    """
+    sums = [
+        t.detach().contiguous().reshape(-1).view(INTEGERS[t.element_size()]).sum(dtype=torch.int64) for t in tensors
+    ]
+    return torch.stack(sums) if sums else torch.zeros(0, dtype=torch.int64)
+
+
+def check_frozen(method: Method, before: list[Tensor]) -> None:
+    """A frozen network is, bit for bit, the one the run started with, and in eval mode.
+
+    Raises:
+        AttarError: one is not.
+    """
+    for teacher, old in zip(method.frozen(), before, strict=True):
+        names, same = teacher.module.state_dict().keys(), (state_checksums(teacher.module) == old).tolist()
+        moved = [name for name, kept in zip(names, same, strict=True) if not kept]
+        if moved:
+            raise AttarError(
+                f"method {method.name!r} changed {moved[0]!r} of a frozen network: the teacher is no longer the one "
+                "that was given; train a copy of it instead"
+            )
+        if any(module.training for module in teacher.module.modules()):
+            raise AttarError(
+                f"method {method.name!r} left a frozen network in training mode: it does not answer as it was "
+                "measured; call it only through its Frozen wrapper"
+            )
+
+
+def check_modes(method: Method) -> None:
+    """The deployed network trains in training mode: its batch norm learns and its dropout drops.
+
+    Raises:
+        AttarError: it does not; parts that the method freezes are its own business.
+    """
+    student = method.deployed()
+    stuck = [
+        name
+        for name, module in student.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd)
+        and not module.training
+        and (not list(module.parameters()) or any(p.requires_grad for p in module.parameters()))
+    ]
+    if stuck:
+        raise AttarError(
+            f"method {method.name!r} trains its student in eval mode ({stuck[0]!r} and {len(stuck) - 1} more): batch "
+            "norm and dropout stand still; remove the eval() call from its forward"
+        )
+
+
+def check_sources(method: Method, batch: Batch, turn: str) -> None:
+    """No edge sends a gradient to its own source, unless it says that both ends learn.
+
+    `Transfer` detaches its source, so only edges of a class of their own are run; the method is as before afterwards.
+
+    Raises:
+        AttarError: one does.
+    """
+    own = [e for e in method.edges if type(e).__call__ is not Transfer.__call__ and e.turn == turn]
+    own = [edge for edge in own if edge.learns == "target"]
+    if not own:
+        return
+    with unchanged(method), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        knowledge = method(batch)
+        for edge in own:
+            source, target = knowledge[edge.source], knowledge[edge.target]
+            feeds = _reaches(target, source)  # a network that learns from its own deeper part
+            if not feeds and _reaches(edge(knowledge), source):
+                raise AttarError(f"edge {edge.key!r} sends a gradient to its source; detach it, or say learns='both'")
+
+
+def _reaches(what: object, source: object) -> bool:
+    """Whether a gradient of `what` gets to `source`."""
+    if not isinstance(what, Tensor) or not isinstance(source, Tensor):
+        return False
+    if not what.requires_grad or not source.requires_grad:
+        return False
+    (gradient,) = torch.autograd.grad(what.sum(), source, allow_unused=True, retain_graph=True)
+    return gradient is not None and bool((gradient != 0).any())

@@ -1,0 +1,1 @@
+"""Frozen teachers, fast: engines, eight bits, engine selection, cached logits."""

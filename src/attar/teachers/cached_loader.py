@@ -1,0 +1,174 @@
+"""A loader whose batches come with what the frozen teachers say about them, read from a cache where it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from attar.accel.runtime import Runtime
+from attar.batch import Batch
+from attar.data import ImageSet, Loader, Wrapped
+from attar.distributed.team import team
+from attar.errors import AttarError
+from attar.knowledge import Output
+from attar.methods import Method
+from attar.models import Frozen, fingerprint
+from attar.recipe import Recipe
+from attar.teachers.cache import TeacherCache, Writer, check_space
+from attar.teachers.logit_codec import Dense, TopK
+from attar.teachers.usage import readings
+
+# A cached batch further than this from a fresh one (norm of the difference over the norm) is not the same teacher's.
+STALE = 0.05
+
+
+def remembering(
+    loader: Loader,
+    method: Method,
+    recipe: Recipe,
+    images: ImageSet,
+    runtime: Runtime,
+    say: Callable[[str], object],
+) -> Loader:
+    """A loader with the teachers' answers, where the recipe names a cache for them and the method can use one.
+
+    Raises:
+        AttarError: the disk has no room for the cache.
+    """
+    whole = loader.whole()
+    root, top = recipe.teacher.cache, recipe.teacher.cache_top
+    if not root or not any(True for _ in method.frozen()):
+        return loader
+    if whole.unlabelled_batch:
+        say("no teacher cache: it holds every image once an epoch, and unlabelled images have passes of their own")
+        return loader
+    packing = TopK(len(images.classes), top) if top else Dense(len(images.classes))
+    caches = []
+    for frozen, reading in zip(method.frozen(), readings(method, next(iter(whole.epoch(0)))), strict=True):
+        if reading.taps or not reading.own_images:
+            what = f"reads {', '.join(reading.taps)}" if reading.taps else "shows its teacher other images"
+            say(f"no teacher cache: {recipe.method.name} {what}; a cache holds the logits of a batch's own images")
+            continue
+        facts = {
+            "teacher": fingerprint(frozen.module),
+            "engine": frozen.engine.name,
+            "precision": runtime.precision,
+            "data": images.fingerprint,
+            "augment": str(whole.augment),
+            "view_seed": whole.view_seed,
+        }
+        if whole.mixing:
+            # Who is mixed with whom follows from the epoch's order, and that from the run's own seed.
+            facts |= {"mixing": str(whole.mixing), "order": [whole.seed, whole.shuffle]}
+        caches.append((frozen, TeacherCache(Path(root), facts, len(images), packing, runtime.device)))
+    if not caches:
+        return loader
+    say(check_space(Path(root), sum(cache.bytes_needed(recipe.epochs) for _, cache in caches)))
+    return Remembering(loader, caches, runtime, say)
+
+
+@dataclass
+class Remembering(Wrapped):
+    """Batches of another loader; each frozen network is told its answer before the method asks.
+
+    An answer passes through the cache's format whether it is read or computed, so a run is the same to the last bit
+    with a cache that is full, empty or half there.
+
+    Attributes:
+        loader: where the batches come from.
+        caches: each frozen network that reads the batch's own images and gives only logits, with its cache.
+        runtime: the precision in which the networks run.
+        say: called with a line when a cache is not what it should be.
+    """
+
+    caches: list[tuple[Frozen, TeacherCache]]
+    runtime: Runtime
+    say: Callable[[str], object]
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, as the loader gives them."""
+        with ExitStack() as closing:
+            answers = [self._open(frozen, cache, epoch, start_step) for frozen, cache in self.caches]
+            for answer in answers:
+                closing.callback(answer.close)
+            for batch in self.loader.epoch(epoch, start_step):
+                for answer in answers:
+                    with self.runtime.computing(), torch.no_grad():
+                        answer.tell(batch)
+                yield batch
+            for answer in answers:
+                answer.finish()
+
+    def _open(self, frozen: Frozen, cache: TeacherCache, epoch: int, start_step: int) -> _Answers:
+        rows = cache.read(epoch)
+        if rows is None and cache.file(epoch).exists():
+            self.say(f"{cache.file(epoch)} is damaged; it is written again")
+        answers = _Answers(frozen, cache, rows, None, self.say)
+        # A file holds the images of all processes, each of which sees only its own.
+        if rows is None and start_step == 0 and team().size == 1:
+            answers.start_writing(epoch)
+        return answers
+
+
+@dataclass
+class _Answers:
+    """One teacher's answers during one epoch."""
+
+    frozen: Frozen
+    cache: TeacherCache
+    rows: Tensor | None
+    writer: Writer | None
+    say: Callable[[str], object]
+    checked: bool = False
+
+    def start_writing(self, epoch: int) -> None:
+        try:
+            self.writer = self.cache.writer(epoch)
+        except (OSError, AttarError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self.say(f"the teacher cache cannot be written ({reason}); this epoch goes on without it")
+
+    def tell(self, batch: Batch) -> None:
+        """Give the teacher its answer about a batch."""
+        assert batch.index is not None
+        if self.rows is not None and not self.checked:
+            self._check(batch)
+        if self.rows is not None:
+            logits = self.cache.unpack(self.rows, batch.index)
+        else:
+            packed = self.cache.packing.pack(self.frozen.engine(batch.images).logits)
+            if self.writer:
+                self.writer.write(batch.index, packed)
+            logits = self.cache.packing.unpack(packed)
+        self.frozen.tell(batch.images, Output(logits))
+
+    def _check(self, batch: Batch) -> None:
+        """The first batch of an epoch is computed all the same: what no key foresees shows here."""
+        assert self.rows is not None
+        assert batch.index is not None
+        self.checked = True
+        packing = self.cache.packing
+        fresh = packing.unpack(packing.pack(self.frozen.engine(batch.images).logits))
+        found = self.cache.unpack(self.rows, batch.index)
+        if not float((found - fresh).norm()) <= STALE * float(fresh.norm()):
+            self.say(f"{self.cache.folder} is not this teacher's; computing instead (delete that folder)")
+            self.rows = None
+
+    def finish(self) -> None:
+        """The epoch is over: a file that was written gets its name."""
+        if self.writer:
+            try:
+                self.writer.commit()
+            except OSError as error:
+                self.say(f"the teacher cache was not written ({error.strerror})")
+
+    def close(self) -> None:
+        """Whatever happened: nothing half-written stays, and no answer outlives its batch."""
+        if self.writer:
+            self.writer.discard()
+        self.frozen.forget()

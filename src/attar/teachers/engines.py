@@ -1,0 +1,77 @@
+"""Faster ways to compute a frozen network's forward pass, whose outputs are nearly the network's own."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from attar.knowledge import Output
+from attar.models.frozen import Engine, Said
+from attar.models.surgery.folding import fold_norms
+from attar.models.surgery.taps import observe
+
+# How the name of an engine that ends at its last tap ends.
+CUT = ", cut"
+
+
+class Folded:
+    """A copy with its batch norms folded into the convolutions, held in one type, so that nothing is cast on the way.
+
+    Taps inside a folded pair (a convolution's output before its norm) are not what the network gives there: compare
+    before use, as `attar.teachers.selection` does.
+
+    Args:
+        module: the network; it is copied.
+        dtype: float32 or bfloat16.
+        compiled: whether it goes through torch.compile, which a first call pays for.
+        cut: whether a staged network ends at the last tap that is asked for, without logits.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)).eval()
+    >>> images = torch.randn(2, 3, 4, 4)
+    >>> torch.allclose(Folded(net, torch.float32)(images).logits, net(images), atol=1e-5)
+    True
+    """
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype, compiled: bool = False, cut: bool = False) -> None:
+        kind = f"{'compiled' if compiled else 'folded'} {str(dtype).removeprefix('torch.')}"
+        self.name = kind + CUT * cut
+        self.dtype, self.cut = dtype, cut
+        self._observe = torch.compile(observe, dynamic=False) if compiled else observe
+        folded = fold_norms(copy.deepcopy(module).eval()).requires_grad_(False)
+        self.module: nn.Module = folded.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
+        kind = images.device.type
+        mixed = torch.is_autocast_enabled(kind)
+        with torch.autocast(kind, enabled=False):
+            said = self._observe(self.module, images.to(self.dtype), taps, not self.cut)
+        # Without autocast, what reads the taps has float32 weights.
+        kept = said.taps if mixed else {tap: value.float() for tap, value in said.taps.items()}
+        return Output(said.logits.float(), kept)
+
+
+class Kept:
+    """Another engine whose last answer serves everybody who asks about the same tensor of images.
+
+    Every tap that was ever asked for is computed from then on. Whether autocast is on belongs to the question.
+
+    >>> kept, images = Kept(Plain(nn.Flatten())), torch.ones(2, 1, 1, 3)
+    >>> kept(images).logits is kept(images).logits
+    True
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.name = engine, engine.name
+        self._taps: dict[str, None] = {}
+        self._last: tuple[bool, Said] | None = None
+
+    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
+        self._taps.update(dict.fromkeys(taps))
+        mixed = torch.is_autocast_enabled(images.device.type)
+        said = self._last[1].about(images, taps) if self._last and self._last[0] == mixed else None
+        if said is None:
+            said = self.engine(images, tuple(self._taps))
+            self._last = (mixed, Said.of(images, said))
+        return Output(said.logits, {tap: said.taps[tap] for tap in taps})

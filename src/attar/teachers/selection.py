@@ -1,0 +1,211 @@
+"""How the frozen teachers of a run compute: the fastest way that says the same, found by trying."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from attar.accel.compiled_steps import WORTH_COMPILING
+from attar.accel.runtime import Runtime
+from attar.batch import Batch
+from attar.data import ImageSet
+from attar.errors import first_line
+from attar.knowledge import Output
+from attar.methods import Method
+from attar.models import Engine, Frozen, Plain, fingerprint
+from attar.teachers.engines import CUT, Folded, Kept
+from attar.teachers.int8 import Int8
+from attar.teachers.usage import Reading, ignores_logits, readings
+
+# An engine is used where it names the same class as the float32 network for this share of the images, ...
+LABELS = 0.99
+# ... its distributions are this near on average (KL in nats at temperature 1), ...
+NATS = 0.01
+# ... and each tap is this near (norm of the difference over the norm).
+TAPS = 0.05
+# Quantising takes some ten seconds; it is tried where the bfloat16 teacher would compute for longer than this.
+WORTH_QUANTISING = 120.0
+# Eight bits must be so many times as fast as what they replace.
+CLEARLY = 1.2
+TIMED = 3
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How near an engine is to the network in float32.
+
+    Attributes:
+        labels: share of images with the same class.
+        nats: mean KL divergence of the class distributions.
+        taps: the largest relative error of a tap, 0 without taps.
+    """
+
+    labels: float
+    nats: float
+    taps: float
+
+    @property
+    def holds(self) -> bool:
+        return self.labels >= LABELS and self.nats <= NATS and self.taps <= TAPS
+
+    def __str__(self) -> str:
+        features = f", features within {100 * self.taps:.1f} %" if self.taps else ""
+        return f"same class for {100 * self.labels:.1f} % of the images, {self.nats:.4f} nats apart{features}"
+
+
+class Engines:
+    """Makes engines by name, each once for the same weights: the seeds of a job share them.
+
+    Args:
+        images: the training set, which calibrates the eight-bit engine.
+        kept: whether networks with the same weights share one engine that keeps its last answer, so that several
+            methods may ask about the same batch.
+    """
+
+    def __init__(self, images: ImageSet, kept: bool = False) -> None:
+        self.images, self.kept = images, kept
+        self._made: dict[tuple[str, str], Engine] = {}
+        self._keeping: dict[tuple[str, str], Kept] = {}
+
+    def make(self, module: nn.Module, name: str) -> Engine:
+        """The engine of that name for a network."""
+        if name == Plain.name:
+            return Plain(module)
+        key = (fingerprint(module), name)
+        if key not in self._made:
+            self._made[key] = Int8(module, self.images) if name == Int8.name else _folded(module, name)
+        return self._made[key]
+
+    def attach(self, method: Method, names: tuple[str, ...]) -> None:
+        """Give each frozen network of a method the engine that was chosen for it."""
+        for frozen, name in zip(method.frozen(), names, strict=False):
+            frozen.engine = self._keeper(frozen.module, name) if self.kept else self.make(frozen.module, name)
+
+    def _keeper(self, module: nn.Module, name: str) -> Kept:
+        key = (fingerprint(module), name)
+        if key not in self._keeping:
+            self._keeping[key] = Kept(self.make(module, name))
+        return self._keeping[key]
+
+
+def _folded(module: nn.Module, name: str) -> Folded:
+    """A network by names as "folded bfloat16", "compiled float32" and "folded bfloat16, cut"."""
+    how, _, dtype = name.removesuffix(CUT).partition(" ")
+    return Folded(module, getattr(torch, dtype), compiled=how == "compiled", cut=name.endswith(CUT))
+
+
+def choose_engines(
+    method: Method, batches: list[Batch], runtime: Runtime, precision: str, engines: Engines, passes: int
+) -> tuple[tuple[str, ...], list[str]]:
+    """An engine for every frozen network of a method.
+
+    Args:
+        method: as it will be trained.
+        batches: images as training will show them; all are compared, the first is timed.
+        runtime: of the student.
+        precision: auto, or the one to use where it agrees (float32, bfloat16, int8).
+        engines: where they are made.
+        passes: how many images the run will show the teacher.
+
+    Returns:
+        The names, and a line for the log about each.
+    """
+    names, lines = [], []
+    with torch.no_grad():
+        read = zip(method.frozen(), readings(method, batches[0]), strict=True)
+        for number, (frozen, reading) in enumerate(read, 1):
+            name, line = _choose(frozen, reading, batches, runtime, precision, engines, passes)
+            # Runs that share a teacher's answers may ask for all of it.
+            if reading.taps and not engines.kept and name != Plain.name and ignores_logits(method, frozen, batches[0]):
+                name, line = name + CUT, line + "; cut after the last feature it is asked for"
+            names.append(name)
+            lines.append(f"teacher {number} {line}")
+    return tuple(names), lines
+
+
+def _choose(
+    frozen: Frozen,
+    reading: Reading,
+    batches: list[Batch],
+    runtime: Runtime,
+    precision: str,
+    engines: Engines,
+    passes: int,
+) -> tuple[str, str]:
+    """One network's: of the candidates, from slow to fast, the last that agrees.
+
+    A folded network runs no race: what a run computes should not hang on the clock. Where nobody asked for
+    eight bits, or for compiling, they must be clearly faster.
+    """
+    images = [batch.images for batch in batches]
+    with torch.autocast(runtime.device.type, enabled=False):
+        truth = [Plain(frozen.module)(one, reading.taps) for one in images]
+    with runtime.computing():
+        usual = seconds(Plain(frozen.module), images[0], reading.taps)
+        best, before, said = Plain.name, usual, []
+        for name in _candidates(reading, runtime, precision, usual * passes / len(images[0])):
+            try:
+                engine = engines.make(frozen.module, name)
+                near = agreement([engine(one, reading.taps) for one in images], truth)
+                took = seconds(engine, images[0], reading.taps)
+            except Exception as error:  # whatever a compiler or another library trips over: another engine will do
+                said.append(f"{name}: not to be had ({first_line(error)})")
+                continue
+            said.append(f"{name}: {usual / took:.2f} times the speed, {near}")
+            if not near.holds:
+                said[-1] += f" (not used: at least {100 * LABELS:g} %, {NATS} nats, features {100 * TAPS:g} %)"
+            elif precision != "auto" or name.startswith("folded") or took * CLEARLY < before:
+                best, before = name, took
+    return best, f"computes {best}; tried on {sum(map(len, images))} images: " + "; ".join(said)
+
+
+def _candidates(reading: Reading, runtime: Runtime, precision: str, total: float) -> list[str]:
+    """Names worth trying: only what computes in the precision asked for."""
+    if precision != "auto":
+        return [Int8.name] if precision == "int8" else [f"folded {precision}"]
+    names = [f"folded {runtime.precision}"]
+    fits = runtime.device.type == "cpu" and runtime.precision == "bfloat16" and not reading.taps
+    if fits and total > WORTH_QUANTISING:
+        names.append(Int8.name)
+    if runtime.device.type == "cuda" and total > WORTH_COMPILING:
+        names.append(f"compiled {runtime.precision}")
+    return names
+
+
+def agreement(said: list[Output], truth: list[Output]) -> Agreement:
+    """Several batches' outputs against those of the float32 network.
+
+    >>> one = [Output(torch.tensor([[2.0, 0.0]]))]
+    >>> agreement([Output(torch.tensor([[2.1, 0.0]]))], one).holds
+    True
+    """
+    logits, true = (torch.cat([output.logits.float() for output in outputs]) for outputs in (said, truth))
+    log_p, log_q = true.log_softmax(1), logits.log_softmax(1)
+    nats = float((log_p.exp() * (log_p - log_q)).sum(1).mean())
+    labels = float((logits.argmax(1) == true.argmax(1)).float().mean())
+    taps = [
+        max(_relative_error(one.taps[tap], other.taps[tap]) for one, other in zip(said, truth, strict=True))
+        for tap in truth[0].taps
+    ]
+    # NaN compares as not near.
+    return Agreement(labels, nats if nats == nats else float("inf"), max(taps, default=0.0))
+
+
+def _relative_error(value: Tensor, true: Tensor) -> float:
+    if value.shape != true.shape:
+        return float("inf")
+    return float((value.float() - true.float()).norm() / true.float().norm().clamp_min(1e-12))
+
+
+def seconds(engine: Engine, images: Tensor, taps: tuple[str, ...]) -> float:
+    """The shortest of a few forward passes, after one to warm up."""
+    times = []
+    for _ in range(1 + TIMED):
+        start = time.perf_counter()
+        said = engine(images, taps)
+        float(said.logits.sum())  # waits for the device
+        times.append(time.perf_counter() - start)
+    return min(times[1:])

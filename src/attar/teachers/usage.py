@@ -1,0 +1,100 @@
+"""What a method reads from its frozen networks, found by running it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from attar.batch import Batch
+from attar.knowledge import Output
+from attar.methods import Method
+from attar.methods.trial import unchanged
+from attar.models import Engine, Frozen
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a method reads from one of its frozen networks.
+
+    Attributes:
+        taps: the features.
+        own_images: whether the network sees the batch's images themselves, not others made of them.
+    """
+
+    taps: tuple[str, ...]
+    own_images: bool
+
+
+def readings(method: Method, batch: Batch) -> list[Reading]:
+    """What a method reads from each of its frozen networks, found by one forward pass; the method stays as it was."""
+    with _listening(method, batch.images) as listeners, unchanged(method):
+        for turn in method.turns:
+            method.batch_losses(replace(batch, turn=turn))
+    return [Reading(tuple(one.taps), not one.others) for one in listeners]
+
+
+def ignores_logits(method: Method, frozen: Frozen, batch: Batch) -> bool:
+    """Whether no loss follows from the logits of a frozen network, found by spoiling them; the method stays as it was.
+
+    A method that reads them in later epochs only is not noticed, and fails when it does.
+    """
+    true = _terms(method, batch)
+    engine, frozen.engine = frozen.engine, _Spoiling(frozen.engine)
+    try:
+        spoilt = _terms(method, batch)
+    finally:
+        frozen.engine = engine
+    return all(torch.equal(one, other) for one, other in zip(true, spoilt, strict=True))
+
+
+def _terms(method: Method, batch: Batch) -> list[Tensor]:
+    """Every loss of every turn."""
+    with unchanged(method), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return [term for turn in method.turns for term in method.batch_losses(replace(batch, turn=turn)).terms.values()]
+
+
+class _Listening:
+    """An engine that notes what is asked of another."""
+
+    name = "listening"
+
+    def __init__(self, engine: Engine, own: Tensor) -> None:
+        self.engine, self.own = engine, own
+        self.taps: dict[str, None] = {}
+        self.others = False
+
+    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
+        self.taps.update(dict.fromkeys(taps))
+        self.others |= images is not self.own
+        return self.engine(images, taps)
+
+
+class _Spoiling:
+    """An engine whose logits are NaN."""
+
+    name = "spoiling"
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
+        said = self.engine(images, taps)
+        return Output(torch.full_like(said.logits, torch.nan), said.taps)
+
+
+@contextmanager
+def _listening(method: Method, images: Tensor) -> Iterator[list[_Listening]]:
+    held = list(method.frozen())
+    listeners = [_Listening(frozen.engine, images) for frozen in held]
+    for frozen, listener in zip(held, listeners, strict=True):
+        frozen.engine = listener
+    try:
+        yield listeners
+    finally:
+        for frozen, listener in zip(held, listeners, strict=True):
+            frozen.engine = listener.engine

@@ -1,0 +1,262 @@
+"""The conformance suite passes every method of ours, and names what is wrong with a broken one."""
+
+from collections.abc import Iterable
+
+import pytest
+import torch
+from torch import nn
+
+from attar.conformance import check_method
+from attar.errors import AttarError
+from attar.knowledge import Knowledge, Transfer, detached
+from attar.losses import MSE, CrossEntropy, KLDivergence
+from attar.methods import Offline, list_methods
+from attar.methods import registry as methods
+from attar.methods.base import Method
+from attar.methods.registry import register
+from attar.models import create_model
+from attar.registry import Registry
+
+BUILT_IN = list_methods()
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_ours_pass(name):
+    assert "deploys" in check_method(name)
+
+
+@pytest.fixture
+def failures(monkeypatch):
+    """Registers a method for one test and returns what the suite says against it."""
+    own = Registry("method")
+    monkeypatch.setattr(methods, "METHODS", own)
+
+    def check(cls: type[Method]) -> str:
+        register("mine", title="Mine", paper="", year=2024, family="offline")(cls)
+        with pytest.raises(AttarError) as caught:
+            check_method(cls)
+        return str(caught.value)
+
+    return check
+
+
+class Plain(Offline):
+    """What the broken methods below break."""
+
+    def transfers(self) -> Iterable[Transfer]:
+        yield Transfer("labels", "student.logits", CrossEntropy())
+        yield Transfer("teacher.logits", "student.logits", KLDivergence())
+
+
+def test_the_plain_one_passes(failures):
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        failures(type("Good", (Plain,), {}))
+
+
+def test_a_teacher_that_gets_a_gradient(failures):
+    class Mine(Plain):
+        def forward(self, batch):
+            self.teacher.module.requires_grad_(True)
+            return Knowledge(batch, teacher=self.teacher.module(batch.images), student=self.student(batch.images))
+
+        def transfers(self):
+            yield Transfer("teacher.logits", "student.logits", KLDivergence(), learns="both")
+
+    said = failures(Mine)
+    assert "got a gradient; detach its output" in said
+    assert "frozen parameter 'conv1.weight'" in said
+
+
+def test_a_teacher_that_is_a_submodule(failures):
+    class Mine(Plain):
+        def __init__(self, teacher, student):
+            super().__init__(teacher, student)
+            self.copy = teacher.requires_grad_(True)
+
+    assert "parameter 'copy.conv1.weight' and" in failures(Mine)
+
+
+def test_an_unused_parameter(failures):
+    class Mine(Plain):
+        def __init__(self, teacher, student):
+            super().__init__(teacher, student)
+            self.idle = nn.Linear(2, 2)
+
+    assert "parameter 'idle.weight' and 1 more gets no gradient from any edge" in failures(Mine)
+
+
+def test_a_loss_whose_parameters_no_optimiser_sees(failures):
+    class Learnt(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, learner, source):
+            return (self.scale * learner - source).square().mean()
+
+    class Mine(Plain):
+        def transfers(self):
+            yield from super().transfers()
+            yield Transfer("teacher.logits", "student.logits", Learnt(), name="learnt")
+
+    assert "edge 'learnt': parameter 'scale' of its Learnt is not part of the method" in failures(Mine)
+
+
+def test_a_regressor_whose_parameters_no_optimiser_sees(failures):
+    class Mine(Plain):
+        def transfers(self):
+            yield from super().transfers()
+            yield Transfer("teacher.logits", "student.logits", MSE(), via=nn.Linear(6, 6), name="hint")
+
+    assert "edge 'hint': parameter 'weight' of its Linear is not part of the method" in failures(Mine)
+
+
+def test_a_source_that_is_not_detached(failures):
+    class Leaky(Transfer):
+        def __call__(self, knowledge):
+            return self.loss(knowledge[self.target], knowledge[self.source])
+
+    class Mine(Plain):
+        def __init__(self, teacher, student):
+            super().__init__(teacher, student)
+            self.other = create_model("resnet8", num_classes=6, image_size=16)
+
+        def forward(self, batch):
+            return super().forward(batch).add("other.logits", self.other(batch.images))
+
+        def transfers(self):
+            yield Transfer("labels", "other.logits", CrossEntropy())
+            yield Leaky("other.logits", "student.logits", MSE())
+
+    assert "edge 'other.logits->student.logits' sends a gradient to its source" in failures(Mine)
+
+
+def test_the_global_generator(failures):
+    class Mine(Plain):
+        def forward(self, batch):
+            return super().forward(batch).add("noise", torch.rand(2))
+
+    assert "forward draws from torch's global generator; use batch.rng(purpose)" in failures(Mine)
+
+
+def test_randomness_without_an_address(failures):
+    class Mine(Plain):
+        def forward(self, batch):
+            noise = torch.randn(6, generator=self.__dict__.setdefault("generator", torch.Generator()))
+            known = super().forward(batch)
+            return Knowledge(batch, teacher=detached(known["teacher.logits"]), student=known["student.logits"] + noise)
+
+    assert "two passes over one batch differ" in failures(Mine)
+
+
+def test_a_misspelt_tap(failures):
+    class Mine(Plain):
+        def transfers(self):
+            yield from super().transfers()
+            yield Transfer("teacher.stage3", "student.stage9", MSE())
+
+    assert "unknown knowledge 'student.stage9'; did you mean" in failures(Mine)
+
+
+def test_shapes_that_do_not_agree(failures):
+    class Mine(Plain):
+        def transfers(self):
+            yield Transfer("teacher.stage2", "student.stage3", MSE())
+
+    assert "first_batch: the learner has shape (8, 64, 4, 4), the source (8, 32, 8, 8)" in failures(Mine)
+
+
+def test_a_loss_that_is_not_one_number(failures):
+    class Mine(Plain):
+        def transfers(self):
+            yield Transfer("labels", "student.logits", CrossEntropy(reduction="none"))
+
+    assert "its loss has shape (8,); reduce it to one number" in failures(Mine)
+
+
+def test_a_loss_that_is_not_finite(failures):
+    class Mine(Plain):
+        def transfers(self):
+            yield from super().transfers()
+            yield Transfer("teacher.logits", "student.logits", MSE(), weight=float("inf"), name="huge")
+
+    assert "the loss of the first batch is inf" in failures(Mine)
+
+
+def test_nothing_that_learns(failures):
+    class Mine(Plain):
+        def transfers(self):
+            yield Transfer("labels", "student.logits", CrossEntropy(), weight=0.0)
+
+    assert "nothing learns" in failures(Mine)
+
+
+def test_a_teacher_that_moves(failures):
+    class Mine(Plain):
+        def forward(self, batch):
+            self.teacher.module.bn1.running_mean += 1
+            return super().forward(batch)
+
+    assert "frozen 'bn1.running_mean' moved" in failures(Mine)
+
+
+def test_state_outside_the_state_dict(failures):
+    class Mine(Plain):
+        step = 0.0
+
+        def forward(self, batch):
+            if self.training:
+                self.step += 1.0
+            known = super().forward(batch)
+            return Knowledge(batch, teacher=known["teacher.logits"], student=known["student.logits"] * (1 + self.step))
+
+    assert "state_round_trip: the restored method's loss differs" in failures(Mine)
+
+
+def test_a_loss_that_overflows_in_half_precision(failures):
+    class Mine(Plain):
+        def forward(self, batch):
+            known = super().forward(batch)
+            # 300 + x loses x in bfloat16's eight bits.
+            student = (known["student.logits"] + 300).to(known["student.logits"].dtype) - 300
+            return Knowledge(batch, teacher=known["teacher.logits"], student=8 * student)
+
+    assert "half_precision: the loss is" in failures(Mine)
+
+
+def test_deployed_with_another_output(failures):
+    class Mine(Plain):
+        def deployed(self):
+            return nn.Sequential(self.student.module, nn.Linear(6, 3))
+
+    assert "student gives (8, 3), not (8, 6)" in failures(Mine)
+
+
+def test_deployed_that_cannot_be_rebuilt(failures):
+    class Mine(Plain):
+        def deployed(self):
+            return nn.Sequential(self.student.module)
+
+    assert "student has no spec; it could not be loaded again" in failures(Mine)
+
+
+def test_deployed_that_is_the_teacher(failures):
+    class Mine(Plain):
+        def deployed(self):
+            return self.teacher.module
+
+    assert "student holds a frozen teacher's own parameters" in failures(Mine)
+
+
+def test_rows_without_a_label_that_break_it(failures):
+    class Mine(Plain):
+        def forward(self, batch):
+            assert (batch.labels >= 0).all(), "no label"
+            return super().forward(batch)
+
+    assert "unlabelled_rows: no label" in failures(Mine)
+
+
+def test_a_class_that_is_not_registered():
+    with pytest.raises(AttarError, match=r"Plain is not registered; put @attar.register\(...\) above the class"):
+        check_method(Plain)

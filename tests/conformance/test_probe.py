@@ -1,0 +1,60 @@
+"""The check that every run starts with."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from attar.batch import Batch
+from attar.conformance import check
+from attar.errors import AttarError
+from attar.methods import create_method
+from attar.models import create_model
+
+
+@pytest.fixture
+def method():
+    make = {"num_classes": 4, "image_size": 8}
+    return create_method("fitnet", teacher=create_model("resnet14", **make), student=create_model("resnet8", **make))
+
+
+def batch(scale=1.0):
+    return Batch(scale * torch.randn(4, 3, 8, 8), torch.arange(4))
+
+
+def test_the_method_is_as_before(method):
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    method.eval()
+    assert check(method, batch())["labels->student.logits"] > 0
+    assert not method.training
+    assert all(parameter.grad is None for parameter in method.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
+
+
+def test_images_of_another_shape_do_not_leave_traces(method):
+    before = method.student.module.bn1.running_mean.clone()
+    with pytest.raises((AttarError, RuntimeError)):
+        check(method, Batch(torch.randn(4, 1, 8, 8), torch.arange(4)))
+    assert torch.equal(method.student.module.bn1.running_mean, before)
+
+
+def test_a_loss_that_is_not_finite_names_its_edges(method):
+    with pytest.raises(AttarError, match=r"the loss of the first batch is nan; edges: labels->student.logits, teacher"):
+        check(method, batch(float("nan")))
+
+
+def test_a_turn_that_reaches_what_another_turn_steps(method):
+    class Turns(type(method)):
+        turns = ("", "again")
+
+        def trainable(self, turn=""):
+            return list(self.regressor.parameters()) if turn else list(self.parameters())
+
+        def transfers(self):
+            for edge in super().transfers():
+                yield edge
+                yield replace(edge, turn="again", name=f"{edge.key} again")
+
+    mixed = Turns(teacher=method.teacher.module, student=method.student.module)
+    with pytest.raises(AttarError, match=r"turn 'again' sends a gradient to 'student\..*', which it does not step"):
+        check(mixed, batch())

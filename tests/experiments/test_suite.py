@@ -1,0 +1,47 @@
+"""The file of a suite, with every key of another shape."""
+
+import pytest
+
+from attar.errors import AttarError
+from attar.experiments.suite import load_suite
+
+GOOD = {"methods": "[kd]", "pairs": "[{teacher: resnet14, student: resnet8}]"}
+
+
+def loaded(folder, **keys):
+    file = folder / "suite.yaml"
+    file.write_text("".join(f"{key}: {value}\n" for key, value in {**GOOD, **keys}.items()))
+    return load_suite(file)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("pairs", ["5", "[5]", "resnet8", "{teacher: a}", "[[a]]"]),
+        ("methods", ["5", "[[kd]]", "kd", "[{temperature: 2}]", "[{name: 5}]"]),
+        ("recipe", ["[1]", "text", "5"]),
+        ("seeds", ["x", "[1]", "0", "-1", "1.5", "true"]),
+    ],
+)
+def test_a_key_of_another_shape_is_one_line_that_says_what_is_expected(tmp_path, key, values):
+    for value in values:
+        with pytest.raises(AttarError, match=f"^{key} of suite .*: expected ") as caught:
+            loaded(tmp_path, **{key: value})
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["pairs", "methods"])
+def test_what_is_missing_is_said(tmp_path, key):
+    with pytest.raises(AttarError, match="needs `methods` and `pairs`"):
+        loaded(tmp_path, **{key: "[]"})
+
+
+def test_a_number_of_seeds_that_would_fill_the_memory(tmp_path):
+    with pytest.raises(AttarError, match="more than 100000 runs"):
+        loaded(tmp_path, seeds=10**9)
+
+
+def test_what_is_left_out_has_a_default(tmp_path):
+    suite = loaded(tmp_path)
+    assert (suite["recipe"], suite["seeds"]) == ({}, 1)
+    assert suite["methods"] == ["kd"]

@@ -1,0 +1,96 @@
+"""Whom students are compared with says everything once, and the comparison is the one with the network itself."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+from attar.data import eval_batches, load_data
+from attar.experiments import launch as starting
+from attar.experiments.teacher_predictions import Judge
+from attar.metrics import evaluate
+from attar.models import create_model
+from attar.recipe import read_recipe
+
+
+class Counting(nn.Module):
+    """A network that counts its passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = create_model("resnet8", num_classes=10, in_channels=1, image_size=8)
+        self.passes = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.passes += 1
+        return self.net(images)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return load_data("digits").test
+
+
+def judged(judge: Judge, images, student: nn.Module):
+    judge.begin(images)
+    return evaluate(student, eval_batches(images, 250), teacher=judge)
+
+
+def test_every_batch_is_computed_once_and_compared_as_the_network_itself(images) -> None:
+    net, student = Counting(), Counting()
+    judge = Judge(net)
+    truth = evaluate(student, eval_batches(images, 250), teacher=net)
+    computed = net.passes
+    assert [judged(judge, images, student) for _ in range(3)] == [truth] * 3
+    assert net.passes == 2 * computed
+    assert truth.kl > 0
+
+
+def test_other_weights_and_other_images_are_heard_anew(images) -> None:
+    net, student = Counting(), Counting()
+    judge = Judge(net)
+    first = judged(judge, images, student)
+    with torch.no_grad():
+        net.net.classifier.weight.neg_()
+    assert judged(judge, images, student).kl == evaluate(student, eval_batches(images, 250), teacher=net).kl != first.kl
+    fewer = images.subset(torch.arange(100))
+    assert judged(judge, fewer, student) == evaluate(student, eval_batches(fewer, 250), teacher=net)
+
+
+def test_a_pass_that_broke_off_is_taken_up(images) -> None:
+    net = Counting()
+    judge = Judge(net)
+    judge.begin(images)
+    judge(next(iter(eval_batches(images, 250))).images)
+    student = Counting()
+    assert judged(judge, images, student) == evaluate(student, eval_batches(images, 250), teacher=net)
+
+
+def test_a_job_shows_its_teacher_the_test_set_once(tmp_path: Path, monkeypatch) -> None:
+    shown, forward = [], Judge.forward
+
+    def counted(self: Judge, batch: torch.Tensor) -> torch.Tensor:
+        before = len(self._said)
+        said = forward(self, batch)
+        shown.append(len(self._said) > before)
+        return said
+
+    monkeypatch.setattr(Judge, "forward", counted)
+    values = {"data": {"train_size": 60}, "epochs": 1, "seeds": 2, "batch_size": 20, "precision": "float32"}
+    weights = create_model("resnet14", num_classes=10, in_channels=1, image_size=8)
+    torch.save(weights.state_dict(), tmp_path / "teacher.pth")
+    teacher = {"name": "resnet14", "weights": str(tmp_path / "teacher.pth")}
+    summary = starting.start(
+        read_recipe(teacher=teacher, student="resnet8", out=str(tmp_path / "run"), **values),
+        Console(file=io.StringIO()),
+    )
+    batches = len(list(eval_batches(load_data("digits").test, 250)))
+    assert len(shown) == 5 * batches  # the teacher itself, and two students of two seeds
+    assert sum(shown) == batches
+    assert summary.teachers[0].scores.agreement is None
+    assert summary.runs[0]["student"].scores.agreement is not None

@@ -1,0 +1,78 @@
+"""Parameters, multiply-accumulates, latency and size of small networks counted by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from attar.errors import AttarError
+from attar.profiling import cost, file_size, latency, macs, parameters
+
+
+def small() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5)
+    )
+
+
+def test_counts_are_those_by_hand() -> None:
+    found = cost(small(), (3, 6, 6))
+    assert found.parameters == 8 * 3 * 9 + 2 * 8 + 8 * 36 * 5 + 5
+    assert found.macs == 8 * 3 * 9 * 36 + 8 * 36 * 5
+    assert found.latency_ms > 0
+    assert found.latency_spread_ms >= 0
+
+
+def test_grouped_convolutions_cost_less() -> None:
+    assert macs(nn.Conv2d(8, 8, 3, padding=1, groups=8), (8, 4, 4)) == 8 * 9 * 16
+
+
+def test_measuring_leaves_the_network_alone() -> None:
+    net = small().train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    cost(net, (3, 6, 6))
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_shared_parameters_count_once() -> None:
+    net = nn.Sequential(nn.Linear(50, 50), nn.Linear(50, 50))
+    separate = file_size(net)
+    net[1].weight = net[0].weight
+    assert parameters(net) == 50 * 50 + 2 * 50
+    assert file_size(net) < separate - 4 * 50 * 50 + 200
+
+
+def test_file_size_is_what_safetensors_writes() -> None:
+    net = small()
+    assert abs(file_size(net) - len(save(net.state_dict()))) < 64
+
+
+def test_half_precision_networks_get_half_precision_images() -> None:
+    assert macs(nn.Linear(4, 2).bfloat16(), (4,)) == 8
+
+
+def test_too_few_repeats_are_refused() -> None:
+    with pytest.raises(AttarError, match="at least 2"):
+        latency(nn.Identity(), (4,), repeats=1)
+
+
+def test_a_token_that_is_expanded_does_not_stop_the_count_of_macs():
+    class Tokened(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token = nn.Parameter(torch.zeros(1, 1, 4))
+            self.head = nn.Linear(4, 3)
+            self.head.weight.requires_grad = False
+
+        def forward(self, images):
+            return self.head(torch.cat([self.head_of(self.token.expand(len(images), -1, -1)), images], 1)[:, 0])
+
+        def head_of(self, token):
+            return nn.Identity()(token)
+
+    net = Tokened()
+    assert macs(net, (5, 4)) == 12
+    assert [parameter.requires_grad for parameter in net.parameters()] == [True, False, True]

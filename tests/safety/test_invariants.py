@@ -1,0 +1,209 @@
+"""A broken promise of a run is found by its epoch's end and named; a healthy run of any method hears nothing."""
+
+import pytest
+import torch
+from torch import nn
+
+from attar.data import load_data
+from attar.errors import AttarError
+from attar.experiments.input_warnings import overlap, weak_teacher
+from attar.knowledge import Knowledge, Transfer
+from attar.losses import MSE
+from attar.methods.dml import DML
+from attar.methods.kd import KD
+from attar.methods.supervised import Supervised
+from attar.models import create_model
+from attar.safety.invariants import Guards, check_sources, checksums
+
+# That healthy runs of all methods hear nothing is part of test_kills.py, which runs them all.
+
+
+@pytest.mark.parametrize("part", ["bn1.running_mean", "fc.weight"])
+def test_a_frozen_network_that_moves_is_an_error(tiny, monkeypatch, part):
+    forward = KD.forward
+
+    def moving(self, batch):
+        if batch.address.step == 2:
+            self.teacher.module.state_dict()[part].view(-1)[0] += 1e-6
+        return forward(self, batch)
+
+    monkeypatch.setattr(KD, "forward", moving)
+    with pytest.raises(AttarError, match=f"method 'kd' changed '{part}' of a frozen network"):
+        tiny("kd").fit()
+
+
+def test_a_frozen_network_in_training_mode_is_an_error(tiny):
+    method = tiny("kd").method
+    guards = Guards(method, print)
+    method.teacher.module.bn1.train()
+    with pytest.raises(AttarError, match="left a frozen network in training mode"):
+        guards.end_epoch(0)
+
+
+def test_a_student_in_eval_mode_is_an_error(tiny, monkeypatch):
+    forward = Supervised.forward
+
+    def evaluating(self, batch):
+        self.student.module.eval()
+        return forward(self, batch)
+
+    monkeypatch.setattr(Supervised, "forward", evaluating)
+    with pytest.raises(AttarError, match=r"trains its student in eval mode \('bn1' and \d+ more\)"):
+        tiny("supervised").fit()
+
+
+def test_a_frozen_part_of_the_student_may_stay_in_eval_mode(tiny, monkeypatch):
+    forward = Supervised.forward
+
+    def partly(self, batch):
+        self.student.module.bn1.eval()
+        return forward(self, batch)
+
+    monkeypatch.setattr(Supervised, "forward", partly)
+    one = tiny("supervised")
+    make = one.new_method
+
+    def frozen():
+        method = make()
+        method.student.module.bn1.requires_grad_(False)
+        return method
+
+    one.new_method = frozen
+    assert "warning" not in one.fit()
+
+
+def test_a_parameter_without_a_gradient_is_a_warning(tiny, monkeypatch):
+    forward = Supervised.forward
+
+    def masked(self, batch):
+        known = forward(self, batch)
+        return Knowledge(batch, student=known["student.logits"] + 0 * self.student.module.extra.sum())
+
+    monkeypatch.setattr(Supervised, "forward", masked)
+    one = tiny("supervised")
+    make = one.new_method
+
+    def with_extra():
+        method = make()
+        method.student.module.extra = nn.Parameter(torch.ones(3))
+        return method
+
+    one.new_method = with_extra
+    said = one.fit()
+    assert "warning: parameter 'student.module.extra' learnt nothing in the first epoch" in said
+    assert said.count("warning") == 1
+
+
+def test_a_parameter_that_no_optimiser_steps_is_a_warning(tiny, monkeypatch):
+    trainable = Supervised.trainable
+    monkeypatch.setattr(Supervised, "trainable", lambda self, turn="": trainable(self, turn)[1:])
+    assert "warning: parameter 'student.module.conv1.weight' learnt nothing" in tiny("supervised").fit()
+
+
+def test_an_edge_that_never_changes_is_a_warning(tiny, monkeypatch):
+    transfers = Supervised.transfers
+
+    class Flat(nn.Module):
+        def forward(self, learner, source):
+            return 0 * learner.sum() + 2
+
+    def with_flat(self):
+        yield from transfers(self)
+        yield Transfer("labels", "student.logits", Flat(), name="flat")
+        yield Transfer("labels", "student.logits", Flat(), name="off", weight=0.0)
+
+    monkeypatch.setattr(Supervised, "transfers", with_flat)
+    said = tiny("supervised").fit()
+    assert "warning: the loss of edge 'flat' was 2 at every look of epoch 1: it teaches nothing" in said
+    assert said.count("warning") == 1
+
+
+class Leaky(Transfer):
+    def __call__(self, knowledge):
+        return self.loss(knowledge[self.target], knowledge[self.source])
+
+
+def test_a_source_that_learns_is_an_error_and_the_look_leaves_no_trace(tiny):
+    one = tiny("dml")
+    method, batch = one.method.train(), next(iter(one.loader.epoch(0)))
+    before = {key: tensor.clone() for key, tensor in method.state_dict().items()}
+    method.edges = (Leaky("peer1.logits", "student.logits", MSE(), learns="both"),)
+    check_sources(method, batch, "")
+    assert all(torch.equal(tensor, before[key]) for key, tensor in method.state_dict().items())
+    method.edges = (Leaky("peer1.logits", "student.logits", MSE(), name="leak"),)
+    with pytest.raises(AttarError, match="edge 'leak' sends a gradient to its source"):
+        check_sources(method, batch, "")
+
+
+def test_a_leaking_edge_stops_the_run(tiny, monkeypatch):
+    transfers = DML.transfers
+
+    def leaking(self):
+        yield from transfers(self)
+        yield Leaky("peer1.logits", "student.logits", MSE(), name="leak")
+
+    monkeypatch.setattr(DML, "transfers", leaking)
+    with pytest.raises(AttarError, match="edge 'leak' sends a gradient to its source"):
+        tiny("dml").fit()
+
+
+def test_one_bit_of_any_type_is_seen():
+    for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.bool, torch.uint8):
+        tensor = torch.zeros(3, dtype=dtype)
+        other = tensor.clone()
+        other[1] = 1
+        assert checksums([tensor]) != checksums([other])
+
+
+def test_guards_change_nothing(tiny, monkeypatch):
+    guarded, plain = tiny("kd"), tiny("kd")
+    guarded.fit()
+    for name in ("start_epoch", "saw", "end_epoch"):
+        monkeypatch.setattr(Guards, name, lambda *_: None)
+    plain.fit()
+    assert guarded.metrics == plain.metrics
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data("digits", val_fraction=0.0)
+
+
+def test_test_images_among_the_training_images_are_counted(digits):
+    assert overlap(digits.train, digits.test) is None
+    leaking = digits.test.subset(torch.arange(len(digits.test)))
+    leaking.images[:3] = digits.train.images[5]
+    assert overlap(digits.train, leaking).startswith("3 of the 898 test images are in the training set, byte for byte")
+
+
+class Oracle(nn.Module):
+    """Knows each image's label by heart, under other names."""
+
+    def __init__(self, images, shift):
+        super().__init__()
+        self.mean, self.std = images.mean[0], images.std[0]
+        self.known = {
+            image.numpy().tobytes(): int(label) for image, label in zip(images.images, images.labels, strict=True)
+        }
+        self.shift = shift
+
+    def forward(self, images):
+        pixels = (255 * (images * self.std + self.mean)).round().to(torch.uint8)
+        labels = [self.known[pixel.contiguous().numpy().tobytes()] for pixel in pixels]
+        return nn.functional.one_hot((torch.tensor(labels) + self.shift) % 10, 10).float()
+
+
+def test_a_teacher_with_its_classes_in_another_order_is_told_so(digits):
+    images, cpu = digits.test.subset(torch.arange(200)), torch.device("cpu")
+    assert weak_teacher(0, Oracle(images, 0), images, 1.0, cpu) is None
+    said = weak_teacher(0, Oracle(images, 1), images, 0.0, cpu)
+    assert said.startswith("teacher 1 has 0.0 % on 'digits', where guessing has 10.0 %: with its classes renamed it")
+    assert "100 %, so its weights know them in another order" in said
+
+
+def test_a_teacher_that_knows_nothing_is_told_why_that_may_be(digits):
+    net = create_model("resnet8", num_classes=10, in_channels=1, image_size=8)
+    said = weak_teacher(1, net, digits.test, 0.12, torch.device("cpu"))
+    assert said.startswith("teacher 2 has 12.0 %")
+    assert "trained with other mean and std, another image size, or not at all" in said
+    assert weak_teacher(1, net, digits.test, 0.21, torch.device("cpu")) is None

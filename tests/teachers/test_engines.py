@@ -1,0 +1,161 @@
+"""Faster engines say what the network says, and a frozen network repeats what it was told about this very batch."""
+
+import pytest
+import torch
+from torch import nn
+
+from attar.knowledge import Output
+from attar.models import Frozen, Plain, create_model, fingerprint
+from attar.teachers.engines import Folded, Kept
+
+
+def trained(name="resnet8"):
+    """A network whose norms have statistics and scales of their own."""
+    torch.manual_seed(3)
+    net = create_model(name, num_classes=10).train()
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.uniform_(-0.5, 0.5)
+        for _ in range(3):
+            net(torch.randn(8, 3, 32, 32))
+    return net.eval()
+
+
+@pytest.mark.parametrize("name", ["resnet8", "wrn_16_1", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2"])
+def test_folding_changes_nothing_in_float32(name):
+    net, images = trained(name), torch.randn(2, 3, 32, 32)
+    before = fingerprint(net)
+    with torch.no_grad():
+        truth, said = Plain(net)(images, ("stage2",)), Folded(net, torch.float32)(images, ("stage2",))
+    torch.testing.assert_close(said.logits, truth.logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(said.tap("stage2"), truth.tap("stage2"), rtol=1e-4, atol=1e-4)
+    assert fingerprint(net) == before
+
+
+def test_every_norm_behind_a_convolution_is_folded():
+    assert not [m for m in Folded(trained(), torch.float32).module.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+def test_bfloat16_is_near_and_comes_back_as_float32():
+    net, images = trained(), torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        truth, said = net(images), Folded(net, torch.bfloat16)(images, ("stage3",))
+    assert said.logits.dtype == said.tap("stage3").dtype == torch.float32
+    assert (said.logits - truth).norm() < 0.03 * truth.norm()
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert Folded(net, torch.bfloat16)(images, ("stage3",)).tap("stage3").dtype == torch.bfloat16
+
+
+class Counting(Plain):
+    calls = 0
+
+    def __call__(self, images, taps=()):
+        self.calls += 1
+        return super().__call__(images, taps)
+
+
+def told(taps=None):
+    frozen = Frozen(create_model("resnet8", num_classes=10))
+    frozen.engine = Counting(frozen.module)
+    images = torch.randn(2, 3, 32, 32)
+    known = Output(torch.full((2, 10), 7.0), taps or {})
+    frozen.tell(images, known)
+    return frozen, images, known
+
+
+def test_what_it_was_told_is_not_computed():
+    frozen, images, known = told()
+    assert frozen(images) is known
+    assert frozen.engine.calls == 0
+
+
+@pytest.mark.parametrize("other", ["equal", "written to", "taps", "requested", "forgotten", "moved"])
+def test_anything_else_is_computed(other):
+    frozen, images, known = told()
+    taps = ()
+    if other == "equal":
+        images = images.clone()
+    elif other == "written to":
+        images.mul_(1.0)
+    elif other == "taps":
+        taps = ("stage1",)
+    elif other == "requested":
+        frozen.request("stage1")
+    elif other == "forgotten":
+        frozen.forget()
+    else:
+        frozen.to("cpu")
+    assert not torch.equal(frozen(images, taps).logits, known.logits)
+
+
+def test_told_taps_answer_for_themselves():
+    frozen, images, known = told({"stage1": torch.zeros(1)})
+    assert frozen(images, ("stage1",)) is known
+
+
+def test_a_moved_method_computes_with_the_network_itself():
+    from attar.methods import create_method
+
+    method = create_method("kd", teacher=trained(), student=create_model("resnet8", num_classes=10))
+    method.teacher.engine = Folded(method.teacher.module, torch.float32)
+    method.to(torch.float64)
+    assert method.teacher(torch.randn(2, 3, 32, 32, dtype=torch.float64)).logits.dtype == torch.float64
+
+
+def test_a_fingerprint_follows_every_weight_statistic_and_setting():
+    net = trained()
+    first = fingerprint(net)
+    assert fingerprint(trained()) == first
+    net.bn1.running_mean[0] += 1e-6
+    second = fingerprint(net)
+    net.bn1.eps = 1e-3
+    assert len({first, second, fingerprint(net)}) == 3
+
+
+def kept():
+    engine = Counting(trained())
+    return Kept(engine), engine, torch.randn(2, 3, 32, 32)
+
+
+@torch.no_grad()
+def test_a_kept_answer_serves_everybody_who_asks_for_less():
+    shared, engine, images = kept()
+    first = shared(images, ("stage1", "stage3"))
+    assert shared(images, ("stage3",)).tap("stage3") is first.tap("stage3")
+    assert set(shared(images, ("stage3",)).taps) == {"stage3"}
+    assert shared(images).logits is first.logits
+    assert engine.calls == 1
+    torch.testing.assert_close(first.logits, engine.module(images))
+
+
+@torch.no_grad()
+def test_taps_asked_for_once_are_there_from_then_on():
+    shared, engine, images = kept()
+    shared(images), shared(images, ("stage2",))
+    assert engine.calls == 2
+    other = torch.randn(2, 3, 32, 32)
+    shared(other), shared(other, ("stage2",))
+    assert engine.calls == 3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("spoil", ["images", "logits", "stage1"])
+def test_what_was_written_to_since_is_computed_again(spoil):
+    shared, engine, images = kept()
+    said = shared(images, ("stage1",))
+    {"images": images, "logits": said.logits, **said.taps}[spoil].add_(1)
+    again = shared(images, ("stage1",))
+    assert engine.calls == 2
+    torch.testing.assert_close(again.logits, engine.module(images))
+
+
+@torch.no_grad()
+def test_another_tensor_or_another_precision_is_another_question():
+    shared, engine, images = kept()
+    shared(images), shared(images.clone()), shared(images)
+    assert engine.calls == 3
+    with torch.autocast("cpu", torch.bfloat16):
+        assert shared(images).logits.dtype == torch.bfloat16
+    assert engine.calls == 4

@@ -1,0 +1,232 @@
+"""A fast teacher is used where it says the same, and nowhere else."""
+
+import pytest
+import torch
+from torch import nn
+
+from attar.accel.runtime import Runtime
+from attar.batch import Batch
+from attar.data import load_data
+from attar.errors import AttarError
+from attar.knowledge import Output
+from attar.methods import create_method
+from attar.models import Plain, create_model
+from attar.teachers import selection as teaching
+from attar.teachers.engines import Folded
+from attar.teachers.selection import Engines, agreement, choose_engines
+from attar.teachers.usage import ignores_logits, readings
+
+FLOAT = Runtime(torch.device("cpu"), "float32", "")
+HALF = Runtime(torch.device("cpu"), "bfloat16", "")
+
+
+def net(name="resnet8"):
+    return create_model(name, num_classes=10, in_channels=1, image_size=8)
+
+
+def method(name="kd", **options):
+    torch.manual_seed(0)
+    return create_method(name, teacher=net("resnet14"), student=net(), image_shape=(1, 8, 8), **options)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data("digits").train
+
+
+def batches(count=3):
+    generator = torch.Generator().manual_seed(1)
+    draws = [torch.randn(16, 1, 8, 8, generator=generator) for _ in range(count)]
+    return [Batch(images, torch.arange(16) % 10) for images in draws]
+
+
+def choose(one, runtime, precision="auto", digits=None, passes=0):
+    return choose_engines(one, batches(), runtime, precision, Engines(digits), passes)
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Folded engines always win the race; what is tested is not the machine."""
+    monkeypatch.setattr(teaching, "seconds", lambda engine, *_: 2.0 if isinstance(engine, Plain) else 1.0)
+
+
+@pytest.mark.parametrize(("runtime", "expected"), [(FLOAT, "folded float32"), (HALF, "folded bfloat16")])
+def test_the_faster_engine_that_agrees_is_taken(fast, runtime, expected):
+    names, lines = choose(method(), runtime)
+    assert names == (expected,)
+    assert f"computes {expected}" in lines[0]
+    assert "2.00 times the speed" in lines[0]
+    assert "same class for" in lines[0]
+
+
+def test_folding_does_not_hang_on_the_clock(monkeypatch):
+    monkeypatch.setattr(teaching, "seconds", lambda engine, *_: 1.0 if isinstance(engine, Plain) else 2.0)
+    assert choose(method(), FLOAT)[0] == ("folded float32",)
+
+
+@pytest.mark.parametrize(("took", "expected"), [(1.6, "int8"), (1.8, "folded bfloat16")])
+def test_eight_bits_must_be_clearly_faster(monkeypatch, took, expected):
+    def make(self, module, name):
+        engine = Plain(module)
+        engine.name = name
+        return engine
+
+    monkeypatch.setattr(Engines, "make", make)
+    monkeypatch.setattr(teaching, "LABELS", 0.0)  # untrained networks waver between classes
+    monkeypatch.setattr(teaching, "seconds", lambda engine, *_: {"int8": took, "plain": 4.0}.get(engine.name, 2.0))
+    assert choose(method(), HALF, passes=10**12)[0] == (expected,)
+
+
+@pytest.mark.parametrize("limit", ["LABELS", "NATS"])
+def test_one_that_disagrees_is_not(fast, monkeypatch, limit):
+    monkeypatch.setattr(teaching, limit, 1.1 if limit == "LABELS" else -1.0)
+    names, lines = choose(method(), FLOAT)
+    assert names == ("plain",)
+    assert "not used: at least" in lines[0]
+
+
+def test_a_tap_that_folding_changes_keeps_the_network_itself(fast):
+    # What a convolution gives is not what its folded twin gives: the norm is inside.
+    class Net(nn.Sequential):
+        pass
+
+    norm = nn.BatchNorm2d(4)
+    norm.running_mean.fill_(3.0)
+    teacher = Net(nn.Conv2d(1, 4, 3), norm, nn.Flatten(), nn.Linear(144, 10))
+    one = create_method("kd", teacher=teacher, student=net())
+    one.teacher.request("0")
+    names, lines = choose(one, FLOAT)
+    assert names == ("plain",)
+    assert "features within" in lines[0]
+
+
+def test_int8_teaches_where_quantising_pays(fast, digits):
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    one = method()
+    assert choose(one, HALF, digits=digits, passes=10)[0] == ("folded bfloat16",)
+    engines = Engines(digits)
+    one.to(memory_format=torch.channels_last)  # as in training; exported like this, the weights would be misread
+    eight = engines.make(one.teacher.module, "int8")
+    images = torch.randn(5, 1, 8, 8)
+    said, true = eight(images).logits, one.teacher(images).logits
+    assert (said - true).norm() < 0.2 * true.norm()
+    first = said.clone()
+    eight(-images)
+    assert torch.equal(said, first)  # the answer is not overwritten by the next
+    assert engines.make(one.teacher.module, "int8") is eight
+    with pytest.raises(Exception, match="has no taps"):
+        eight(images, ("stage1",))
+
+
+def test_int8_is_not_tried_where_features_are_read_or_the_student_is_float32(monkeypatch):
+    tried = []
+    monkeypatch.setattr(Engines, "make", lambda self, module, name: tried.append(name) or Plain(module))
+    for one, runtime in ((method("at"), HALF), (method(), FLOAT), (method(), HALF)):
+        choose(one, runtime, passes=10**12)
+    assert tried == ["folded bfloat16", "folded float32", "folded bfloat16", "int8"]
+
+
+def test_a_missing_package_is_a_line_not_an_end(fast, monkeypatch):
+    def missing(*_):
+        raise AttarError("an int8 teacher needs openvino")
+
+    monkeypatch.setattr(teaching, "Int8", type("Int8", (), {"name": "int8", "__init__": missing}))
+    names, lines = choose(method(), HALF, "int8")
+    assert names == ("plain",)
+    assert "int8: not to be had (an int8 teacher needs openvino)" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "taps", "own"),
+    [
+        ("kd", {}, (), True),
+        ("at", {}, ("stage1", "stage2", "stage3"), True),
+        ("simkd", {}, ("final",), True),
+        ("rsd", {}, None, None),
+    ],
+)
+def test_what_a_method_reads(name, options, taps, own):
+    one = method(name, **options)
+    before = {key: value.clone() for key, value in one.state_dict().items()}
+    found = readings(one, batches()[0])
+    if taps is not None:
+        assert sorted(found[0].taps) == sorted(taps)
+        assert found[0].own_images is own
+    assert all(torch.equal(value, before[key]) for key, value in one.state_dict().items())
+    assert all(isinstance(frozen.engine, Plain) for frozen in one.frozen())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("kd", False), ("fitnet", True), ("at", True), ("simkd", True), ("sokd", False)]
+)
+def test_who_ignores_the_teachers_logits(name, expected):
+    one = method(name)
+    before = {key: value.clone() for key, value in one.state_dict().items()}
+    assert ignores_logits(one, one.teacher, batches()[0]) is expected
+    assert all(torch.equal(value, before[key]) for key, value in one.state_dict().items())
+    assert isinstance(one.teacher.engine, Plain)
+
+
+def test_a_teacher_ends_after_the_last_feature_that_is_read(digits):
+    one, engines = method("fitnet"), Engines(digits)
+    names, lines = choose_engines(one, batches(), FLOAT, "auto", engines, 0)
+    assert names == ("folded float32, cut",)
+    assert lines[0].endswith("; cut after the last feature it is asked for")
+    whole, ran = one.batch_losses(batches()[0]), []
+    engines.attach(one, ("folded float32",))
+    folded = one.batch_losses(batches()[0])
+    engines.attach(one, names)
+    one.teacher.engine.module.layer3.register_forward_hook(lambda *_: ran.append("layer3"))
+    cut = one.batch_losses(batches()[0])
+    assert torch.equal(cut.total, folded.total)
+    torch.testing.assert_close(cut.total, whole.total)
+    assert not ran
+
+
+@pytest.mark.parametrize("name", ["kd", "sokd", "kd+fitnet"])
+def test_one_whose_logits_are_read_is_whole(name, digits):
+    assert "cut" not in choose_engines(method(name), batches(), FLOAT, "auto", Engines(digits), 0)[0][0]
+
+
+def test_one_that_several_methods_ask_is_whole(digits):
+    assert choose_engines(method("fitnet"), batches(), FLOAT, "auto", Engines(digits, kept=True), 0)[0] == (
+        "folded float32",
+    )
+
+
+@pytest.mark.parametrize(
+    "taps", [("stem",), ("stage1",), ("stage2.preact", "stem"), ("stage3",), ("final",), ("pooled",)]
+)
+def test_a_cut_network_gives_the_taps_of_the_whole(taps):
+    one, images = net("resnet14").eval(), batches()[0].images
+    whole, cut = one.features(images, taps), one.features(images, taps, logits=False)
+    assert cut.taps.keys() == set(taps)
+    assert all(torch.equal(cut.tap(tap), whole.tap(tap)) for tap in taps)
+
+
+def test_agreement_in_numbers():
+    truth = [Output(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), {"a": torch.tensor([3.0, 4.0])})]
+    said = [Output(torch.tensor([[2.0, 0.0], [1.0, 0.0]]), {"a": torch.tensor([3.0, 4.5])})]
+    near = agreement(said, truth)
+    assert near.labels == 0.5
+    assert near.taps == pytest.approx(0.1)
+    # KL of (.269, .731) from (.731, .269), over two images of which one agrees.
+    assert near.nats == pytest.approx(0.5 * 0.4621, abs=1e-3)
+    broken = agreement([Output(torch.full((2, 2), float("nan")))], [Output(truth[0].logits)])
+    assert not broken.holds
+
+
+def test_engines_are_made_once_for_the_same_weights(digits):
+    engines, first = Engines(digits), net()
+    twin = net()
+    twin.load_state_dict(first.state_dict())
+    assert engines.make(first, "folded float32") is engines.make(twin, "folded float32")
+    assert engines.make(net(), "folded float32") is not engines.make(first, "folded float32")
+
+
+def test_the_engines_of_a_record_are_attached(digits):
+    one = method()
+    Engines(digits).attach(one, ("folded bfloat16",))
+    assert isinstance(one.teacher.engine, Folded)
