@@ -130,7 +130,7 @@ def test_baked_files_take_pixels(run, baked, test_images):
 def test_a_file_that_computes_something_else_is_refused_and_the_others_are_kept(student, tmp_path, monkeypatch):
     wrong = replace(export.FORMATS["pt2"], read=lambda path: lambda images: 1.01 * open_pt2(path)(images))
     monkeypatch.setitem(export.FORMATS, "pt2", wrong)
-    monkeypatch.setattr(export, "latency", lambda *_, **__: attar.measure.Latency(1.0, 0.0))
+    monkeypatch.setattr(export, "latency", lambda *_, **__: attar.profiling.Latency(1.0, 0.0))
     done = export_student(student, tmp_path, ["pt2", "safetensors"])
     assert [file.format for file in done.files] == ["safetensors"]
     assert done.failures["pt2"].startswith("pt2 differs from the student: a logit by ")
