@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from attar.train.phases import Steps
 from rich.console import Console
 
 from attar.accel.allocator import keep_freed_memory
 from attar.accel.runtime import environment
 from attar.experiments.job import Job
 from attar.recipe import read_recipe
-from attar.train.turns import Steps
 
 # The contenders are scripts beside each other.
 sys.path.insert(0, str(Path(__file__).parent / "contenders"))
@@ -64,7 +64,7 @@ def framework(options: argparse.Namespace, folder: Path) -> Steps[object]:
     return training.steps(console, training.engined(training.precision()))
 
 
-def turns(loops: dict[str, Iterator[object]], steps: int) -> dict[str, list[float]]:
+def phases(loops: dict[str, Iterator[object]], steps: int) -> dict[str, list[float]]:
     """The seconds of every step of each, in turns, after some to warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(WARM + steps):
@@ -82,7 +82,7 @@ def main() -> None:
     options.variant = ""
     with tempfile.TemporaryDirectory() as scratch:
         training = framework(options, Path(scratch) / "run")
-        seconds = turns({"hand-written": hand_written.steps(options), "attar": training}, options.steps)
+        seconds = phases({"hand-written": hand_written.steps(options), "attar": training}, options.steps)
         training.close()
     medians = {name: statistics.median(taken) for name, taken in seconds.items()}
     pairs = [ours / theirs - 1 for ours, theirs in zip(seconds["attar"], seconds["hand-written"], strict=True)]

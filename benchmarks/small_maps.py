@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from attar.accel.allocator import keep_freed_memory
-from attar.accel.function_override import Instead
+from attar.accel.function_override import FunctionOverride
 from attar.accel.packed_convolutions import conv2d, matrix_units
 from attar.accel.runtime import environment
 from attar.models import create_model
@@ -31,7 +31,7 @@ WARM = 3
 def step(net: nn.Module, images: Tensor, labels: Tensor, in_rows: bool) -> tuple[float, Tensor]:
     """One step's seconds and its gradient."""
     begun = time.perf_counter()
-    with torch.autocast("cpu", torch.bfloat16), Instead({torch.conv2d: conv2d}) if in_rows else nullcontext():
+    with torch.autocast("cpu", torch.bfloat16), FunctionOverride({torch.conv2d: conv2d}) if in_rows else nullcontext():
         loss = nn.functional.cross_entropy(net(images), labels)
     loss.backward()
     seconds = time.perf_counter() - begun
@@ -40,7 +40,7 @@ def step(net: nn.Module, images: Tensor, labels: Tensor, in_rows: bool) -> tuple
     return seconds, gradient
 
 
-def turns(name: str, options: argparse.Namespace) -> tuple[list[tuple[float, float]], float]:
+def phases(name: str, options: argparse.Namespace) -> tuple[list[tuple[float, float]], float]:
     """The seconds of each pair of steps, without rows and with, and how far apart the last two gradients are."""
     torch.manual_seed(0)
     net = create_model(name, num_classes=100, image_size=options.size).to(memory_format=torch.channels_last).train()
@@ -64,7 +64,7 @@ def main() -> None:
     keep_freed_memory()
     networks = {}
     for name in options.networks:
-        pairs, apart = turns(name, options)
+        pairs, apart = phases(name, options)
         networks[name] = {"seconds": pairs, "gradients_apart": apart}
         plain, rows = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
         first, middle, third = statistics.quantiles([one / other for one, other in pairs], n=4)

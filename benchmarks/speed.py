@@ -96,12 +96,12 @@ def paired(name: str, options: argparse.Namespace) -> dict[str, float]:
     return {key: sum(one[key] for one in both) for key in both[0]}
 
 
-def calm(turn: Callable[[], dict[str, float]]) -> dict[str, float]:
+def calm(phase: Callable[[], dict[str, float]]) -> dict[str, float]:
     """What a run found, with the share of the processors' busy time that was taken away meanwhile."""
     tries: list[dict[str, float]] = []
     while len(tries) < TRIES and not any(one["stolen"] <= MOST_STOLEN for one in tries):
         before = processor_ticks()
-        one = turn()
+        one = phase()
         stolen, used = (now - then for now, then in zip(processor_ticks(), before, strict=True))
         tries.append({**one, "stolen": stolen / max(1, stolen + used)})
     return min(tries, key=lambda one: one["stolen"])
@@ -120,15 +120,15 @@ STAT = Path("/proc/stat")
 
 def rounds(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     """Every contender once a round, in the same order."""
-    turns: dict[str, Callable[[], dict[str, float]]] = {}
+    phases: dict[str, Callable[[], dict[str, float]]] = {}
     for name in options.only:
-        turns[name] = lambda name=name: alone(name, options)
+        phases[name] = lambda name=name: alone(name, options)
         if name in PAIRED:
-            turns[PAIRED_NAME.format(name)] = lambda name=name: paired(name, options)
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in turns}
+            phases[PAIRED_NAME.format(name)] = lambda name=name: paired(name, options)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in phases}
     for number in range(options.rounds):
-        for name, turn in turns.items():
-            found[name].append(one := calm(turn))
+        for name, phase in phases.items():
+            found[name].append(one := calm(phase))
             stolen = f", {100 * one['stolen']:.0f} % stolen" if one["stolen"] > MOST_STOLEN else ""
             print(f"round {number + 1}: {name:50s} {one['images_per_second']:7.0f} images/s{stolen}", flush=True)
     return found

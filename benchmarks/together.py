@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from attar.train.phases import Steps
 from rich.console import Console
 
 from attar.accel.allocator import keep_freed_memory
@@ -25,7 +26,6 @@ from attar.experiments.build import Given
 from attar.experiments.job import Job
 from attar.experiments.shared_batches import Classroom
 from attar.recipe import Recipe, read_recipe
-from attar.train.turns import Steps
 
 WARM = 4
 
@@ -67,22 +67,22 @@ def trainings(methods: list[str], options: argparse.Namespace, folder: Path) -> 
     return made
 
 
-def seconds_a_round(turns: list[Steps[object]], steps: int) -> float:
+def seconds_a_round(phases: list[Steps[object]], steps: int) -> float:
     """One step of each, timed over several rounds after some to warm up."""
-    for done, _ in enumerate(rounds(turns), 1):
+    for done, _ in enumerate(rounds(phases), 1):
         if done == WARM:
             begun = time.perf_counter()
         if done == WARM + steps:
             break
     took = (time.perf_counter() - begun) / steps
-    for training in turns:
+    for training in phases:
         training.close()
     return took
 
 
-def rounds(turns: list[Steps[object]]) -> Iterator[None]:
+def rounds(phases: list[Steps[object]]) -> Iterator[None]:
     while True:
-        for training in turns:
+        for training in phases:
             next(training)
         yield
 

@@ -93,8 +93,8 @@ def test_a_ramp_follows_the_batch_epoch(tensors):
 
 
 def test_only_edges_of_the_batch_turn_count(tensors):
-    batch = Batch(torch.zeros(4, 1, 2, 2), torch.zeros(4).long(), turn="second")
-    losses = total_loss(Knowledge(batch, **tensors), [edge(), edge(turn="second", name="later")])
+    batch = Batch(torch.zeros(4, 1, 2, 2), torch.zeros(4).long(), phase="second")
+    losses = total_loss(Knowledge(batch, **tensors), [edge(), edge(phase="second", name="later")])
     assert list(losses) == ["later"]
 
 

@@ -29,7 +29,7 @@ def make(name):
     if method_info(name).takes_teacher:
         nets["teacher"] = create_model("resnet14", num_classes=6, image_size=16)
     method = create_method(name, **nets).train()
-    method.enrol(LABELS)
+    method.setup(LABELS)
     return method
 
 
@@ -116,10 +116,10 @@ def test_22_state_has_one_order_in_every_process():
 def test_24_training_fills_tensors_and_never_replaces_them(name):
     method = make(name)
     before = {key: tensor.data_ptr() for key, tensor in method.state_dict().items()}
-    learners = {turn: optimiser(method.trainable(turn), read_recipe().optim) for turn in method.turns}
+    learners = {phase: optimiser(method.trainable(phase), read_recipe().optim) for phase in method.phases}
     for step in range(2):
-        for turn, learner in learners.items():
-            losses = method.losses(IMAGES, LABELS, index=copy.copy(LABELS), step=step, turn=turn, epochs=2)
+        for phase, learner in learners.items():
+            losses = method.losses(IMAGES, LABELS, index=copy.copy(LABELS), step=step, phase=phase, epochs=2)
             losses.total.backward()
             update(learner, 0.01)
     assert {key: tensor.data_ptr() for key, tensor in method.state_dict().items()} == before

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import common
 import torch
+from attar.train.phases import Steps, take_turns
 from rich.console import Console
 
 from attar.accel.allocator import keep_freed_memory
@@ -22,11 +23,10 @@ from attar.experiments.build import Given
 from attar.experiments.job import Job
 from attar.experiments.shared_batches import Classroom
 from attar.recipe import Recipe, read_recipe
-from attar.teachers.cached_loader import remembering
+from attar.teachers.cached_loader import with_cached_logits
 from attar.teachers.int8 import Int8
 from attar.train.loop import Places, steps
 from attar.train.progress import Progress
-from attar.train.turns import Steps, take_turns
 
 EPOCHS = 2
 
@@ -39,7 +39,7 @@ class Clock(Progress):
         self.steps: list[list[float]] = []
         self.epochs_ended: list[float] = []
 
-    def step(self, epoch: int, step: int, tally: object) -> None:
+    def step(self, epoch: int, step: int, running: object) -> None:
         if step == 0:
             self.steps.append([])
         self.steps[epoch].append(time.perf_counter())
@@ -81,7 +81,7 @@ def run(options: object, folder: Path, cache: Path | None, students: int = 1) ->
     torch.set_num_threads(options.threads)  # type: ignore[attr-defined]
     room = Classroom(students)
     made = [ready(options, folder / str(number), cache, room) for number in range(students)]
-    take_turns([turns for turns, _ in made])
+    take_turns([phases for phases, _ in made])
     return made[0][1]
 
 
@@ -101,7 +101,7 @@ def ready(options: object, folder: Path, cache: Path | None, room: Classroom) ->
     assert runtime.compiled == training.recipe.compile, runtime.reason
     clock = Clock(console, "", EPOCHS, len(training.loader), training.loader.batch_size)
     batches = room.batches(training.loader)
-    loader = remembering(batches, training.method, training.recipe, training.splits.train, runtime, clock.say)
+    loader = with_cached_logits(batches, training.method, training.recipe, training.splits.train, runtime, clock.say)
     folder.mkdir(parents=True)
     return steps(training.method, loader, None, training.recipe, runtime, Places(folder), clock), clock
 

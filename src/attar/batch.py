@@ -46,7 +46,7 @@ class Batch:
         index: (B,) each image's number in its data set, for caches and memory banks; None outside our loaders.
         address: the seed, epoch and step this batch belongs to.
         epochs: how many epochs the run has, for weights that move with training.
-        turn: which of the method's turns this forward pass belongs to; methods that step once have only "".
+        phase: which of the method's phases this forward pass belongs to; methods that step once have only "".
         views: the same images varied in other ways, as `images`, under the names the loader was asked for.
         labelled: how many of the rows, the first ones, have a label; None: all.
     """
@@ -56,7 +56,7 @@ class Batch:
     index: Tensor | None = None
     address: Address = field(default_factory=Address)
     epochs: int = 1
-    turn: str = ""
+    phase: str = ""
     views: dict[str, Tensor] = field(default_factory=dict)
     labelled: int | None = None
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from attar.batch import Batch
 from attar.errors import AttarError, unknown
-from attar.schedules import Ramp, value
+from attar.schedules import WeightSchedule, value
 
 Value = Tensor | tuple[Tensor, ...]
 
@@ -91,18 +91,18 @@ class Transfer:
         given: further knowledge handed to the loss, detached (DKD needs the labels).
         via: a module the learner passes through first (a regressor); its owner is the method.
         name: what the edge is called in logs; "source->target" unless two edges join the same pair.
-        turn: in which of the method's turns the edge teaches; methods that step once have only "".
+        phase: in which of the method's phases the edge teaches; methods that step once have only "".
     """
 
     source: str
     target: str
     loss: nn.Module
-    weight: float | Ramp = 1.0
+    weight: float | WeightSchedule = 1.0
     learns: Literal["target", "both"] = "target"
     given: tuple[str, ...] = ()
     via: nn.Module | None = None
     name: str = ""
-    turn: str = ""
+    phase: str = ""
 
     @property
     def key(self) -> str:
@@ -174,14 +174,14 @@ class Losses(Mapping[str, Tensor]):
 
 
 def total_loss(knowledge: Knowledge, transfers: Iterable[Transfer]) -> Losses:
-    """The loss of every edge of the batch's turn, and their weighted sum.
+    """The loss of every edge of the batch's phase, and their weighted sum.
 
     An edge whose weight is 0 is still evaluated, so that its curve stays visible, but adds no gradient.
 
     Raises:
         AttarError: two edges have the same key, or an edge names knowledge that is not there.
     """
-    edges = [edge for edge in transfers if edge.turn == knowledge.batch.turn]
+    edges = [edge for edge in transfers if edge.phase == knowledge.batch.phase]
     weights = weights_of(edges, knowledge.batch)
     return weighted(terms_of(edges, knowledge, learning(weights)), weights, knowledge)
 

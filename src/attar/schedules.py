@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Ramp(Protocol):
+class WeightSchedule(Protocol):
     """A weight as a function of training time."""
 
     def __call__(self, epoch: int, epochs: int) -> float: ...
@@ -47,6 +47,6 @@ class ExponentialRampUp:
         return self.weight * math.exp(-5.0 * (1.0 - done) ** 2)
 
 
-def value(weight: float | Ramp, epoch: int, epochs: int) -> float:
+def value(weight: float | WeightSchedule, epoch: int, epochs: int) -> float:
     """A weight at an epoch, whether it is a number or a ramp."""
     return float(weight(epoch, epochs)) if callable(weight) else float(weight)

@@ -29,7 +29,7 @@ def a_method(name="kd", **options):
         nets = [create_model(net, num_classes=6, in_channels=1, image_size=8) for net in ("resnet14", "resnet8")]
         teacher = nets[0] if method_info(name).takes_teacher else None
         method = create_method(name, teacher=teacher, student=nets[1], image_shape=(1, 8, 8), **options).train()
-        method.enrol(torch.arange(8) % 6)
+        method.setup(torch.arange(8) % 6)
         return method
 
 
@@ -72,7 +72,7 @@ def test_what_was_said_already_is_used(traced):
     method = a_method()
     losses_of, batch = Compiled(method), a_batch()
     losses_of(a_batch())
-    method.teacher.tell(batch.images, method.teacher.engine(torch.zeros_like(batch.images)))
+    method.teacher.set_output(batch.images, method.teacher.engine(torch.zeros_like(batch.images)))
     assert torch.allclose(losses_of(batch).total, method.batch_losses(batch).total, rtol=1e-4)
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from attar.accel import packed_convolutions as small_maps
 from attar.accel import runtime as runtimes
 from attar.accel.compiled_steps import Compiled
-from attar.accel.function_override import Instead
+from attar.accel.function_override import FunctionOverride
 from attar.accel.packed_convolutions import conv2d, in_rows, matrix_units
 from attar.accel.runtime import Runtime
 from attar.batch import Address, Batch
@@ -95,7 +95,7 @@ def test_not_in_groups_nor_for_one_image_nor_in_float32(monkeypatch):
 
 def test_an_export_in_float32_keeps_the_number_of_images_free():
     net, images = nn.Conv2d(128, 128, 3, padding=1), torch.export.Dim("images")
-    with Instead({torch.conv2d: conv2d}):
+    with FunctionOverride({torch.conv2d: conv2d}):
         program = torch.export.export(net, (torch.zeros(2, 128, 4, 4),), dynamic_shapes=({0: images},))
     assert program.module()(torch.zeros(5, 128, 4, 4)).shape == (5, 128, 4, 4)
 

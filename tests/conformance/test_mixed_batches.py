@@ -28,7 +28,7 @@ def make(name, **options):
     teacher, student = networks()
     alone = ("dml", "supervised", "uakd", "rsd")
     method = create_method(name, student=student, teacher=None if name in alone else teacher, **options).train()
-    method.enrol(torch.arange(ROWS) % 6)
+    method.setup(torch.arange(ROWS) % 6)
     return method
 
 

@@ -45,15 +45,15 @@ def test_a_loss_that_is_not_finite_names_its_edges(method):
 
 def test_a_turn_that_reaches_what_another_turn_steps(method):
     class Turns(type(method)):
-        turns = ("", "again")
+        phases = ("", "again")
 
-        def trainable(self, turn=""):
-            return list(self.regressor.parameters()) if turn else list(self.parameters())
+        def trainable(self, phase=""):
+            return list(self.regressor.parameters()) if phase else list(self.parameters())
 
         def transfers(self):
             for edge in super().transfers():
                 yield edge
-                yield replace(edge, turn="again", name=f"{edge.key} again")
+                yield replace(edge, phase="again", name=f"{edge.key} again")
 
     mixed = Turns(teacher=method.teacher.module, student=method.student.module)
     with pytest.raises(AttarError, match=r"turn 'again' sends a gradient to 'student\..*', which it does not step"):

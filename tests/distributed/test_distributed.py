@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 import torch.nn.functional as F
+from attar.train.phases import finish
 from rich.console import Console
 from torch import nn
 
@@ -35,7 +36,6 @@ from attar.recipe import read_recipe
 from attar.train.loop import Places, steps
 from attar.train.optim import optimiser
 from attar.train.progress import Progress
-from attar.train.turns import finish
 
 pytestmark = pytest.mark.skipif(
     not dist.is_available() or not dist.is_gloo_available(), reason="this torch has no gloo to join processes"
@@ -108,7 +108,7 @@ def method_of(name, options):
         return Spreading(net("resnet14"), net("resnet8"), **options).double()
     teacher = net("resnet14") if method_info(name.partition("+")[0]).takes_teacher else None
     method = create_method(name, teacher=teacher, student=net("resnet8"), image_shape=(1, 8, 8), **options)
-    method.enrol(loader_of().images.labels)
+    method.setup(loader_of().images.labels)
     return method.double()
 
 
@@ -121,10 +121,12 @@ def loader_of(share=(0, 1), batch_size=21, train_size=30):
 def trained(method, loader, losses_of):
     """The state after an epoch of SGD with momentum."""
     method.train()
-    learners = {turn: optimiser(method.trainable(turn), read_recipe(optim={"lr": 0.05}).optim) for turn in method.turns}
+    learners = {
+        phase: optimiser(method.trainable(phase), read_recipe(optim={"lr": 0.05}).optim) for phase in method.phases
+    }
     for batch in loader.epoch(0):
-        for turn, learner in learners.items():
-            losses_of(replace(batch, turn=turn)).total.backward()
+        for phase, learner in learners.items():
+            losses_of(replace(batch, phase=phase)).total.backward()
             learner.step()
             learner.zero_grad()
     return method.state_dict()

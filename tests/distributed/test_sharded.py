@@ -43,7 +43,7 @@ def losses_of(name, members, split):
     held = [shard(frozen, batches[0].images) for frozen in method.frozen()] if split else [0]
     wrapped = objective(method.train(), members)
     for batch in batches:
-        total = wrapped(replace(batch, turn=method.turns[0])).total
+        total = wrapped(replace(batch, phase=method.phases[0])).total
         total.backward()
         found.append(total.detach())
     return [*found, *(p.grad.clone() for p in method.parameters() if p.grad is not None)], held[0]

@@ -26,8 +26,8 @@ from attar.errors import AttarError
 from attar.experiments import job as room
 from attar.experiments import launch as starting
 from attar.experiments.job import train_beside
-from attar.experiments.parallel import LOCK, LOG, Seat, Watch, side_by_side
-from attar.experiments.teacher_predictions import Judge
+from attar.experiments.parallel import LOCK, LOG, TrainingSpec, Watch, side_by_side
+from attar.experiments.teacher_predictions import TeacherPredictions
 from attar.experiments.training import Training
 from attar.experiments.workers import WorkerPool
 from attar.profiling import threads
@@ -84,12 +84,12 @@ def test_what_is_finished_is_not_done_again(one_by_one: Path, tmp_path: Path, mo
     (tmp_path / "job" / "seed1" / LOG).write_text("kd seed 1: epoch 1/3\n")
     recipe = read_recipe(tmp_path / "job" / "recipe.yaml", jobs=3)
     (tmp_path / "job" / "recipe.yaml").write_text(to_yaml(recipe))
-    seats, said = [], io.StringIO()
+    specs, said = [], io.StringIO()
     monkeypatch.setattr(
-        room, "side_by_side", lambda waiting, *more: seats.extend(waiting) or side_by_side(waiting, *more)
+        room, "side_by_side", lambda waiting, *more: specs.extend(waiting) or side_by_side(waiting, *more)
     )
     starting.resume(tmp_path / "job", Console(file=said))
-    assert [seat.title for seat in seats] == ["kd seed 1"]
+    assert [seat.title for seat in specs] == ["kd seed 1"]
     after = {name: (tmp_path / "job" / name).stat().st_mtime_ns for name in FILES}
     assert {name for name in FILES if before[name] != after[name]} == {"seed1/student.safetensors"}
     assert contents(tmp_path / "job") == contents(one_by_one)
@@ -97,20 +97,20 @@ def test_what_is_finished_is_not_done_again(one_by_one: Path, tmp_path: Path, mo
 
 
 def test_the_teacher_is_examined_once(one_by_one: Path, tmp_path: Path, monkeypatch) -> None:
-    known, begin = [], Judge.begin
+    known, begin = [], TeacherPredictions.begin
 
-    def spied(self: Judge, images) -> None:
+    def spied(self: TeacherPredictions, images) -> None:
         begin(self, images)
         known.append(bool(self._said))
 
-    def in_this_process(seats, work, jobs, each, prepare, console) -> None:
+    def in_this_process(specs, work, jobs, each, prepare, console) -> None:
         prepare()
-        for seat in seats:
+        for seat in specs:
             work(seat)
         room._reopened.cache_clear()
         room._heard.clear()
 
-    monkeypatch.setattr(Judge, "begin", spied)
+    monkeypatch.setattr(TeacherPredictions, "begin", spied)
     monkeypatch.setattr(room, "side_by_side", in_this_process)
     weights = one_by_one / "teacher" / "student.safetensors"
     distil(tmp_path / "job", teacher={"name": "resnet14", "weights": str(weights)}, seeds=1, jobs=2)
@@ -161,7 +161,7 @@ def epochs(folder: Path) -> int:
 
 
 def test_a_training_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:
-    seat = Seat(tmp_path, 0, False, "kd", tmp_path / "seed0", 3)
+    seat = TrainingSpec(tmp_path, 0, False, "kd", tmp_path / "seed0", 3)
     with held(tmp_path / "seed0" / LOCK), pytest.raises(AttarError, match="seed0 is in use by process"):
         train_beside(seat)
 
@@ -264,7 +264,7 @@ def test_a_choice_is_kept(tmp_path: Path, slow_threads) -> None:
 
 
 def test_whole_lines_are_shown_once(tmp_path: Path) -> None:
-    seat, said = Seat(tmp_path, 0, False, "kd", tmp_path, 3), io.StringIO()
+    seat, said = TrainingSpec(tmp_path, 0, False, "kd", tmp_path, 3), io.StringIO()
     log = tmp_path / LOG
     log.write_text("before\n")
     other = replace(seat, title="alone", folder=tmp_path / "alone")
@@ -280,10 +280,10 @@ def test_whole_lines_are_shown_once(tmp_path: Path) -> None:
 
 
 def test_a_terminal_shows_a_bar_for_each_that_is_going_on(tmp_path: Path) -> None:
-    seats = [Seat(tmp_path, seed, False, f"kd seed {seed}", tmp_path / str(seed), 8) for seed in range(3)]
+    specs = [TrainingSpec(tmp_path, seed, False, f"kd seed {seed}", tmp_path / str(seed), 8) for seed in range(3)]
     said = io.StringIO()
-    with held(seats[1].folder / LOCK), Watch(seats, Console(file=said, force_terminal=True, width=80)) as watch:
-        Places(seats[1].folder).metrics.write_text("{}\n{}\n{}\n")
+    with held(specs[1].folder / LOCK), Watch(specs, Console(file=said, force_terminal=True, width=80)) as watch:
+        Places(specs[1].folder).metrics.write_text("{}\n{}\n{}\n")
         watch.look()
         watch._bars.refresh()
     assert "kd seed 1" in said.getvalue()

@@ -22,7 +22,7 @@ from attar.models import Staged, create_model
 from attar.models.libraries.imports import import_timm
 from attar.recipe import ModelRecipe, OptimRecipe, read_recipe
 from attar.train.ema import Ema
-from attar.train.running_means import Tally
+from attar.train.running_means import RunningMeans
 from attar.train.schedules import learning_rate
 
 needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
@@ -83,29 +83,29 @@ def test_ema_follows_its_formula_and_counts_are_copied():
 
 
 def test_a_tally_weighs_batches_by_their_size():
-    tally = Tally()
+    running = RunningMeans()
     for size, right in ((3, 3), (1, 0)):
         labels = torch.zeros(size).long()
         logits = torch.tensor([[5.0, 0.0]] * size) if right else torch.tensor([[0.0, 5.0]] * size)
         batch = Batch(torch.zeros(size, 1, 1, 1), labels)
         edges = [Transfer("labels", "student.logits", CrossEntropy(), weight=2.0)]
-        tally.add(total_loss(Knowledge(batch, student=logits), edges), batch)
+        running.add(total_loss(Knowledge(batch, student=logits), edges), batch)
     good, bad = math.log(1 + math.exp(-5)), math.log(1 + math.exp(5))
-    means = tally.means()
+    means = running.means()
     assert means["train_top1"] == 75.0
     assert means["terms"]["labels->student.logits"] == pytest.approx((3 * good + bad) / 4, rel=1e-5)
     assert means["loss"] == pytest.approx(2 * (3 * good + bad) / 4, rel=1e-5)
 
 
 def test_later_turns_do_not_count_images_again():
-    tally, batch = Tally(), Batch(torch.zeros(2, 1, 1, 1), torch.zeros(2).long())
+    running, batch = RunningMeans(), Batch(torch.zeros(2, 1, 1, 1), torch.zeros(2).long())
     losses = total_loss(
         Knowledge(batch, student=torch.zeros(2, 3)), [Transfer("labels", "student.logits", CrossEntropy())]
     )
-    tally.add(losses, batch)
-    tally.add(losses, batch, first_turn=False)
-    assert tally.sums["images"] == 2
-    assert tally.means()["loss"] == pytest.approx(2 * math.log(3), rel=1e-5)
+    running.add(losses, batch)
+    running.add(losses, batch, first_phase=False)
+    assert running.sums["images"] == 2
+    assert running.means()["loss"] == pytest.approx(2 * math.log(3), rel=1e-5)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from torch import nn
 
 from attar.data import eval_batches, load_data
 from attar.experiments import launch as starting
-from attar.experiments.teacher_predictions import Judge
+from attar.experiments.teacher_predictions import TeacherPredictions
 from attar.metrics import evaluate
 from attar.models import create_model
 from attar.recipe import read_recipe
@@ -36,51 +36,55 @@ def images():
     return load_data("digits").test
 
 
-def judged(judge: Judge, images, student: nn.Module):
-    judge.begin(images)
-    return evaluate(student, eval_batches(images, 250), teacher=judge)
+def judged(teacher_predictions: TeacherPredictions, images, student: nn.Module):
+    teacher_predictions.begin(images)
+    return evaluate(student, eval_batches(images, 250), teacher=teacher_predictions)
 
 
 def test_every_batch_is_computed_once_and_compared_as_the_network_itself(images) -> None:
     net, student = Counting(), Counting()
-    judge = Judge(net)
+    teacher_predictions = TeacherPredictions(net)
     truth = evaluate(student, eval_batches(images, 250), teacher=net)
     computed = net.passes
-    assert [judged(judge, images, student) for _ in range(3)] == [truth] * 3
+    assert [judged(teacher_predictions, images, student) for _ in range(3)] == [truth] * 3
     assert net.passes == 2 * computed
     assert truth.kl > 0
 
 
 def test_other_weights_and_other_images_are_heard_anew(images) -> None:
     net, student = Counting(), Counting()
-    judge = Judge(net)
-    first = judged(judge, images, student)
+    teacher_predictions = TeacherPredictions(net)
+    first = judged(teacher_predictions, images, student)
     with torch.no_grad():
         net.net.classifier.weight.neg_()
-    assert judged(judge, images, student).kl == evaluate(student, eval_batches(images, 250), teacher=net).kl != first.kl
+    assert (
+        judged(teacher_predictions, images, student).kl
+        == evaluate(student, eval_batches(images, 250), teacher=net).kl
+        != first.kl
+    )
     fewer = images.subset(torch.arange(100))
-    assert judged(judge, fewer, student) == evaluate(student, eval_batches(fewer, 250), teacher=net)
+    assert judged(teacher_predictions, fewer, student) == evaluate(student, eval_batches(fewer, 250), teacher=net)
 
 
 def test_a_pass_that_broke_off_is_taken_up(images) -> None:
     net = Counting()
-    judge = Judge(net)
-    judge.begin(images)
-    judge(next(iter(eval_batches(images, 250))).images)
+    teacher_predictions = TeacherPredictions(net)
+    teacher_predictions.begin(images)
+    teacher_predictions(next(iter(eval_batches(images, 250))).images)
     student = Counting()
-    assert judged(judge, images, student) == evaluate(student, eval_batches(images, 250), teacher=net)
+    assert judged(teacher_predictions, images, student) == evaluate(student, eval_batches(images, 250), teacher=net)
 
 
 def test_a_job_shows_its_teacher_the_test_set_once(tmp_path: Path, monkeypatch) -> None:
-    shown, forward = [], Judge.forward
+    shown, forward = [], TeacherPredictions.forward
 
-    def counted(self: Judge, batch: torch.Tensor) -> torch.Tensor:
+    def counted(self: TeacherPredictions, batch: torch.Tensor) -> torch.Tensor:
         before = len(self._said)
         said = forward(self, batch)
         shown.append(len(self._said) > before)
         return said
 
-    monkeypatch.setattr(Judge, "forward", counted)
+    monkeypatch.setattr(TeacherPredictions, "forward", counted)
     values = {"data": {"train_size": 60}, "epochs": 1, "seeds": 2, "batch_size": 20, "precision": "float32"}
     weights = create_model("resnet14", num_classes=10, in_channels=1, image_size=8)
     torch.save(weights.state_dict(), tmp_path / "teacher.pth")

@@ -79,9 +79,9 @@ def test_dkd_is_finite_for_two_classes_and_a_certain_teacher() -> None:
 
 @pytest.mark.parametrize("loss", RELATIONS)
 def test_relations_ignore_rotations_and_the_order_of_samples(loss) -> None:
-    turn = torch.linalg.qr(torch.randn(6, 6, generator=RNG, dtype=torch.float64)).Q
+    phase = torch.linalg.qr(torch.randn(6, 6, generator=RNG, dtype=torch.float64)).Q
     order = torch.tensor([3, 1, 4, 0, 2])
-    torch.testing.assert_close(loss(S @ turn, T), loss(S, T))
+    torch.testing.assert_close(loss(S @ phase, T), loss(S, T))
     torch.testing.assert_close(loss(S[order], T[order]), loss(S, T))
 
 

@@ -37,19 +37,19 @@ def method(teacher: object = None, student: Staged | None = None, **options: obj
     return attar.create_method("atsc", teacher=teacher or wide(), student=student or net(), **options).train()
 
 
-def batch(size: int = 8, turn: str = "", classes: int = CLASSES, dtype: torch.dtype = torch.float32) -> Batch:
+def batch(size: int = 8, phase: str = "", classes: int = CLASSES, dtype: torch.dtype = torch.float32) -> Batch:
     generator = torch.Generator().manual_seed(3)
     images = torch.randn(size, 3, SIZE, SIZE, generator=generator, dtype=dtype)
-    return Batch(images, torch.randint(classes, (size,), generator=generator), address=Address(0, 0, 0), turn=turn)
+    return Batch(images, torch.randint(classes, (size,), generator=generator), address=Address(0, 0, 0), phase=phase)
 
 
 def steps(one: ATSC, count: int, lr: float = 0.02, on: Batch | None = None) -> None:
     """As the training loop steps: each turn with its own forward pass and optimiser."""
-    learners = {turn: torch.optim.SGD(one.trainable(turn), lr, 0.9, weight_decay=5e-4) for turn in one.turns}
+    learners = {phase: torch.optim.SGD(one.trainable(phase), lr, 0.9, weight_decay=5e-4) for phase in one.phases}
     data = on or batch()
     for _ in range(count):
-        for turn, learner in learners.items():
-            one.losses(data.images, data.labels, turn=turn).total.backward()
+        for phase, learner in learners.items():
+            one.losses(data.images, data.labels, phase=phase).total.backward()
             learner.step()
             one.zero_grad(set_to_none=True)
 
@@ -170,7 +170,7 @@ def test_oracle_4_routing_of_the_feature_loss(update):
 
 @pytest.mark.parametrize(("update", "moved"), [("layer", {"fc.weight", "fc.bias"}), ("bias", {"fc.bias"})])
 def test_oracle_5_the_second_step_moves_only_the_classifier(update, moved):
-    one, data = method(classifier_update=update), batch(turn="classify")
+    one, data = method(classifier_update=update), batch(phase="classify")
     teacher, before = teacher_of(one), clone(one)
     losses = one.batch_losses(data)
     losses.total.backward()
@@ -278,8 +278,8 @@ def test_oracle_9_the_students_own_classifier_does_not_matter():
 def test_oracle_10_a_list_of_one_is_the_single_teacher():
     single, listed = method(wide()), method([wide()])
     assert single.state_dict().keys() == listed.state_dict().keys()
-    for turn in single.turns:
-        mine, theirs = (one.batch_losses(batch(turn=turn)) for one in (single, listed))
+    for phase in single.phases:
+        mine, theirs = (one.batch_losses(batch(phase=phase)) for one in (single, listed))
         assert torch.equal(mine.total, theirs.total)
         assert mine.terms.keys() == theirs.terms.keys()
 
@@ -398,9 +398,9 @@ def test_the_networks_given_stay():
 @pytest.mark.parametrize("update", ["layer", "bias", "none"])
 def test_each_parameter_belongs_to_one_turn(update):
     one = method(classifier_update=update)
-    turns = [[id(parameter) for parameter in one.trainable(turn)] for turn in one.turns]
+    phases = [[id(parameter) for parameter in one.trainable(phase)] for phase in one.phases]
     learning = {id(parameter) for parameter in one.parameters() if parameter.requires_grad}
-    assert sorted(itertools.chain(*turns)) == sorted(learning)
+    assert sorted(itertools.chain(*phases)) == sorted(learning)
 
 
 @pytest.mark.parametrize("teacher", FAMILIES)
@@ -432,9 +432,9 @@ def test_the_adapted_teachers_are_deployed_too():
 @pytest.mark.parametrize("update", ["layer", "bias"])
 def test_half_precision(update):
     one = method(classifier_update=update)
-    for turn in one.turns:
+    for phase in one.phases:
         with torch.autocast("cpu", torch.bfloat16):
-            total = one.batch_losses(batch(3, turn)).total
+            total = one.batch_losses(batch(3, phase)).total
         total.backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in one.trainable() + one.trainable("classify"))
 

@@ -101,7 +101,7 @@ def test_different_networks_are_refused(nets):
 
 def test_a_method_of_several_steps_joins_no_other(nets):
     class Twice(type(create_method("kd", **nets))):
-        turns = ("", "again")
+        phases = ("", "again")
 
     with pytest.raises(AttarError, match="steps 2 times per batch"):
         Twice(**nets) + create_method("at", **nets)

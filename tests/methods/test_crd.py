@@ -22,7 +22,7 @@ def crd(name="crd", enrolled=True, **options):
         nets = [create_model(net, num_classes=4, image_size=8) for net in ("resnet14", "wrn_16_2")]
         method = create_method(name, teacher=nets[0], student=nets[1], **options).train()
         if enrolled:
-            method.enrol(LABELS)
+            method.setup(LABELS)
         return method
 
 
@@ -130,7 +130,7 @@ def test_it_joins_others_as_the_first():
 
 
 def test_it_must_know_the_images():
-    with pytest.raises(AttarError, match=r"call method.enrol\(labels\) with theirs first"):
+    with pytest.raises(AttarError, match=r"call method.setup\(labels\) with theirs first"):
         crd(enrolled=False).batch_losses(a_batch())
 
 

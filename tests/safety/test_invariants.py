@@ -13,7 +13,7 @@ from attar.methods.dml import DML
 from attar.methods.kd import KD
 from attar.methods.supervised import Supervised
 from attar.models import create_model
-from attar.safety.invariants import Guards, check_sources, checksums
+from attar.safety.invariants import Invariants, check_sources, checksums
 
 # That healthy runs of all methods hear nothing is part of test_kills.py, which runs them all.
 
@@ -34,10 +34,10 @@ def test_a_frozen_network_that_moves_is_an_error(tiny, monkeypatch, part):
 
 def test_a_frozen_network_in_training_mode_is_an_error(tiny):
     method = tiny("kd").method
-    guards = Guards(method, print)
+    invariants = Invariants(method, print)
     method.teacher.module.bn1.train()
     with pytest.raises(AttarError, match="left a frozen network in training mode"):
-        guards.end_epoch(0)
+        invariants.end_epoch(0)
 
 
 def test_a_student_in_eval_mode_is_an_error(tiny, monkeypatch):
@@ -96,7 +96,7 @@ def test_a_parameter_without_a_gradient_is_a_warning(tiny, monkeypatch):
 
 def test_a_parameter_that_no_optimiser_steps_is_a_warning(tiny, monkeypatch):
     trainable = Supervised.trainable
-    monkeypatch.setattr(Supervised, "trainable", lambda self, turn="": trainable(self, turn)[1:])
+    monkeypatch.setattr(Supervised, "trainable", lambda self, phase="": trainable(self, phase)[1:])
     assert "warning: parameter 'student.module.conv1.weight' learnt nothing" in tiny("supervised").fit()
 
 
@@ -159,7 +159,7 @@ def test_guards_change_nothing(tiny, monkeypatch):
     guarded, plain = tiny("kd"), tiny("kd")
     guarded.fit()
     for name in ("start_epoch", "saw", "end_epoch"):
-        monkeypatch.setattr(Guards, name, lambda *_: None)
+        monkeypatch.setattr(Invariants, name, lambda *_: None)
     plain.fit()
     assert guarded.metrics == plain.metrics
 

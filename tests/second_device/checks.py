@@ -28,7 +28,7 @@ from attar.teachers.cache import TeacherCache
 from attar.teachers.logit_codec import Dense, TopK
 from attar.train.checkpoint import Checkpoint
 from attar.train.loop import update
-from attar.train.running_means import Tally
+from attar.train.running_means import RunningMeans
 
 CLASSES, SIZE, STEPS = 6, 16, 3
 LABELS = torch.tensor([4, 0, 3, 3, 1, 5, 2, 0])
@@ -135,7 +135,7 @@ def _method(name: str) -> Method:
         torch.manual_seed(0)
         nets = [create_model(net, num_classes=CLASSES, image_size=SIZE) for net in ("resnet14", "resnet8")]
         made = create_method(name, teacher=nets[0] if method_info(name).takes_teacher else None, student=nets[1])
-        made.enrol(LABELS)
+        made.setup(LABELS)
         return made
 
 
@@ -144,8 +144,10 @@ def steps_of(name: str, device: str, precision: str) -> tuple[list[float], list[
     import apart
 
     method, runtime = _method(name).to(device).train(), Runtime(torch.device(device), precision, "")
-    learners = {turn: torch.optim.SGD(method.trainable(turn), 0.05, momentum=0.9, fused=True) for turn in method.turns}
-    watch, tally, losses = Watch(runtime.device), Tally(), []
+    learners = {
+        phase: torch.optim.SGD(method.trainable(phase), 0.05, momentum=0.9, fused=True) for phase in method.phases
+    }
+    watch, running, losses = Watch(runtime.device), RunningMeans(), []
     for learner in learners.values():
         watch.guard(learner)
     for step in range(STEPS):
@@ -154,14 +156,14 @@ def steps_of(name: str, device: str, precision: str) -> tuple[list[float], list[
         address = Address(step=step)
         batch = Batch(images.to(device), LABELS.to(device), index.to(device), address, epochs=2)
         apart.WAITS.clear()
-        for turn, learner in learners.items():
+        for phase, learner in learners.items():
             with runtime.computing():
-                found = method.batch_losses(replace(batch, turn=turn))
-            watch.saw(found.total, step, turn)
+                found = method.batch_losses(replace(batch, phase=phase))
+            watch.saw(found.total, step, phase)
             found.total.backward()
-            tally.add(found, batch, first_turn=turn == method.turns[0])
+            running.add(found, batch, first_phase=phase == method.phases[0])
             norm = gradient_norm(learner)
-            watch.saw(norm, step, turn)
+            watch.saw(norm, step, phase)
             torch.nn.utils.clip_grads_with_norm_(moved_by(learner), 1.0, norm)
             update(learner, 0.05)
             losses.append(found.total.detach())

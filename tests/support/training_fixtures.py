@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from attar.train.phases import finish
 from rich.console import Console
 
 from attar.accel.runtime import Runtime
@@ -18,7 +19,6 @@ from attar.recipe import read_recipe
 from attar.safety.locks import held
 from attar.train.loop import Places, steps
 from attar.train.progress import Progress
-from attar.train.turns import finish
 
 RUNTIME = Runtime(torch.device("cpu"), "float32", "")
 
@@ -71,7 +71,7 @@ class Tiny:
                 image_shape=(1, 8, 8),
                 **copy.deepcopy(self.options),
             )
-            method.enrol(self.splits.train.labels)
+            method.setup(self.splits.train.labels)
             return method
 
     def fit(self, accident=None):

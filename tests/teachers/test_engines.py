@@ -61,7 +61,7 @@ def told(taps=None):
     frozen.engine = Counting(frozen.module)
     images = torch.randn(2, 3, 32, 32)
     known = Output(torch.full((2, 10), 7.0), taps or {})
-    frozen.tell(images, known)
+    frozen.set_output(images, known)
     return frozen, images, known
 
 
@@ -84,7 +84,7 @@ def test_anything_else_is_computed(other):
     elif other == "requested":
         frozen.request("stage1")
     elif other == "forgotten":
-        frozen.forget()
+        frozen.clear_output()
     else:
         frozen.to("cpu")
     assert not torch.equal(frozen(images, taps).logits, known.logits)

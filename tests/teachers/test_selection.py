@@ -14,7 +14,7 @@ from attar.models import Plain, create_model
 from attar.teachers import selection as teaching
 from attar.teachers.engines import Folded
 from attar.teachers.selection import Engines, agreement, choose_engines
-from attar.teachers.usage import ignores_logits, readings
+from attar.teachers.usage import ignores_logits, teacher_usage
 
 FLOAT = Runtime(torch.device("cpu"), "float32", "")
 HALF = Runtime(torch.device("cpu"), "bfloat16", "")
@@ -150,7 +150,7 @@ def test_a_missing_package_is_a_line_not_an_end(fast, monkeypatch):
 def test_what_a_method_reads(name, options, taps, own):
     one = method(name, **options)
     before = {key: value.clone() for key, value in one.state_dict().items()}
-    found = readings(one, batches()[0])
+    found = teacher_usage(one, batches()[0])
     if taps is not None:
         assert sorted(found[0].taps) == sorted(taps)
         assert found[0].own_images is own

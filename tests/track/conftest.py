@@ -102,8 +102,8 @@ def stopping(monkeypatch):
     def stopped():
         step = Progress.step
 
-        def alarming(self, epoch, number, tally):
-            step(self, epoch, number, tally)
+        def alarming(self, epoch, number, running):
+            step(self, epoch, number, running)
             if (epoch, number) == (1, 1):
                 signal.raise_signal(signal.SIGTERM)
 

@@ -16,7 +16,7 @@ from attar.experiments import training as run
 from attar.recipe import read_recipe
 from attar.track import Tracking, following, register_tracker
 from attar.train.progress import Progress
-from attar.train.running_means import Tally
+from attar.train.running_means import RunningMeans
 
 
 def heard(kept):
@@ -200,7 +200,7 @@ def test_the_speed_of_an_epoch_that_another_process_began(begun, accumulate, ste
         Console(file=io.StringIO()), "kd", 1, 8, 10, accumulate, hear=lambda record, speed: told.append(speed)
     )
     for step in range(begun, 8, accumulate):
-        progress.step(0, step, Tally())
+        progress.step(0, step, RunningMeans())
     progress.epoch({"epoch": 1, "loss": 1.0}, seconds=2.0)
     assert told == [steps * 10 / 2.0]
 

@@ -8,7 +8,7 @@ import torch
 
 from attar.models import Frozen
 from attar.teachers.cache import TeacherCache
-from attar.teachers.cached_loader import Remembering
+from attar.teachers.cached_loader import CachedLoader
 from attar.teachers.logit_codec import Dense
 
 EPOCHS = 25
@@ -59,7 +59,7 @@ def test_a_cache_holds_no_answer_longer_than_its_epoch(tiny, tmp_path, alive):
     run = tiny("kd")
     frozen = Frozen(run.net("resnet14"))
     cache = TeacherCache(tmp_path / "cache", {}, len(run.splits.train), Dense(10))
-    loader, counts = Remembering(run.loader, [(frozen, cache)], run.runtime, pytest.fail), []
+    loader, counts = CachedLoader(run.loader, [(frozen, cache)], run.runtime, pytest.fail), []
     for epoch in (0, 1, 0, 1):  # written, then read
         for _ in loader.epoch(epoch):
             pass

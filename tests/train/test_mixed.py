@@ -18,8 +18,8 @@ from attar.experiments.training import Training
 from attar.knowledge import Knowledge, Losses
 from attar.models import create_model
 from attar.recipe import read_recipe
-from attar.teachers.cached_loader import remembering
-from attar.train.running_means import Tally
+from attar.teachers.cached_loader import with_cached_logits
+from attar.train.running_means import RunningMeans
 
 BOTH = Mixing(mixup=0.5, cutmix=1.0)
 
@@ -46,9 +46,9 @@ def test_an_answer_is_right_where_it_names_the_larger_share(labelled):
     labels = torch.tensor([[0.6, 0.4, 0.0], [0.4, 0.6, 0.0], [0.0, 0.1, 0.9], [1.0, 0.0, 0.0]])
     labels[labelled:] *= 0 if labelled else 1
     answers = torch.nn.functional.one_hot(torch.tensor([0, 0, 2, 0]), 3).float()
-    batch, tally = Batch(torch.zeros(4, 1, 2, 2), labels, labelled=labelled), Tally()
-    tally.add(Losses(torch.ones(()), {}, {}, Knowledge(batch, student=answers)), batch)
-    assert tally.means()["train_top1"] == pytest.approx(100 * (2 / 3 if labelled else 3 / 4))
+    batch, running = Batch(torch.zeros(4, 1, 2, 2), labels, labelled=labelled), RunningMeans()
+    running.add(Losses(torch.ones(()), {}, {}, Knowledge(batch, student=answers)), batch)
+    assert running.means()["train_top1"] == pytest.approx(100 * (2 / 3 if labelled else 3 / 4))
 
 
 def test_the_recipe_mixes_what_is_trained_and_not_what_it_is_tested_on(tiny, tmp_path):
@@ -128,7 +128,7 @@ def test_a_cache_never_answers_for_another_mixture(tiny, tmp_path, change):
     for settings in ({}, change):
         settings = {"batch_size": 15, "view_seed": 2, "mixing": BOTH, **settings}
         loader = DeviceLoader(one.splits.train, augment=one.splits.augment, **settings)
-        loader = remembering(loader, one.method, recipe, one.splits.train, one.runtime, lambda line: None)
+        loader = with_cached_logits(loader, one.method, recipe, one.splits.train, one.runtime, lambda line: None)
         teacher = one.method.teacher
         for batch in loader.epoch(0):
             with torch.no_grad():

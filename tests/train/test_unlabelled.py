@@ -20,8 +20,8 @@ from attar.experiments.training import Training
 from attar.knowledge import Knowledge, Losses
 from attar.models import create_model
 from attar.recipe import read_recipe
-from attar.teachers.cached_loader import remembering
-from attar.train.running_means import Tally
+from attar.teachers.cached_loader import with_cached_logits
+from attar.train.running_means import RunningMeans
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +54,14 @@ def test_resumed_equals_uninterrupted(joined, resuming_changes, epoch, step, how
 
 
 def test_accuracy_is_that_of_the_labelled_rows():
-    tally = Tally()
+    running = RunningMeans()
     for right in (2, 3):
         labels = torch.tensor([0] * 4 + [-1] * 8)
         logits = torch.nn.functional.one_hot(torch.tensor([0] * right + [1] * (12 - right)), 2).float()
         batch = Batch(torch.zeros(12, 1, 2, 2), labels, labelled=4)
-        tally.add(Losses(torch.ones(()), {}, {}, Knowledge(batch, student=logits)), batch)
-    assert tally.means()["train_top1"] == pytest.approx(100 * 5 / 8)
-    assert float(tally.sums["images"]) == 24
+        running.add(Losses(torch.ones(()), {}, {}, Knowledge(batch, student=logits)), batch)
+    assert running.means()["train_top1"] == pytest.approx(100 * 5 / 8)
+    assert float(running.sums["images"]) == 24
 
 
 def run(folder, data, **values):
@@ -97,7 +97,7 @@ def test_a_run_shows_them_to_the_method_and_not_to_the_baseline(digits, tmp_path
 def test_a_teacher_s_cache_says_that_it_is_not_used(joined, tmp_path):
     one, said = joined(tmp_path), []
     recipe = replace(one.recipe, teacher=replace(one.recipe.teacher, cache=str(tmp_path / "cache")))
-    assert remembering(one.loader, one.method, recipe, one.splits.train, one.runtime, said.append) is one.loader
+    assert with_cached_logits(one.loader, one.method, recipe, one.splits.train, one.runtime, said.append) is one.loader
     assert said[0].startswith("no teacher cache: ")
 
 

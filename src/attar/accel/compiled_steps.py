@@ -52,7 +52,7 @@ class Compiled:
     Args:
         method: any method; the parts that cannot be traced, draws by address say, run as they are.
         cuda_graphs: whether one launch on the GPU replays a whole pass. Each pass then overwrites what the one before
-            computed, gradients too: for methods of one turn, without accumulated batches.
+            computed, gradients too: for methods of one phase, without accumulated batches.
     """
 
     def __init__(self, method: Method, cuda_graphs: bool = False) -> None:
@@ -67,7 +67,7 @@ class Compiled:
 
     def __call__(self, batch: Batch) -> Losses:
         """The losses of one batch."""
-        edges = [edge for edge in self.method.edges if edge.turn == batch.turn]
+        edges = [edge for edge in self.method.edges if edge.phase == batch.phase]
         weights = weights_of(edges, batch)
         if self.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()
@@ -84,13 +84,13 @@ class Compiled:
         on_cpu = batch.images.device.type == "cpu"
         with norms_by(batch_norm) if on_cpu else nullcontext():
             knowledge = self.method(batch)
-            edges = [edge for edge in self.method.edges if edge.turn == batch.turn]
+            edges = [edge for edge in self.method.edges if edge.phase == batch.phase]
             return knowledge, terms_of(edges, knowledge, learn)
 
 
 def compiled(method: Method, runtime: Runtime, accumulate: int) -> Compiled:
-    """A method's losses, compiled as its device, its turns and the batches of a step allow."""
-    return Compiled(method, runtime.device.type == "cuda" and accumulate == 1 and len(method.turns) == 1)
+    """A method's losses, compiled as its device, its phases and the batches of a step allow."""
+    return Compiled(method, runtime.device.type == "cuda" and accumulate == 1 and len(method.phases) == 1)
 
 
 def choose_compiled(
@@ -150,12 +150,12 @@ def errors(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, r
 
 
 def said(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime) -> list[Tensor]:
-    """Every term and the whole gradient, turn by turn, each from the same state; the method is as before afterwards."""
+    """Every term and the whole gradient of each phase, from the same state; the method is as before afterwards."""
     found, learners = [], [p for p in method.parameters() if p.requires_grad]
-    for turn in method.turns:
+    for phase in method.phases:
         with unchanged(method):
             with runtime.computing():
-                losses = losses_of(replace(batch, turn=turn))
+                losses = losses_of(replace(batch, phase=phase))
             losses.total.backward()
         gradient = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten().float() for p in learners]
         found += [term.detach().float().clone() for term in losses.terms.values()] + [torch.cat(gradient)]

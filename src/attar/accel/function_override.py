@@ -8,7 +8,7 @@ from typing import Any
 from torch.overrides import TorchFunctionMode
 
 
-class Instead(TorchFunctionMode):
+class FunctionOverride(TorchFunctionMode):
     """Inside, some functions of torch are computed by others of the same arguments, which may call the replaced ones.
 
     Args:

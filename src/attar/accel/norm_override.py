@@ -8,10 +8,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from attar.accel.function_override import Instead
+from attar.accel.function_override import FunctionOverride
 
 
-def norms_by(batch_norm: Callable[..., Tensor]) -> Instead:
+def norms_by(batch_norm: Callable[..., Tensor]) -> FunctionOverride:
     """Inside, every batch norm that computes statistics is computed by another function of the same arguments.
 
     Args:
@@ -22,7 +22,7 @@ def norms_by(batch_norm: Callable[..., Tensor]) -> Instead:
         training = kwargs.get("training") or (len(args) > 5 and args[5])
         return (batch_norm if training else F.batch_norm)(*args, **kwargs)
 
-    return Instead({F.batch_norm: in_training})
+    return FunctionOverride({F.batch_norm: in_training})
 
 
 def other_dims(x: Tensor) -> list[int]:

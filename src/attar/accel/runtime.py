@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from attar.accel.function_override import Instead
+from attar.accel.function_override import FunctionOverride
 from attar.accel.packed_convolutions import conv2d, matrix_units
 from attar.batch import Batch
 from attar.errors import AttarError
@@ -54,7 +54,7 @@ class Runtime:
         in_rows = self.device.type == "cpu" and matrix_units()
         with (
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
-            Instead({torch.conv2d: conv2d}) if in_rows else nullcontext(),
+            FunctionOverride({torch.conv2d: conv2d}) if in_rows else nullcontext(),
         ):
             yield
 

@@ -69,7 +69,7 @@ def check_method(method: str | type[Method], **options: Any) -> list[str]:
             nets = [create_model(net, num_classes=CLASSES, image_size=SIZE) for net in (TEACHER, STUDENT)]
             teacher = nets[0] if info.takes_teacher else None
             made = create_method(name, teacher=teacher, student=nets[1], **copy.deepcopy(options))
-            made.enrol(LABELS)
+            made.setup(LABELS)
             return made
 
     failures, passed, case = [], [], Case(make)
@@ -99,9 +99,9 @@ def odd_batches(case: Case) -> None:
 def sources_do_not_learn(case: Case) -> None:
     """The source of an edge that says learns="target" gets no gradient from it."""
     method = case.make()
-    for turn in method.turns:
-        batch = replace(case.batch(), turn=turn)
-        edges = [edge for edge in method.edges if edge.turn == turn]
+    for phase in method.phases:
+        batch = replace(case.batch(), phase=phase)
+        edges = [edge for edge in method.edges if edge.phase == phase]
         _hold_sources(edges, method(batch))
 
 
@@ -133,7 +133,7 @@ def learns(case: Case) -> None:
     method = case.make().train()
     start = {name: parameter.detach().clone() for name, parameter in method.named_parameters()}
     losses = train_steps(method, case, 12)
-    if type(method).enrol is not Method.enrol:
+    if type(method).setup is not Method.setup:
         # What it compares with moved too: where did it begin, held against the memory of now?
         now = copy.deepcopy(method.state_dict())
         method.load_state_dict({**now, **start})
@@ -249,15 +249,17 @@ CHECKS = (
 
 def train_steps(method: Method, case: Case, steps: int) -> list[float]:
     """A few SGD steps on one batch; the losses before each."""
-    learners = {turn: torch.optim.SGD(method.trainable(turn), 0.005, 0.9, weight_decay=5e-4) for turn in method.turns}
+    learners = {
+        phase: torch.optim.SGD(method.trainable(phase), 0.005, 0.9, weight_decay=5e-4) for phase in method.phases
+    }
     losses = []
     for _ in range(steps):
-        for turn, learner in learners.items():
-            total = method.batch_losses(replace(case.batch(), turn=turn)).total
+        for phase, learner in learners.items():
+            total = method.batch_losses(replace(case.batch(), phase=phase)).total
             method.zero_grad()
             total.backward()
             learner.step()
-            if turn == method.turns[0]:
+            if phase == method.phases[0]:
                 losses.append(float(total.detach()))
     return losses
 

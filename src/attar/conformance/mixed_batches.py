@@ -29,16 +29,16 @@ def check_mixed(method: Method, batch: Batch) -> None:
         return
     others = replace(batch, labels=batch.labels.roll(1, dims=1))
     numbers = replace(batch, labels=batch.labels.argmax(1))
-    for turn in method.turns:
+    for phase in method.phases:
         # What fails here does not fail because of the labels.
-        terms(method, replace(numbers, turn=turn))
+        terms(method, replace(numbers, phase=phase))
         try:
-            losses, changed = (terms(method, replace(one, turn=turn)) for one in (batch, others))
+            losses, changed = (terms(method, replace(one, phase=phase)) for one in (batch, others))
         except Exception as error:  # whatever a method makes of probabilities
             reason = first_line(error)
             raise refusal(method, f"it reads their labels as class numbers ({reason})") from None
         for edge in method.edges:
-            if edge.turn == turn and owner(edge.source) != "labels" and not same(losses[edge.key], changed[edge.key]):
+            if edge.phase == phase and owner(edge.source) != "labels" and not same(losses[edge.key], changed[edge.key]):
                 raise refusal(method, f"its edge {edge.key!r} reads their labels")
 
 

@@ -24,7 +24,7 @@ def check(method: Method, batch: Batch) -> Losses:
     them.
 
     Returns:
-        The losses of the batch, of the last turn where there are several.
+        The losses of the batch, of the last phase where there are several.
 
     Raises:
         AttarError: one of these does not hold; the message names the edge or the parameter.
@@ -37,13 +37,13 @@ def check(method: Method, batch: Batch) -> Losses:
         check_mixed(method, batch)
         check_unlabelled(method, batch)
         learnt: set[str] = set()
-        for turn in method.turns:
-            losses = method.batch_losses(replace(batch, turn=turn))
+        for phase in method.phases:
+            losses = method.batch_losses(replace(batch, phase=phase))
             check_total(losses)
             method.zero_grad(set_to_none=True)
             losses.total.backward()
             reached = {name for name, parameter in method.named_parameters() if parameter.grad is not None}
-            check_turn(method, turn, reached)
+            check_phase(method, phase, reached)
             learnt |= reached
         check_gradients(method, learnt)
     finally:
@@ -78,13 +78,13 @@ def check_ownership(method: Method) -> None:
                     )
 
 
-def check_turn(method: Method, turn: str, reached: Collection[str]) -> None:
-    """A turn's loss reaches only what that turn's optimiser steps: a stray gradient would wait for another turn's."""
-    own = {id(parameter) for parameter in method.trainable(turn)}
+def check_phase(method: Method, phase: str, reached: Collection[str]) -> None:
+    """A phase's loss reaches only what its own optimiser steps; a stray gradient would wait for another."""
+    own = {id(parameter) for parameter in method.trainable(phase)}
     stray = [name for name, parameter in method.named_parameters() if name in reached and id(parameter) not in own]
     if stray:
         raise AttarError(
-            f"method {method.name!r}: turn {turn!r} sends a gradient to {stray[0]!r}, which it does not step"
+            f"method {method.name!r}: phase {phase!r} sends a gradient to {stray[0]!r}, which it does not step"
         )
 
 

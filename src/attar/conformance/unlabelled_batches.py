@@ -44,8 +44,8 @@ def check_unlabelled(method: Method, batch: Batch) -> None:
     """
     if batch.labelled is None:
         return
-    for turn in method.turns:
-        losses, others = (terms(method, replace(batch, labels=made_up(batch, label), turn=turn)) for label in (0, 1))
+    for phase in method.phases:
+        losses, others = (terms(method, replace(batch, labels=made_up(batch, label), phase=phase)) for label in (0, 1))
         for key, loss in losses.items():
             if not same(loss, others[key]):
                 raise AttarError(

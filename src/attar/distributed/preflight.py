@@ -42,11 +42,11 @@ def differs(method: Method, loader: Sharing, members: Team) -> str | None:
     own = rows(batch, slice(count * members.rank, count * (members.rank + 1)))
     part = Part(**vars(own), start=count * members.rank, count=len(whole))
     shared, worst = Objective(method, members), 0.0
-    for turn in method.turns:
+    for phase in method.phases:
         with unchanged(method):  # some remember what they saw
-            alone = gradient(method, method.batch_losses, replace(whole, turn=turn))
+            alone = gradient(method, method.batch_losses, replace(whole, phase=phase))
         with unchanged(method):
-            together = gradient(method, shared, replace(part, turn=turn)) / members.size
+            together = gradient(method, shared, replace(part, phase=phase)) / members.size
         dist.all_reduce(together)
         worst = max(worst, float((together - alone).norm() / alone.norm().clamp_min(1e-12)))
     if worst <= TOLERANCE:

@@ -253,9 +253,9 @@ def objective(method: Method, members: Team, epochs: int = 1) -> Callable[[Batch
     """What the loop calls on each batch: the method's own losses, or, in several processes, `Objective` under DDP."""
     if members.size == 1:
         return method.batch_losses
-    # A turn, or a weight that is 0 in some epoch, leaves parameters without a gradient.
+    # A phase, or a weight that is 0 in some epoch, leaves parameters without a gradient.
     weights = (value(edge.weight, epoch, epochs) for edge in method.edges for epoch in range(epochs))
-    partial = len(method.turns) > 1 or 0.0 in weights
+    partial = len(method.phases) > 1 or 0.0 in weights
     wrapped = DistributedDataParallel(Objective(method, members), find_unused_parameters=partial)
     # Statistics are the same everywhere: nothing to send in each pass.
     wrapped.broadcast_buffers = False

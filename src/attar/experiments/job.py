@@ -25,9 +25,9 @@ from attar.errors import AttarError, Stopped
 from attar.experiments.baseline import earlier_baseline
 from attar.experiments.build import Given, Parts, seeded
 from attar.experiments.input_warnings import overlap, weak_teacher
-from attar.experiments.parallel import LOCK, LOG, Seat, side_by_side
+from attar.experiments.parallel import LOCK, LOG, TrainingSpec, side_by_side
 from attar.experiments.shared_batches import Classroom
-from attar.experiments.teacher_predictions import Heard
+from attar.experiments.teacher_predictions import TeacherLogits
 from attar.experiments.training import Result, Training, finished, measure
 from attar.files import write_json, write_text
 from attar.methods import create_method, method_info
@@ -40,7 +40,7 @@ from attar.report.summary import Summary
 from attar.report.thumbnails import save_pictures
 from attar.safety.locks import held, locked
 from attar.track import Tracking
-from attar.train.turns import Steps, finish
+from attar.train.phases import Steps, finish
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Job:
             self.splits = self.parts.splits(self.recipe.seed)
         self.engines = self.classroom.engines(self.splits.train)
         self.teachers = self.parts.teachers()
-        self.judge = self.classroom.judge(self.teachers[0]) if self.teachers else None
+        self.teacher_predictions = self.classroom.teacher_predictions(self.teachers[0]) if self.teachers else None
         self._prepare_teachers()
         # The first seed's training is built now, so that every mistake shows before a file is written.
         first = self._training(self.recipe.seed)
@@ -140,14 +140,14 @@ class Job:
         """Every training that is not finished, several at a time, those that take longest first."""
         kinds = [False, True] if self.recipe.alone == "train" else [False]
         places = [(seed, alone, *self._place(seed, alone)) for alone in kinds for seed in self.seeds]
-        seats = [
-            Seat(self.folder, seed, alone, title, folder, self.recipe.epochs)
+        specs = [
+            TrainingSpec(self.folder, seed, alone, title, folder, self.recipe.epochs)
             for seed, alone, title, folder in places
             if not finished(folder)
         ]
         each = runtime.threads or torch.get_num_threads()
         heard = {key: [said.cpu().numpy() for said in batches] for key, batches in self.classroom.heard.items()}
-        side_by_side(seats, train_beside, runtime.jobs, each, partial(_arrive, self.beside, heard), self.console)
+        side_by_side(specs, train_beside, runtime.jobs, each, partial(_arrive, self.beside, heard), self.console)
 
     def _timed(
         self, taught: list[Result], runs: list[dict[str, Result]], runtime: Runtime
@@ -282,9 +282,9 @@ class Job:
                 image_shape=splits.image_shape,
                 **self.recipe.method.options,
             )
-            method.enrol(splits.train.labels)
+            method.setup(splits.train.labels)
         title, folder = self._place(seed)
-        shared = (self.judge, self.engines, self.tracking, self.classroom)
+        shared = (self.teacher_predictions, self.engines, self.tracking, self.classroom)
         return Training(method, splits, replace(self.recipe, seed=seed), folder, title, *shared)
 
     def _alone(self, seed: int) -> Training:
@@ -292,7 +292,9 @@ class Job:
         recipe = replace(self.recipe, seed=seed, method=MethodRecipe("supervised"), teacher=TeacherRecipe())
         method = create_method("supervised", student=self.parts.student(seed))
         title, folder = self._place(seed, alone=True)
-        return Training(method, splits, recipe, folder, title, self.judge, None, self.tracking, self.classroom)
+        return Training(
+            method, splits, recipe, folder, title, self.teacher_predictions, None, self.tracking, self.classroom
+        )
 
     def _teacher_folder(self, number: int) -> Path:
         return self.folder / ("teacher" if number == 0 else f"teacher{number + 1}")
@@ -331,8 +333,10 @@ class Job:
         record = folder / "scores.json"
         if record.exists():
             return Result.from_json(json.loads(record.read_text(encoding="utf-8"))["results"][0])
-        judge = self.judge if number == 0 else None
-        result = measure("teacher", self.teachers[number], self.splits.test, runtime.device, judge, folder)
+        teacher_predictions = self.teacher_predictions if number == 0 else None
+        result = measure(
+            "teacher", self.teachers[number], self.splits.test, runtime.device, teacher_predictions, folder
+        )
         write_json(record, {"results": [result.to_json()]})
         return result
 
@@ -344,7 +348,7 @@ class Job:
         return {seed: earlier_baseline(root, name, classes, seed) for seed in self.seeds}
 
 
-def train_beside(seat: Seat) -> None:
+def train_beside(seat: TrainingSpec) -> None:
     """One training of a job in a process of its own, what it prints in the log of its folder.
 
     Raises:
@@ -358,7 +362,7 @@ def train_beside(seat: Seat) -> None:
 
 
 # What the teacher said about the test set, where another process had asked it.
-_heard: Heard = {}
+_heard: TeacherLogits = {}
 
 
 def _arrive(beside: Callable[[], object] | None, heard: dict[tuple[str, str], list[np.ndarray]]) -> None:

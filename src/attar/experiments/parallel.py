@@ -18,7 +18,7 @@ LOCK = ".training.lock"
 
 
 @dataclass(frozen=True)
-class Seat:
+class TrainingSpec:
     """Where one training sits.
 
     Attributes:
@@ -39,8 +39,8 @@ class Seat:
 
 
 def side_by_side(
-    seats: list[Seat],
-    work: Callable[[Seat], object],
+    specs: list[TrainingSpec],
+    work: Callable[[TrainingSpec], object],
     jobs: int,
     threads: int,
     prepare: Callable[[], object] | None,
@@ -60,9 +60,9 @@ def side_by_side(
         AttarError: one failed; the others are asked to save and stop.
         Stopped: the process was asked to stop, and so were they.
     """
-    with Watch(seats, console) as watch:
+    with Watch(specs, console) as watch:
         pool = WorkerPool(jobs, threads, prepare, watch.look)
-        for _ in pool.results([(work, (seat,)) for seat in seats]):
+        for _ in pool.results([(work, (seat,)) for seat in specs]):
             watch.look()
 
 
@@ -74,12 +74,12 @@ class Watch:
         console: where to print.
     """
 
-    def __init__(self, seats: list[Seat], console: Console) -> None:
-        self.seats, self.console = seats, console
+    def __init__(self, specs: list[TrainingSpec], console: Console) -> None:
+        self.specs, self.console = specs, console
         # A resumed training's log begins with what was printed before.
-        self._read = {seat: _size(seat.folder / LOG) for seat in seats}
+        self._read = {seat: _size(seat.folder / LOG) for seat in specs}
         self._bars = bars(console, "{task.completed:.0f}/{task.total:.0f} epochs")
-        self._bar = {seat: self._bars.add_task(seat.title, total=seat.epochs, visible=False) for seat in seats}
+        self._bar = {seat: self._bars.add_task(seat.title, total=seat.epochs, visible=False) for seat in specs}
 
     def __enter__(self) -> Watch:
         self._bars.start()
@@ -91,13 +91,13 @@ class Watch:
 
     def look(self) -> None:
         """What is new since the last look."""
-        for seat in self.seats:
+        for seat in self.specs:
             for line in self._new_lines(seat):
                 self.console.print(line, markup=False, highlight=False, soft_wrap=True)
             done = _lines(Places(seat.folder).metrics)
             self._bars.update(self._bar[seat], completed=done, visible=_size(seat.folder / LOCK) > 0)
 
-    def _new_lines(self, seat: Seat) -> list[str]:
+    def _new_lines(self, seat: TrainingSpec) -> list[str]:
         """Whole lines; one that is still being written waits for the next look."""
         log = seat.folder / LOG
         if _size(log) == self._read[seat]:

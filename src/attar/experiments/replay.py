@@ -21,7 +21,7 @@ from attar.report.tables import Table
 from attar.safety.nonfinite import Finding, examine
 from attar.train.loop import smooth_labels, weigh_labels
 
-KEYS = {"images", "labels", "index", "address", "turn", "epochs", "precision", "terms", "total", "method"}
+KEYS = {"images", "labels", "index", "address", "phase", "epochs", "precision", "terms", "total", "method"}
 
 
 def replay(file: str | Path, console: Console | None = None) -> Finding:
@@ -55,7 +55,7 @@ def replay(file: str | Path, console: Console | None = None) -> Finding:
         None if failure["index"] is None else failure["index"].to(device),
         Address(**failure["address"]),
         failure["epochs"],
-        failure["turn"],
+        failure["phase"],
         labelled=labelled_rows(failure["labels"]),
     )
     finding = examine(training.method, batch, Runtime(device, failure["precision"], ""))

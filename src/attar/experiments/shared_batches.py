@@ -11,7 +11,7 @@ from torch import nn
 from attar.batch import Batch
 from attar.data import DeviceLoader, ImageSet, Loader, Wrapped
 from attar.experiments.build import Held
-from attar.experiments.teacher_predictions import Heard, Judge
+from attar.experiments.teacher_predictions import TeacherLogits, TeacherPredictions
 from attar.recipe import DataRecipe
 from attar.teachers.selection import Engines
 
@@ -27,12 +27,12 @@ class Classroom:
         heard: what teachers said already about the images that students are examined on.
     """
 
-    def __init__(self, students: int = 1, heard: Heard | None = None) -> None:
+    def __init__(self, students: int = 1, heard: TeacherLogits | None = None) -> None:
         self.shared = students > 1
         self._images: dict[str, Held] = defaultdict(Held)
         self._engines: dict[str, Engines] = {}
         self._streams: dict[str, Stream] = {}
-        self.heard: Heard = {} if heard is None else heard
+        self.heard: TeacherLogits = {} if heard is None else heard
 
     def images_of(self, data: DataRecipe) -> Held:
         """What was read for this section of a recipe; it may be added to."""
@@ -44,9 +44,9 @@ class Classroom:
             return Engines(images)
         return self._engines.setdefault(images.fingerprint, Engines(images, kept=True))
 
-    def judge(self, net: nn.Module) -> Judge:
+    def teacher_predictions(self, net: nn.Module) -> TeacherPredictions:
         """A network that students are compared with."""
-        return Judge(net, self.heard)
+        return TeacherPredictions(net, self.heard)
 
     def batches(self, loader: DeviceLoader) -> Loader:
         """A loader's batches; those of an equal one where another training has one."""

@@ -9,10 +9,10 @@ from attar.data import ImageSet
 from attar.knowledge import Output
 from attar.models import fingerprint
 
-Heard = dict[tuple[str, str], list[Tensor]]
+TeacherLogits = dict[tuple[str, str], list[Tensor]]
 
 
-class Judge(nn.Module):
+class TeacherPredictions(nn.Module):
     """A network that is shown the same batches again and again, and computes its logits the first time.
 
     Args:
@@ -20,10 +20,10 @@ class Judge(nn.Module):
         heard: what networks with the same weights said already; it is added to.
     """
 
-    def __init__(self, net: nn.Module, heard: Heard | None = None) -> None:
+    def __init__(self, net: nn.Module, heard: TeacherLogits | None = None) -> None:
         super().__init__()
         self.net = net
-        self.heard: Heard = {} if heard is None else heard
+        self.heard: TeacherLogits = {} if heard is None else heard
         self._said: list[Tensor] = []
         self._next = 0
 

@@ -23,21 +23,21 @@ from attar.deploy import save
 from attar.distributed.team import team
 from attar.errors import AttarError
 from attar.experiments.shared_batches import Classroom
-from attar.experiments.teacher_predictions import Judge
+from attar.experiments.teacher_predictions import TeacherPredictions
 from attar.files import write_json
 from attar.methods import Method
 from attar.metrics import Scores
 from attar.metrics.predictions import evaluate_each, predictions_file, save_predictions
 from attar.profiling import Cost, Latency, cost
 from attar.recipe import Recipe
-from attar.teachers.cached_loader import remembering
+from attar.teachers.cached_loader import with_cached_logits
 from attar.teachers.selection import Engines, choose_engines
 from attar.track import Tracking
 from attar.track.following import Following
 from attar.train.logging import read
 from attar.train.loop import Places, steps
+from attar.train.phases import Steps
 from attar.train.progress import Progress
-from attar.train.turns import Steps
 
 EVAL_BATCH = 250
 # How many images a fast teacher must agree on before it is used.
@@ -98,7 +98,7 @@ class Training:
     recipe: Recipe
     folder: Path
     title: str
-    judge: Judge | None = None
+    teacher_predictions: TeacherPredictions | None = None
     engines: Engines | None = None
     tracking: Tracking | None = None
     classroom: Classroom = field(default_factory=Classroom)
@@ -195,7 +195,7 @@ class Training:
                 if self.splits.unlabelled is not None:
                     progress.say(self._shown_unlabelled(self.splits.unlabelled))
                 batches = self.classroom.batches(self.loader)
-                loader = remembering(batches, self.method, self.recipe, self.splits.train, runtime, progress.say)
+                loader = with_cached_logits(batches, self.method, self.recipe, self.splits.train, runtime, progress.say)
                 places = Places(self.folder)
                 yield from steps(self.method, loader, self.splits.val, recipe, runtime, places, progress)
             if members.leader:
@@ -222,7 +222,8 @@ class Training:
         """Write every deployed network and, last of all, scores.json, which marks the run as finished."""
         networks = {"student": self.method.deployed(), **self.method.also_deployed()}
         results = [
-            measure(name, net, self.splits.test, self.device, self.judge, self.folder) for name, net in networks.items()
+            measure(name, net, self.splits.test, self.device, self.teacher_predictions, self.folder)
+            for name, net in networks.items()
         ]
         for result, net in zip(results, networks.values(), strict=True):
             save(net, self.folder / f"{result.name}.safetensors", **card(self.splits.test, result, self.recipe))
@@ -235,17 +236,22 @@ def finished(folder: Path) -> bool:
 
 
 def measure(
-    name: str, net: nn.Module, images: ImageSet, device: torch.device, judge: Judge | None, folder: Path
+    name: str,
+    net: nn.Module,
+    images: ImageSet,
+    device: torch.device,
+    teacher_predictions: TeacherPredictions | None,
+    folder: Path,
 ) -> Result:
     """Scores on a set and cost, in float32 as the network is deployed; the answers are kept in the folder."""
     net.to(device).eval()
-    if judge:
-        judge.to(device).begin(images)
-    judged = judge is not None and judge.net is net
+    if teacher_predictions:
+        teacher_predictions.to(device).begin(images)
+    judged = teacher_predictions is not None and teacher_predictions.net is net
     scores, answers = evaluate_each(
-        judge if judge and judged else net,
+        teacher_predictions if teacher_predictions and judged else net,
         eval_batches(images, EVAL_BATCH, device),
-        teacher=None if judged else judge,
+        teacher=None if judged else teacher_predictions,
     )
     save_predictions(answers, folder / predictions_file(name))
     return Result(name, scores, cost(net, images.image_shape))

@@ -39,7 +39,7 @@ class ATSC(Method):
     Two steps per batch. The first moves the student's trunk, the projector and the teacher's trunk:
     L1 = beta * MSE(projector(student's last map), teacher's last map) + w * sum ||theta - theta_0||^2,
     with theta the teacher's convolution kernels and theta_0 their pretrained values; the sum is not averaged. The
-    second, turn "classify", moves only the teacher's classifier: L2 = CE(teacher, labels), after another forward pass
+    second, phase "classify", moves only the teacher's classifier: L2 = CE(teacher, labels), after another forward pass
     of the updated teacher. The student answers with that classifier, so labels reach it only through the teacher.
     Everything runs in training mode, so the teacher's running statistics move twice per batch.
 
@@ -69,7 +69,7 @@ class ATSC(Method):
     """
 
     many_teachers = True
-    turns = ("", CLASSIFY)
+    phases = ("", CLASSIFY)
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class ATSC(Method):
             raise unknown("tether", tether, get_args(Tether))
         self.beta, self.w = beta, w
         if classifier_update == "none":
-            self.turns = ("",)  # type: ignore[assignment, misc]
+            self.phases = ("",)  # type: ignore[assignment, misc]
         pupil = require_staged(self.name, "student", student)
         # Copied one by one: the same network given twice is two teachers.
         given = [teacher] if isinstance(teacher, nn.Module) else teacher
@@ -108,7 +108,7 @@ class ATSC(Method):
         return cast(dict[str, Tethered], dict(self._teachers.items()))
 
     def forward(self, batch: Batch) -> Knowledge:
-        if batch.turn == CLASSIFY:
+        if batch.phase == CLASSIFY:
             return Knowledge(batch, **{name: one.classified(batch.images) for name, one in self.teachers.items()})
         knowledge, answers = Knowledge(batch), []
         own = self.student.last_map(batch.images)
@@ -127,13 +127,13 @@ class ATSC(Method):
         for name in self.teachers:
             yield Transfer(f"{name}.map", f"student.for_{name}", MSE(), weight=self.beta / count, learns="both")
             yield Transfer(f"{name}_start.weights", f"{name}.weights", L2ToStart(), weight=self.w / count)
-            if CLASSIFY in self.turns:
-                yield Transfer("labels", f"{name}.logits", CrossEntropy(), turn=CLASSIFY)
+            if CLASSIFY in self.phases:
+                yield Transfer("labels", f"{name}.logits", CrossEntropy(), phase=CLASSIFY)
 
-    def trainable(self, turn: str = "") -> list[nn.Parameter]:
-        """What the labels move in turn "classify", everything else in the first."""
+    def trainable(self, phase: str = "") -> list[nn.Parameter]:
+        """What the labels move in phase "classify", everything else in the first."""
         second = [parameter for one in self.teachers.values() for parameter in one.moved_by_labels]
-        if turn == CLASSIFY:
+        if phase == CLASSIFY:
             return second
         return [parameter for parameter in super().trainable() if all(parameter is not other for other in second)]
 

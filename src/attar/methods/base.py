@@ -25,13 +25,13 @@ class Method(nn.Module):
     Attributes:
         name: the name it is registered under.
         many_teachers: whether `teacher` may be a list of networks.
-        turns: the optimiser steps per batch, each with a forward pass of its own (`batch.turn` says which) and the
+        phases: the optimiser steps per batch, each with a forward pass of its own (`batch.phase` says which) and the
             edges of that name. Nearly every method takes one.
     """
 
     name: ClassVar[str] = "unregistered"
     many_teachers: ClassVar[bool] = False
-    turns: ClassVar[tuple[str, ...]] = ("",)
+    phases: ClassVar[tuple[str, ...]] = ("",)
 
     def forward(self, batch: Batch) -> Knowledge:
         """Run the networks once on a batch and return what they produced, by name."""
@@ -45,7 +45,7 @@ class Method(nn.Module):
         """The network a user gets: images in, logits out, nothing that only training needed."""
         raise NotImplementedError(f"{type(self).__name__} must define deployed()")
 
-    def enrol(self, labels: Tensor) -> None:
+    def setup(self, labels: Tensor) -> None:
         """Before training: the labels (N,) of all images it will see, by their `batch.index`.
 
         Few methods ask: those that remember something of every image. Runs call it, your own loop has to.
@@ -85,7 +85,7 @@ class Method(nn.Module):
         epoch: int = 0,
         epochs: int = 1,
         step: int = 0,
-        turn: str = "",
+        phase: str = "",
         labelled: int | None = None,
     ) -> Losses:
         """The losses inside somebody's own training loop.
@@ -97,7 +97,7 @@ class Method(nn.Module):
             epoch: the current epoch from 0, for weights that ramp up.
             epochs: how many epochs there will be.
             step: the step within the epoch; with the epoch it addresses the method's own randomness.
-            turn: which of `turns`, for the few methods that step more than once per batch.
+            phase: which of `phases`, for the few methods that step more than once per batch.
             labelled: how many rows, the first ones, have a label (the others' is -1); None: all. Edges from the labels
                 compare only these. Hold a method against such a batch with `attar.conformance.check` first: some read
                 labels elsewhere too.
@@ -106,15 +106,15 @@ class Method(nn.Module):
             `losses.total` to call backward() on, and each edge's term by name.
         """
         address = Address(0, epoch, step)
-        return self.batch_losses(Batch(images, labels, index, address, epochs, turn, labelled=labelled))
+        return self.batch_losses(Batch(images, labels, index, address, epochs, phase, labelled=labelled))
 
     def frozen(self) -> Iterator[Frozen]:
         """The frozen networks this method holds."""
         for held in vars(self).values():
             yield from (one for one in (held if isinstance(held, list | tuple) else [held]) if isinstance(one, Frozen))
 
-    def trainable(self, turn: str = "") -> list[nn.Parameter]:
-        """The parameters an optimiser should be given, for each turn its own."""
+    def trainable(self, phase: str = "") -> list[nn.Parameter]:
+        """The parameters an optimiser should be given, for each phase its own."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def __add__(self, other: Method) -> Method:
@@ -171,9 +171,9 @@ class Composed(Method):
     def __init__(self, *methods: Method) -> None:
         super().__init__()
         host, *guests = methods
-        if host.turns != ("",):
+        if host.phases != ("",):
             raise AttarError(
-                f"{host.name!r} steps {len(host.turns)} times per batch; run it alone, not joined to others"
+                f"{host.name!r} steps {len(host.phases)} times per batch; run it alone, not joined to others"
             )
         self.name = "+".join(method.name for method in methods)  # type: ignore[misc]
         for guest in guests:
@@ -193,9 +193,9 @@ class Composed(Method):
     def transfers(self) -> Iterable[Transfer]:
         return union(*(method.transfers() for method in self._methods))
 
-    def enrol(self, labels: Tensor) -> None:
+    def setup(self, labels: Tensor) -> None:
         for method in self._methods:
-            method.enrol(labels)
+            method.setup(labels)
 
     def deployed(self) -> nn.Module:
         return self._methods[0].deployed()

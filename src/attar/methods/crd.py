@@ -35,7 +35,7 @@ class CRD(Offline):
     side is contrasted (`attar.losses.contrast`) with what is remembered of the other: the image's own embedding against
     those of other classes. L = ce * CE + weight * (student against teacher + teacher against student); the latter
     trains the teacher's linear layer only. Remembered embeddings move by a running mean, over every training image,
-    so the method must be told of them (`enrol`), which a run does by itself.
+    so the method must be told of them (`setup`), which a run does by itself.
 
     Deviates: see `contrast` on the images of other classes; Z is the mean over all images of the first batch's scores,
     where the authors' code takes that of the drawn ones.
@@ -57,7 +57,7 @@ class CRD(Offline):
 
     >>> from attar.models import create_model
     >>> method = CRD(create_model("resnet14"), create_model("resnet8"))
-    >>> method.enrol(torch.arange(500) % 100)
+    >>> method.setup(torch.arange(500) % 100)
     >>> method.of_teacher.vectors.shape
     torch.Size([500, 128])
     """
@@ -84,7 +84,7 @@ class CRD(Offline):
         self.of_teacher = Memory(Contrast(temperature, negatives), width, momentum)
         self.of_student = Memory(Contrast(temperature, negatives), width, momentum)
 
-    def enrol(self, labels: Tensor) -> None:
+    def setup(self, labels: Tensor) -> None:
         for memory in (self.of_teacher, self.of_student):
             memory.fill(labels)
 
@@ -141,7 +141,7 @@ class Memory(nn.Module):
 
     def forward(self, learner: Tensor, source: Tensor, index: Tensor) -> Tensor:
         if not len(self.vectors):
-            raise AttarError("crd compares with every training image; call method.enrol(labels) with theirs first")
+            raise AttarError("crd compares with every training image; call method.setup(labels) with theirs first")
         known = self._normaliser(learner.detach())
         loss = self.contrast(learner, self.vectors, index, self.classes, known)
         if self.training:

@@ -26,7 +26,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Said:
+class CachedOutput:
     """What a network said about one tensor of images.
 
     Attributes:
@@ -40,7 +40,7 @@ class Said:
     versions: tuple[int, ...]
 
     @classmethod
-    def of(cls, images: Tensor, output: Output) -> Said:
+    def of(cls, images: Tensor, output: Output) -> CachedOutput:
         """As it is now."""
         return cls(images, output, cls._versions(images, output))
 
@@ -90,8 +90,8 @@ class Frozen:
         self.module = module.requires_grad_(False).eval()
         self.requested: tuple[str, ...] = ()
         self.engine: Engine = Plain(self.module)
-        self._known: Said | None = None
-        self._say: Callable[[Tensor, Sequence[str]], Output] = self._answer
+        self._cached: CachedOutput | None = None
+        self._call: Callable[[Tensor, Sequence[str]], Output] = self._run
 
     def request(self, tap: str) -> None:
         """Ask for a tap in every later call, whatever else the call asks for."""
@@ -99,31 +99,31 @@ class Frozen:
 
     def __call__(self, images: Tensor, taps: Sequence[str] = ()) -> Output:
         """Logits and taps, as `Tapped` gives them."""
-        return self._say(images, taps)
+        return self._call(images, taps)
 
     def leave_graphs(self) -> None:
         """From now on torch.compile does not look inside: engines and what is known already are not for tracing."""
-        self._say = torch.compiler.disable(self._answer)
+        self._call = torch.compiler.disable(self._run)
 
     @torch.no_grad()
-    def _answer(self, images: Tensor, taps: Sequence[str]) -> Output:
+    def _run(self, images: Tensor, taps: Sequence[str]) -> Output:
         # Whoever else holds the network may have called train() on it.
         if any(module.training for module in self.module.modules()):
             self.module.eval()
         wanted = tuple(dict.fromkeys((*taps, *self.requested)))
-        known = self._known.about(images, wanted) if self._known else None
-        return known or self.engine(images, wanted)
+        cached = self._cached.about(images, wanted) if self._cached else None
+        return cached or self.engine(images, wanted)
 
-    def tell(self, images: Tensor, output: Output) -> None:
+    def set_output(self, images: Tensor, output: Output) -> None:
         """What the network says about this very tensor is known already: the next calls with it compute nothing.
 
         Another tensor, even an equal one, the same tensor written to since, or taps that `output` lacks are computed.
         """
-        self._known = Said.of(images, output)
+        self._cached = CachedOutput.of(images, output)
 
-    def forget(self) -> None:
+    def clear_output(self) -> None:
         """Compute every call again."""
-        self._known = None
+        self._cached = None
 
     @property
     def classifier(self) -> nn.Linear:
@@ -132,7 +132,7 @@ class Frozen:
     def plain(self) -> None:
         """Back to the network itself, which other weights or another device ask for."""
         self.engine = Plain(self.module)
-        self.forget()
+        self.clear_output()
 
     def to(self, device: torch.device | str) -> Self:
         """Move the network; returns self."""

@@ -18,7 +18,7 @@ INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 LOOKS_TO_JUDGE = 3
 
 
-class Guards:
+class Invariants:
     """The promises of a training, for every method.
 
     Errors, because every number of the run would be wrong: a frozen network that changed or left eval mode, a student
@@ -48,7 +48,7 @@ class Guards:
             self._start = checksums(list(self._named.values()))
             self._reached = torch.zeros_like(self._start, dtype=torch.bool)
 
-    def saw(self, losses: Losses, step: int, turn: str) -> None:
+    def saw(self, losses: Losses, step: int, phase: str) -> None:
         """Look at the losses and gradients of steps 0, 1, 3, 7, 15, ...: more often teaches nothing more."""
         if step & (step + 1):
             return
@@ -61,7 +61,7 @@ class Guards:
             most = [zero if g is None or not g.numel() else g.detach().abs().max().float() for g in gradients]
             self._reached |= torch.stack(most) > 0
             if step == 0:
-                check_sources(self.method, losses.knowledge.batch, turn)
+                check_sources(self.method, losses.knowledge.batch, phase)
 
     def end_epoch(self, epoch: int) -> None:
         """Hold every promise; waits for the device once.
@@ -158,7 +158,7 @@ def check_modes(method: Method) -> None:
         )
 
 
-def check_sources(method: Method, batch: Batch, turn: str) -> None:
+def check_sources(method: Method, batch: Batch, phase: str) -> None:
     """No edge sends a gradient to its own source, unless it says that both ends learn.
 
     `Transfer` detaches its source, so only edges of a class of their own are run; the method is as before afterwards.
@@ -166,7 +166,7 @@ def check_sources(method: Method, batch: Batch, turn: str) -> None:
     Raises:
         AttarError: one does.
     """
-    own = [e for e in method.edges if type(e).__call__ is not Transfer.__call__ and e.turn == turn]
+    own = [e for e in method.edges if type(e).__call__ is not Transfer.__call__ and e.phase == phase]
     own = [edge for edge in own if edge.learns == "target"]
     if not own:
         return

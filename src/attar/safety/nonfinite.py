@@ -38,7 +38,7 @@ class Watch:
     def __init__(self, device: torch.device, every: int | None = None) -> None:
         self.every = every or (1 if device.type == "cpu" else READ_EVERY)
         self._unread = 0
-        # Of each look: the step and turn. On the device: how many went well, and whether one has not.
+        # Of each look: the step and phase. On the device: how many went well, and whether one has not.
         self._looks: list[tuple[int, str]] = []
         self._well = torch.zeros((), device=device)
         self._hold = torch.zeros((), device=device)
@@ -48,16 +48,16 @@ class Watch:
         learner.found_inf = self._hold  # type: ignore[attr-defined]
 
     @torch.no_grad()
-    def saw(self, value: Tensor, step: int, turn: str = "") -> None:
+    def saw(self, value: Tensor, step: int, phase: str = "") -> None:
         """Note a loss, or the norm of a gradient, of a step of this epoch; waits for nothing."""
-        self._looks.append((step, turn))
+        self._looks.append((step, phase))
         value = value.detach().to(self._hold.device)  # no gradients at all have a norm on the CPU
         # A number less itself is 0, but neither a NaN nor an infinity is.
         self._hold.masked_fill_((value - value).ne(0), 1.0)
         self._well.add_(1).sub_(self._hold)
 
     def bad(self, now: bool = False) -> tuple[int, str] | None:
-        """The first bad step and its turn, where there was one and it is time to look; looking waits for the device."""
+        """The first bad step and its phase, if it is time to look and there was one; looking waits for the device."""
         self._unread += 1
         if not now and self._unread < self.every:
             return None
@@ -87,7 +87,7 @@ class Finding:
 
 
 def examine(method: Method, batch: Batch, runtime: Runtime) -> Finding:
-    """Run one batch forward and backward in its turn and find where the first number that is not finite appears.
+    """Run one batch forward and backward in its phase and find where the first number that is not finite appears.
 
     Training mode, and the method's state is as before afterwards.
     """
@@ -187,7 +187,7 @@ def fail(method: Method, batches: list[Batch], runtime: Runtime, file: Path) -> 
         "labels": batch.labels,
         "index": batch.index,
         "address": vars(where),
-        "turn": batch.turn,
+        "phase": batch.phase,
         "epochs": batch.epochs,
         "precision": runtime.precision,
         "total": finding.total,

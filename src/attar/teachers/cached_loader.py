@@ -21,13 +21,13 @@ from attar.models import Frozen, fingerprint
 from attar.recipe import Recipe
 from attar.teachers.cache import TeacherCache, Writer, check_space
 from attar.teachers.logit_codec import Dense, TopK
-from attar.teachers.usage import readings
+from attar.teachers.usage import teacher_usage
 
 # A cached batch further than this from a fresh one (norm of the difference over the norm) is not the same teacher's.
 STALE = 0.05
 
 
-def remembering(
+def with_cached_logits(
     loader: Loader,
     method: Method,
     recipe: Recipe,
@@ -49,7 +49,7 @@ def remembering(
         return loader
     packing = TopK(len(images.classes), top) if top else Dense(len(images.classes))
     caches = []
-    for frozen, reading in zip(method.frozen(), readings(method, next(iter(whole.epoch(0)))), strict=True):
+    for frozen, reading in zip(method.frozen(), teacher_usage(method, next(iter(whole.epoch(0)))), strict=True):
         if reading.taps or not reading.own_images:
             what = f"reads {', '.join(reading.taps)}" if reading.taps else "shows its teacher other images"
             say(f"no teacher cache: {recipe.method.name} {what}; a cache holds the logits of a batch's own images")
@@ -69,11 +69,11 @@ def remembering(
     if not caches:
         return loader
     say(check_space(Path(root), sum(cache.bytes_needed(recipe.epochs) for _, cache in caches)))
-    return Remembering(loader, caches, runtime, say)
+    return CachedLoader(loader, caches, runtime, say)
 
 
 @dataclass
-class Remembering(Wrapped):
+class CachedLoader(Wrapped):
     """Batches of another loader; each frozen network is told its answer before the method asks.
 
     An answer passes through the cache's format whether it is read or computed, so a run is the same to the last bit
@@ -145,7 +145,7 @@ class _Answers:
             if self.writer:
                 self.writer.write(batch.index, packed)
             logits = self.cache.packing.unpack(packed)
-        self.frozen.tell(batch.images, Output(logits))
+        self.frozen.set_output(batch.images, Output(logits))
 
     def _check(self, batch: Batch) -> None:
         """The first batch of an epoch is computed all the same: what no key foresees shows here."""
@@ -171,4 +171,4 @@ class _Answers:
         """Whatever happened: nothing half-written stays, and no answer outlives its batch."""
         if self.writer:
             self.writer.discard()
-        self.frozen.forget()
+        self.frozen.clear_output()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attar.knowledge import Output
-from attar.models.frozen import Engine, Said
+from attar.models.frozen import Engine, CachedOutput
 from attar.models.surgery.folding import fold_norms
 from attar.models.surgery.taps import observe
 
@@ -65,7 +65,7 @@ class Kept:
     def __init__(self, engine: Engine) -> None:
         self.engine, self.name = engine, engine.name
         self._taps: dict[str, None] = {}
-        self._last: tuple[bool, Said] | None = None
+        self._last: tuple[bool, CachedOutput] | None = None
 
     def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
         self._taps.update(dict.fromkeys(taps))
@@ -73,5 +73,5 @@ class Kept:
         said = self._last[1].about(images, taps) if self._last and self._last[0] == mixed else None
         if said is None:
             said = self.engine(images, tuple(self._taps))
-            self._last = (mixed, Said.of(images, said))
+            self._last = (mixed, CachedOutput.of(images, said))
         return Output(said.logits, {tap: said.taps[tap] for tap in taps})

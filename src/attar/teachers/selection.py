@@ -18,7 +18,7 @@ from attar.methods import Method
 from attar.models import Engine, Frozen, Plain, fingerprint
 from attar.teachers.engines import CUT, Folded, Kept
 from attar.teachers.int8 import Int8
-from attar.teachers.usage import Reading, ignores_logits, readings
+from attar.teachers.usage import TeacherUsage, ignores_logits, teacher_usage
 
 # An engine is used where it names the same class as the float32 network for this share of the images, ...
 LABELS = 0.99
@@ -115,7 +115,7 @@ def choose_engines(
     """
     names, lines = [], []
     with torch.no_grad():
-        read = zip(method.frozen(), readings(method, batches[0]), strict=True)
+        read = zip(method.frozen(), teacher_usage(method, batches[0]), strict=True)
         for number, (frozen, reading) in enumerate(read, 1):
             name, line = _choose(frozen, reading, batches, runtime, precision, engines, passes)
             # Runs that share a teacher's answers may ask for all of it.
@@ -128,7 +128,7 @@ def choose_engines(
 
 def _choose(
     frozen: Frozen,
-    reading: Reading,
+    reading: TeacherUsage,
     batches: list[Batch],
     runtime: Runtime,
     precision: str,
@@ -162,7 +162,7 @@ def _choose(
     return best, f"computes {best}; tried on {sum(map(len, images))} images: " + "; ".join(said)
 
 
-def _candidates(reading: Reading, runtime: Runtime, precision: str, total: float) -> list[str]:
+def _candidates(reading: TeacherUsage, runtime: Runtime, precision: str, total: float) -> list[str]:
     """Names worth trying: only what computes in the precision asked for."""
     if precision != "auto":
         return [Int8.name] if precision == "int8" else [f"folded {precision}"]

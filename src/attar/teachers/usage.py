@@ -17,7 +17,7 @@ from attar.models import Engine, Frozen
 
 
 @dataclass(frozen=True)
-class Reading:
+class TeacherUsage:
     """What a method reads from one of its frozen networks.
 
     Attributes:
@@ -29,12 +29,12 @@ class Reading:
     own_images: bool
 
 
-def readings(method: Method, batch: Batch) -> list[Reading]:
+def teacher_usage(method: Method, batch: Batch) -> list[TeacherUsage]:
     """What a method reads from each of its frozen networks, found by one forward pass; the method stays as it was."""
-    with _listening(method, batch.images) as listeners, unchanged(method):
-        for turn in method.turns:
-            method.batch_losses(replace(batch, turn=turn))
-    return [Reading(tuple(one.taps), not one.others) for one in listeners]
+    with _recording(method, batch.images) as recorders, unchanged(method):
+        for phase in method.phases:
+            method.batch_losses(replace(batch, phase=phase))
+    return [TeacherUsage(tuple(one.taps), not one.others) for one in recorders]
 
 
 def ignores_logits(method: Method, frozen: Frozen, batch: Batch) -> bool:
@@ -43,7 +43,7 @@ def ignores_logits(method: Method, frozen: Frozen, batch: Batch) -> bool:
     A method that reads them in later epochs only is not noticed, and fails when it does.
     """
     true = _terms(method, batch)
-    engine, frozen.engine = frozen.engine, _Spoiling(frozen.engine)
+    engine, frozen.engine = frozen.engine, _NanLogits(frozen.engine)
     try:
         spoilt = _terms(method, batch)
     finally:
@@ -52,13 +52,15 @@ def ignores_logits(method: Method, frozen: Frozen, batch: Batch) -> bool:
 
 
 def _terms(method: Method, batch: Batch) -> list[Tensor]:
-    """Every loss of every turn."""
+    """Every loss of every phase."""
     with unchanged(method), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return [term for turn in method.turns for term in method.batch_losses(replace(batch, turn=turn)).terms.values()]
+        return [
+            term for phase in method.phases for term in method.batch_losses(replace(batch, phase=phase)).terms.values()
+        ]
 
 
-class _Listening:
+class _Recording:
     """An engine that notes what is asked of another."""
 
     name = "listening"
@@ -74,7 +76,7 @@ class _Listening:
         return self.engine(images, taps)
 
 
-class _Spoiling:
+class _NanLogits:
     """An engine whose logits are NaN."""
 
     name = "spoiling"
@@ -88,13 +90,13 @@ class _Spoiling:
 
 
 @contextmanager
-def _listening(method: Method, images: Tensor) -> Iterator[list[_Listening]]:
+def _recording(method: Method, images: Tensor) -> Iterator[list[_Recording]]:
     held = list(method.frozen())
-    listeners = [_Listening(frozen.engine, images) for frozen in held]
-    for frozen, listener in zip(held, listeners, strict=True):
-        frozen.engine = listener
+    recorders = [_Recording(frozen.engine, images) for frozen in held]
+    for frozen, recorder in zip(held, recorders, strict=True):
+        frozen.engine = recorder
     try:
-        yield listeners
+        yield recorders
     finally:
-        for frozen, listener in zip(held, listeners, strict=True):
-            frozen.engine = listener.engine
+        for frozen, recorder in zip(held, recorders, strict=True):
+            frozen.engine = recorder.engine

@@ -40,7 +40,7 @@ class Checkpoint:
     optimiser: dict[str, Any]
     epoch: int = 0
     step: int = 0
-    tally: dict[str, Any] = field(default_factory=dict)
+    running: dict[str, Any] = field(default_factory=dict)
     ema: dict[str, Any] | None = None
     best: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)

@@ -26,7 +26,7 @@ from attar.methods import Method
 from attar.methods.base import no_grad_clone
 from attar.metrics import evaluate
 from attar.recipe import Recipe
-from attar.safety.invariants import Guards
+from attar.safety.invariants import Invariants
 from attar.safety.nonfinite import Watch, fail, gradient_norm, moved_by
 from attar.safety.signals import stop_requests
 from attar.train import checkpoint as checkpoints
@@ -34,10 +34,10 @@ from attar.train.checkpoint import Checkpoint
 from attar.train.ema import Ema
 from attar.train.logging import lines
 from attar.train.optim import optimiser
+from attar.train.phases import Steps
 from attar.train.progress import Progress
-from attar.train.running_means import Tally
+from attar.train.running_means import RunningMeans
 from attar.train.schedules import learning_rate
-from attar.train.turns import Steps
 
 Learners = dict[str, torch.optim.Optimizer]
 
@@ -90,7 +90,7 @@ def steps(
     losses_of: Callable[[Batch], Losses] = objective(method, members, recipe.epochs)
     if runtime.compiled and members.size == 1:
         losses_of = compiled(method, runtime, recipe.optim.accumulate)
-    learners = {turn: optimiser(method.trainable(turn), recipe.optim) for turn in method.turns}
+    learners = {phase: optimiser(method.trainable(phase), recipe.optim) for phase in method.phases}
     ema = Ema(method, recipe.optim.ema) if recipe.optim.ema else None
     state, note = members.from_leader(lambda: checkpoints.restore(places.checkpoint))
     if state is None:
@@ -100,16 +100,16 @@ def steps(
         progress.say(note or f"going on at epoch {state.epoch + 1}, step {state.step}")
 
     accumulate = recipe.optim.accumulate
-    guards, saved = Guards(method, progress.say), time.monotonic()
+    invariants, saved = Invariants(method, progress.say), time.monotonic()
     with stop_requests() as stop, torch.random.fork_rng(devices=[]):
         for epoch in range(state.epoch, recipe.epochs):
             method.train()
             # The sums of before count once, with the leader.
-            tally, start = Tally(state.tally if members.leader else {}), time.perf_counter()
+            running, start = RunningMeans(state.running if members.leader else {}), time.perf_counter()
             watch = Watch(runtime.device)
             for learner in learners.values():
                 watch.guard(learner)
-            guards.start_epoch(epoch)
+            invariants.start_epoch(epoch)
             for batch in loader.epoch(epoch, state.step):
                 step = batch.address.step
                 rate = learning_rate(recipe.optim, epoch * len(loader) + step, len(loader), recipe.epochs)
@@ -118,16 +118,16 @@ def steps(
                 complete = (step + 1) % accumulate == 0 or step + 1 == len(loader)
                 # Dropout layers draw from the global generator: it follows from the address too.
                 torch.manual_seed(batch.address.generator("layers").initial_seed() + members.rank)
-                for turn, learner in learners.items():
+                for phase, learner in learners.items():
                     with runtime.computing():
-                        losses = losses_of(replace(batch, turn=turn))
-                    watch.saw(losses.total, step, turn)
+                        losses = losses_of(replace(batch, phase=phase))
+                    watch.saw(losses.total, step, phase)
                     (losses.total / group).backward()
-                    tally.add(losses, batch, first_turn=turn == method.turns[0])
-                    guards.saw(losses, step, turn)
+                    running.add(losses, batch, first_phase=phase == method.phases[0])
+                    invariants.saw(losses, step, phase)
                     if complete:
                         norm = gradient_norm(learner)
-                        watch.saw(norm, step, turn)
+                        watch.saw(norm, step, phase)
                         if recipe.optim.clip_norm is not None:
                             nn.utils.clip_grads_with_norm_(moved_by(learner), recipe.optim.clip_norm, norm)
                         update(learner, rate)
@@ -142,19 +142,19 @@ def steps(
                     members.wait()
                 if ema:
                     ema.update()
-                progress.step(epoch, step, tally)
+                progress.step(epoch, step, running)
                 if (due or stopping) and not last:
-                    state = snapshot(state, method, learners, ema, epoch, step + 1, members.summed(tally.sums))
+                    state = snapshot(state, method, learners, ema, epoch, step + 1, members.summed(running.sums))
                     keep(state, places, members)
                     saved = time.monotonic()
                     if stopping:
                         raise Stopped(str(places.folder))
                 yield
-            guards.end_epoch(epoch)
+            invariants.end_epoch(epoch)
             members.check_same(method)
-            tally = Tally(members.summed(tally.sums))
+            running = RunningMeans(members.summed(running.sums))
             seconds = time.perf_counter() - start
-            record = {"epoch": epoch + 1, "lr": rate, **tally.means()}
+            record = {"epoch": epoch + 1, "lr": rate, **running.means()}
             with ema.applied() if ema else nullcontext():
                 record |= members.from_leader(lambda: validate(method.deployed(), val, loader, runtime))
                 keep_best(state, record, method)
@@ -180,10 +180,10 @@ def update(learner: torch.optim.Optimizer, rate: float) -> None:
 
 
 def group_of(loader: Loader, epoch: int, bad: tuple[int, str], method: Method, accumulate: int) -> list[Batch]:
-    """The batches whose gradients were added up at a step and turn, made again from their addresses."""
-    step, turn = bad
+    """The batches whose gradients were added up at a step and phase, made again from their addresses."""
+    step, phase = bad
     batches = itertools.islice(loader.whole().epoch(epoch, step // accumulate * accumulate), accumulate)
-    return [replace(batch, turn=turn) for batch in batches]
+    return [replace(batch, phase=phase) for batch in batches]
 
 
 def validate(net: nn.Module, val: ImageSet | None, loader: Loader, runtime: Runtime) -> dict[str, float]:
@@ -217,7 +217,7 @@ def snapshot(
     """The state of now, with the history of before."""
     return Checkpoint(
         method.state_dict(),
-        {turn: learner.state_dict() for turn, learner in learners.items()},
+        {phase: learner.state_dict() for phase, learner in learners.items()},
         epoch,
         step,
         sums or {},
@@ -240,8 +240,8 @@ def resume(state: Checkpoint, method: Method, learners: Learners, ema: Ema | Non
     """Put a checkpoint's tensors back."""
     try:
         method.load_state_dict(state.method)
-        for turn, learner in learners.items():
-            learner.load_state_dict(state.optimiser[turn])
+        for phase, learner in learners.items():
+            learner.load_state_dict(state.optimiser[phase])
     except (RuntimeError, ValueError, KeyError):
         raise AttarError(
             "the checkpoint is of another recipe; restore recipe.yaml, or start again in a new out="

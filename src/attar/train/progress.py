@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from attar.train.running_means import Tally
+from attar.train.running_means import RunningMeans
 
 # Reading the losses waits for the device, so the bar is refreshed this seldom.
 REFRESH_SECONDS = 0.5
@@ -71,7 +71,7 @@ class Progress:
         """A line of its own."""
         self.console.print(f"{self.title}: {line}", markup=False, highlight=False, soft_wrap=True)
 
-    def step(self, epoch: int, step: int, tally: Tally) -> None:
+    def step(self, epoch: int, step: int, running: RunningMeans) -> None:
         """One step is done."""
         if epoch != self._epoch:  # a resumed process may begin an epoch in its middle
             self._epoch, self._from = epoch, step // self.accumulate * self.accumulate
@@ -84,7 +84,7 @@ class Progress:
         if self._since:
             speed = f" {(done - self._since[1]) * self.batch_size / (now - self._since[0]):,.0f} img/s"
         self._since = (now, done)
-        means = tally.means()
+        means = running.means()
         accuracy = f" acc {means['train_top1']:.1f}" if "train_top1" in means else ""
         state = f"{epoch + 1}/{self.epochs} loss {means['loss']:.3f}{accuracy}{speed}"
         self._bar.update(self._task, completed=done, state=state)

@@ -11,7 +11,7 @@ from attar.batch import Batch
 from attar.knowledge import Losses
 
 
-class Tally:
+class RunningMeans:
     """Running means of the loss, its terms and the student's accuracy on labelled images; adding waits for nothing.
 
     A mixed image counts as correct where the student names the class that has the larger share of it.
@@ -21,12 +21,12 @@ class Tally:
         self.sums: dict[str, Tensor] = dict(state or {})
 
     @torch.no_grad()
-    def add(self, losses: Losses, batch: Batch, first_turn: bool = True) -> None:
-        """Count one batch; the later turns of a method add their losses but not the images again."""
+    def add(self, losses: Losses, batch: Batch, first_phase: bool = True) -> None:
+        """Count one batch; the later phases of a method add their losses but not the images again."""
         values = {"loss": losses.total, **{f"terms/{key}": term for key, term in losses.terms.items()}}
         for key, value in values.items():
             self._add(key, value.detach(), len(batch))
-        if not first_turn:
+        if not first_phase:
             return
         # Made on the device: a number brought there would wait for it.
         one = batch.images.new_ones((), dtype=torch.float32)

@@ -11,10 +11,10 @@ def reference(torchvision, image, name, amount):
     functional, bilinear = torchvision.functional, torchvision.InterpolationMode.BILINEAR
     if name == "rotate":
         return functional.rotate(image, amount, interpolation=bilinear)
-    turn = math.degrees(math.atan(amount))
+    phase = math.degrees(math.atan(amount))
     affine = {
-        "shear_x": {"translate": [0, 0], "shear": [turn, 0.0], "center": [0, 0]},
-        "shear_y": {"translate": [0, 0], "shear": [0.0, turn], "center": [0, 0]},
+        "shear_x": {"translate": [0, 0], "shear": [phase, 0.0], "center": [0, 0]},
+        "shear_y": {"translate": [0, 0], "shear": [0.0, phase], "center": [0, 0]},
         "translate_x": {"translate": [int(amount), 0], "shear": [0.0, 0.0]},
         "translate_y": {"translate": [0, int(amount)], "shear": [0.0, 0.0]},
     }[name]
@@ -47,10 +47,10 @@ def test_every_change_is_torchvisions(torchvision, photographs, name, amount, si
 def test_composed_changes_come_one_after_another():
     # Whole pixels and quarter turns, so that nothing is blurred.
     images = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8)
-    shift, turn = translation(torch.tensor([3.0]), 0), rotation(torch.tensor([90.0]), (8, 8))
-    assert torch.equal(warp(images, compose(turn, shift)), warp(warp(images, shift), turn))
-    assert torch.equal(warp(images, turn), images.rot90(1, (2, 3)))
-    assert not torch.equal(warp(images, compose(shift, turn)), warp(images, compose(turn, shift)))
+    shift, phase = translation(torch.tensor([3.0]), 0), rotation(torch.tensor([90.0]), (8, 8))
+    assert torch.equal(warp(images, compose(phase, shift)), warp(warp(images, shift), phase))
+    assert torch.equal(warp(images, phase), images.rot90(1, (2, 3)))
+    assert not torch.equal(warp(images, compose(shift, phase)), warp(images, compose(phase, shift)))
 
 
 def test_the_identity_changes_nothing(photographs):
@@ -59,6 +59,6 @@ def test_the_identity_changes_nothing(photographs):
 
 def test_composed_matrices_are_the_product():
     last = torch.tensor([[[0.0, 0.0, 1.0]]])
-    turn, slant = rotation(torch.tensor([30.0]), (8, 8)), shear(torch.tensor([0.3]), 0)
-    product = torch.cat([slant, last], 1) @ torch.cat([turn, last], 1)
-    torch.testing.assert_close(compose(turn, slant), product[:, :2])
+    phase, slant = rotation(torch.tensor([30.0]), (8, 8)), shear(torch.tensor([0.3]), 0)
+    product = torch.cat([slant, last], 1) @ torch.cat([phase, last], 1)
+    torch.testing.assert_close(compose(phase, slant), product[:, :2])

@@ -88,7 +88,7 @@ def answer(name, teacher, student, batch):
             image_shape=(3, SIDE, SIDE),
             **OPTIONS.get(name, {}),
         )
-        method.enrol(batch.labels)
+        method.setup(batch.labels)
         check(method, batch)
     except AttarError:
         return "-"
