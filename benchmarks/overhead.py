@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from attar.train.phases import Steps
 from rich.console import Console
 
 from attar.accel.allocator import keep_freed_memory
 from attar.accel.runtime import environment
 from attar.experiments.job import Job
 from attar.recipe import read_recipe
+from attar.train.turns import Steps
 
 # The contenders are scripts beside each other.
 sys.path.insert(0, str(Path(__file__).parent / "contenders"))

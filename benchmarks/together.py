@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from attar.train.phases import Steps
 from rich.console import Console
 
 from attar.accel.allocator import keep_freed_memory
@@ -26,6 +25,7 @@ from attar.experiments.build import Given
 from attar.experiments.job import Job
 from attar.experiments.shared_batches import Classroom
 from attar.recipe import Recipe, read_recipe
+from attar.train.turns import Steps
 
 WARM = 4
 

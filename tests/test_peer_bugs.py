@@ -82,7 +82,7 @@ def test_13_the_square_of_the_temperature_stays_without_labels(ce):
 def test_14_every_test_image_counts_once_at_any_batch_size(batch_size):
     images = load_data("digits").test.subset(torch.arange(10))
     net = create_model("resnet8", num_classes=10, in_channels=1, image_size=8).eval()
-    right = sum(int((net(batch.images).argmax(1) == batch.labels).sum()) for batch in eval_batches(images, len(images)))
+    right = sum(int((net(batch.inputs).argmax(1) == batch.labels).sum()) for batch in eval_batches(images, len(images)))
     assert evaluate(net, eval_batches(images, batch_size)).top1 == pytest.approx(right / 10)
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import common
 import torch
-from attar.train.phases import Steps, take_turns
 from rich.console import Console
 
 from attar.accel.allocator import keep_freed_memory
@@ -27,6 +26,7 @@ from attar.teachers.cached_loader import with_cached_logits
 from attar.teachers.int8 import Int8
 from attar.train.loop import Places, steps
 from attar.train.progress import Progress
+from attar.train.turns import Steps, take_turns
 
 EPOCHS = 2
 

@@ -53,7 +53,7 @@ def streamed(root: Path, workers: int) -> tuple[str, set[Path]]:
         warnings.simplefilter("always")
         for epoch in range(EPOCHS):
             for batch in loader.epoch(epoch):
-                digest.update(batch.images.numpy().tobytes() + batch.labels.numpy().tobytes())
+                digest.update(batch.inputs.numpy().tobytes() + batch.labels.numpy().tobytes())
     named = {splits.train.path(number) for number in loader.unreadable}
     lines = [str(one.message) for one in said if str(one.message).startswith("cannot read image")]
     if len(lines) != len(named) or not all(any(str(file) in line for line in lines) for file in named):

@@ -40,18 +40,19 @@ class Batch:
     """What a method sees in one step.
 
     Attributes:
-        images: (B, C, H, W), normalised, on the device of the networks.
+        inputs: what the networks see: images (B, C, H, W), normalised, on the device of the networks.
         labels: (B,) class numbers, int64, -1 where there is none; of mixed images (B, K) probabilities, all 0 where
             there is none.
         index: (B,) each image's number in its data set, for caches and memory banks; None outside our loaders.
         address: the seed, epoch and step this batch belongs to.
         epochs: how many epochs the run has, for weights that move with training.
         phase: which of the method's phases this forward pass belongs to; methods that step once have only "".
-        views: the same images varied in other ways, as `images`, under the names the loader was asked for.
+        views: the same images varied in other ways, as `inputs`, under the names the loader was asked for.
         labelled: how many of the rows, the first ones, have a label; None: all.
+        output: the name under which networks' outputs enter the knowledge, as the task calls it.
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     index: Tensor | None = None
     address: Address = field(default_factory=Address)
@@ -59,13 +60,14 @@ class Batch:
     phase: str = ""
     views: dict[str, Tensor] = field(default_factory=dict)
     labelled: int | None = None
+    output: str = "logits"
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.inputs)
 
     def rng(self, purpose: str) -> torch.Generator:
         """The generator a method draws from: never the global state."""
-        return self.address.generator(purpose, self.images.device)
+        return self.address.generator(purpose, self.inputs.device)
 
     @property
     def whole(self) -> int:

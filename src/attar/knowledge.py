@@ -53,7 +53,7 @@ class Knowledge(Mapping[str, Value]):
         for name, said in objects.items():
             if isinstance(said, Tensor):
                 said = Output(said)
-            self.add(f"{name}.logits", said.logits)
+            self.add(f"{name}.{batch.output}", said.logits)
             for tap, feature in said.taps.items():
                 self.add(f"{name}.{tap}", feature)
 
@@ -212,7 +212,7 @@ def terms_of(edges: Iterable[Transfer], knowledge: Knowledge, learn: Collection[
 
 def weighted(terms: dict[str, Tensor], weights: dict[str, float], knowledge: Knowledge) -> Losses:
     """The terms and their weighted sum."""
-    total = torch.zeros((), device=knowledge.batch.images.device)
+    total = torch.zeros((), device=knowledge.batch.inputs.device)
     for key in learning(weights):
         total = total + weights[key] * terms[key]
     return Losses(total, terms, weights, knowledge)

@@ -72,7 +72,7 @@ def test_what_was_said_already_is_used(traced):
     method = a_method()
     losses_of, batch = Compiled(method), a_batch()
     losses_of(a_batch())
-    method.teacher.set_output(batch.images, method.teacher.engine(torch.zeros_like(batch.images)))
+    method.teacher.set_output(batch.inputs, method.teacher.engine(torch.zeros_like(batch.inputs)))
     assert torch.allclose(losses_of(batch).total, method.batch_losses(batch).total, rtol=1e-4)
 
 
@@ -101,7 +101,7 @@ def test_it_is_used_where_it_says_the_same(traced):
 
 def test_it_is_not_used_where_it_says_something_else(traced, monkeypatch):
     def other(self, batch):
-        return self.method.batch_losses(replace(batch, images=-batch.images))
+        return self.method.batch_losses(replace(batch, inputs=-batch.inputs))
 
     monkeypatch.setattr(Compiled, "__call__", other)
     chosen, line = choose_compiled(a_method(), a_batch(), FLOAT, True, 10, 1)
@@ -208,7 +208,7 @@ def test_a_job_keeps_its_choice(traced, tmp_path, capsys):
 
 def test_an_engine_that_is_compiled_says_the_same(traced):
     net = create_model("resnet8", num_classes=6, in_channels=1, image_size=8).eval()
-    images = a_batch().images
+    images = a_batch().inputs
     with torch.no_grad():
         said, true = (one(images, ("stage2",)) for one in (Folded(net, torch.float32, compiled=True), Plain(net)))
     assert torch.allclose(said.logits, true.logits, atol=1e-5)
@@ -233,7 +233,7 @@ def test_on_a_gpu_steps_end_the_same(cuda_graphs):
         kept = []
         for step in range(6):
             batch = a_batch(step)
-            losses = losses_of(replace(batch, images=batch.images.cuda(), labels=batch.labels.cuda()))
+            losses = losses_of(replace(batch, inputs=batch.inputs.cuda(), labels=batch.labels.cuda()))
             losses.total.backward()
             learner.step()
             learner.zero_grad(set_to_none=True)

@@ -57,7 +57,7 @@ def test_a_teacher_that_gets_a_gradient(failures):
     class Mine(Plain):
         def forward(self, batch):
             self.teacher.module.requires_grad_(True)
-            return Knowledge(batch, teacher=self.teacher.module(batch.images), student=self.student(batch.images))
+            return Knowledge(batch, teacher=self.teacher.module(batch.inputs), student=self.student(batch.inputs))
 
         def transfers(self):
             yield Transfer("teacher.logits", "student.logits", KLDivergence(), learns="both")
@@ -122,7 +122,7 @@ def test_a_source_that_is_not_detached(failures):
             self.other = create_model("resnet8", num_classes=6, image_size=16)
 
         def forward(self, batch):
-            return super().forward(batch).add("other.logits", self.other(batch.images))
+            return super().forward(batch).add("other.logits", self.other(batch.inputs))
 
         def transfers(self):
             yield Transfer("labels", "other.logits", CrossEntropy())

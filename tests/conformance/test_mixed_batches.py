@@ -70,8 +70,8 @@ def test_whole_shares_are_class_numbers():
     method, given = make("kd"), batch()
     own, theirs, _ = parts()
     soft = mixed_labels(own, theirs, torch.ones(ROWS), 6)
-    torch.testing.assert_close(method.losses(given.images, soft).total, method.losses(given.images, own).total)
-    assert not torch.allclose(method.losses(given.images, soft).total, method.losses(given.images, theirs).total)
+    torch.testing.assert_close(method.losses(given.inputs, soft).total, method.losses(given.inputs, own).total)
+    assert not torch.allclose(method.losses(given.inputs, soft).total, method.losses(given.inputs, theirs).total)
 
 
 @pytest.mark.parametrize("labelled", [None, LABELLED])

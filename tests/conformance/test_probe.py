@@ -56,5 +56,5 @@ def test_a_turn_that_reaches_what_another_turn_steps(method):
                 yield replace(edge, phase="again", name=f"{edge.key} again")
 
     mixed = Turns(teacher=method.teacher.module, student=method.student.module)
-    with pytest.raises(AttarError, match=r"turn 'again' sends a gradient to 'student\..*', which it does not step"):
+    with pytest.raises(AttarError, match=r"phase 'again' sends a gradient to 'student\..*', which it does not step"):
         check(mixed, batch())

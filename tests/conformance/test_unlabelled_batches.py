@@ -73,7 +73,7 @@ def test_losses_and_gradients_equal_the_formula_in_float64(name):
 
 def test_losses_inside_a_loop_of_ones_own():
     method, given = make("kd"), batch()
-    inside = method.losses(given.images, given.labels, labelled=LABELLED)
+    inside = method.losses(given.inputs, given.labels, labelled=LABELLED)
     assert torch.equal(inside.total, method.batch_losses(given).total)
 
 

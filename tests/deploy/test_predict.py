@@ -42,7 +42,7 @@ def test_predictions_are_the_students(exported, run, digits, test_images, model)
     found = list(predict(place, [digits], top=10))
     with torch.no_grad():
         batch = next(iter(attar.data.eval_batches(attar.load_data("digits").test, 5)))
-        expected = attar.load(run)(batch.images).double().softmax(1)
+        expected = attar.load(run)(batch.inputs).double().softmax(1)
     assert [one.file.name for one in found] == [f"{number}.png" for number in range(5)]
     for one, row in zip(found, expected, strict=True):
         named = dict(one.labels)

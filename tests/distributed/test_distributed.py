@@ -16,7 +16,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 import torch.nn.functional as F
-from attar.train.phases import finish
 from rich.console import Console
 from torch import nn
 
@@ -36,6 +35,7 @@ from attar.recipe import read_recipe
 from attar.train.loop import Places, steps
 from attar.train.optim import optimiser
 from attar.train.progress import Progress
+from attar.train.turns import finish
 
 pytestmark = pytest.mark.skipif(
     not dist.is_available() or not dist.is_gloo_available(), reason="this torch has no gloo to join processes"
@@ -95,7 +95,7 @@ class Double(DeviceLoader):
         for batch in super().epoch(epoch, start_step):
             if self.alarm == (epoch, batch.address.step):
                 signal.raise_signal(signal.SIGTERM)
-            yield replace(batch, images=batch.images.double())
+            yield replace(batch, inputs=batch.inputs.double())
 
 
 def net(name):
@@ -328,7 +328,7 @@ def test_shares_are_the_batch_cut_in_order():
     for whole, *parts in shares:
         assert all(isinstance(part, Part) and part.whole == len(whole) for part in parts)
         assert [part.start for part in parts] == [0, len(parts[0]), len(parts[0]) + len(parts[1])]
-        for key in ("images", "labels", "index"):
+        for key in ("inputs", "labels", "index"):
             assert torch.equal(torch.cat([getattr(part, key) for part in parts]), getattr(whole, key))
         assert all(part.address == whole.address for part in parts)
     assert torch.equal(next(loader_of((1, 3)).whole().epoch(0)).index, next(loader.epoch(0)).index)

@@ -40,7 +40,7 @@ def losses_of(name, members, split):
     splits = load_data("digits", val_fraction=0.05, train_size=30)
     loader, found = loader_for(splits.train, 15, seed=0, epochs=1, share=members.share), []
     batches = list(loader.epoch(0))
-    held = [shard(frozen, batches[0].images) for frozen in method.frozen()] if split else [0]
+    held = [shard(frozen, batches[0].inputs) for frozen in method.frozen()] if split else [0]
     wrapped = objective(method.train(), members)
     for batch in batches:
         total = wrapped(replace(batch, phase=method.phases[0])).total

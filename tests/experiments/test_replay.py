@@ -134,7 +134,7 @@ def test_replay_repeats_the_failure_exactly_and_names_the_place(broken_run):
 def test_replay_repeats_a_failure_of_mixed_images(broken_run):
     file, _ = broken_run(infinite, mixup=1.0, cutmix=1.0)
     saved = torch.load(file, weights_only=True)
-    assert saved["labels"].shape == (len(saved["images"]), 10)
+    assert saved["labels"].shape == (len(saved["inputs"]), 10)
     assert replay(file, Console(file=io.StringIO())).terms == saved["terms"]
 
 
@@ -158,10 +158,10 @@ def test_replay_names_the_gradient(broken_run):
 def test_replay_names_the_module_and_the_state_that_are_bad(broken_run):
     file, _ = broken_run(infinite)
     saved = torch.load(file, weights_only=True)
-    saved["images"][0, 0, 0, 0] = torch.nan
+    saved["inputs"][0, 0, 0, 0] = torch.nan
     torch.save(saved, file)
     assert replay(file, Console(file=io.StringIO())).place == "the images"
-    saved["images"].zero_()
+    saved["inputs"].zero_()
     saved["method"]["student.module.fc.bias"][0] = torch.nan
     torch.save(saved, file)
     finding = replay(file, Console(file=io.StringIO()))

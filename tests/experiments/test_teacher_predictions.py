@@ -70,7 +70,7 @@ def test_a_pass_that_broke_off_is_taken_up(images) -> None:
     net = Counting()
     teacher_predictions = TeacherPredictions(net)
     teacher_predictions.begin(images)
-    teacher_predictions(next(iter(eval_batches(images, 250))).images)
+    teacher_predictions(next(iter(eval_batches(images, 250))).inputs)
     student = Counting()
     assert judged(teacher_predictions, images, student) == evaluate(student, eval_batches(images, 250), teacher=net)
 

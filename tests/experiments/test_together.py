@@ -120,23 +120,23 @@ def loader(seed: int = 0) -> DeviceLoader:
 
 
 def test_batches_are_one_object_in_step_and_equal_out_of_step() -> None:
-    room, whole = Classroom(2), [batch.images for batch in loader().epoch(0)]
+    room, whole = Classroom(2), [batch.inputs for batch in loader().epoch(0)]
     first, second, late = (room.batches(loader()).epoch(0) for _ in range(3))
     one, two = [], []
     for _ in range(3):
-        one.append(next(first).images)
-        two.append(next(second).images)
+        one.append(next(first).inputs)
+        two.append(next(second).inputs)
     assert all(a is b for a, b in zip(one, two, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(one, whole, strict=True))
-    assert all(torch.equal(batch.images, b) for batch, b in zip(late, whole, strict=True))
-    assert not torch.equal(next(room.batches(loader(seed=1)).epoch(0)).images, one[0])
+    assert all(torch.equal(batch.inputs, b) for batch, b in zip(late, whole, strict=True))
+    assert not torch.equal(next(room.batches(loader(seed=1)).epoch(0)).inputs, one[0])
 
 
 def test_who_loses_step_goes_on_alone() -> None:
-    room, whole = Classroom(2), [batch.images for batch in loader().epoch(0)]
+    room, whole = Classroom(2), [batch.inputs for batch in loader().epoch(0)]
     fast, slow = room.batches(loader()).epoch(0), room.batches(loader()).epoch(0)
     next(fast), next(slow), next(fast), next(fast)
-    assert all(torch.equal(batch.images, b) for batch, b in zip(slow, whole[1:], strict=True))
+    assert all(torch.equal(batch.inputs, b) for batch, b in zip(slow, whole[1:], strict=True))
 
 
 def test_an_epoch_is_read_to_its_end_before_the_next_begins(monkeypatch) -> None:

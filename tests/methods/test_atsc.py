@@ -49,7 +49,7 @@ def steps(one: ATSC, count: int, lr: float = 0.02, on: Batch | None = None) -> N
     data = on or batch()
     for _ in range(count):
         for phase, learner in learners.items():
-            one.losses(data.images, data.labels, phase=phase).total.backward()
+            one.losses(data.inputs, data.labels, phase=phase).total.backward()
             learner.step()
             one.zero_grad(set_to_none=True)
 
@@ -208,15 +208,15 @@ def test_oracle_7_what_is_deployed_answers_as_in_training():
     deployed = one.deployed().eval()
     with torch.no_grad():
         expected = one.eval()(batch())["student.logits"]
-        assert torch.equal(deployed(batch().images), expected)
+        assert torch.equal(deployed(batch().inputs), expected)
     names = {name.split(".")[0] for name in deployed.state_dict()}
     assert names == {"trunk", "projectors", "classifiers"}
     steps(one, 1)
     with torch.no_grad():
-        assert torch.equal(deployed(batch().images), expected), "training on must not reach a copy"
+        assert torch.equal(deployed(batch().inputs), expected), "training on must not reach a copy"
         again = build(deployed.spec).eval()
         again.load_state_dict(deployed.state_dict())
-        assert torch.equal(again(batch().images), expected)
+        assert torch.equal(again(batch().inputs), expected)
 
 
 @pytest.mark.parametrize(
@@ -268,10 +268,10 @@ def test_oracle_8_geometry(teacher, student, shape):
 def test_oracle_9_the_students_own_classifier_does_not_matter():
     student = net()
     one = method(student=student)
-    before = one.deployed().eval()(batch().images)
+    before = one.deployed().eval()(batch().inputs)
     with torch.no_grad():
         student.fc.weight.normal_()
-    assert torch.equal(one.deployed().eval()(batch().images), before)
+    assert torch.equal(one.deployed().eval()(batch().inputs), before)
     assert not any("fc" in name for name in one.student.trunk.state_dict())
 
 
@@ -322,8 +322,8 @@ def by_hand(teacher: Staged, student: Staged, projector: nn.Module, data: Batch,
     first = torch.optim.SGD([*main, *trunk, *projector.parameters()], 0.02, 0.9, weight_decay=5e-4)
     second = torch.optim.SGD(last, 0.02, 0.9, weight_decay=5e-4)
     for _ in range(3):
-        theirs = teacher.features(data.images, ["stage3"]).tap("stage3")
-        own = student.features(data.images, ["stage3"]).tap("stage3")
+        theirs = teacher.features(data.inputs, ["stage3"]).tap("stage3")
+        own = student.features(data.inputs, ["stage3"]).tap("stage3")
         loss = 0.5 * F.mse_loss(projector(own), theirs)
         for name, parameter in teacher.named_parameters():
             if name in tied:
@@ -332,7 +332,7 @@ def by_hand(teacher: Staged, student: Staged, projector: nn.Module, data: Batch,
         loss.backward()
         first.step()
         second.zero_grad()
-        F.cross_entropy(teacher(data.images), data.labels).backward()
+        F.cross_entropy(teacher(data.inputs), data.labels).backward()
         second.step()
 
 
@@ -367,7 +367,7 @@ def test_several_teachers_average_their_losses_and_logits():
         expected += (0.5 * feature + 0.3 * tether) / 2
     torch.testing.assert_close(losses.total, expected)
     student = one.student
-    own = student.last_map(batch(dtype=torch.float64).images)
+    own = student.last_map(batch(dtype=torch.float64).inputs)
     answers = [
         held.net.classifier(projector(own).mean((2, 3)))
         for held, projector in zip(one.teachers.values(), student.projectors, strict=True)
@@ -418,7 +418,7 @@ def test_every_family_learns(student):
 def test_any_number_of_classes(classes):
     one = method(net("vgg8", 1, classes), net("wrn_16_1", 0, classes))
     check(one, batch(3, classes=classes))
-    assert one.deployed().eval()(batch(3).images).shape == (3, classes)
+    assert one.deployed().eval()(batch(3).inputs).shape == (3, classes)
 
 
 def test_the_adapted_teachers_are_deployed_too():

@@ -66,7 +66,7 @@ def test_each_side_learns_from_the_memory_of_the_other():
     reached = []
     for key in keys:
         method.zero_grad()
-        method.losses(a_batch().images, a_batch().labels, index=a_batch().index)[key].backward()
+        method.losses(a_batch().inputs, a_batch().labels, index=a_batch().index)[key].backward()
         reached.append({name.split(".")[0] for name, p in method.named_parameters() if p.grad is not None})
     assert reached == [{"student", "student_embedding"}, {"teacher_embedding"}]
 
@@ -120,7 +120,7 @@ def test_random_embeddings_are_about_as_long_as_real_ones():
 
 def test_it_joins_others_as_the_first():
     method = crd("crd+kd")
-    losses = method.losses(a_batch().images, a_batch().labels, index=a_batch().index)
+    losses = method.losses(a_batch().inputs, a_batch().labels, index=a_batch().index)
     assert set(losses) == {
         "labels->student.logits",
         "teacher.embedding->student.embedding",
@@ -136,7 +136,7 @@ def test_it_must_know_the_images():
 
 def test_it_must_know_which_images_a_batch_has():
     with pytest.raises(AttarError, match=r"give losses\(..., index=\) their numbers"):
-        crd().losses(a_batch().images, a_batch().labels)
+        crd().losses(a_batch().inputs, a_batch().labels)
 
 
 def test_it_refuses_images_without_labels():

@@ -141,7 +141,7 @@ def batch():
 
 def features(net, batch, taps):
     with torch.no_grad():
-        return net.features(batch.images, taps)
+        return net.features(batch.inputs, taps)
 
 
 def test_at_is_labels_plus_1000_times_each_stage(nets, batch):

@@ -80,8 +80,8 @@ def test_oracle5_a_share_of_one_mixes_nothing():
     net = method.student.module
     for point in range(4):
         mixing = Mixing(point, torch.tensor(1.0, dtype=torch.float64), torch.randperm(5))
-        features = net.features(batch.images, [mixing.tap]).tap(mixing.tap)
-        full, *mixed = mixed_pass(net, batch.images, torch.randn_like(features), mixing)
+        features = net.features(batch.inputs, [mixing.tap]).tap(mixing.tap)
+        full, *mixed = mixed_pass(net, batch.inputs, torch.randn_like(features), mixing)
         for logits in mixed:
             torch.testing.assert_close(logits, full, atol=1e-10, rtol=0)
     onehot = torch.eye(CLASSES, dtype=torch.float64)[batch.labels]
@@ -118,11 +118,11 @@ def test_oracle6_eval_is_safe(rate):
     net = copy.deepcopy(method.student.module)
     knowledge = [method(batch) for _ in range(2)]
     assert torch.equal(torch.get_rng_state(), state)
-    plain = net(batch.images)
+    plain = net(batch.inputs)
     for name in ("student", "full", *MIXED):
         assert all(torch.equal(said[f"{name}.logits"], plain) for said in knowledge)
     assert torch.equal(knowledge[0]["labels.mixed"].argmax(1), batch.labels)
-    assert torch.equal(method.student.module(batch.images), plain)
+    assert torch.equal(method.student.module(batch.inputs), plain)
 
 
 def test_oracle6_eval_asks_for_no_generator(monkeypatch):
@@ -154,9 +154,9 @@ def test_oracle7_the_passes_step_by_step(point):
         return x
 
     with dropping(net, 0.2, 5, batch.rng("drop")):
-        student = run(batch.images, 0, point + 1)
+        student = run(batch.inputs, 0, point + 1)
         thinned = net.fc(run(student, point + 1, 4).mean((2, 3)))
-    full = run(batch.images, 0, point + 1)
+    full = run(batch.inputs, 0, point + 1)
     share, partners = float(mixing.share), mixing.partners.tolist()
     mixed = [
         torch.stack([share * full[n] + (1 - share) * other[partners[n]] for n in range(5)]) for other in (full, student)
@@ -222,7 +222,7 @@ def test_both_passes_move_the_statistics_once():
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family(name):
     method, batch = rsd(name), a_batch(4)
-    attar.methods.check(method, batch)
+    attar.conformance.check(method, batch)
     with torch.autocast("cpu", torch.bfloat16):
         total = method.batch_losses(batch).total
     total.backward()
@@ -230,7 +230,7 @@ def test_every_family(name):
     assert all(torch.isfinite(parameter.grad).all() for parameter in method.parameters())
     deployed, net = method.deployed().eval(), method.eval().student.module
     assert not blocks(deployed)
-    torch.testing.assert_close(deployed(batch.images), net(batch.images), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(deployed(batch.inputs), net(batch.inputs), atol=1e-4, rtol=1e-4)
 
 
 def test_the_randomness_is_the_address_s():
@@ -260,7 +260,7 @@ def test_who_shares_a_mask(per_sample, rows):
     method, batch = rsd(per_sample=per_sample, mixture=False).double(), a_batch(dtype=torch.float64)
     net = copy.deepcopy(method.student.module)
     with dropping(net, 0.2, rows, batch.rng("drop")):
-        expected = net(batch.images)
+        expected = net(batch.inputs)
     assert torch.equal(method(batch)["student.logits"], expected)
 
 
@@ -278,7 +278,7 @@ def test_branches_without_distillation():
     net = copy.deepcopy(method.student.module)
     losses = method.batch_losses(batch)
     assert list(losses) == ["labels->student.logits"]
-    assert losses.total.item() == pytest.approx(nn.functional.cross_entropy(net(batch.images), batch.labels).item())
+    assert losses.total.item() == pytest.approx(nn.functional.cross_entropy(net(batch.inputs), batch.labels).item())
 
 
 def test_what_is_deployed():

@@ -44,9 +44,9 @@ def test_families_mix_whatever_their_map_sizes(teacher, student, tmp_path):
     said = method.eval()(images)
     assert said["student.projected"].shape == said["teacher.aligned"].shape
     net = method.deployed().eval()
-    torch.testing.assert_close(net(images.images), said["student.logits"])
+    torch.testing.assert_close(net(images.inputs), said["student.logits"])
     save(net, tmp_path / "student.safetensors")
-    assert torch.equal(load(tmp_path / "student.safetensors")(images.images), net(images.images))
+    assert torch.equal(load(tmp_path / "student.safetensors")(images.inputs), net(images.inputs))
 
 
 def test_predictions_are_the_teachers_classifier_on_the_projected_map():

@@ -160,13 +160,13 @@ def test_oracle_4_the_improved_teacher_is_trunk_and_bridge(split, teacher_bn):
     method = sokd(split=split, teacher_bn=teacher_bn)
     train(method)
     improved = method.eval().also_deployed()["improved teacher"].eval()
-    assert torch.equal(improved(batch().images), method(batch())["bridge.logits"])
+    assert torch.equal(improved(batch().inputs), method(batch())["bridge.logits"])
     plain = network("resnet14")
     assert list(improved.state_dict()) == list(plain.state_dict())
     assert sum(p.numel() for p in improved.parameters()) == sum(p.numel() for p in plain.parameters())
     again = build(improved.spec)
     again.load_state_dict(improved.state_dict())
-    assert torch.equal(again.eval()(batch().images), improved(batch().images))
+    assert torch.equal(again.eval()(batch().inputs), improved(batch().inputs))
 
 
 # 5
@@ -180,7 +180,7 @@ def test_oracle_5_it_reduces_to_kd():
     losses.total.backward()
     ours = [parameter.grad.clone() for parameter in method.student.parameters()]
     method.student.zero_grad()
-    student, teacher = method.student.module(batch().images), method.teacher.module(batch().images)
+    student, teacher = method.student.module(batch().inputs), method.teacher.module(batch().inputs)
     soft, target = F.log_softmax(student / 4, dim=1), F.softmax(teacher / 4, dim=1)
     expected = F.cross_entropy(student, batch().labels) + 16 * F.kl_div(soft, target, reduction="batchmean")
     expected.backward()
@@ -288,7 +288,7 @@ def test_oracle_9_the_student_is_the_plain_network():
     student, plain = method.deployed(), network("resnet8")
     assert list(student.state_dict()) == list(plain.state_dict())
     plain.load_state_dict(student.state_dict())
-    assert torch.equal(plain.eval()(batch().images), student.eval()(batch().images))
+    assert torch.equal(plain.eval()(batch().inputs), student.eval()(batch().inputs))
 
 
 def test_sizes_of_the_paper():

@@ -316,10 +316,10 @@ def test_oracle_10_the_main_path_is_deployed():
     assert sum(p.numel() for p in student.parameters()) == 472_756
     plain.load_state_dict(student.state_dict())
     said = trained.eval()(batch())["student.logits"]
-    assert torch.equal(plain.eval()(batch().images), said)
+    assert torch.equal(plain.eval()(batch().inputs), said)
     trained.net.branches.clear()
     trained.net.forks.clear()
-    assert torch.equal(trained.net(batch().images)[0].logits, said)
+    assert torch.equal(trained.net(batch().inputs)[0].logits, said)
 
 
 # the whole loss
@@ -399,7 +399,7 @@ def test_groups_by_stage_shape_and_name():
 
 def test_gates_share_a_group_for_each_sample():
     gated = method(ensemble="gate", ensemble_ce=True).train()
-    trunk, branches = gated.net(batch().images)
+    trunk, branches = gated.net(batch().inputs)
     shares = gated.shares(trunk, branches)
     assert {name: tuple(share.shape) for name, share in shares.items()} == {"group1": (6, 2), "group2": (6, 2)}
     torch.testing.assert_close(shares["group1"].sum(1), torch.ones(6))
@@ -414,7 +414,7 @@ def test_gates_share_a_group_for_each_sample():
 def test_attention_is_learnt_through_the_targets():
     peers = method(rule="okddip").train()
     losses = peers.batch_losses(batch())
-    shares = peers.shares(*peers.net(batch().images))
+    shares = peers.shares(*peers.net(batch().inputs))
     assert set(shares) == set(peers.plan.learned)
     torch.testing.assert_close(shares["attention_of_branch1_1"].sum(1), torch.ones(6))
     losses["attention_of_branch1_1.logits->branch1_1.logits"].backward()

@@ -114,14 +114,14 @@ def test_oracle_3_resnet8x4_gives_one_map_of_its_first_stage(profile):
     fuse = one.fdp["student"].fuse
     assert [conv.in_channels for conv in fuse.embed] == [64, 128, 256, 256]
     assert {conv.out_channels for conv in fuse.embed} == {256}
-    said = one.student(batch(2).images, one.taps["student"])
+    said = one.student(batch(2).inputs, one.taps["student"])
     assert fuse([said.tap(tap) for tap in one.taps["student"]]).shape == (2, 64, 16, 16)
 
 
 @pytest.mark.parametrize("level", range(4))
 def test_oracle_3_every_level_reaches_the_distribution(level):
     one = method(profile="code").eval()
-    said = one.student(batch(2).images, one.taps["student"])
+    said = one.student(batch(2).inputs, one.taps["student"])
     predict, before = one.fdp["student"], one.fdp["student"](said)
     said.taps[predict.taps[level]] = said.tap(predict.taps[level]) + 1
     assert not torch.allclose(predict(said)[0], before[0])
@@ -239,7 +239,7 @@ def test_oracle_9_what_is_deployed_is_the_plain_student(profile):
     deployed = method(student=student, profile=profile).deployed()
     assert deployed.state_dict().keys() == plain.state_dict().keys()
     assert sum(p.numel() for p in deployed.parameters()) == sum(p.numel() for p in plain.parameters())
-    assert torch.equal(deployed.eval()(batch().images), plain.eval()(batch().images))
+    assert torch.equal(deployed.eval()(batch().inputs), plain.eval()(batch().inputs))
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_both_profiles_equal_the_rule_by_hand(profile):
     paper, maps, logits = profile == "paper", {}, {}
     for name, network, end in (("student", student, ""), ("teacher", teacher, ".preact")):
         taps = [*(f"stage{n}{end}" for n in (1, 2, 3)), "pooled"]
-        said = network.features(data.images, taps)
+        said = network.features(data.inputs, taps)
         maps[name] = [said.tap(tap) if tap != "pooled" else said.tap(tap)[:, :, None, None] for tap in taps]
         logits[name] = said.logits
     predict = one.fdp

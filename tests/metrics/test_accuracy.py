@@ -88,7 +88,7 @@ def test_the_size_of_batches_does_not_matter(size: int) -> None:
 
 def test_half_precision_logits_are_measured_in_double() -> None:
     half = Batch(LOGITS.bfloat16(), LABELS)
-    double = Batch(half.images.double(), LABELS)
+    double = Batch(half.inputs.double(), LABELS)
     assert evaluate(nn.Identity(), [half]) == evaluate(nn.Identity(), [double])
 
 

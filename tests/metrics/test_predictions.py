@@ -43,7 +43,7 @@ def test_the_scores_are_those_of_evaluate(batches):
 
 def test_each_answer(batches):
     _, each = evaluate_each(Scaled(2.0), batches, Scaled(1.0))
-    logits, labels = torch.cat([batch.images for batch in batches]), torch.cat([batch.labels for batch in batches])
+    logits, labels = torch.cat([batch.inputs for batch in batches]), torch.cat([batch.labels for batch in batches])
     best = (2 * logits).softmax(1).topk(2)
     assert np.array_equal(each.labels, labels)
     assert np.array_equal(each.top, best.indices)
@@ -115,7 +115,7 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_the_bins_give_the_calibration_error(batches):
     _, each = evaluate_each(Scaled(2.0), batches)
-    logits, labels = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("images", "labels"))
+    logits, labels = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("inputs", "labels"))
     bins = reliability_bins([each, each])
     total = sum(count for count, _, _ in bins)
     assert total == 2 * 71

@@ -110,7 +110,7 @@ def _noise(count: int) -> torch.Tensor:
 
 def _tensors(batch: Batch) -> list[torch.Tensor]:
     assert batch.index is not None
-    return [batch.images, batch.view("strong"), batch.labels, batch.index]
+    return [batch.inputs, batch.view("strong"), batch.labels, batch.index]
 
 
 def cached_logits(folder: Path, most_on_device: int, top: int | None) -> tuple[str, list[list[float]]]:

@@ -7,7 +7,6 @@ import time
 
 import pytest
 import torch
-from attar.train.phases import finish
 from rich.console import Console
 
 from attar.accel.runtime import Runtime
@@ -19,6 +18,7 @@ from attar.recipe import read_recipe
 from attar.safety.locks import held
 from attar.train.loop import Places, steps
 from attar.train.progress import Progress
+from attar.train.turns import finish
 
 RUNTIME = Runtime(torch.device("cpu"), "float32", "")
 

@@ -200,7 +200,7 @@ def test_one_that_several_methods_ask_is_whole(digits):
     "taps", [("stem",), ("stage1",), ("stage2.preact", "stem"), ("stage3",), ("final",), ("pooled",)]
 )
 def test_a_cut_network_gives_the_taps_of_the_whole(taps):
-    one, images = net("resnet14").eval(), batches()[0].images
+    one, images = net("resnet14").eval(), batches()[0].inputs
     whole, cut = one.features(images, taps), one.features(images, taps, logits=False)
     assert cut.taps.keys() == set(taps)
     assert all(torch.equal(cut.tap(tap), whole.tap(tap)) for tap in taps)

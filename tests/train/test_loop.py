@@ -87,7 +87,7 @@ def test_accumulation_equals_the_large_batch(tiny, training, monkeypatch):
     torch.testing.assert_close(
         small.state["student.module.layer.weight"], by_hand.state_dict()["student.module.layer.weight"]
     )
-    images, labels = (torch.cat([getattr(batch, key)[:12] for batch in batches]) for key in ("images", "labels"))
+    images, labels = (torch.cat([getattr(batch, key)[:12] for batch in batches]) for key in ("inputs", "labels"))
     large, parts = small.new_method(), small.new_method()
     large.losses(images, labels).total.backward()
     for start in range(0, 48, 12):
@@ -192,7 +192,7 @@ def test_a_nan_stops_names_its_edge_and_saves_batch_and_state(tiny, monkeypatch)
     saved = torch.load(one.folder / "failure.pt", weights_only=True)
     assert saved["address"] == {"seed": 0, "epoch": 1, "step": 0}
     replay = next(iter(one.new_loader().epoch(1)))
-    assert torch.equal(saved["images"], replay.images)
+    assert torch.equal(saved["inputs"], replay.inputs)
     assert torch.equal(saved["labels"], replay.labels)
     one.new_method().load_state_dict(saved["method"])
     assert len(records(one)) == 1

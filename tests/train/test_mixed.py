@@ -133,7 +133,7 @@ def test_a_cache_never_answers_for_another_mixture(tiny, tmp_path, change):
         for batch in loader.epoch(0):
             with torch.no_grad():
                 torch.testing.assert_close(
-                    teacher(batch.images).logits, teacher.engine(batch.images).logits, rtol=2e-3, atol=2e-3
+                    teacher(batch.inputs).logits, teacher.engine(batch.inputs).logits, rtol=2e-3, atol=2e-3
                 )
     assert len(caches(tmp_path)) == (1 if change.keys() <= {"batch_size"} else 2)
 

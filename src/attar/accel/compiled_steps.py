@@ -81,7 +81,7 @@ class Compiled:
         return weighted(terms, weights, knowledge)
 
     def _pass(self, batch: Batch, learn: tuple[str, ...]) -> tuple[Knowledge, dict[str, Tensor]]:
-        on_cpu = batch.images.device.type == "cpu"
+        on_cpu = batch.inputs.device.type == "cpu"
         with norms_by(batch_norm) if on_cpu else nullcontext():
             knowledge = self.method(batch)
             edges = [edge for edge in self.method.edges if edge.phase == batch.phase]

@@ -188,7 +188,7 @@ def deploys(case: Case) -> None:
     method, batch = case.make(), case.batch()
     frozen = {id(parameter) for teacher in method.frozen() for parameter in teacher.module.parameters()}
     for name, net in {"student": method.deployed(), **method.also_deployed()}.items():
-        logits = net.eval()(batch.images)
+        logits = net.eval()(batch.inputs)
         if logits.shape != (len(batch), CLASSES):
             raise AssertionError(f"{name} gives {tuple(logits.shape)}, not {(len(batch), CLASSES)}")
         if any(id(parameter) in frozen for parameter in net.parameters()):
@@ -279,5 +279,5 @@ def _rebuilds(name: str, net: nn.Module, batch: Batch) -> None:
         raise AssertionError(f"{name} has no spec; it could not be loaded again")
     again = build(spec)
     again.load_state_dict(net.state_dict())
-    if not torch.equal(again.eval()(batch.images), net(batch.images)):
+    if not torch.equal(again.eval()(batch.inputs), net(batch.inputs)):
         raise AssertionError(f"{name}, rebuilt from its spec, answers differently")

@@ -62,7 +62,7 @@ def rows(batch: Batch, part: slice) -> Batch:
     """Some rows of a batch."""
     index = None if batch.index is None else batch.index[part]
     views = {name: images[part] for name, images in batch.views.items()}
-    return replace(batch, images=batch.images[part], labels=batch.labels[part], index=index, views=views)
+    return replace(batch, inputs=batch.inputs[part], labels=batch.labels[part], index=index, views=views)
 
 
 def gradient(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch) -> Tensor:

@@ -27,7 +27,7 @@ from attar.files import write_json, write_text
 from attar.recipe import Recipe, normalise, read_recipe
 from attar.report.summary import spread
 from attar.report.tables import Table
-from attar.train.phases import Steps, finish, take_turns
+from attar.train.turns import Steps, finish, take_turns
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,6 @@ def renamed_accuracy(teacher: nn.Module, images: ImageSet, device: torch.device)
     teacher.to(device).eval()
     table = torch.zeros(count, count)
     for batch in eval_batches(images, 250, device):
-        answers = teacher(batch.images).argmax(1).cpu()
+        answers = teacher(batch.inputs).argmax(1).cpu()
         table += torch.zeros(count, count).index_put_((batch.labels.cpu(), answers), torch.ones(()), accumulate=True)
     return float(table.max(0).values.sum() / table.sum())

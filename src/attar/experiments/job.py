@@ -40,7 +40,7 @@ from attar.report.summary import Summary
 from attar.report.thumbnails import save_pictures
 from attar.safety.locks import held, locked
 from attar.track import Tracking
-from attar.train.phases import Steps, finish
+from attar.train.turns import Steps, finish
 
 
 @dataclass

@@ -21,7 +21,7 @@ from attar.report.tables import Table
 from attar.safety.nonfinite import Finding, examine
 from attar.train.loop import smooth_labels, weigh_labels
 
-KEYS = {"images", "labels", "index", "address", "phase", "epochs", "precision", "terms", "total", "method"}
+KEYS = {"inputs", "labels", "index", "address", "phase", "epochs", "precision", "terms", "total", "method"}
 
 
 def replay(file: str | Path, console: Console | None = None) -> Finding:
@@ -50,7 +50,7 @@ def replay(file: str | Path, console: Console | None = None) -> Finding:
     device = training.device
     training.method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = Batch(
-        failure["images"].to(device),
+        failure["inputs"].to(device),
         failure["labels"].to(device),
         None if failure["index"] is None else failure["index"].to(device),
         Address(**failure["address"]),

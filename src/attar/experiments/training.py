@@ -36,8 +36,8 @@ from attar.track import Tracking
 from attar.track.following import Following
 from attar.train.logging import read
 from attar.train.loop import Places, steps
-from attar.train.phases import Steps
 from attar.train.progress import Progress
+from attar.train.turns import Steps
 
 EVAL_BATCH = 250
 # How many images a fast teacher must agree on before it is used.

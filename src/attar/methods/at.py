@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from attar.knowledge import Transfer
-from attar.losses import AttentionTransfer, CrossEntropy
+from attar.losses import AttentionTransfer
 from attar.methods.base import Offline
 from attar.methods.registry import register
 from attar.methods.stage_pairs import common_stages
@@ -33,6 +33,6 @@ class AT(Offline):
         self.pairs = common_stages(self.name, teacher, student)
 
     def transfers(self) -> Iterable[Transfer]:
-        yield Transfer("labels", "student.logits", CrossEntropy(), weight=self.ce)
+        yield self.label_edge(weight=self.ce)
         for theirs, own in self.pairs:
             yield Transfer(f"teacher.{theirs}", f"student.{own}", AttentionTransfer(), weight=self.weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -13,6 +14,8 @@ from attar.batch import Address, Batch
 from attar.errors import AttarError
 from attar.knowledge import Graph, Knowledge, Losses, Transfer, total_loss, union
 from attar.models import Frozen, Tapped, has_tap
+from attar.schedules import WeightSchedule
+from attar.tasks import Classification, Task
 
 
 class Method(nn.Module):
@@ -24,6 +27,7 @@ class Method(nn.Module):
 
     Attributes:
         name: the name it is registered under.
+        task: what is learnt; the edges' losses on outputs are the task's.
         many_teachers: whether `teacher` may be a list of networks.
         phases: the optimiser steps per batch, each with a forward pass of its own (`batch.phase` says which) and the
             edges of that name. Nearly every method takes one.
@@ -32,6 +36,7 @@ class Method(nn.Module):
     name: ClassVar[str] = "unregistered"
     many_teachers: ClassVar[bool] = False
     phases: ClassVar[tuple[str, ...]] = ("",)
+    task: Task = Classification()
 
     def forward(self, batch: Batch) -> Knowledge:
         """Run the networks once on a batch and return what they produced, by name."""
@@ -40,6 +45,17 @@ class Method(nn.Module):
     def transfers(self) -> Iterable[Transfer]:
         """The edges: who learns what from whom."""
         raise NotImplementedError(f"{type(self).__name__} must define transfers()")
+
+    def label_edge(self, learner: str = "student", weight: float | WeightSchedule = 1.0) -> Transfer:
+        """The labels teach a network's output, by the loss of the task (cross-entropy for classes)."""
+        return Transfer("labels", f"{learner}.{self.task.output}", self.task.supervise(), weight)
+
+    def output_edge(
+        self, source: str, learner: str, temperature: float, weight: float | WeightSchedule = 1.0
+    ) -> Transfer:
+        """One network's output teaches another's, by the loss of the task (softened KL divergence for classes)."""
+        ends = (f"{source}.{self.task.output}", f"{learner}.{self.task.output}")
+        return Transfer(*ends, self.task.imitate(temperature), weight)
 
     def deployed(self) -> nn.Module:
         """The network a user gets: images in, logits out, nothing that only training needed."""
@@ -62,7 +78,7 @@ class Method(nn.Module):
         for end in (end for edge in edges for end in (edge.source, edge.target, *edge.given)):
             network, _, tap = end.partition(".")
             wrapped = getattr(self, network, None)
-            if tap != "logits" and isinstance(wrapped, Tapped | Frozen) and has_tap(wrapped.module, tap):
+            if tap != self.task.output and isinstance(wrapped, Tapped | Frozen) and has_tap(wrapped.module, tap):
                 wrapped.request(tap)
         return edges
 
@@ -74,6 +90,8 @@ class Method(nn.Module):
     def batch_losses(self, batch: Batch) -> Losses:
         """The losses of one batch, with its address and epoch."""
         edges = self.edges  # first, because it requests the taps that forward returns
+        if batch.output != self.task.output:
+            batch = replace(batch, output=self.task.output)
         return total_loss(self(batch), edges)
 
     def losses(
@@ -145,7 +163,7 @@ class Offline(Method):
         self.student = Tapped(student)
 
     def forward(self, batch: Batch) -> Knowledge:
-        return Knowledge(batch, teacher=self.teacher(batch.images), student=self.student(batch.images))
+        return Knowledge(batch, teacher=self.teacher(batch.inputs), student=self.student(batch.inputs))
 
     def deployed(self) -> nn.Module:
         return self.student.module

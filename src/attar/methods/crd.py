@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
-from attar.losses import Contrast, CrossEntropy
+from attar.losses import Contrast
 from attar.losses.contrast import log_mean_score
 from attar.losses.numerics import widen
 from attar.methods.base import Offline
@@ -102,7 +102,7 @@ class CRD(Offline):
 
     def transfers(self) -> Iterable[Transfer]:
         teacher, student = "teacher.embedding", "student.embedding"
-        yield Transfer("labels", "student.logits", CrossEntropy(), weight=self.ce)
+        yield self.label_edge(weight=self.ce)
         yield Transfer(teacher, student, self.of_teacher, weight=self.weight, given=("index",))
         yield Transfer(student, teacher, self.of_student, weight=self.weight, given=("index",))
 

@@ -8,7 +8,6 @@ from torch import nn
 
 from attar import losses
 from attar.knowledge import Transfer
-from attar.losses import CrossEntropy
 from attar.methods.base import Offline
 from attar.methods.registry import register
 from attar.schedules import LinearWarmup
@@ -46,5 +45,5 @@ class DKD(Offline):
 
     def transfers(self) -> Iterable[Transfer]:
         loss = losses.DKD(alpha=self.alpha, beta=self.beta, temperature=self.temperature)
-        yield Transfer("labels", "student.logits", CrossEntropy(), weight=self.ce)
+        yield self.label_edge(weight=self.ce)
         yield Transfer("teacher.logits", "student.logits", loss, weight=LinearWarmup(self.warmup), given=("labels",))

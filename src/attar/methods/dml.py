@@ -9,7 +9,6 @@ from torch import nn
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
-from attar.losses import CrossEntropy, KLDivergence
 from attar.methods.base import Method
 from attar.methods.registry import register
 from attar.models import Tapped, create_model, fresh_copy
@@ -55,15 +54,14 @@ class DML(Method):
             self.add_module(name, Tapped(_like(student, net) if isinstance(net, str) else net))
 
     def forward(self, batch: Batch) -> Knowledge:
-        return Knowledge(batch, **{name: getattr(self, name)(batch.images) for name in self.names})
+        return Knowledge(batch, **{name: getattr(self, name)(batch.inputs) for name in self.names})
 
     def transfers(self) -> Iterable[Transfer]:
         for learner in self.names:
-            yield Transfer("labels", f"{learner}.logits", CrossEntropy())
+            yield self.label_edge(learner)
             for peer in self.names:
                 if peer != learner:
-                    kl = KLDivergence(self.temperature)
-                    yield Transfer(f"{peer}.logits", f"{learner}.logits", kl, weight=self.weight)
+                    yield self.output_edge(peer, learner, self.temperature, self.weight)
 
     def deployed(self) -> nn.Module:
         return self.student.module

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from attar.knowledge import Transfer
-from attar.losses import MSE, CrossEntropy
+from attar.losses import MSE
 from attar.methods.base import Offline
 from attar.methods.registry import register
 from attar.methods.stage_pairs import require_staged, stage_name
@@ -61,5 +61,5 @@ class FitNet(Offline):
         self.regressor = adapter(learner, source, kind=regressor)
 
     def transfers(self) -> Iterable[Transfer]:
-        yield Transfer("labels", "student.logits", CrossEntropy(), weight=self.ce)
+        yield self.label_edge(weight=self.ce)
         yield Transfer(f"teacher.{self.theirs}", f"student.{self.own}", MSE(), weight=self.weight, via=self.regressor)

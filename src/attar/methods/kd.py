@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from torch import nn
 
 from attar.knowledge import Transfer
-from attar.losses import CrossEntropy, KLDivergence
 from attar.methods.base import Offline
 from attar.methods.registry import register
 
@@ -33,5 +32,5 @@ class KD(Offline):
         self.temperature, self.ce, self.kd = temperature, ce, kd
 
     def transfers(self) -> Iterable[Transfer]:
-        yield Transfer("labels", "student.logits", CrossEntropy(), weight=self.ce)
-        yield Transfer("teacher.logits", "student.logits", KLDivergence(self.temperature), weight=self.kd)
+        yield self.label_edge(weight=self.ce)
+        yield self.output_edge("teacher", "student", self.temperature, self.kd)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from attar.knowledge import Transfer
-from attar.losses import CrossEntropy, RKDAngle, RKDDistance
+from attar.losses import RKDAngle, RKDDistance
 from attar.methods.base import Offline
 from attar.methods.registry import register
 
@@ -41,6 +41,6 @@ class RKD(Offline):
 
     def transfers(self) -> Iterable[Transfer]:
         ends = ("teacher.pooled", "student.pooled")
-        yield Transfer("labels", "student.logits", CrossEntropy(), weight=self.ce)
+        yield self.label_edge(weight=self.ce)
         yield Transfer(*ends, RKDDistance(), weight=self.distance, name="teacher.pooled->student.pooled:distance")
         yield Transfer(*ends, RKDAngle(), weight=self.angle, name="teacher.pooled->student.pooled:angle")

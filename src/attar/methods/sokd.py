@@ -11,7 +11,7 @@ from torch import nn
 from attar.batch import Batch
 from attar.errors import AttarError, unknown
 from attar.knowledge import Knowledge, Transfer
-from attar.losses import CC, MSE, NST, PKT, AttentionTransfer, CrossEntropy, KLDivergence, Loss, SimilarityPreserving
+from attar.losses import CC, MSE, NST, PKT, AttentionTransfer, Loss, SimilarityPreserving
 from attar.methods.base import Method
 from attar.methods.registry import register
 from attar.methods.stage_pairs import require_staged, stage_name
@@ -135,19 +135,18 @@ class SOKD(Method):
         self.student.request(self.own)
 
     def forward(self, batch: Batch) -> Knowledge:
-        taught, learnt = self.teacher(batch.images), self.student(batch.images)
-        seen = taught.tap(self.bridge.source) if self.bridge.source else batch.images
+        taught, learnt = self.teacher(batch.inputs), self.student(batch.inputs)
+        seen = taught.tap(self.bridge.source) if self.bridge.source else batch.inputs
         bridged = self.bridge(seen, [self.theirs] if self.feature_loss else [])
         knowledge = Knowledge(batch, teacher=taught, bridge=bridged, student=learnt)
         return knowledge.add("student.adapted", self.adapter(learnt.tap(self.own))) if self.feature_loss else knowledge
 
     def transfers(self) -> Iterable[Transfer]:
-        kl = KLDivergence(self.temperature)
-        yield Transfer("labels", "bridge.logits", CrossEntropy(), weight=self.a1)
-        yield Transfer("teacher.logits", "bridge.logits", kl, weight=self.a2)
-        yield Transfer("student.logits", "bridge.logits", kl, weight=self.a3)
-        yield Transfer("labels", "student.logits", CrossEntropy(), weight=self.l1)
-        yield Transfer("bridge.logits", "student.logits", kl, weight=self.l2)
+        yield self.label_edge("bridge", self.a1)
+        yield self.output_edge("teacher", "bridge", self.temperature, self.a2)
+        yield self.output_edge("student", "bridge", self.temperature, self.a3)
+        yield self.label_edge(weight=self.l1)
+        yield self.output_edge("bridge", "student", self.temperature, self.l2)
         if self.feature_loss:
             loss, feature = FEATURE_LOSSES[self.feature_loss](), f"bridge.{self.theirs}"
             yield Transfer(feature, "student.adapted", loss, weight=self.b1)

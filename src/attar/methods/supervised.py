@@ -8,7 +8,6 @@ from torch import nn
 
 from attar.batch import Batch
 from attar.knowledge import Knowledge, Transfer
-from attar.losses import CrossEntropy
 from attar.methods.base import Method
 from attar.methods.registry import register
 from attar.models import Tapped
@@ -27,10 +26,10 @@ class Supervised(Method):
         self.student = Tapped(student)
 
     def forward(self, batch: Batch) -> Knowledge:
-        return Knowledge(batch, student=self.student(batch.images))
+        return Knowledge(batch, student=self.student(batch.inputs))
 
     def transfers(self) -> Iterable[Transfer]:
-        yield Transfer("labels", "student.logits", CrossEntropy())
+        yield self.label_edge()
 
     def deployed(self) -> nn.Module:
         return self.student.module

@@ -118,7 +118,7 @@ class UAKD(Method):
         )
 
     def forward(self, batch: Batch) -> Knowledge:
-        trunk, branches = self.net(batch.images)
+        trunk, branches = self.net(batch.inputs)
         knowledge = Knowledge(batch, student=trunk, **branches)
         self.plan.enter(knowledge, self.shares(trunk, branches) if self.shares else {})
         if self.projections:

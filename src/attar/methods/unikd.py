@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attar.batch import Batch
 from attar.errors import AttarError, unknown
 from attar.knowledge import Knowledge, Output, Transfer
-from attar.losses import DKD, MLKD, CrossEntropy, GaussianKL, KLDivergence
+from attar.losses import DKD, MLKD, GaussianKL, KLDivergence
 from attar.losses.distributions import Gaussian
 from attar.losses.numerics import widen
 from attar.methods.base import Method
@@ -148,8 +148,8 @@ class UniKD(Method):
         self.fdp = nn.ModuleDict(dict(built))
 
     def forward(self, batch: Batch) -> Knowledge:
-        taught = self.teacher(batch.images, self.taps.get("teacher", ()))
-        learnt = self.student(batch.images, self.taps.get("student", ()))
+        taught = self.teacher(batch.inputs, self.taps.get("teacher", ()))
+        learnt = self.student(batch.inputs, self.taps.get("student", ()))
         knowledge = Knowledge(batch, teacher=taught, student=learnt)
         for name, predict in self.fdp.items():
             gaussian = predict(taught if name == "teacher" else learnt)
@@ -158,7 +158,7 @@ class UniKD(Method):
         return knowledge
 
     def transfers(self) -> Iterable[Transfer]:
-        yield Transfer("labels", "student.logits", CrossEntropy(), weight=self.ce)
+        yield self.label_edge(weight=self.ce)
         yield self.logits_edge()
         if self.fdp:
             yield self.feature_edge()

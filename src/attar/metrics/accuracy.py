@@ -18,9 +18,9 @@ from attar.metrics.calibration import bin_sums, brier_terms, ece_from
 
 
 class Labelled(Protocol):
-    """A batch: images (B, C, H, W) and labels (B,), on the network's device."""
+    """A batch: inputs (images (B, C, H, W), say) and labels (B,), on the network's device."""
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
 
 
@@ -70,7 +70,7 @@ def evaluate(net: nn.Module, batches: Iterable[Labelled], teacher: nn.Module | N
 
     Args:
         net: called with the images; answers with logits (B, K) or an `Output`.
-        batches: objects with .images and .labels.
+        batches: objects with .inputs and .labels.
         teacher: compared with the network on the same images.
 
     Raises:
@@ -94,7 +94,7 @@ def evaluate(net: nn.Module, batches: Iterable[Labelled], teacher: nn.Module | N
 
 
 def _logits(net: nn.Module, batch: Labelled) -> Tensor:
-    said = net(batch.images)
+    said = net(batch.inputs)
     return said.logits if isinstance(said, Output) else said
 
 

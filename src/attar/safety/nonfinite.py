@@ -115,7 +115,7 @@ def first_bad(method: Method, batch: Batch) -> str | None:
         for name, tensor in network.state_dict().items():
             if not torch.isfinite(tensor).all():
                 return f"the state {name!r} of the {owner}"
-    return None if torch.isfinite(batch.images).all() else "the images"
+    return None if torch.isfinite(batch.inputs).all() else "the images"
 
 
 @contextmanager
@@ -183,7 +183,7 @@ def fail(method: Method, batches: list[Batch], runtime: Runtime, file: Path) -> 
     )
     where = batch.address
     failure = {
-        "images": batch.images,
+        "inputs": batch.inputs,
         "labels": batch.labels,
         "index": batch.index,
         "address": vars(where),

@@ -141,11 +141,11 @@ class _Answers:
         if self.rows is not None:
             logits = self.cache.unpack(self.rows, batch.index)
         else:
-            packed = self.cache.packing.pack(self.frozen.engine(batch.images).logits)
+            packed = self.cache.packing.pack(self.frozen.engine(batch.inputs).logits)
             if self.writer:
                 self.writer.write(batch.index, packed)
             logits = self.cache.packing.unpack(packed)
-        self.frozen.set_output(batch.images, Output(logits))
+        self.frozen.set_output(batch.inputs, Output(logits))
 
     def _check(self, batch: Batch) -> None:
         """The first batch of an epoch is computed all the same: what no key foresees shows here."""
@@ -153,7 +153,7 @@ class _Answers:
         assert batch.index is not None
         self.checked = True
         packing = self.cache.packing
-        fresh = packing.unpack(packing.pack(self.frozen.engine(batch.images).logits))
+        fresh = packing.unpack(packing.pack(self.frozen.engine(batch.inputs).logits))
         found = self.cache.unpack(self.rows, batch.index)
         if not float((found - fresh).norm()) <= STALE * float(fresh.norm()):
             self.say(f"{self.cache.folder} is not this teacher's; computing instead (delete that folder)")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attar.knowledge import Output
-from attar.models.frozen import Engine, CachedOutput
+from attar.models.frozen import CachedOutput, Engine
 from attar.models.surgery.folding import fold_norms
 from attar.models.surgery.taps import observe
 

@@ -140,7 +140,7 @@ def _choose(
     A folded network runs no race: what a run computes should not hang on the clock. Where nobody asked for
     eight bits, or for compiling, they must be clearly faster.
     """
-    images = [batch.images for batch in batches]
+    images = [batch.inputs for batch in batches]
     with torch.autocast(runtime.device.type, enabled=False):
         truth = [Plain(frozen.module)(one, reading.taps) for one in images]
     with runtime.computing():

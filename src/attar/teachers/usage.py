@@ -31,7 +31,7 @@ class TeacherUsage:
 
 def teacher_usage(method: Method, batch: Batch) -> list[TeacherUsage]:
     """What a method reads from each of its frozen networks, found by one forward pass; the method stays as it was."""
-    with _recording(method, batch.images) as recorders, unchanged(method):
+    with _recording(method, batch.inputs) as recorders, unchanged(method):
         for phase in method.phases:
             method.batch_losses(replace(batch, phase=phase))
     return [TeacherUsage(tuple(one.taps), not one.others) for one in recorders]

@@ -34,10 +34,10 @@ from attar.train.checkpoint import Checkpoint
 from attar.train.ema import Ema
 from attar.train.logging import lines
 from attar.train.optim import optimiser
-from attar.train.phases import Steps
 from attar.train.progress import Progress
 from attar.train.running_means import RunningMeans
 from attar.train.schedules import learning_rate
+from attar.train.turns import Steps
 
 Learners = dict[str, torch.optim.Optimizer]
 

@@ -29,7 +29,7 @@ class RunningMeans:
         if not first_phase:
             return
         # Made on the device: a number brought there would wait for it.
-        one = batch.images.new_ones((), dtype=torch.float32)
+        one = batch.inputs.new_ones((), dtype=torch.float32)
         self._add("images", one, len(batch))
         logits = losses.knowledge.get("student.logits")
         if isinstance(logits, Tensor) and len(logits) == len(batch):

@@ -16,7 +16,7 @@ def by_index(loader, epoch=0):
     batches = list(loader.epoch(epoch))
     index = torch.cat([batch.index for batch in batches])
     assert torch.equal(index.sort().values, torch.arange(len(index)))
-    return torch.cat([batch.images for batch in batches])[index.argsort()]
+    return torch.cat([batch.inputs for batch in batches])[index.argsort()]
 
 
 def test_every_image_once_an_epoch_with_its_label(images):
@@ -34,7 +34,7 @@ def test_a_run_that_starts_at_a_step_sees_the_same(images):
         rest = list(DeviceLoader(images, 7, AUGMENT, seed=3).epoch(2, step))
         assert len(rest) == len(whole) - step
         for got, expected in zip(rest, whole[step:], strict=True):
-            assert torch.equal(got.images, expected.images)
+            assert torch.equal(got.inputs, expected.inputs)
             assert torch.equal(got.index, expected.index)
             assert got.address == expected.address
 
@@ -50,7 +50,7 @@ def test_steps_that_are_varied_together_stay_together_from_any_start(images, mon
     for one, other in zip(wanted[0][step // 2 :], wanted[1], strict=True):
         assert torch.equal(one, other)
     for got, expected in zip(rest, whole[step:], strict=True):
-        assert torch.equal(got.images, expected.images)
+        assert torch.equal(got.inputs, expected.inputs)
         assert got.address == expected.address
 
 
@@ -81,7 +81,7 @@ def test_batches_carry_their_address(images):
     batch = list(DeviceLoader(images, 8, seed=5, epochs=9).epoch(4))[2]
     assert batch.address == Address(seed=5, epoch=4, step=2)
     assert batch.epochs == 9
-    assert batch.images.dtype == torch.float32
+    assert batch.inputs.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_padding_that_cannot_be_reflected_is_refused(images):
 
 
 def test_channels_last_changes_the_layout_alone(images):
-    plain, last = (next(DeviceLoader(images, 8, AUGMENT, channels_last=flag).epoch(0)).images for flag in (False, True))
+    plain, last = (next(DeviceLoader(images, 8, AUGMENT, channels_last=flag).epoch(0)).inputs for flag in (False, True))
     assert last.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(plain, last)
 
@@ -125,7 +125,7 @@ def test_evaluation_is_in_order_and_unvaried(images):
     batches = list(eval_batches(images, 16))
     assert [len(batch) for batch in batches] == [16, 16, 8]
     expected = (images.images.float() / 255 - 0.5) / 0.25
-    torch.testing.assert_close(torch.cat([batch.images for batch in batches]), expected)
+    torch.testing.assert_close(torch.cat([batch.inputs for batch in batches]), expected)
     assert torch.equal(torch.cat([batch.labels for batch in batches]), images.labels)
 
 
@@ -137,8 +137,8 @@ def test_evaluation_takes_a_batch_above_the_set(images):
 def test_a_gpu_sees_the_same_images(images):
     on_gpu = list(DeviceLoader(images, 8, AUGMENT, device="cuda").epoch(1))
     for got, expected in zip(on_gpu, DeviceLoader(images, 8, AUGMENT).epoch(1), strict=True):
-        assert got.images.is_cuda
-        torch.testing.assert_close(got.images.cpu(), expected.images)
+        assert got.inputs.is_cuda
+        torch.testing.assert_close(got.inputs.cpu(), expected.inputs)
         assert torch.equal(got.index.cpu(), expected.index)
 
 
@@ -155,23 +155,23 @@ def test_strong_variation_does_not_depend_on_the_batch_size_or_the_order(images)
 def test_a_strong_run_that_starts_at_a_step_sees_the_same(images):
     whole = list(DeviceLoader(images, 7, STRONG, seed=3).epoch(2))
     for got, expected in zip(DeviceLoader(images, 7, STRONG, seed=3).epoch(2, 3), whole[3:], strict=True):
-        assert torch.equal(got.images, expected.images)
+        assert torch.equal(got.inputs, expected.inputs)
 
 
 def test_views_are_the_same_images_varied_otherwise(images):
     plain = list(DeviceLoader(images, 8, AUGMENT).epoch(1))
     batches = list(DeviceLoader(images, 8, AUGMENT, views={"strong": STRONG, "plain": Augment()}).epoch(1))
     for one, batch in zip(plain, batches, strict=True):
-        assert torch.equal(one.images, batch.images)
+        assert torch.equal(one.inputs, batch.inputs)
         expected = (images.images[batch.index].float() / 255 - 0.5) / 0.25
         torch.testing.assert_close(batch.view("plain"), expected)
-        assert batch.view("strong").shape == batch.images.shape
-        assert not torch.equal(batch.view("strong"), batch.images)
+        assert batch.view("strong").shape == batch.inputs.shape
+        assert not torch.equal(batch.view("strong"), batch.inputs)
 
 
 def test_each_view_has_choices_of_its_own(images):
     batch = next(DeviceLoader(images, 40, AUGMENT, views={"one": AUGMENT, "two": AUGMENT}).epoch(0))
-    assert not torch.equal(batch.images, batch.view("one"))
+    assert not torch.equal(batch.inputs, batch.view("one"))
     assert not torch.equal(batch.view("one"), batch.view("two"))
 
 

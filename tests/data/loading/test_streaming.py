@@ -37,7 +37,7 @@ def files(photographs_on_disk):
 
 def same(batches, others):
     for one, other in zip(batches, others, strict=True):
-        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.inputs, other.inputs)
         assert torch.equal(one.labels, other.labels)
         assert torch.equal(one.index, other.index)
         assert one.address == other.address
@@ -117,7 +117,7 @@ def test_evaluation_sees_the_centre(files):
     assert [len(batch) for batch in batches] == [10, 10, 4]
     pixels = into_memory(files, False)[0].images[:, :, 2:14, 2:14].float() / 255
     expected = (pixels - torch.tensor(files.mean)[:, None, None]) / torch.tensor(files.std)[:, None, None]
-    torch.testing.assert_close(torch.cat([batch.images for batch in batches]), expected)
+    torch.testing.assert_close(torch.cat([batch.inputs for batch in batches]), expected)
 
 
 def test_a_set_of_files_has_no_pixels_to_be_taken_for_black_ones(files):
@@ -138,7 +138,7 @@ def test_another_size_is_read_at_that_size(files):
     small = files.resized(6)
     assert small.image_shape == (3, 6, 6)
     assert small.stored_size == (8, 8)
-    assert next(StreamingLoader(small, 4, workers=0).epoch(0)).images.shape == (4, 3, 6, 6)
+    assert next(StreamingLoader(small, 4, workers=0).epoch(0)).inputs.shape == (4, 3, 6, 6)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -149,7 +149,7 @@ def test_an_unreadable_image_is_stood_in_for_and_named_once(files, workers):
         batches = [batch for epoch in (0, 1) for batch in loader.epoch(epoch)]
     assert len(caught) == 1
     assert list(loader.unreadable) == [5]
-    found = torch.cat([batch.images for batch in batches[:4]])
+    found = torch.cat([batch.inputs for batch in batches[:4]])
     assert torch.equal(found[5], found[9])
     assert not torch.equal(found[5], found[6])
 

@@ -46,7 +46,7 @@ def saved(tmp_path, **splits):
 def check_pixels(images):
     """Red is 100 times the number of the class."""
     (batch,) = eval_batches(images, 100)
-    red = batch.images[:, 0, 4, 4] * images.std[0] + images.mean[0]
+    red = batch.inputs[:, 0, 4, 4] * images.std[0] + images.mean[0]
     assert torch.equal((255 * red).round().long(), 100 * batch.labels)
 
 

@@ -68,7 +68,7 @@ def test_a_table_may_hold_its_images(write, kind, in_memory, monkeypatch):
         (batch,) = eval_batches(images, 12)
         assert len(batch) == count
         # Odd rows are red: the sign of the difference between red and green says which class an image is of.
-        assert torch.equal((batch.images[:, 0, 4, 4] > batch.images[:, 1, 4, 4]).long(), batch.labels)
+        assert torch.equal((batch.inputs[:, 0, 4, 4] > batch.inputs[:, 1, 4, 4]).long(), batch.labels)
 
 
 def test_images_keep_their_rows_when_parts_are_taken(write):

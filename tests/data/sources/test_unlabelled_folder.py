@@ -38,7 +38,7 @@ def test_the_labelled_rows_are_those_of_a_loader_without_the_others(images, more
             assert one.labelled is None
             assert other.labelled == len(one)
             assert len(other) == len(one) + 5
-            for part in ("images", "labels", "index"):
+            for part in ("inputs", "labels", "index"):
                 assert torch.equal(getattr(one, part), getattr(other, part)[: other.labelled])
 
 
@@ -47,12 +47,12 @@ def test_unlabelled_rows_are_their_images_without_labels(images, more):
     rows = slice(batch.labelled, None)
     assert (batch.labels[rows] == -1).all()
     expected = (more.images[batch.index[rows] - len(images)] / 255 - 0.5) / 0.25
-    assert torch.allclose(batch.images[rows], expected, atol=1e-6)
+    assert torch.allclose(batch.inputs[rows], expected, atol=1e-6)
 
 
 def test_they_are_varied_in_their_own_way(images):
     loader = DeviceLoader(images, 40, AUGMENT, shuffle=False, unlabelled=nameless(images))
-    labelled, others = next(loader.epoch(0)).images.chunk(2)
+    labelled, others = next(loader.epoch(0)).inputs.chunk(2)
     assert not torch.equal(labelled, others)
 
 
@@ -72,7 +72,7 @@ def test_a_run_that_starts_at_a_step_sees_the_same(images, more, drop_last):
     assert all(torch.equal(batch.labels < 0, torch.arange(len(batch)) >= batch.labelled) for batch in whole)
     for step in range(len(whole)):
         for got, expected in zip(joint(images, more, 7, drop_last=drop_last).epoch(2, step), whole[step:], strict=True):
-            assert torch.equal(got.images, expected.images)
+            assert torch.equal(got.inputs, expected.inputs)
             assert torch.equal(got.index, expected.index)
             assert got.labelled == expected.labelled
 
@@ -114,7 +114,7 @@ def test_mixed_labelled_rows_are_those_of_a_loader_without_the_others(images, mo
     settings = {"mixing": MIXING, "drop_last": drop_last}
     alone = DeviceLoader(images, 13, AUGMENT, seed=3, **settings)
     for one, other in zip(alone.epoch(1), joint(images, more, 13, **settings).epoch(1), strict=True):
-        assert torch.equal(one.images, other.images[: other.labelled])
+        assert torch.equal(one.inputs, other.inputs[: other.labelled])
         assert torch.equal(one.labels, other.labels[: other.labelled])
         assert (other.labels[other.labelled :] == 0).all()
 
@@ -128,10 +128,10 @@ def test_they_are_mixed_among_themselves(images, make):
     for epoch in (0, 1, 2):
         for batch, whole in zip(loader.epoch(epoch), plain.epoch(epoch), strict=True):
             assert torch.equal(batch.index, whole.index)
-            black, others = batch.images[: batch.labelled], batch.images[batch.labelled :]
+            black, others = batch.inputs[: batch.labelled], batch.inputs[batch.labelled :]
             assert (black == -2).all()
             assert others.min() > 0
-            changed += int((others != whole.images[batch.labelled :]).any((1, 2, 3)).sum())
+            changed += int((others != whole.inputs[batch.labelled :]).any((1, 2, 3)).sum())
     assert changed > 50
 
 
@@ -139,7 +139,7 @@ def test_a_mixed_run_that_starts_at_a_step_sees_the_same(images, more):
     whole = list(joint(images, more, 7, mixing=MIXING).epoch(2))
     for step in range(len(whole)):
         for got, expected in zip(joint(images, more, 7, mixing=MIXING).epoch(2, step), whole[step:], strict=True):
-            assert torch.equal(got.images, expected.images)
+            assert torch.equal(got.inputs, expected.inputs)
             assert torch.equal(got.labels, expected.labels)
 
 
@@ -186,7 +186,7 @@ def test_streamed_batches_are_those_in_memory(folders, mixing):
     assert isinstance(streamed, StreamingLoader)
     for epoch in (0, 1):
         for one, other in zip(memory.epoch(epoch), streamed.epoch(epoch), strict=True):
-            assert torch.equal(one.images, other.images)
+            assert torch.equal(one.inputs, other.inputs)
             assert torch.equal(one.labels, other.labels)
             assert one.labelled == other.labelled == min(4, one.labelled)
 
@@ -207,7 +207,7 @@ def test_a_broken_image_that_is_streamed_is_stood_in_for_by_another_without_a_la
     loader = loader_for(splits.train, 8, unlabelled=splits.unlabelled)
     with pytest.warns(UserWarning, match=r"cannot read image .*more/0\.png .*; the next without a label stands in"):
         batch = next(loader.epoch(0))
-    rows = {int(number) - len(splits.train): image for number, image in zip(batch.index, batch.images, strict=True)}
+    rows = {int(number) - len(splits.train): image for number, image in zip(batch.index, batch.inputs, strict=True)}
     assert torch.equal(rows[0], rows[1])
 
 

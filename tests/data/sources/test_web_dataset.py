@@ -45,7 +45,7 @@ def pairs(numbers, label="cls"):
 def check_pixels(images):
     """Red is 100 times the number of the class."""
     (batch,) = eval_batches(images, 100)
-    red = batch.images[:, 0, 4, 4] * images.std[0] + images.mean[0]
+    red = batch.inputs[:, 0, 4, 4] * images.std[0] + images.mean[0]
     assert torch.equal((255 * red).round().long(), 100 * batch.labels)
 
 
@@ -73,9 +73,9 @@ def test_a_resumed_epoch_is_the_same_from_processes(root):
     whole = list(StreamingLoader(streamed, 5, workers=0, seed=4).epoch(1))
     rest = list(StreamingLoader(streamed, 5, workers=2, seed=4).epoch(1, 2))
     for one, other in zip(whole[2:], rest, strict=True):
-        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.inputs, other.inputs)
         assert torch.equal(one.index, other.index)
-    assert torch.equal(eval_batches(held, 99).__next__().images, eval_batches(streamed, 99).__next__().images)
+    assert torch.equal(eval_batches(held, 99).__next__().inputs, eval_batches(streamed, 99).__next__().inputs)
     assert pickle.loads(pickle.dumps(streamed)).fingerprint == streamed.fingerprint
 
 

@@ -4,8 +4,7 @@ import torch
 from PIL import Image
 from torch.utils.data import IterableDataset, TensorDataset
 
-from attar.data.sources import wrap
-from attar.data.sources.wrap import statistics
+from attar.data.sources.wrap import statistics, wrap
 from attar.errors import AttarError
 
 BYTES = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)

@@ -17,7 +17,7 @@ def joined(loader, epoch=2):
     """An epoch's rows in the order of the set: images, labels, and further views."""
     batches = list(loader.epoch(epoch))
     place = torch.cat([batch.index for batch in batches]).argsort()
-    parts = [[batch.images, batch.labels, *batch.views.values()] for batch in batches]
+    parts = [[batch.inputs, batch.labels, *batch.views.values()] for batch in batches]
     return [torch.cat(rows)[place] for rows in zip(*parts, strict=True)]
 
 
@@ -78,7 +78,7 @@ def test_a_run_that_starts_at_a_step_sees_the_same(odd, drop_last):
     whole = start(0)
     for step in range(len(whole) + 1):
         for got, expected in zip(start(step), whole[step:], strict=True):
-            same([got.images, got.labels, got.index], [expected.images, expected.labels, expected.index])
+            same([got.inputs, got.labels, got.index], [expected.inputs, expected.labels, expected.index])
 
 
 @pytest.mark.parametrize("parts", [2, 3, 5])
@@ -86,7 +86,7 @@ def test_shares_are_slices_of_the_whole_batches(odd, parts):
     whole = list(DeviceLoader(odd, 9, AUGMENT, seed=3, mixing=BOTH).epoch(1))
     shares = [DeviceLoader(odd, 9, AUGMENT, seed=3, mixing=BOTH, share=(n, parts)).epoch(1) for n in range(parts)]
     for batch, *pieces in zip(whole, *shares, strict=True):
-        assert torch.equal(torch.cat([one.images for one in pieces]), batch.images)
+        assert torch.equal(torch.cat([one.inputs for one in pieces]), batch.inputs)
         assert torch.equal(torch.cat([one.labels for one in pieces]), batch.labels)
 
 
@@ -141,7 +141,7 @@ def test_channels_last_changes_the_layout_alone(images):
     plain, last = (
         next(DeviceLoader(images, 8, AUGMENT, channels_last=flag, mixing=BOTH).epoch(0)) for flag in (False, True)
     )
-    assert plain.images.is_contiguous()
+    assert plain.inputs.is_contiguous()
     assert last.images.is_contiguous(memory_format=torch.channels_last)
     same([plain.images, plain.labels], [last.images, last.labels])
 
@@ -157,7 +157,7 @@ def test_global_randomness_is_neither_used_nor_moved(images):
 def test_a_single_image_is_mixed_with_itself(make):
     one = make(1)
     batch = next(DeviceLoader(one, 1, mixing=BOTH).epoch(0))
-    torch.testing.assert_close(batch.images, next(DeviceLoader(one, 1).epoch(0)).images)
+    torch.testing.assert_close(batch.inputs, next(DeviceLoader(one, 1).epoch(0)).inputs)
     torch.testing.assert_close(batch.labels, torch.tensor([[1.0, 0, 0, 0]]))
 
 
@@ -166,5 +166,5 @@ def test_a_gpu_sees_the_same_mixtures(odd):
     settings = {"augment": AUGMENT, "seed": 3, "mixing": BOTH}
     on_gpu = DeviceLoader(odd, 7, device="cuda", **settings).epoch(1)
     for got, expected in zip(on_gpu, DeviceLoader(odd, 7, **settings).epoch(1), strict=True):
-        torch.testing.assert_close(got.images.cpu(), expected.images)
+        torch.testing.assert_close(got.inputs.cpu(), expected.inputs)
         torch.testing.assert_close(got.labels.cpu(), expected.labels)

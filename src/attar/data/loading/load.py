@@ -11,9 +11,7 @@ from attar.data.images import ImageSet, Splits
 from attar.data.loading.class_weights import class_weights as weights_of
 from attar.data.loading.split import limit, stratified_split
 from attar.data.registry import DATASETS
-from attar.data.sources import (
-    cifar,  # noqa: F401 - entered in the registry
-)
+from attar.data.sources import cifar, digits, folders, hugging_face, manifest, web_dataset  # noqa: F401
 from attar.data.sources.unlabelled_folder import unlabelled_images
 from attar.data.sources.wrap import wrap
 from attar.data.transforms.augment import Augment

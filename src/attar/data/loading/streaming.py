@@ -103,7 +103,7 @@ class StreamingLoader(DeviceLoader):
         keep = torch.tensor([number not in self.unreadable for number in numbers], device=self.device)
         views = {name: images[keep] for name, images in batch.views.items()}
         return replace(
-            batch, images=batch.images[keep], labels=batch.labels[keep], index=batch.index[keep], views=views
+            batch, inputs=batch.inputs[keep], labels=batch.labels[keep], index=batch.index[keep], views=views
         )
 
     def _steps_at_once(self) -> int:
