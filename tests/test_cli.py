@@ -335,7 +335,7 @@ def test_evaluate_on_other_classes(finished, attar, tmp_path):
 
 
 def test_a_bug_of_ours_is_not_hidden(attar, monkeypatch):
-    monkeypatch.setattr("attar.models.registry.MODELS", None)
+    monkeypatch.setattr("attar.models.create.MODELS", None)
     with pytest.raises((AttributeError, TypeError)):
         attar("distill", *TAUGHT)
 

@@ -15,7 +15,7 @@ class FunctionOverride(TorchFunctionMode):
         others: by the function of torch that each stands for.
 
     >>> import torch
-    >>> with Instead({torch.relu: lambda x: torch.relu(x) + 1}):
+    >>> with FunctionOverride({torch.relu: lambda x: torch.relu(x) + 1}):
     ...     torch.nn.ReLU()(torch.tensor([-2.0, 3.0])), torch.relu(torch.tensor([-2.0, 3.0]))
     (tensor([0., 3.]), tensor([1., 4.]))
     """

@@ -32,7 +32,7 @@ def test_a_table_without_splits_is_split(table):
     assert splits.classes == ("green", "red")
     assert [len(splits.train), len(splits.test)] == [10, 2]
     for part in (splits.train, splits.test):
-        assert torch.equal(part.inputs[:, 0, 4, 4], 200 * part.labels.to(torch.uint8))
+        assert torch.equal(part.images[:, 0, 4, 4], 200 * part.labels.to(torch.uint8))
 
 
 @pytest.mark.parametrize(

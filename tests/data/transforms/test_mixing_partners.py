@@ -142,8 +142,8 @@ def test_channels_last_changes_the_layout_alone(images):
         next(DeviceLoader(images, 8, AUGMENT, channels_last=flag, mixing=BOTH).epoch(0)) for flag in (False, True)
     )
     assert plain.inputs.is_contiguous()
-    assert last.images.is_contiguous(memory_format=torch.channels_last)
-    same([plain.images, plain.labels], [last.images, last.labels])
+    assert last.inputs.is_contiguous(memory_format=torch.channels_last)
+    same([plain.inputs, plain.labels], [last.inputs, last.labels])
 
 
 def test_global_randomness_is_neither_used_nor_moved(images):
