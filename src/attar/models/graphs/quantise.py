@@ -20,7 +20,9 @@ def quantised(model: Any, net: Deployed, images: ImageSet) -> Any:
     """A float model with 8-bit weights and activations (static, QDQ, per channel, minimum and maximum).
 
     Activations are unsigned and weights signed: with onnxruntime 1.31 on a CPU with VNNI that ran 2.7 times as fast as
-    both signed, with the same accuracy.
+    both signed, with the same accuracy. Weights use 7 of their 8 bits, so that the file is right on every processor:
+    without VNNI (AVX2 only) 8-bit weights saturate, and a student of the digits kept the class of 90 % of the images in
+    place of more than 97 %.
 
     Args:
         model: an onnx.ModelProto from `to_onnx`.
@@ -48,6 +50,8 @@ def quantised(model: Any, net: Deployed, images: ImageSet) -> Any:
                 weight_type=quantization.QuantType.QInt8,
                 calibrate_method=quantization.CalibrationMethod.MinMax,
                 per_channel=True,
+                # Products of 8-bit weights saturate on processors without VNNI, silently; those of 7 bits cannot.
+                reduce_range=True,
             )
         except Exception as error:  # onnxruntime raises plain exceptions of many types
             reason = first_line(error)
