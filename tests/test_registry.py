@@ -1,6 +1,8 @@
 """The table of named things, nearest names, and option types."""
 
 import re
+import sys
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,3 +56,14 @@ def test_types_of_options(name, good, bad):
     check_types("thing", Options, {name: good, "any": object()})
     with pytest.raises(AttarError, match=f"^thing: {name} must be .*got {re.escape(repr(bad))}"):
         check_types("thing", Options, {name: bad})
+
+
+def test_built_in_records_come_with_the_first_look_up(tmp_path, monkeypatch):
+    (tmp_path / "builtin_things.py").write_text("import test_things\ntest_things.TABLE.add(test_things.Thing('a'))\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    table = Registry[Thing]("thing", builtins="builtin_things")
+    monkeypatch.setitem(sys.modules, "test_things", types.SimpleNamespace(TABLE=table, Thing=Thing))
+    assert "builtin_things" not in sys.modules
+    with pytest.raises(AttarError, match="thing 'a' is registered already"):
+        table.add(Thing("a"))
+    assert list(table) == ["a"]

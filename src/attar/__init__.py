@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "attar.api": ("compare", "distill", "evaluate", "export", "resume", "train_model"),
     "attar.batch": ("Address", "Batch"),
+    "attar.choices": ("list_optimisers", "list_schedules", "register_optimiser", "register_schedule"),
     "attar.data": ("load_data",),
     "attar.deploy": ("load",),
     "attar.errors": ("AttarError",),

@@ -22,8 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from attar import recipes
+from attar.choices import OPTIMISERS, SCHEDULES
 from attar.errors import AttarError, unknown
 from attar.recipes.yaml_text import MOST_BYTES, check_yaml
+from attar.registry import Registry
 
 
 @dataclass
@@ -102,7 +104,7 @@ class OptimRecipe:
     """How the networks learn."""
 
     name: str = "sgd"
-    """sgd or adamw."""
+    """sgd, adamw, or another of `attar list optimisers`."""
     lr: float = 0.2
     """The highest learning rate. One-cycle SGD at batch 128 wants about 0.2."""
     momentum: float = 0.9
@@ -112,7 +114,7 @@ class OptimRecipe:
     weight_decay: float = 5e-4
     """L2 penalty (SGD) or decoupled decay (AdamW) on every parameter."""
     schedule: str = "onecycle"
-    """onecycle, cosine, multistep or constant."""
+    """onecycle, cosine, multistep, constant, or another of `attar list schedules`."""
     milestones: list[float] = field(default_factory=lambda: [0.625, 0.75, 0.875])
     """Where multistep drops the rate, as parts of the training (150, 180 and 210 of 240 epochs)."""
     gamma: float = 0.1
@@ -171,9 +173,9 @@ class Recipe:
     """The run's folder; None: runs/METHOD-TEACHER-STUDENT-DATA."""
 
 
-CHOICES = {
-    "optim.name": ("sgd", "adamw"),
-    "optim.schedule": ("onecycle", "cosine", "multistep", "constant"),
+CHOICES: dict[str, Registry[Any] | tuple[str, ...]] = {
+    "optim.name": OPTIMISERS,
+    "optim.schedule": SCHEDULES,
     "precision": ("auto", "float32", "bfloat16"),
     "teacher.precision": ("auto", "float32", "bfloat16", "int8"),
     "select": ("last", "best"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import importlib
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from attar.errors import AttarError, unknown
@@ -26,11 +27,22 @@ class Registry(Generic[Record]):
 
     Args:
         kind: what the records are ("method", "network", "data set"), used in error messages.
+        builtins: a module that registers the built-in records; it is imported at the first look-up, so that the table
+            itself costs nothing to import. None: whoever imports the table imports the records, too.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, builtins: str | None = None) -> None:
         self.kind = kind
-        self._records: dict[str, Record] = {}
+        self._builtins = builtins
+        self._entered: dict[str, Record] = {}
+
+    @property
+    def _records(self) -> dict[str, Record]:
+        if self._builtins is not None:
+            # Before the import, because the module registers its records here.
+            module, self._builtins = self._builtins, None
+            importlib.import_module(module)
+        return self._entered
 
     def add(self, record: Record) -> None:
         """Enter a record; a name that is taken is refused."""
@@ -45,6 +57,9 @@ class Registry(Generic[Record]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._records
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
 
     def names(self, pattern: str = "*") -> list[str]:
         """The registered names that match a shell pattern ("*kd*"), sorted."""

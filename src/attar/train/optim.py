@@ -5,19 +5,31 @@ from __future__ import annotations
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from attar.choices import OPTIMISERS, register_optimiser
 from attar.recipe import OptimRecipe
 
 
 def optimiser(parameters: list[nn.Parameter], recipe: OptimRecipe) -> Optimizer:
-    """The optimiser of a recipe over everything that learns; fused, which changes no result but its rounding."""
-    if recipe.name == "adamw":
-        return AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    nesterov = recipe.nesterov and recipe.momentum > 0
+    """The optimiser that a recipe names, over everything that learns."""
+    made: Optimizer = OPTIMISERS[recipe.name].make(parameters, recipe)
+    return made
+
+
+# Fused, which changes no result but its rounding.
+@register_optimiser("sgd", title="SGD with optim.momentum, L2 penalty optim.weight_decay")
+def sgd(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
+    """Stochastic gradient descent with (Nesterov) momentum."""
     return SGD(
         parameters,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=nesterov,
-        weight_decay=recipe.weight_decay,
+        lr=optim.lr,
+        momentum=optim.momentum,
+        nesterov=optim.nesterov and optim.momentum > 0,
+        weight_decay=optim.weight_decay,
         fused=True,
     )
+
+
+@register_optimiser("adamw", title="AdamW (arXiv:1711.05101), decoupled optim.weight_decay")
+def adamw(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
+    """Adam with decoupled weight decay."""
+    return AdamW(parameters, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from attar.choices import SCHEDULES, register_schedule
 from attar.recipe import OptimRecipe
 
 # One-cycle: 30 % of the training up from lr/25, then down to practically nothing (Smith's policy, as in PyTorch).
@@ -17,13 +18,14 @@ def learning_rate(optim: OptimRecipe, step: int, steps_per_epoch: int, epochs: i
     >>> [round(learning_rate(recipe, step, 10, 2), 3) for step in (0, 9, 10, 19)]
     [1.0, 1.0, 0.1, 0.1]
     """
-    total = steps_per_epoch * epochs
+    schedule, total = SCHEDULES[optim.schedule], steps_per_epoch * epochs
     rising = optim.warmup * steps_per_epoch
-    if optim.schedule != "onecycle" and step < rising:
+    if schedule.warmup and step < rising:
         return optim.lr * (step + 1) / rising
-    return optim.lr * SHAPES[optim.schedule](step / total, optim)
+    return optim.lr * schedule.factor(step / total, optim)
 
 
+@register_schedule("onecycle", title="30 % of the training up from lr/25, then down to lr/250,000", warmup=False)
 def one_cycle(done: float, _: OptimRecipe) -> float:
     """Up along half a cosine, then down along another."""
     if done < RISE:
@@ -31,16 +33,19 @@ def one_cycle(done: float, _: OptimRecipe) -> float:
     return _cosine(1.0, END, (done - RISE) / (1 - RISE))
 
 
+@register_schedule("cosine", title="half a cosine down to 0")
 def cosine(done: float, _: OptimRecipe) -> float:
     """Half a cosine from 1 to 0."""
     return _cosine(1.0, 0.0, done)
 
 
+@register_schedule("multistep", title="times optim.gamma at each of optim.milestones")
 def multi_step(done: float, optim: OptimRecipe) -> float:
     """A factor gamma at each milestone."""
     return float(optim.gamma ** sum(done >= milestone for milestone in optim.milestones))
 
 
+@register_schedule("constant", title="no change")
 def constant(_: float, __: OptimRecipe) -> float:
     """No change."""
     return 1.0
@@ -48,6 +53,3 @@ def constant(_: float, __: OptimRecipe) -> float:
 
 def _cosine(start: float, end: float, done: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
-
-
-SHAPES = {"onecycle": one_cycle, "cosine": cosine, "multistep": multi_step, "constant": constant}

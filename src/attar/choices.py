@@ -1,0 +1,112 @@
+"""Optimisers and learning-rate schedules by name: what `optim.name` and `optim.schedule` of a recipe choose from.
+
+The tables are here, and free of torch, because the recipe checks names against them. The built-in records are in
+`attar.train.optim` and `attar.train.schedules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from attar.registry import Registry
+
+
+@dataclass(frozen=True)
+class OptimiserInfo:
+    """An optimiser that a recipe can name.
+
+    Attributes:
+        name: the value of optim.name.
+        title: one line for listings.
+        make: make(parameters, optim) gives a `torch.optim.Optimizer` over a list of parameters; optim is the recipe's
+            `OptimRecipe`. The training loop sets the learning rate of every parameter group at every step.
+    """
+
+    name: str
+    title: str
+    make: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class ScheduleInfo:
+    """A learning-rate schedule that a recipe can name.
+
+    Attributes:
+        name: the value of optim.schedule.
+        title: one line for listings.
+        factor: factor(done, optim) gives the factor of optim.lr when `done` of the training is behind, from 0 to
+            (excluded) 1.
+        warmup: whether optim.warmup epochs of linear warm-up precede it.
+    """
+
+    name: str
+    title: str
+    factor: Callable[..., float]
+    warmup: bool = True
+
+
+OPTIMISERS: Registry[OptimiserInfo] = Registry("optimiser", builtins="attar.train.optim")
+SCHEDULES: Registry[ScheduleInfo] = Registry("learning-rate schedule", builtins="attar.train.schedules")
+Make = TypeVar("Make", bound=Callable[..., Any])
+Factor = TypeVar("Factor", bound=Callable[..., float])
+
+
+def register_optimiser(name: str, *, title: str) -> Callable[[Make], Make]:
+    """Decorator that enters a function as an optimiser; see `OptimiserInfo` for what it gets and returns.
+
+    Raises:
+        AttarError: the name is taken.
+
+    >>> import torch
+    >>> @register_optimiser("rmsprop", title="RMSprop")
+    ... def rmsprop(parameters, optim):
+    ...     return torch.optim.RMSprop(parameters, lr=optim.lr, weight_decay=optim.weight_decay)
+    >>> "rmsprop" in list_optimisers()
+    True
+    """
+
+    def enter(make: Make) -> Make:
+        OPTIMISERS.add(OptimiserInfo(name, title, make))
+        return make
+
+    return enter
+
+
+def register_schedule(name: str, *, title: str, warmup: bool = True) -> Callable[[Factor], Factor]:
+    """Decorator that enters a function as a learning-rate schedule; see `ScheduleInfo` for what it gets and returns.
+
+    Raises:
+        AttarError: the name is taken.
+
+    >>> @register_schedule("linear", title="a straight line from 1 to 0")
+    ... def linear(done, optim):
+    ...     return 1 - done
+    >>> SCHEDULES["linear"].factor(0.25, None)
+    0.75
+    """
+
+    def enter(factor: Factor) -> Factor:
+        SCHEDULES.add(ScheduleInfo(name, title, factor, warmup))
+        return factor
+
+    return enter
+
+
+def list_optimisers(pattern: str = "*") -> list[str]:
+    """The registered optimisers whose name matches a shell pattern.
+
+    >>> list_optimisers("adam*")
+    ['adamw']
+    """
+    return OPTIMISERS.names(pattern)
+
+
+def list_schedules(pattern: str = "*") -> list[str]:
+    """The registered learning-rate schedules whose name matches a shell pattern.
+
+    >>> list_schedules("co*")
+    ['constant', 'cosine']
+    """
+    return SCHEDULES.names(pattern)
