@@ -1,6 +1,30 @@
 """Methods: one file a paper, their base, and the registry."""
 
-from attar.methods import at, atsc, crd, dkd, dml, fitnet, kd, rkd, rsd, simkd, sokd, supervised, uakd, unikd  # noqa: F401, the methods register themselves
+from attar.methods import (  # noqa: F401, the methods register themselves
+    at,
+    atsc,
+    cc,
+    crd,
+    dist,
+    dkd,
+    dml,
+    fitnet,
+    kd,
+    nkd,
+    normkd,
+    nst,
+    pkt,
+    rkd,
+    rsd,
+    simkd,
+    sokd,
+    sp,
+    supervised,
+    ttm,
+    uakd,
+    unikd,
+    wttm,
+)
 from attar.methods.base import Composed, Method, Offline
 from attar.methods.registry import MethodInfo, create_method, list_methods, method_info, register
 

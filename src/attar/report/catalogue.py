@@ -1,10 +1,12 @@
-"""The table of methods, as the command line prints it and the README holds it."""
+"""The methods as tables: all of them, and by family, as the command line, the README and the docs show them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import get_args
 
 from attar.methods import method_info
+from attar.methods.registry import Family
 from attar.report.tables import Table
 
 
@@ -20,3 +22,14 @@ def methods_table(names: Iterable[str], papers: bool = False) -> Table:
         rows.append([*row, info.paper] if papers else row)
     columns += ["paper"] if papers else []
     return Table("", columns, rows, texts=len(columns))
+
+
+def families_table(names: Iterable[str]) -> Table:
+    """The methods of each family, in one row.
+
+    >>> families_table(["kd", "dkd", "dml"]).rows
+    [['offline', 'dkd, kd'], ['online', 'dml']]
+    """
+    infos = [method_info(name) for name in sorted(names)]
+    rows = [[family, ", ".join(one.name for one in infos if one.family == family)] for family in get_args(Family)]
+    return Table("", ["family", "methods"], [row for row in rows if row[1]], texts=2)

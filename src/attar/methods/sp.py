@@ -1,0 +1,44 @@
+"""SP: images that are alike for the teacher are alike for the student."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from attar import losses
+from attar.knowledge import Transfer
+from attar.methods.base import Offline
+from attar.methods.registry import register
+from attar.methods.stage_pairs import common_stages
+
+
+@register(
+    "sp",
+    title="Similarity-Preserving Knowledge Distillation",
+    paper="arXiv:1907.09682",
+    year=2019,
+    family="offline",
+    needs=("stages",),
+)
+class SP(Offline):
+    """Similarity-Preserving Knowledge Distillation (Tung and Mori, ICCV 2019), on the last stage.
+
+    L = ce * CE + weight * ||G_t - G_s||^2 / B^2, G = F F^T of the flattened maps, its rows scaled to length 1.
+
+    Args:
+        teacher: a trained staged network.
+        student: the staged network to train; the maps' shapes may differ.
+        weight: of the similarities (3000).
+        ce: weight of the labels (1).
+    """
+
+    def __init__(self, teacher: nn.Module, student: nn.Module, *, weight: float = 3000.0, ce: float = 1.0) -> None:
+        super().__init__(teacher, student)
+        self.weight, self.ce = weight, ce
+        self.pair = common_stages(self.name, teacher, student)[-1]
+
+    def transfers(self) -> Iterable[Transfer]:
+        theirs, own = self.pair
+        yield self.label_edge(weight=self.ce)
+        yield Transfer(f"teacher.{theirs}", f"student.{own}", losses.SimilarityPreserving(), weight=self.weight)
