@@ -1,5 +1,6 @@
 """The command line: the main job, and every mistake as one line, status 2 and nothing written."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -165,11 +166,10 @@ def test_export_predict_and_profile(finished, attar, tmp_path, monkeypatch):
 
 
 def test_a_format_that_fails_is_named_and_the_others_are_written(finished, attar, tmp_path, monkeypatch):
-    from attar.deploy import export
+    from attar.deploy.formats import FORMATS
 
-    monkeypatch.setattr(export, "to_pt2", lambda *_: b"no program")
-    monkeypatch.setattr(export, "open_pt2", lambda path: lambda images: images.flatten(1)[:, :10])
-    monkeypatch.setitem(export.FORMATS, "pt2", export.Format("student.pt2", export._write_pt2, export.open_pt2))
+    wrong = {"write": lambda student, path: path.touch(), "open": lambda path: lambda images: images.flatten(1)[:, :10]}
+    monkeypatch.setitem(FORMATS._records, "pt2", dataclasses.replace(FORMATS["pt2"], **wrong))
     status, out, err = attar("export", finished, "pt2", "safetensors", "out=files")
     assert status == cli.MISTAKE
     assert err.startswith("attar: pt2 differs from the student: a logit by ")

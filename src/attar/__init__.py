@@ -15,7 +15,7 @@ _HOMES = {
     "attar.batch": ("Address", "Batch"),
     "attar.choices": ("list_optimisers", "list_schedules", "register_optimiser", "register_schedule"),
     "attar.data": ("load_data",),
-    "attar.deploy": ("load",),
+    "attar.deploy": ("list_formats", "load", "register_format"),
     "attar.errors": ("AttarError",),
     "attar.knowledge": ("Knowledge", "Losses", "Output", "Transfer"),
     "attar.conformance": ("check_method",),

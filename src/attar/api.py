@@ -13,6 +13,7 @@ from attar.accel.runtime import environment, find_device
 from attar.data import ImageSet, Splits, eval_batches, limit
 from attar.deploy import Export, Student, Trained, export_student, find_trained, load, load_card
 from attar.deploy.export import check_formats
+from attar.deploy.formats import FORMATS
 from attar.deploy.model_card import CardText
 from attar.errors import AttarError
 from attar.experiments import launch as starting
@@ -122,7 +123,7 @@ def export(
 
     Args:
         path: a run's folder or a .safetensors file with its JSON; of a run over several seeds the first seed's student.
-        formats: safetensors, pt2, onnx, onnx-int8, executorch; none means all but executorch.
+        formats: names of `attar.list_formats()`; none means all that are made by default.
         out: the folder; None: export/ in the run's folder.
         bake: whether the formats with a graph take uint8 pixels and normalise them inside.
         calibration: training images that the 8-bit scales are read off, the same share of every class; None: 512, or
@@ -179,7 +180,7 @@ def _describe(trained: Trained, done: Export, license: str) -> None:
 def _versions() -> dict[str, str]:
     """Of the packages that exporting adds, as far as they are installed."""
     found = {}
-    for name in ("onnx", "onnxscript", "onnxruntime", "executorch"):
+    for name in dict.fromkeys(package for kind in FORMATS for package in FORMATS[kind].packages):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -53,6 +53,11 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """A file of these bytes, atomically."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
 def write_json(path: Path, tree: Any) -> None:
     """A JSON file, atomically; readable by people."""
     write_text(path, json.dumps(tree, indent=2) + "\n")

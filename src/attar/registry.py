@@ -59,7 +59,8 @@ class Registry(Generic[Record]):
         return name in self._records
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.names())
+        """The names, in the order in which they were registered."""
+        return iter(self._records)
 
     def names(self, pattern: str = "*") -> list[str]:
         """The registered names that match a shell pattern ("*kd*"), sorted."""

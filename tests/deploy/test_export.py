@@ -13,6 +13,7 @@ from torch import nn
 import attar
 from attar.data import load_data
 from attar.deploy import Student, export, export_student, find_trained
+from attar.deploy.formats import FORMATS
 from attar.deploy.formats.pt2 import META, open_pt2
 from attar.errors import AttarError
 from attar.models.graphs.onnx import open_onnx
@@ -128,8 +129,8 @@ def test_baked_files_take_pixels(run, baked, test_images):
 
 
 def test_a_file_that_computes_something_else_is_refused_and_the_others_are_kept(student, tmp_path, monkeypatch):
-    wrong = replace(export.FORMATS["pt2"], read=lambda path: lambda images: 1.01 * open_pt2(path)(images))
-    monkeypatch.setitem(export.FORMATS, "pt2", wrong)
+    wrong = replace(FORMATS["pt2"], open=lambda path: lambda images: 1.01 * open_pt2(path)(images))
+    monkeypatch.setitem(FORMATS._records, "pt2", wrong)
     monkeypatch.setattr(export, "latency", lambda *_, **__: attar.profiling.Latency(1.0, 0.0))
     done = export_student(student, tmp_path, ["pt2", "safetensors"])
     assert [file.format for file in done.files] == ["safetensors"]

@@ -9,12 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attar.deploy.export import Export, Exported, Student, export_student
+    from attar.deploy.export import Export, Exported, export_student
+    from attar.deploy.formats import Format, list_formats, register_format
     from attar.deploy.package import load, load_card, save
+    from attar.deploy.student import Student
     from attar.deploy.trained_run import Trained, find_trained
 
 _HOMES = {
-    "attar.deploy.export": ("Export", "Exported", "Student", "export_student"),
+    "attar.deploy.export": ("Export", "Exported", "export_student"),
+    "attar.deploy.formats": ("Format", "list_formats", "register_format"),
+    "attar.deploy.student": ("Student",),
     "attar.deploy.trained_run": ("Trained", "find_trained"),
     "attar.deploy.package": ("load", "load_card", "save"),
 }
@@ -22,12 +26,15 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Export",
     "Exported",
+    "Format",
     "Student",
     "Trained",
     "export_student",
     "find_trained",
+    "list_formats",
     "load",
     "load_card",
+    "register_format",
     "save",
 ]
 

@@ -4,133 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from attar.data import ImageSet, eval_batches
-from attar.deploy.formats.executorch import open_pte, to_pte
-from attar.deploy.formats.pt2 import open_pt2, to_pt2
-from attar.deploy.package import load, save
+from attar.deploy.formats import FORMATS
 from attar.deploy.parity import Parity, all_logits, check, compare
-from attar.errors import AttarError, unknown
+from attar.deploy.student import Student
+from attar.errors import AttarError
 from attar.extras import require
-from attar.files import write_atomically
-from attar.models.graphs.onnx import OPSET, described, open_onnx, to_onnx
-from attar.models.graphs.quantise import quantised
-from attar.models.graphs.traced import Deployed, facts
 from attar.profiling import Latency, latency, threads
 
 BATCH = 32
-
-
-@dataclass(frozen=True)
-class Student:
-    """A student and the images it is checked on.
-
-    Attributes:
-        net: on the CPU, in eval mode.
-        card: the JSON beside its weights; classes, image_shape, mean, std and data are needed.
-        test: what every file is scored on.
-        calibration: training images that the 8-bit scales are read off.
-        bake: whether the graph formats take uint8 pixels and normalise them inside.
-    """
-
-    net: nn.Module
-    card: dict[str, Any]
-    test: ImageSet
-    calibration: ImageSet
-    bake: bool = False
-
-    @cached_property
-    def deployed(self) -> Deployed:
-        """The network as it stands in the graph formats."""
-        return Deployed(self.net, self.card["mean"], self.card["std"], self.bake).eval()
-
-    @cached_property
-    def logits(self) -> Tensor:
-        """What the student in memory says about every test image."""
-        plain = Deployed(self.net, self.card["mean"], self.card["std"], bake=False).eval()
-        return all_logits(plain, self.test, plain.inputs)
-
-    @cached_property
-    def onnx(self) -> Any:
-        """The float model in memory: two formats start from it."""
-        return to_onnx(self.deployed, self.example)
-
-    @property
-    def example(self) -> Tensor:
-        """Two images as the graph formats take them."""
-        twice = self.test.subset(torch.tensor([0, 0]))
-        return self.deployed.inputs(next(iter(eval_batches(twice, 2))).inputs)
-
-    @property
-    def facts(self) -> dict[str, str]:
-        return facts(self.card, self.bake, min(self.test.stored_size))
-
-
-@dataclass(frozen=True)
-class Format:
-    """A kind of file.
-
-    Attributes:
-        file: its name in the folder.
-        write: (student, path) puts it there.
-        read: (path) gives it back as something that is called like a network.
-        exact: whether it must compute what the student computes; otherwise the difference is only reported.
-        graph: whether it holds the computation too, with the normalisation where that is baked.
-        needs: packages of the extra.
-        extra: what installs them.
-        default: whether it is made when no format is named.
-    """
-
-    file: str
-    write: Callable[[Student, Path], object]
-    read: Callable[[Path], nn.Module]
-    exact: bool = True
-    graph: bool = True
-    needs: tuple[str, ...] = ()
-    extra: str = "export"
-    default: bool = True
-
-
-def _write_weights(student: Student, path: Path) -> None:
-    save(student.net, path, **{key: value for key, value in student.card.items() if key not in ("attar", "spec")})
-
-
-def _write_pt2(student: Student, path: Path) -> None:
-    _write_bytes(path, to_pt2(student.deployed, student.example, student.facts))
-
-
-def _write_onnx(student: Student, path: Path) -> None:
-    _write_bytes(path, described(student.onnx, {**student.facts, "opset": str(OPSET)}))
-
-
-def _write_int8(student: Student, path: Path) -> None:
-    said = f"int8, static, per channel, calibrated with {len(student.calibration)} training images"
-    model = quantised(student.onnx, student.deployed, student.calibration)
-    _write_bytes(path, described(model, {**student.facts, "opset": str(OPSET), "quantisation": said}))
-
-
-def _write_pte(student: Student, path: Path) -> None:
-    _write_bytes(path, to_pte(student.deployed, student.example, student.facts))
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda temporary: temporary.write_bytes(content))
-
-
-ONNX = ("onnx", "onnxscript", "onnxruntime")
-FORMATS = {
-    "safetensors": Format("student.safetensors", _write_weights, load, graph=False),
-    "pt2": Format("student.pt2", _write_pt2, open_pt2),
-    "onnx": Format("student.onnx", _write_onnx, open_onnx, needs=ONNX),
-    "onnx-int8": Format("student.int8.onnx", _write_int8, open_onnx, exact=False, needs=ONNX),
-    "executorch": Format("student.pte", _write_pte, open_pte, needs=("executorch",), extra="executorch", default=False),
-}
 
 
 @dataclass(frozen=True)
@@ -143,8 +29,8 @@ class Exported:
         bytes: its size.
         parity: its logits beside the student's, and its accuracy.
         latency: milliseconds of one image, on one thread.
-        batch_latency: milliseconds of 32 images, on one thread; executorch takes them one after the other.
-        calibrated: how many images set the 8-bit scales; None where there are none.
+        batch_latency: milliseconds of 32 images, on one thread.
+        calibrated: how many images set the scales of a format that is not exact; None for the others.
     """
 
     format: str
@@ -195,7 +81,7 @@ class Export:
 
 
 def check_formats(formats: Sequence[str]) -> list[str]:
-    """The formats asked for, in our order and once each; none means all but executorch.
+    """The formats asked for, in the registry's order and once each; none means all that are made by default.
 
     Raises:
         AttarError: one is unknown.
@@ -206,9 +92,8 @@ def check_formats(formats: Sequence[str]) -> list[str]:
     ['safetensors', 'pt2', 'onnx', 'onnx-int8']
     """
     for name in formats:
-        if name not in FORMATS:
-            raise unknown("format", name, FORMATS)
-    return [name for name, kind in FORMATS.items() if (name in formats if formats else kind.default)]
+        _ = FORMATS[name]
+    return [name for name in FORMATS if (name in formats if formats else FORMATS[name].default)]
 
 
 def export_student(
@@ -221,7 +106,7 @@ def export_student(
     Args:
         student: the network, its card and its images.
         folder: where the files go.
-        formats: of `FORMATS`; none means all that are made by default.
+        formats: names of `list_formats()`; none means all that are made by default.
         progress: called with the name of each format before it is written.
 
     Raises:
@@ -241,11 +126,11 @@ def export_student(
 
 def _export(student: Student, folder: Path, name: str) -> Exported:
     kind = FORMATS[name]
-    for package in kind.needs:
+    for package in kind.packages:
         require(package, name, kind.extra)
     path = folder / kind.file
     kind.write(student, path)
-    net = kind.read(path)
+    net = kind.open(path)
     # Weights alone have no normalisation inside.
     prepare = student.deployed.inputs if kind.graph else lambda images: images
     with threads(1):

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from attar.deploy.export import Export
+from attar.deploy.formats import FORMATS, Format
 from attar.deploy.trained_run import Trained
 from attar.errors import AttarError
 from attar.methods import MethodInfo, method_info
@@ -52,6 +53,11 @@ class CardText:
         return str(spec.get("name") or spec.get("kind") or "network")
 
     @property
+    def kinds(self) -> list[Format]:
+        """The formats of the files, in their order."""
+        return [FORMATS[file.format] for file in self.export.files]
+
+    @property
     def methods(self) -> list[MethodInfo]:
         """What was used; a method from a file of the user's own is not known here."""
         known = []
@@ -69,8 +75,7 @@ class CardText:
         if method and method != "supervised":
             tags += ["knowledge-distillation", *(part.strip() for part in method.split("+"))]
         # Files of these kinds are looked for by those tags.
-        made = {file.format.partition("-")[0] for file in self.export.files}
-        tags += [name for name in ("onnx", "executorch") if name in made]
+        tags += dict.fromkeys(kind.tag for kind in self.kinds if kind.tag)
         tree: dict[str, Any] = {
             "license": self.licence,
             "library_name": "attar",
@@ -172,19 +177,10 @@ class CardText:
         )
 
     def _loading(self) -> str:
-        ready = {file.format: file.file for file in self.export.files}
-        code = {
-            "safetensors": 'import attar\n\nnet = attar.load("student.safetensors")  # logits = net(images)',
-            "pt2": 'import torch\n\nnet = torch.export.load("student.pt2").module()  # without attar',
-            "onnx": 'import onnxruntime\n\nsession = onnxruntime.InferenceSession("student.onnx")  # without torch\n'
-            '(logits,) = session.run(["logits"], {"images": images})',
-            "executorch": "from executorch.runtime import Runtime\n\n"
-            'forward = Runtime.get().load_program("student.pte").load_method("forward")  # one image a call\n'
-            "logits = forward.execute((image,))[0]",
-        }
-        blocks = [f"```python\n{text}\n```" for name, text in code.items() if name in ready]
-        if model := ready.get("onnx") or ready.get("onnx-int8") or ready.get("safetensors"):
-            blocks.append(f"```\nattar predict {model} photo.jpg\n```")
+        blocks = [f"```python\n{kind.loading}\n```" for kind in self.kinds if kind.loading]
+        ready = sorted((kind for kind in self.kinds if kind.classifier), key=lambda kind: not kind.graph)
+        if ready:
+            blocks.append(f"```\nattar predict {ready[0].file} photo.jpg\n```")
         return "\n\n".join(blocks)
 
     def _limits(self) -> str:

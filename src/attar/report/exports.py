@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attar.deploy.export import BATCH, Export
+from attar.deploy.formats import FORMATS
 from attar.profiling import Latency, Profile
 from attar.report.summary import size
 from attar.report.tables import Table
@@ -33,13 +34,14 @@ def export_table(export: Export) -> Table:
 def export_notes(export: Export) -> str:
     """What the columns of that table mean."""
     calibrated = next((file.calibrated for file in export.files if file.calibrated), None)
-    one_by_one = any(file.format == "executorch" for file in export.files)
-    return (
+    notes = [note for file in export.files if (note := FORMATS[file.format].note)]
+    lines = [
         "diff: the largest distance from a logit of the student in PyTorch; same: images with the student's label; "
         f"ms: median of a pass with 1 and with {BATCH} images (distance of the quartiles)."
-        + (f" The 8-bit scales were read off {calibrated:,} training images." if calibrated else "")
-        + (f" executorch takes the {BATCH} one after the other." if one_by_one else "")
-    )
+    ]
+    if calibrated:
+        lines.append(f"The 8-bit scales were read off {calibrated:,} training images.")
+    return " ".join([*lines, *notes])
 
 
 def profile_table(profiles: Mapping[str, Profile]) -> Table:

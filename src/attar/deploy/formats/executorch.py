@@ -8,14 +8,18 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
+from attar.deploy.formats.registry import register_format
 from attar.errors import AttarError, first_line
 from attar.extras import quiet
-from attar.models.graphs.traced import Deployed, Loaded, untraceable
+from attar.files import write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from attar.deploy.student import Student
+    from attar.models.graphs.traced import Deployed
 
 
 def to_pte(net: Deployed, example: Tensor, facts: dict[str, str]) -> bytes:
@@ -31,6 +35,10 @@ def to_pte(net: Deployed, example: Tensor, facts: dict[str, str]) -> bytes:
     Raises:
         AttarError: executorch does not load, or the network uses an operator that it does not have.
     """
+    import torch
+
+    from attar.models.graphs.traced import untraceable
+
     with quiet():
         exir, partitioner = _load("executorch.exir", "executorch.backends.xnnpack.partition.xnnpack_partitioner")
         try:
@@ -53,6 +61,10 @@ def open_pte(path: Path) -> nn.Module:
     Raises:
         AttarError: executorch does not load, or its runtime has not all that the file needs.
     """
+    import torch
+
+    from attar.models.graphs.traced import Loaded
+
     with quiet(), _hushed():
         runtime, pybindings = _load("executorch.runtime", "executorch.extension.pybindings.portable_lib")
         pybindings._unsafe_reset_threadpool(1)
@@ -65,11 +77,18 @@ def open_pte(path: Path) -> nn.Module:
     return Loaded(lambda images: torch.cat([forward.execute((one.contiguous(),))[0] for one in images.split(1)]))
 
 
+def write(student: Student, path: Path) -> None:
+    """The lowered program, with facts about it."""
+    write_bytes(path, to_pte(student.deployed, student.example, student.facts))
+
+
 def _load(*modules: str) -> list[Any]:
     """Parts of the package, which is compiled against one release of torch."""
     try:
         return [importlib.import_module(module) for module in modules]
     except (ImportError, OSError) as error:
+        import torch
+
         raise AttarError(
             f"executorch is installed but does not load ({first_line(error)}); install the release made for torch "
             f"{torch.__version__}"
@@ -88,3 +107,19 @@ def _hushed() -> Iterator[None]:
     finally:
         os.dup2(before, 2)
         os.close(before)
+
+
+register_format(
+    "executorch",
+    suffix=".pte",
+    title="for phones: ExecuTorch with XNNPACK, one image a call",
+    write=write,
+    open=open_pte,
+    packages=("executorch",),
+    extra="executorch",
+    tag="executorch",
+    loading="from executorch.runtime import Runtime\n\n"
+    'forward = Runtime.get().load_program("student.pte").load_method("forward")  # one image a call\n'
+    "logits = forward.execute((image,))[0]",
+    note="executorch takes the images of a batch one after the other.",
+)

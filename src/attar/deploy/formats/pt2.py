@@ -5,12 +5,18 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
+from attar.deploy.formats.registry import register_format
 from attar.extras import quiet
-from attar.models.graphs.traced import Deployed, Loaded, untraceable
+from attar.files import write_bytes
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from attar.deploy.student import Student
+    from attar.models.graphs.traced import Deployed
 
 META = "attar.json"
 # Where the network's code lies is nobody's business but ours.
@@ -28,6 +34,10 @@ def to_pt2(net: Deployed, example: torch.Tensor, facts: dict[str, str]) -> bytes
     Raises:
         AttarError: the network cannot be traced.
     """
+    import torch
+
+    from attar.models.graphs.traced import untraceable
+
     batch = {0: torch.export.Dim("batch")}
     try:
         with quiet():
@@ -44,5 +54,25 @@ def to_pt2(net: Deployed, example: torch.Tensor, facts: dict[str, str]) -> bytes
 
 def open_pt2(path: Path) -> nn.Module:
     """The network of a file that `to_pt2` wrote."""
+    import torch
+
+    from attar.models.graphs.traced import Loaded
+
     module = torch.export.load(path).module()
     return Loaded(lambda images: module(images))
+
+
+def write(student: Student, path: Path) -> None:
+    """The graph, with facts about it."""
+    write_bytes(path, to_pt2(student.deployed, student.example, student.facts))
+
+
+register_format(
+    "pt2",
+    suffix=".pt2",
+    title="a graph that torch runs without attar",
+    write=write,
+    open=open_pt2,
+    default=True,
+    loading='import torch\n\nnet = torch.export.load("student.pt2").module()  # without attar',
+)

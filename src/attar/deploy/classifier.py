@@ -1,0 +1,79 @@
+"""A model that labels images, whatever file it comes from; numpy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attar.errors import AttarError
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model that is ready to label images.
+
+    Attributes:
+        classes: their names, in the order of the logits.
+        image_shape: (C, H, W).
+        read_size: side in pixels that files are read at; the centre is cut out of that.
+        mean: per channel in 0..1 units; None when the model normalises by itself.
+        std: as mean.
+        run: from images (N, C, H, W), uint8 without mean and normalised float32 with it, to logits (N, K).
+    """
+
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    read_size: int
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    run: Callable[[np.ndarray], np.ndarray]
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """(N, K) probabilities of images as bytes (N, C, H, W)."""
+        images = pixels
+        if self.mean is not None and self.std is not None:
+            # In byte units, in the same order as in training.
+            mean, std = (255 * np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
+            images = (pixels.astype(np.float32) - mean) / std
+        logits = self.run(images).astype(np.float64)
+        exponentials = np.exp(logits - logits.max(1, keepdims=True))
+        return exponentials / exponentials.sum(1, keepdims=True)
+
+
+def open_run(path: Path) -> Classifier:
+    """The student of a run's folder, or of a .safetensors file with its JSON.
+
+    Raises:
+        AttarError: there is none, the run is not finished, or it takes images that files do not hold.
+    """
+    import torch
+
+    from attar.deploy.package import load
+    from attar.deploy.trained_run import find_trained
+
+    trained = find_trained(path)
+    net, card = load(trained.weights), trained.card
+
+    def run(images: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return net(torch.from_numpy(images)).numpy()
+
+    shape = checked_shape(card["image_shape"], path)
+    size = card.get("data_options", {}).get("resize_size") or min(shape[1:])
+    return Classifier(tuple(card["classes"]), shape, size, tuple(card["mean"]), tuple(card["std"]), run)
+
+
+def checked_shape(shape: Any, path: Path) -> tuple[int, int, int]:
+    """(C, H, W) of images that files can hold.
+
+    Raises:
+        AttarError: other than 1 or 3 channels.
+    """
+    channels, height, width = shape
+    if channels not in (1, 3):
+        raise AttarError(f"{path} takes images of {channels} channels; image files have 1 or 3")
+    return channels, height, width

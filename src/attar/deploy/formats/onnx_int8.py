@@ -1,0 +1,38 @@
+"""The onnx-int8 format: ONNX with 8-bit weights and activations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attar.deploy.formats.onnx import PACKAGES, float_model, open_classifier, open_file
+from attar.deploy.formats.registry import register_format
+from attar.files import write_bytes
+
+if TYPE_CHECKING:
+    from attar.deploy.student import Student
+
+
+def write(student: Student, path: Path) -> None:
+    """The quantised model; its scales are read off the student's calibration images."""
+    from attar.models.graphs.onnx import OPSET, described
+    from attar.models.graphs.quantise import quantised
+
+    how = f"int8, static, per channel, calibrated with {len(student.calibration)} training images"
+    model = quantised(student.once(float_model), student.deployed, student.calibration)
+    write_bytes(path, described(model, {**student.facts, "opset": str(OPSET), "quantisation": how}))
+
+
+register_format(
+    "onnx-int8",
+    suffix=".int8.onnx",
+    title="the same in 8 bits, calibrated on training images",
+    write=write,
+    open=open_file,
+    exact=False,
+    packages=PACKAGES,
+    extra="export",
+    default=True,
+    classifier=open_classifier,
+    tag="onnx",
+)

@@ -1,0 +1,97 @@
+"""The table of export formats: what each writes, how it is read again, and what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attar.deploy.classifier import Classifier
+from attar.errors import AttarError
+from attar.registry import Registry
+
+Write = Callable[[Any, Path], object]
+Open = Callable[[Path], Any]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file that a student is exported to.
+
+    Attributes:
+        name: what `attar export` calls it.
+        suffix: the file is student + suffix.
+        title: one line for listings.
+        write: write(student, path) writes the file; student is a `attar.deploy.Student`.
+        open: open(path) reads it again, as something called like a network: (N, C, H, W) images to (N, K) logits.
+        exact: whether its logits must be the student's, within `attar.deploy.parity.TOLERANCE`; if not, the difference
+            is only reported.
+        graph: whether it holds the computation besides the weights, and with it the normalisation when that is baked.
+        packages: what it imports.
+        extra: the extra of attar that installs them.
+        default: whether it is made when no format is named.
+        classifier: classifier(path) opens a file for `attar predict`; None: it cannot.
+        tag: the tag that model hubs file it under; "": none.
+        loading: Python for the model card that loads the file and runs it; "": none.
+        note: what the table of exported files says below it; "": nothing.
+    """
+
+    name: str
+    suffix: str
+    title: str
+    write: Write
+    open: Open
+    exact: bool = True
+    graph: bool = True
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+    default: bool = False
+    classifier: Callable[[Path], Classifier] | None = None
+    tag: str = ""
+    loading: str = ""
+    note: str = ""
+
+    @property
+    def file(self) -> str:
+        """The file's name in the export's folder."""
+        return f"student{self.suffix}"
+
+
+FORMATS: Registry[Format] = Registry("format")
+
+
+def register_format(name: str, *, suffix: str, title: str, write: Write, open: Open, **settings: Any) -> None:
+    """Add an export format: `attar export` writes it, reads it again, compares it with the student and times it.
+
+    Args:
+        name: what `attar export` calls it.
+        suffix: of the file, with its dot; no two formats share one.
+        title: one line for listings.
+        write: write(student, path) writes the file. `student.net` is the network, `student.deployed` the network as
+            graph formats hold it (with the normalisation when that is baked), `student.example` two images for it.
+        open: open(path) gives something called like a network: (N, C, H, W) images to (N, K) logits.
+        settings: the other attributes of `Format`, by default an exact graph made on request.
+
+    Raises:
+        AttarError: the name or the suffix is taken, or the suffix has no dot.
+
+    >>> register_format("half", suffix="safetensors", title="", write=print, open=print)
+    Traceback (most recent call last):
+    attar.errors.AttarError: format 'half': suffix must begin with a dot, got 'safetensors'
+    """
+    if not suffix.startswith("."):
+        raise AttarError(f"format {name!r}: suffix must begin with a dot, got {suffix!r}")
+    for other in FORMATS:
+        if FORMATS[other].suffix == suffix and other != name:
+            raise AttarError(f"format {name!r}: suffix {suffix!r} is that of format {other!r}; choose another")
+    FORMATS.add(Format(name, suffix, title, write, open, **settings))
+
+
+def list_formats(pattern: str = "*") -> list[str]:
+    """The registered formats whose name matches a shell pattern.
+
+    >>> list_formats("onnx*")
+    ['onnx', 'onnx-int8']
+    """
+    return FORMATS.names(pattern)
