@@ -39,12 +39,14 @@ class ScheduleInfo:
         factor: factor(done, optim) gives the factor of optim.lr when `done` of the training is behind, from 0 to
             (excluded) 1.
         warmup: whether optim.warmup epochs of linear warm-up precede it.
+        from_warmup: whether `done` counts from the end of the warm-up, not from the start of the training.
     """
 
     name: str
     title: str
     factor: Callable[..., float]
     warmup: bool = True
+    from_warmup: bool = False
 
 
 OPTIMISERS: Registry[OptimiserInfo] = Registry("optimiser", builtins="attar.train.optim")
@@ -74,21 +76,23 @@ def register_optimiser(name: str, *, title: str) -> Callable[[Make], Make]:
     return enter
 
 
-def register_schedule(name: str, *, title: str, warmup: bool = True) -> Callable[[Factor], Factor]:
+def register_schedule(
+    name: str, *, title: str, warmup: bool = True, from_warmup: bool = False
+) -> Callable[[Factor], Factor]:
     """Decorator that enters a function as a learning-rate schedule; see `ScheduleInfo` for what it gets and returns.
 
     Raises:
         AttarError: the name is taken.
 
-    >>> @register_schedule("linear", title="a straight line from 1 to 0")
-    ... def linear(done, optim):
-    ...     return 1 - done
-    >>> SCHEDULES["linear"].factor(0.25, None)
-    0.75
+    >>> @register_schedule("square", title="the square of what is left")
+    ... def square(done, optim):
+    ...     return (1 - done) ** 2
+    >>> SCHEDULES["square"].factor(0.5, None)
+    0.25
     """
 
     def enter(factor: Factor) -> Factor:
-        SCHEDULES.add(ScheduleInfo(name, title, factor, warmup))
+        SCHEDULES.add(ScheduleInfo(name, title, factor, warmup, from_warmup))
         return factor
 
     return enter

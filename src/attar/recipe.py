@@ -113,14 +113,16 @@ class OptimRecipe:
     """Nesterov's momentum; the literature's CIFAR recipes go without."""
     weight_decay: float = 5e-4
     """L2 penalty (SGD) or decoupled decay (AdamW) on every parameter."""
+    decay_vectors: bool = True
+    """Whether the decay reaches norms and biases; false: only weights of two dimensions or more."""
     schedule: str = "onecycle"
-    """onecycle, cosine, multistep, constant, or another of `attar list schedules`."""
+    """onecycle, cosine, linear, rex, multistep, constant, or another of `attar list schedules`."""
     milestones: list[float] = field(default_factory=lambda: [0.625, 0.75, 0.875])
     """Where multistep drops the rate, as parts of the training (150, 180 and 210 of 240 epochs)."""
     gamma: float = 0.1
     """The factor of each multistep drop."""
     warmup: float = 0.0
-    """Epochs of linear warm-up before cosine, multistep or constant."""
+    """Epochs of linear warm-up before any schedule but onecycle; linear and rex fall from its end."""
     label_smoothing: float = 0.0
     """Smoothing of the labels in every edge from them."""
     clip_norm: float | None = None

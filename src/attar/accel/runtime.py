@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -123,8 +123,16 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": processes(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        **{name: version(name) for name in packages},
+        **{name: _version(name) for name in packages},
     }
+
+
+def _version(name: str) -> str | None:
+    """A package's version; None where it runs from its source without being installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:

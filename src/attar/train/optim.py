@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -20,7 +22,7 @@ def optimiser(parameters: list[nn.Parameter], recipe: OptimRecipe) -> Optimizer:
 def sgd(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
     """Stochastic gradient descent with (Nesterov) momentum."""
     return SGD(
-        parameters,
+        decay_groups(parameters, optim),
         lr=optim.lr,
         momentum=optim.momentum,
         nesterov=optim.nesterov and optim.momentum > 0,
@@ -32,4 +34,19 @@ def sgd(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
 @register_optimiser("adamw", title="AdamW (arXiv:1711.05101), decoupled optim.weight_decay")
 def adamw(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
     """Adam with decoupled weight decay."""
-    return AdamW(parameters, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
+    return AdamW(decay_groups(parameters, optim), lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
+
+
+def decay_groups(parameters: list[nn.Parameter], optim: OptimRecipe) -> list[dict[str, Any]]:
+    """Parameter groups: one, or two where vectors (norms and biases) have no weight decay.
+
+    >>> parameters = list(nn.Linear(2, 3).parameters())
+    >>> [len(group["params"]) for group in decay_groups(parameters, OptimRecipe(decay_vectors=False))]
+    [1, 1]
+    """
+    if optim.decay_vectors:
+        return [{"params": parameters}]
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

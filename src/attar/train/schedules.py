@@ -22,6 +22,8 @@ def learning_rate(optim: OptimRecipe, step: int, steps_per_epoch: int, epochs: i
     rising = optim.warmup * steps_per_epoch
     if schedule.warmup and step < rising:
         return optim.lr * (step + 1) / rising
+    if schedule.from_warmup:
+        return optim.lr * schedule.factor((step - rising) / (total - rising), optim)
     return optim.lr * schedule.factor(step / total, optim)
 
 
@@ -37,6 +39,23 @@ def one_cycle(done: float, _: OptimRecipe) -> float:
 def cosine(done: float, _: OptimRecipe) -> float:
     """Half a cosine from 1 to 0."""
     return _cosine(1.0, 0.0, done)
+
+
+@register_schedule("linear", title="a straight line down to 0 from the end of the warm-up", from_warmup=True)
+def linear(done: float, _: OptimRecipe) -> float:
+    """A straight line from 1 to 0 (budgeted training, arXiv:1905.04753)."""
+    return 1.0 - done
+
+
+@register_schedule("rex", title="slow at first, then faster down to 0, from the end of the warm-up", from_warmup=True)
+def rex(done: float, _: OptimRecipe) -> float:
+    """z / (1/2 + z/2) with z = 1 - done (REX, arXiv:2107.04197).
+
+    >>> round(rex(0.5, OptimRecipe()), 4)
+    0.6667
+    """
+    left = 1.0 - done
+    return left / (0.5 + 0.5 * left)
 
 
 @register_schedule("multistep", title="times optim.gamma at each of optim.milestones")

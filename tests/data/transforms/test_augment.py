@@ -72,7 +72,7 @@ def test_choices_are_independent_of_one_another():
         ({"padding_mode": "refelct"}, "did you mean 'reflect'"),
         ({"crop_padding": -1}, "whole number of pixels"),
         ({"cutout": 1.5}, "whole number of pixels"),
-        ({"flip": "yes"}, "true or false"),
+        ({"flip": "yes"}, "true, false or alternate"),
         ({"crop_paddin": 1}, "did you mean 'crop_padding'"),
         ({"rand_augment": True}, "whole number of changes"),
         ({"magnitude": 31}, "from 0 to 30"),
@@ -117,3 +117,22 @@ def test_choices_are_the_same_for_ever():
     assert strong.box.tolist() == [[1, 2, 25, 29], [19, 10, 11, 10], [0, 3, 26, 28], [0, 6, 32, 26]]
     assert strong.changes.tolist() == [[7, 4], [1, 2], [7, 1], [3, 9]]
     assert strong.signs.tolist() == [[1, 1], [1, 1], [-1, -1], [-1, 1]]
+
+
+def test_alternating_flips_mirror_each_image_in_every_second_epoch():
+    epochs = [draw(Augment(flip="alternate"), 400, 8, 8, Address(3, epoch)).flip for epoch in range(4)]
+    assert torch.equal(epochs[0], epochs[2])
+    assert torch.equal(epochs[1], ~epochs[0])
+    assert torch.equal(epochs[3], epochs[1])
+    assert 150 < int(epochs[0].sum()) < 250
+
+
+def test_alternating_flips_move_no_crop():
+    usual, alternate = (draw(Augment(2, flip=flip), 50, 8, 8, Address(3, 1)) for flip in (True, "alternate"))
+    assert torch.equal(usual.top, alternate.top)
+    assert torch.equal(usual.left, alternate.left)
+
+
+def test_a_flip_that_does_not_exist():
+    with pytest.raises(AttarError, match=r"augment.flip must be true, false or alternate, got 'both'"):
+        Augment(flip="both")

@@ -138,3 +138,12 @@ def test_a_name_is_registered_once():
     assert (info.family, info.options) == ("vgg", ["depths", "widths"])
     with pytest.raises(AttarError, match="registered already"):
         register_model("vgg8", family="vgg", description="again", build=info.build)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet50"])
+def test_zero_gamma_starts_every_block_as_its_shortcut(name):
+    net = create_model(name, num_classes=5, zero_gamma=True).eval()
+    block = net.layer2[0]
+    x = torch.rand(2, block.conv1.in_channels, 8, 8)
+    assert torch.equal(block.preactivation(x), block.downsample(x))
+    assert all(float(one.weight.detach().abs().min()) == 1 for one in net.modules() if one is net.bn1)

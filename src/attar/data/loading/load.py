@@ -146,7 +146,7 @@ def _given(data: Any, options: dict[str, Any]) -> tuple[Splits, bool]:
     for option in options:
         raise unknown("option of data given as an object:", option, COMMON)
     if isinstance(data, Splits):
-        return data, data.augment.flip
+        return data, bool(data.augment.flip)
     # A list is a data set of pairs; two data sets come as a tuple.
     if isinstance(data, tuple) and len(data) == 2:
         train = _image_set(data[0])

@@ -16,6 +16,9 @@ from attar.data.transforms.rand_augment import draw_changes
 from attar.data.transforms.resized_crop import draw_boxes
 from attar.errors import AttarError, unknown
 
+# The value of Augment.flip that mirrors an image in every second epoch.
+ALTERNATE = "alternate"
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -29,8 +32,9 @@ class Augment:
     """Pixels added on every side before a window of the old size is cut out at random; the literature takes 4 of 32."""
     padding_mode: str = "zero"
     """What the added pixels show: zero (black), or reflect (the image's mirrored edge)."""
-    flip: bool = False
-    """Mirror every other image left to right, at random; not for digits or text."""
+    flip: bool | str = False
+    """Mirror every other image left to right, at random; not for digits or text. alternate: which half is mirrored is
+    drawn once, and every later epoch mirrors the half that the one before did not (arXiv:2404.00498, section 3.6)."""
     cutout: int = 0
     """Side in pixels of a square hole at a random place, filled with the mean colour (arXiv:1708.04552); 0: none."""
     resized_crop: bool = False
@@ -54,9 +58,10 @@ class Augment:
                 raise AttarError(f"augment.{key} must be a whole number of {unit} from 0, got {getattr(self, key)!r}")
         if not _is_whole(self.magnitude) or self.magnitude > 30:
             raise AttarError(f"augment.magnitude must be a whole number from 0 to 30, got {self.magnitude!r}")
-        for key in ("flip", "resized_crop"):
-            if not isinstance(getattr(self, key), bool):
-                raise AttarError(f"augment.{key} must be true or false, got {getattr(self, key)!r}")
+        if not isinstance(self.flip, bool) and self.flip != ALTERNATE:
+            raise AttarError(f"augment.flip must be true, false or {ALTERNATE}, got {self.flip!r}")
+        if not isinstance(self.resized_crop, bool):
+            raise AttarError(f"augment.resized_crop must be true or false, got {self.resized_crop!r}")
         for key, most in {"scale": 1.0, "ratio": math.inf}.items():
             object.__setattr__(self, key, _span(key, getattr(self, key), most))
 
@@ -168,17 +173,19 @@ def draw(
     torch.Size([5])
     """
 
-    def stream(purpose: str) -> torch.Generator:
-        return address.generator(f"{view}/{purpose}" if view else purpose)
+    def stream(purpose: str, at: Address = address) -> torch.Generator:
+        return at.generator(f"{view}/{purpose}" if view else purpose)
 
     hole, changes, signs = stream("cutout"), None, None
+    alternate = augment.flip == ALTERNATE
+    mirrored = torch.rand(count, generator=stream("flip", Address(address.seed) if alternate else address)) < 0.5
     top, left = torch.randint(2 * augment.crop_padding + 1, (2, count), generator=stream("crop"))
     if augment.rand_augment:
         changes, signs = draw_changes(count, augment.rand_augment, stream("rand_augment"))
     return Moves(
         top=top,
         left=left,
-        flip=torch.rand(count, generator=stream("flip")) < 0.5,
+        flip=mirrored ^ bool(alternate and address.epoch % 2),
         row=torch.randint(height, (count,), generator=hole),
         column=torch.randint(width, (count,), generator=hole),
         box=draw_boxes(count, stored or (height, width), augment.scale, augment.ratio, stream("resized_crop"))

@@ -36,6 +36,10 @@ class BasicBlock(Block):
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = shortcut(inputs, width, stride)
 
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        return self.bn2
+
     def preactivation(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.bn2(self.conv2(out))
@@ -58,6 +62,10 @@ class Bottleneck(Block):
         self.bn3 = nn.BatchNorm2d(outputs)
         self.downsample = shortcut(inputs, outputs, stride)
 
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        return self.bn3
+
     def preactivation(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = F.relu(self.bn2(self.conv2(out)), inplace=True)
@@ -75,6 +83,8 @@ class ResNet(Staged):
         stem_width: channels of the stem.
         num_classes: classes.
         in_channels: channels of the images.
+        zero_gamma: the last norm of every block starts with scale 0, so that the network starts as its shortcuts
+            (arXiv:1706.02677, section 5.1).
 
     >>> net = ResNet(BasicBlock, depths=(3, 3, 3), widths=(16, 32, 64), stem_width=16)
     >>> sum(parameter.numel() for parameter in net.parameters())
@@ -89,6 +99,7 @@ class ResNet(Staged):
         stem_width: int,
         num_classes: int = 100,
         in_channels: int = 3,
+        zero_gamma: bool = False,
     ) -> None:
         check_stages(depths, widths)
         names = tuple(f"layer{number}" for number in range(1, len(depths) + 1))
@@ -105,6 +116,10 @@ class ResNet(Staged):
             self.add_module(name, nn.Sequential(*blocks))
         self.fc = nn.Linear(channels, num_classes)
         self.initialise()
+        if zero_gamma:
+            for module in self.modules():
+                if isinstance(module, BasicBlock | Bottleneck):
+                    nn.init.zeros_(module.last_norm.weight)
 
     def stem(self, images: Tensor) -> Tensor:
         return F.relu(self.bn1(self.conv1(images)), inplace=True)
