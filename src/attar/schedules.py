@@ -32,6 +32,21 @@ class LinearWarmup:
 
 
 @dataclass(frozen=True)
+class Linear:
+    """From `start` to `end` in equal steps, `end` in the last epoch: PS-KD's trust in its past predictions.
+
+    >>> [round(Linear(0.0, 0.8)(epoch, 300), 6) for epoch in (0, 149, 299)]
+    [0.002667, 0.4, 0.8]
+    """
+
+    start: float
+    end: float
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        return self.start + (self.end - self.start) * (epoch + 1) / epochs
+
+
+@dataclass(frozen=True)
 class ExponentialRampUp:
     """weight * exp(-5 (1 - min(epoch, over) / over)^2): the ramp-up of ONE and OKDDip (80 of 300 epochs).
 

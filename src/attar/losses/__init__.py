@@ -3,12 +3,16 @@
 Arguments are always (learner, source, ...); reductions are named; every softmax runs in float32 at least.
 """
 
+from attar.losses.alpha_beta import AlphaBeta, alpha_beta
 from attar.losses.boundaries import ActivationBoundary, PartialL2, activation_boundary, negative_mean, partial_l2
 from attar.losses.contrast import Contrast, contrast
 from attar.losses.correlation import DIST, dist
 from attar.losses.decoupled import DKD, NKD, dkd, nckd, nkd, tckd
 from attar.losses.distributions import GaussianKL, gaussian_kl
+from attar.losses.entropy import BalancedDivergence, EntropyAdaptiveKL, balanced_divergence, entropy_adaptive_kl
+from attar.losses.evidential import DirichletKL, EvidentialCrossEntropy, EvidentialMeanKL
 from attar.losses.features import MSE, NST, AttentionTransfer, at, mse, nst
+from attar.losses.logit_relations import LocalRelations, Refined, Streamlined
 from attar.losses.loss import Loss
 from attar.losses.multilevel import MLKD, mlkd
 from attar.losses.relations import RKDAngle, RKDDistance, rkd_angle, rkd_distance
@@ -24,7 +28,7 @@ from attar.losses.responses import (
     logits_mse,
     reverse_kl,
 )
-from attar.losses.scaled import TTM, WTTM, NormKD, normkd, standardise, ttm, wttm
+from attar.losses.scaled import TTM, WTTM, NormKD, Standardised, normkd, standardise, ttm, wttm
 from attar.losses.similarities import CC, PKT, SimilarityPreserving, cc, pkt, sp
 from attar.losses.weights import L2ToStart, l2_to_start
 
@@ -40,28 +44,41 @@ __all__ = [
     "TTM",
     "WTTM",
     "ActivationBoundary",
+    "AlphaBeta",
     "AttentionTransfer",
+    "BalancedDivergence",
     "Contrast",
     "CrossEntropy",
+    "DirichletKL",
+    "EntropyAdaptiveKL",
+    "EvidentialCrossEntropy",
+    "EvidentialMeanKL",
     "GaussianKL",
     "JensenShannon",
     "KLDivergence",
     "L2ToStart",
+    "LocalRelations",
     "LogitsMSE",
     "Loss",
     "NormKD",
     "PartialL2",
     "RKDAngle",
     "RKDDistance",
+    "Refined",
     "ReverseKL",
     "SimilarityPreserving",
+    "Standardised",
+    "Streamlined",
     "activation_boundary",
+    "alpha_beta",
     "at",
+    "balanced_divergence",
     "cc",
     "contrast",
     "cross_entropy",
     "dist",
     "dkd",
+    "entropy_adaptive_kl",
     "gaussian_kl",
     "jensen_shannon",
     "kl_divergence",

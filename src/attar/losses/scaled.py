@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from attar.losses.checks import check_logits, check_positive
 from attar.losses.loss import Loss
@@ -27,6 +27,28 @@ def standardise(logits: Tensor) -> Tensor:
     """
     logits = widen(logits)
     return (logits - logits.mean(1, keepdim=True)) / (logits.std(1, keepdim=True) + _SMALL)
+
+
+class Standardised(nn.Module):
+    """Another loss on logits after both ends are standardised (LSKD): the deviation takes the place of a scale.
+
+    Args:
+        loss: called as loss(learner, source, *given).
+
+    >>> import torch
+    >>> from attar.losses import KLDivergence
+    >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
+    >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
+    >>> round(Standardised(KLDivergence(2.0))(S, T).item(), 4)
+    0.0267
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, learner: Tensor, source: Tensor, *given: Tensor) -> Tensor:
+        return self.loss(standardise(learner), standardise(source), *given)
 
 
 def normkd(student_logits: Tensor, teacher_logits: Tensor, scale: float = 2.0) -> Tensor:
