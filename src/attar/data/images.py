@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from attar.data.transforms.augment import Augment
 from attar.errors import AttarError
 
-# Instead of a class number.
+# Stands where an image has no class number.
 NO_LABEL = -1
 
 

@@ -138,21 +138,7 @@ def test_a_class_with_nothing_readable_is_refused(root):
 
 def test_one_class_is_refused(tmp_path):
     fill(tmp_path, classes=("cat",))
-    with pytest.raises(AttarError, match="has 1 class folders; expected at least 2"):
-        load_data("folder", root=tmp_path)
-
-
-def test_an_empty_class_is_named(root):
-    (root / "emu").mkdir()
-    (root / "emu" / "notes.txt").write_text("nothing")
-    with pytest.raises(AttarError, match=r"class 'emu' in .* has no images"):
-        load_data("folder", root=root)
-
-
-def test_classes_that_differ_are_named(tmp_path):
-    fill(tmp_path / "train", classes=("cat", "dog"))
-    fill(tmp_path / "val", classes=("cat", "hog"))
-    with pytest.raises(AttarError, match="different classes: 'dog', 'hog'"):
+    with pytest.raises(AttarError, match=r"has 1 class folders with images \(.*\); expected at least 2"):
         load_data("folder", root=tmp_path)
 
 

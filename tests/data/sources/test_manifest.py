@@ -59,7 +59,10 @@ def test_a_table_can_be_streamed(table):
 def test_uneven_classes_are_noted(table):
     lines = [f"pictures/{n:02d}.png,{'rare' if n == 0 else 'common'},train" for n in range(11)]
     splits = load_data("manifest", root=table("path,label,split", *lines, *rows([]), "pictures/11.png,rare,test"))
-    assert splits.notes == ("classes are uneven: 'common' has 10 training images, 'rare' 1",)
+    assert splits.notes == (
+        "classes without test images: 'common'",
+        "classes are uneven: 'common' has 10 training images, 'rare' 1",
+    )
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_an_unreadable_image_is_named_by_its_row(write):
 
 def test_uneven_classes_are_noted(write):
     table = write(image=embedded("bytes"), label=["a"] * 10 + ["b"] * 2, split=["train"] * 11 + ["test"])
-    assert "uneven: 'a' has 10 training images, 'b' 1" in load_data("manifest", root=table).notes[0]
+    assert "uneven: 'a' has 10 training images, 'b' 1" in load_data("manifest", root=table).notes[1]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ import yaml
 from attar.data.images import Splits
 from attar.data.registry import register_dataset
 from attar.data.sources.from_files import Reading
-from attar.data.sources.listings import ROLE_OF, ROLES, splits_of
+from attar.data.sources.listings import splits_of
+from attar.data.sources.split_names import by_role
 from attar.decoding import require_pillow
 from attar.errors import AttarError, first_line, unknown
 from attar.extras import require
@@ -140,17 +141,12 @@ def _refuse_addresses(root: Path) -> None:
 
 def roles_of(root: Path, found: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
     """Which split plays which role, and notes about the others."""
-    roles: dict[str, str] = {}
-    for split in found:
-        if split in ROLE_OF and (other := roles.setdefault(ROLE_OF[split], split)) != split:
-            raise AttarError(f"{root} has the splits {other!r} and {split!r} for one role; remove one of them")
+    roles, left = by_role(found, root, "splits")
     if not roles and len(found) == 1:
-        roles = {"train": next(iter(found))}
+        roles, left = {"train": next(iter(found))}, []
     if "train" not in roles:
         raise AttarError(f"{root} has the splits {', '.join(map(repr, found))}; expected one called train")
-    left = sorted(set(found) - set(roles.values()))
-    ordered = {role: roles[role] for role in ROLES if role in roles}
-    return ordered, [f"split {split!r} is left out; train, validation and test are used" for split in left]
+    return roles, [f"split {split!r} is left out; train, validation and test are used" for split in sorted(left)]
 
 
 def columns_of(place: str, split: Any, image: str | None, label: str | None) -> tuple[str, str]:

@@ -7,12 +7,9 @@ from pathlib import Path
 
 from attar.data.images import Splits
 from attar.data.sources.from_files import Reading
+from attar.data.sources.image_tree import listed
 from attar.data.sources.origins import Origin
 from attar.errors import AttarError
-
-ROLES = ("train", "val", "test")
-# What splits are called where somebody else named them.
-ROLE_OF = {"train": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
 
 
 def splits_of(
@@ -21,6 +18,7 @@ def splits_of(
     reading: Reading,
     place: Path,
     *,
+    name: str | None = None,
     classes: Sequence[str] | None = None,
     notes: Sequence[str] = (),
 ) -> Splits:
@@ -31,6 +29,7 @@ def splits_of(
         origins: where the images of those roles lie.
         reading: how they are read.
         place: the file or folder that lists them.
+        name: what the sets are called; None: the name of `place` without its suffix.
         classes: the name of every class in order; None: those of the training images, numbers in their order first.
         notes: what the user should know already.
 
@@ -44,14 +43,17 @@ def splits_of(
     names = sorted(known, key=_as_number) if classes is None else list(classes)
     if len(names) < 2:
         raise AttarError(f"{place} has 1 class, {names[0]!r}; expected at least 2")
-    number = {name: position for position, name in enumerate(names)}
+    number = {label: position for position, label in enumerate(names)}
     sets = {}
+    notes = list(notes)
     for role, given in labels.items():
-        if strange := next((name for name in given if name not in known), None):
+        if strange := next((label for label in given if label not in known), None):
             raise AttarError(f"{place}: class {strange!r} has {role} images but none to train on")
         if given:
-            numbers = [number[name] for name in given]
-            sets[role] = reading.files(origins[role], numbers, tuple(names), place.stem)
+            numbers = [number[label] for label in given]
+            sets[role] = reading.files(origins[role], numbers, tuple(names), name or place.stem)
+            if missing := sorted(known - set(given)):
+                notes.append(f"classes without {role} images: {listed(missing)}")
     return reading.splits(sets, notes)
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from attar.data.images import Splits
 from attar.data.registry import register_dataset
 from attar.data.sources.from_files import Reading
-from attar.data.sources.listings import ROLES, splits_of
+from attar.data.sources.listings import splits_of
 from attar.data.sources.origins import Origin, files_in
 from attar.data.sources.parquet import ParquetTable
+from attar.data.sources.split_names import ROLES, role_of
 from attar.decoding import require_pillow
 from attar.errors import AttarError, unknown
 
@@ -146,13 +147,13 @@ class Entries:
             item: what finds the image, where that is no path.
         """
         where = f"{self.file}, {self.unit} {number}"
-        name, label, role = ((row.get(column) or "").strip() for column in COLUMNS)
-        role = role or "train"
+        name, label, split = ((row.get(column) or "").strip() for column in COLUMNS)
+        role = role_of(split or "train")
         if not label or None in row or not (name or item is not None):
             image = "path" if item is None else "image"
             raise AttarError(f"{where}: expected one {image} and one label, got {list(row.values())}")
-        if role not in ROLES:
-            raise unknown(f"split in {where}:", role, ROLES)
+        if role is None:
+            raise unknown(f"split in {where}:", split, ROLES)
         self.listings[role].items.append(self._path(name, where, number) if item is None else item)
         self.listings[role].labels.append(label)
 

@@ -9,8 +9,8 @@ import torch
 
 from attar.data.file_set import FileSet, file_set, into_memory
 from attar.data.images import NO_LABEL, ImageSet
-from attar.data.sources.folders import image_files
 from attar.data.sources.from_files import MEMORY_LIMIT
+from attar.data.sources.image_tree import LeftOut, image_files
 from attar.decoding import SUFFIXES, require_pillow
 from attar.errors import AttarError
 
@@ -34,7 +34,8 @@ def unlabelled_images(folder: Path, train: ImageSet, skip_unreadable: bool = Fal
     require_pillow()
     if not folder.is_dir():
         raise AttarError(f"data.unlabelled={str(folder)!r} is no folder; expected one with images, in any layout")
-    if not (files := image_files(folder)):
+    left = LeftOut()
+    if not (files := image_files(folder, left)):
         raise AttarError(f"data.unlabelled={str(folder)!r} has no images ({', '.join(SUFFIXES)})")
     size, width = train.stored_size
     if train.image_shape[0] != 3 or size != width:
@@ -46,7 +47,7 @@ def unlabelled_images(folder: Path, train: ImageSet, skip_unreadable: bool = Fal
     images = file_set(folder, names, labels, train.classes, folder.name, size, train.crop, workers)
     images = replace(images, mean=train.mean, std=train.std)
     if isinstance(train, FileSet):
-        return images, []
+        return images, left.line(folder)
     if (needed := 3 * size**2 * len(images)) > MEMORY_LIMIT:
         raise AttarError(
             f"{len(images)} unlabelled images at {size}x{size} need {needed / 1e9:.1f} GB, above the "
@@ -54,4 +55,4 @@ def unlabelled_images(folder: Path, train: ImageSet, skip_unreadable: bool = Fal
         )
     held, skipped = into_memory(images, skip_unreadable)
     notes = [f"skipped {len(skipped)} unreadable images of {folder.name!r}, first {skipped[0]}"] if skipped else []
-    return held, notes
+    return held, [*left.line(folder), *notes]

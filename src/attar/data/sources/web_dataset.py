@@ -22,7 +22,9 @@ import numpy as np
 from attar.data.images import Splits
 from attar.data.registry import register_dataset
 from attar.data.sources.from_files import Reading
-from attar.data.sources.listings import ROLE_OF, splits_of
+from attar.data.sources.image_tree import listed
+from attar.data.sources.listings import splits_of
+from attar.data.sources.split_names import is_split_name, role_of, roles_in
 from attar.decoding import SUFFIXES, require_pillow
 from attar.errors import AttarError
 
@@ -51,9 +53,10 @@ def webdataset(
 ) -> Splits:
     """Images and classes from the shards of a WebDataset, read at random places.
 
-    A shard's role follows from a word in its name, or from its folder: train, val (validation, valid, dev) or test; all
-    others are trained on. As with folders, val is the test set where there is no test, and shards of one role are
-    divided. Members are never unpacked; what is neither an image nor a label is passed over.
+    A shard's role follows from a word in its name, or from its folder, as for the data set "folder"; all others are
+    trained on, and a note names them where some have one. As with folders, val is the test set where there is no
+    test, and shards of one role are divided. Members are never unpacked; what is neither an image nor a label is
+    passed over.
 
     Args:
         root: a folder of .tar files, or their names as a pattern: shards/train-{000..009}.tar, shards/*.tar.
@@ -71,13 +74,16 @@ def webdataset(
     reading = Reading(image_size, resize_size, in_memory, workers, skip_unreadable, test_fraction)
     labels: dict[str, list[str]] = {}
     found: dict[str, list[tuple[Path, list[Member]]]] = {}
-    for shard in shards_of(root):
+    roles = {shard: role_of_shard(shard) for shard in shards_of(root)}
+    unnamed = [shard.name for shard, role in roles.items() if role is None]
+    notes = [f"{len(unnamed)} shards without a split in their name are trained on: {listed(unnamed)}"]
+    for shard, role in roles.items():
+        role = role or "train"
         members = index(shard, label_key)
-        role = role_of(shard)
         labels.setdefault(role, []).extend(member.label for member in members)
         found.setdefault(role, []).append((shard, members))
     origins = {role: in_shards(members) for role, members in found.items()}
-    return splits_of(labels, origins, reading, root)
+    return splits_of(labels, origins, reading, root, notes=notes if 0 < len(unnamed) < len(roles) else [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +141,18 @@ def expand(pattern: str) -> Iterator[str]:
         yield from expand(pattern[: match.start()] + part + pattern[match.end() :])
 
 
-def role_of(shard: Path) -> str:
-    """train, val or test, by a word in a shard's name, else by its folder; train where neither says.
+def role_of_shard(shard: Path) -> str | None:
+    """train, val or test, by a word in a shard's name, else by its folder; None where neither has one.
 
-    >>> role_of(Path("shards/imagenet1k-validation-07.tar")), role_of(Path("shards/000.tar"))
-    ('val', 'train')
+    Raises:
+        AttarError: a name has words of two splits.
+
+    >>> role_of_shard(Path("shards/imagenet1k-validation-07.tar")), role_of_shard(Path("shards/000.tar"))
+    ('val', None)
     """
-    words = [*re.split("[^a-z]+", shard.stem.lower()), shard.parent.name.lower()]
-    return next((ROLE_OF[word] for word in words if word in ROLE_OF), "train")
+    if len(roles_in(shard.stem)) > 1:
+        raise AttarError(f"shard {str(shard)!r} is named for two splits; name it for one of them")
+    return role_of(shard.stem) or (role_of(shard.parent.name) if is_split_name(shard.parent.name) else None)
 
 
 def index(shard: Path, label_key: str) -> list[Member]:
