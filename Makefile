@@ -1,17 +1,29 @@
-# Two commands: `make distill` runs the main job on embedded data, `make test` checks everything.
+# `make distill` runs the main job on embedded data, `make test` checks a change, `make test-all` everything.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: distill test lint soak clean
+.PHONY: distill test test-all coverage check soak clean
 
 distill: .venv/.core
 	$(BIN)/attar distill
 
-test: .venv/.dev
+# Neighbouring tests go to one process, which makes what they share once.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test: check
+	$(PYTEST) -m "not slow"
+
+# The heavy sweeps on every method, too.
+test-all: check
+	$(PYTEST)
+
+coverage: .venv/.dev
+	$(PYTEST) -m "not slow" --cov=attar --cov-branch --cov-report=term:skip-covered
+
+check: .venv/.dev
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
 
 # Kill runs and caches at random moments, break images, watch memory, read random recipes; some 15 minutes.
 soak: .venv/.dev

@@ -19,6 +19,7 @@ from attar.models import create_model
 from attar.recipe import OptimRecipe, read_recipe
 from attar.train.loop import update
 from attar.train.optim import optimiser
+from sweeps import sweep
 
 IMAGES, LABELS = torch.randn(6, 3, 16, 16), torch.arange(6)
 
@@ -112,7 +113,7 @@ def test_22_state_has_one_order_in_every_process():
     assert there.stdout.split() == list(here.state_dict())
 
 
-@pytest.mark.parametrize("name", list_methods())
+@pytest.mark.parametrize("name", sweep())
 def test_24_training_fills_tensors_and_never_replaces_them(name):
     method = make(name)
     before = {key: tensor.data_ptr() for key, tensor in method.state_dict().items()}

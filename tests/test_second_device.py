@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils import backend_registration
 
-import attar
+from sweeps import sweep
 
 JOBS = {
     "kd": {},
@@ -45,7 +45,7 @@ def test_the_device_is_strict_and_notes_what_waits(there) -> None:
     assert ["on the CPU: (2, 3)" in line for line in said] == [True] * 3 + [False] * 4
 
 
-@pytest.mark.parametrize("method", attar.list_methods())
+@pytest.mark.parametrize("method", sweep())
 def test_a_method_learns_there_as_on_the_cpu_and_its_steps_wait_for_nothing(there, method: str) -> None:
     exact, _ = there("steps_of", method, "cpu", "float32")
     assert there("steps_of", method, "apart", "float32") == (exact, [])

@@ -14,10 +14,11 @@ from attar.accel.runtime import Runtime
 from attar.batch import Address, Batch
 from attar.experiments import training as run
 from attar.experiments.launch import start
-from attar.methods import create_method, list_methods, method_info
+from attar.methods import create_method, method_info
 from attar.models import Plain, create_model
 from attar.recipe import read_recipe
 from attar.teachers.engines import Folded
+from sweeps import sweep
 
 FLOAT = Runtime(torch.device("cpu"), "float32", "")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -48,7 +49,7 @@ def traced(monkeypatch):
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("name", list_methods())
+@pytest.mark.parametrize("name", sweep())
 def test_every_method_computes_the_same(traced, name):
     method = a_method(name, **({"duplicates": 1} if name == "rsd" else {}))  # tracing five branches takes long
     losses_of = Compiled(method)

@@ -10,23 +10,23 @@ import torch
 
 from attar.accel.runtime import Runtime
 from attar.experiments import launch as starting
-from attar.methods import list_methods
 from attar.recipe import read_recipe
+from sweeps import one_of_each_kind_first, sweep
 
-# The kinds take turns over the methods; the soak has them all.
-KINDS = (
+# Each method gets the next of these settings; the soak tries every method with all of them.
+SETTINGS = (
     {"ema": 0.9},
     {"accumulate": 2},
     {"runtime": Runtime(torch.device("cpu"), "bfloat16", "")},
     {"checkpoint_minutes": 1e-9, "ema": 0.5, "accumulate": 2},
 )
-METHODS = list_methods()
+METHODS = one_of_each_kind_first()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", sweep())
 def test_a_killed_run_ends_bit_for_bit_like_a_whole_one(tiny, name):
     draw = random.Random(name)
-    settings = KINDS[METHODS.index(name) % len(KINDS)]
+    settings = SETTINGS[METHODS.index(name) % len(SETTINGS)]
     whole, broken = tiny(name, **settings), tiny(name, **settings)
     assert "warning" not in whole.fit()
     broken.stopped_fit(draw.randrange(2), draw.randrange(4), "crash")
