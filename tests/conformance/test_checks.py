@@ -55,7 +55,7 @@ def test_the_plain_one_passes(failures):
 
 def test_a_teacher_that_gets_a_gradient(failures):
     class Mine(Plain):
-        def forward(self, batch):
+        def run(self, batch):
             self.teacher.module.requires_grad_(True)
             return Knowledge(batch, teacher=self.teacher.module(batch.inputs), student=self.student(batch.inputs))
 
@@ -121,8 +121,8 @@ def test_a_source_that_is_not_detached(failures):
             super().__init__(teacher, student)
             self.other = create_model("resnet8", num_classes=6, image_size=16)
 
-        def forward(self, batch):
-            return super().forward(batch).add("other.logits", self.other(batch.inputs))
+        def run(self, batch):
+            return super().run(batch).add("other.logits", self.other(batch.inputs))
 
         def transfers(self):
             yield Transfer("labels", "other.logits", CrossEntropy())
@@ -133,17 +133,17 @@ def test_a_source_that_is_not_detached(failures):
 
 def test_the_global_generator(failures):
     class Mine(Plain):
-        def forward(self, batch):
-            return super().forward(batch).add("noise", torch.rand(2))
+        def run(self, batch):
+            return super().run(batch).add("noise", torch.rand(2))
 
     assert "forward draws from torch's global generator; use batch.rng(purpose)" in failures(Mine)
 
 
 def test_randomness_without_an_address(failures):
     class Mine(Plain):
-        def forward(self, batch):
+        def run(self, batch):
             noise = torch.randn(6, generator=self.__dict__.setdefault("generator", torch.Generator()))
-            known = super().forward(batch)
+            known = super().run(batch)
             return Knowledge(batch, teacher=detached(known["teacher.logits"]), student=known["student.logits"] + noise)
 
     assert "two passes over one batch differ" in failures(Mine)
@@ -193,9 +193,9 @@ def test_nothing_that_learns(failures):
 
 def test_a_teacher_that_moves(failures):
     class Mine(Plain):
-        def forward(self, batch):
+        def run(self, batch):
             self.teacher.module.bn1.running_mean += 1
-            return super().forward(batch)
+            return super().run(batch)
 
     assert "frozen 'bn1.running_mean' moved" in failures(Mine)
 
@@ -204,10 +204,10 @@ def test_state_outside_the_state_dict(failures):
     class Mine(Plain):
         step = 0.0
 
-        def forward(self, batch):
+        def run(self, batch):
             if self.training:
                 self.step += 1.0
-            known = super().forward(batch)
+            known = super().run(batch)
             return Knowledge(batch, teacher=known["teacher.logits"], student=known["student.logits"] * (1 + self.step))
 
     assert "state_round_trip: the restored method's loss differs" in failures(Mine)
@@ -215,8 +215,8 @@ def test_state_outside_the_state_dict(failures):
 
 def test_a_loss_that_overflows_in_half_precision(failures):
     class Mine(Plain):
-        def forward(self, batch):
-            known = super().forward(batch)
+        def run(self, batch):
+            known = super().run(batch)
             # 300 + x loses x in bfloat16's eight bits.
             student = (known["student.logits"] + 300).to(known["student.logits"].dtype) - 300
             return Knowledge(batch, teacher=known["teacher.logits"], student=8 * student)
@@ -250,9 +250,9 @@ def test_deployed_that_is_the_teacher(failures):
 
 def test_rows_without_a_label_that_break_it(failures):
     class Mine(Plain):
-        def forward(self, batch):
+        def run(self, batch):
             assert (batch.labels >= 0).all(), "no label"
-            return super().forward(batch)
+            return super().run(batch)
 
     assert "unlabelled_rows: no label" in failures(Mine)
 

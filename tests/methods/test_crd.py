@@ -55,7 +55,7 @@ def test_the_published_settings():
 
 
 def test_embeddings_have_length_one():
-    said = crd()(a_batch())
+    said = crd().run(a_batch())
     for name in ("teacher", "student"):
         assert torch.allclose(said[f"{name}.embedding"].norm(dim=1), torch.ones(6), atol=1e-6)
 

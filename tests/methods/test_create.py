@@ -56,7 +56,7 @@ def test_the_teacher_is_deterministic_although_the_method_trains(plain):
     method = create_method("kd", **plain).train()
     plain["teacher"].train()  # whoever else holds it
     images = batch()
-    first, second = (method(images)["teacher.logits"] for _ in range(2))
+    first, second = (method.run(images)["teacher.logits"] for _ in range(2))
     assert torch.equal(first, second)
     assert not any(module.training for module in plain["teacher"].modules())
     assert not plain["teacher"].body[1].num_batches_tracked
@@ -139,7 +139,7 @@ def test_a_network_without_a_linear_layer_has_no_pooled_feature():
 
 def test_the_base_says_what_to_define():
     method = Method()
-    for call in (lambda: method(batch()), method.transfers, method.deployed):
+    for call in (lambda: method.run(batch()), method.transfers, method.deployed):
         with pytest.raises(NotImplementedError, match="Method must define"):
             call()
 

@@ -116,7 +116,7 @@ def test_oracle6_eval_is_safe(rate):
     method.drop = rate
     state = torch.get_rng_state()
     net = copy.deepcopy(method.student.module)
-    knowledge = [method(batch) for _ in range(2)]
+    knowledge = [method.run(batch) for _ in range(2)]
     assert torch.equal(torch.get_rng_state(), state)
     plain = net(batch.inputs)
     for name in ("student", "full", *MIXED):
@@ -128,7 +128,7 @@ def test_oracle6_eval_is_safe(rate):
 def test_oracle6_eval_asks_for_no_generator(monkeypatch):
     method, batch = rsd().eval(), a_batch()
     monkeypatch.setattr(Address, "generator", lambda *_: pytest.fail("eval mode drew a number"))
-    method(batch)
+    method.run(batch)
 
 
 @pytest.mark.parametrize(("alpha", "beta", "temperature"), [(1.0, 1.0, 3.0), (0.5, 2.0, 4.0), (0.0, 1.0, 1.0)])
@@ -145,7 +145,7 @@ def test_oracle7_the_loss_is_the_six_terms(alpha, beta, temperature):
 def test_oracle7_the_passes_step_by_step(point):
     method, batch = rsd().double(), at_point(point, dtype=torch.float64)
     net, mixing = copy.deepcopy(method.student.module), Mixing.of(batch, 3)
-    said = method(batch)
+    said = method.run(batch)
     parts = [net.stem, *(lambda x, n=n: net.run_stage(n, x)[0] for n in range(3))]
 
     def run(x, start, end):
@@ -190,7 +190,7 @@ def test_oracle8_every_branch_learns():
 @pytest.mark.parametrize("detach", [False, True])
 def test_oracle8_who_learns_from_a_divergence(detach):
     method = rsd(detach_teacher=detach)
-    knowledge = method(a_batch())
+    knowledge = method.run(a_batch())
     edges = {edge.key: edge for edge in method.edges}
     for source, learner in (("full", "student"), ("mixed_full", "mixed_student")):
         ends = [knowledge[f"{name}.logits"] for name in (source, learner)]
@@ -214,7 +214,7 @@ def test_oracle9_odd_batches_and_state(size):
 
 def test_both_passes_move_the_statistics_once():
     method = rsd()
-    method(a_batch())
+    method.run(a_batch())
     counts = {norm.num_batches_tracked.item() for norm in method.modules() if isinstance(norm, nn.BatchNorm2d)}
     assert counts == {2}
 
@@ -261,7 +261,7 @@ def test_who_shares_a_mask(per_sample, rows):
     net = copy.deepcopy(method.student.module)
     with dropping(net, 0.2, rows, batch.rng("drop")):
         expected = net(batch.inputs)
-    assert torch.equal(method(batch)["student.logits"], expected)
+    assert torch.equal(method.run(batch)["student.logits"], expected)
 
 
 def test_an_external_teacher():
@@ -296,7 +296,7 @@ def test_it_learns_with_a_network_without_stages():
     method = RSD(net, mixture=False).train()
     losses = method.batch_losses(a_batch())
     assert len(losses) == 3
-    assert total_loss(method(a_batch()), method.edges).total.isfinite()
+    assert total_loss(method.run(a_batch()), method.edges).total.isfinite()
     assert isinstance(method.deployed()[1], nn.Identity)
 
 

@@ -51,14 +51,14 @@ def test_families_mix_whatever_their_map_sizes(teacher, student, tmp_path):
 
 def test_predictions_are_the_teachers_classifier_on_the_projected_map():
     method = simkd("resnet14", "resnet8").eval()
-    said = method(batch())
+    said = method.run(batch())
     expected = method.teacher.module.fc(said["student.projected"].mean((2, 3)))
     torch.testing.assert_close(said["student.logits"], expected)
 
 
 def test_a_perfect_projection_predicts_what_the_teacher_does():
     method = simkd("resnet14", "resnet8").eval()
-    said = method(batch())
+    said = method.run(batch())
     torch.testing.assert_close(method.student.classify(0, said["teacher.aligned"]), said["teacher.logits"])
 
 

@@ -160,7 +160,7 @@ def test_oracle_4_the_improved_teacher_is_trunk_and_bridge(split, teacher_bn):
     method = sokd(split=split, teacher_bn=teacher_bn)
     train(method)
     improved = method.eval().also_deployed()["improved teacher"].eval()
-    assert torch.equal(improved(batch().inputs), method(batch())["bridge.logits"])
+    assert torch.equal(improved(batch().inputs), method.run(batch())["bridge.logits"])
     plain = network("resnet14")
     assert list(improved.state_dict()) == list(plain.state_dict())
     assert sum(p.numel() for p in improved.parameters()) == sum(p.numel() for p in plain.parameters())

@@ -20,14 +20,14 @@ from attar.safety.invariants import Invariants, check_sources, checksums
 
 @pytest.mark.parametrize("part", ["bn1.running_mean", "fc.weight"])
 def test_a_frozen_network_that_moves_is_an_error(tiny, monkeypatch, part):
-    forward = KD.forward
+    run = KD.run
 
     def moving(self, batch):
         if batch.address.step == 2:
             self.teacher.module.state_dict()[part].view(-1)[0] += 1e-6
-        return forward(self, batch)
+        return run(self, batch)
 
-    monkeypatch.setattr(KD, "forward", moving)
+    monkeypatch.setattr(KD, "run", moving)
     with pytest.raises(AttarError, match=f"method 'kd' changed '{part}' of a frozen network"):
         tiny("kd").fit()
 
@@ -41,25 +41,25 @@ def test_a_frozen_network_in_training_mode_is_an_error(tiny):
 
 
 def test_a_student_in_eval_mode_is_an_error(tiny, monkeypatch):
-    forward = Supervised.forward
+    run = Supervised.run
 
     def evaluating(self, batch):
         self.student.module.eval()
-        return forward(self, batch)
+        return run(self, batch)
 
-    monkeypatch.setattr(Supervised, "forward", evaluating)
+    monkeypatch.setattr(Supervised, "run", evaluating)
     with pytest.raises(AttarError, match=r"trains its student in eval mode \('bn1' and \d+ more\)"):
         tiny("supervised").fit()
 
 
 def test_a_frozen_part_of_the_student_may_stay_in_eval_mode(tiny, monkeypatch):
-    forward = Supervised.forward
+    run = Supervised.run
 
     def partly(self, batch):
         self.student.module.bn1.eval()
-        return forward(self, batch)
+        return run(self, batch)
 
-    monkeypatch.setattr(Supervised, "forward", partly)
+    monkeypatch.setattr(Supervised, "run", partly)
     one = tiny("supervised")
     make = one.new_method
 
@@ -73,13 +73,13 @@ def test_a_frozen_part_of_the_student_may_stay_in_eval_mode(tiny, monkeypatch):
 
 
 def test_a_parameter_without_a_gradient_is_a_warning(tiny, monkeypatch):
-    forward = Supervised.forward
+    run = Supervised.run
 
     def masked(self, batch):
-        known = forward(self, batch)
+        known = run(self, batch)
         return Knowledge(batch, student=known["student.logits"] + 0 * self.student.module.extra.sum())
 
-    monkeypatch.setattr(Supervised, "forward", masked)
+    monkeypatch.setattr(Supervised, "run", masked)
     one = tiny("supervised")
     make = one.new_method
 

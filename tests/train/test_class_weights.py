@@ -64,5 +64,5 @@ def test_a_training_follows_the_weights_of_its_images(tiny):
     plain.fit()
     weighed.fit()
     assert weighed.method.edges[0].loss.class_weights == weights
-    given = [(one.method(next(one.new_loader().epoch(0)))["student.logits"]).argmax(1) for one in (plain, weighed)]
+    given = [(one.method.run(next(one.new_loader().epoch(0)))["student.logits"]).argmax(1) for one in (plain, weighed)]
     assert (given[0] == 9).sum() < (given[1] == 9).sum()

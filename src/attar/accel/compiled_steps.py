@@ -83,7 +83,7 @@ class Compiled:
     def _pass(self, batch: Batch, learn: tuple[str, ...]) -> tuple[Knowledge, dict[str, Tensor]]:
         on_cpu = batch.inputs.device.type == "cpu"
         with norms_by(batch_norm) if on_cpu else nullcontext():
-            knowledge = self.method(batch)
+            knowledge = self.method.run(batch)
             edges = [edge for edge in self.method.edges if edge.phase == batch.phase]
             return knowledge, terms_of(edges, knowledge, learn)
 

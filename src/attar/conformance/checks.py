@@ -102,7 +102,7 @@ def sources_do_not_learn(case: Case) -> None:
     for phase in method.phases:
         batch = replace(case.batch(), phase=phase)
         edges = [edge for edge in method.edges if edge.phase == phase]
-        _hold_sources(edges, method(batch))
+        _hold_sources(edges, method.run(batch))
 
 
 def _hold_sources(edges: list[Transfer], knowledge: Knowledge) -> None:
@@ -149,9 +149,9 @@ def global_randomness_untouched(case: Case) -> None:
     method, batch = case.make().eval(), case.batch()
     edges, state = method.edges, torch.get_rng_state()
     with torch.no_grad():
-        totals = [total_loss(method(batch), edges).total for _ in range(2)]
+        totals = [total_loss(method.run(batch), edges).total for _ in range(2)]
     if not torch.equal(torch.get_rng_state(), state):
-        raise AssertionError("forward draws from torch's global generator; use batch.rng(purpose)")
+        raise AssertionError("run draws from torch's global generator; use batch.rng(purpose)")
     if not torch.equal(*totals):
         raise AssertionError(f"two passes over one batch differ: {float(totals[0])} and {float(totals[1])}")
 

@@ -107,7 +107,7 @@ class ATSC(Method):
         """The teachers by name: "teacher", or "teacher1", "teacher2", ..."""
         return cast(dict[str, Tethered], dict(self._teachers.items()))
 
-    def forward(self, batch: Batch) -> Knowledge:
+    def run(self, batch: Batch) -> Knowledge:
         if batch.phase == CLASSIFY:
             return Knowledge(batch, **{name: one.classified(batch.inputs) for name, one in self.teachers.items()})
         knowledge, answers = Knowledge(batch), []

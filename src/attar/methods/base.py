@@ -19,7 +19,7 @@ from attar.tasks import Classification, Task
 
 
 class Method(nn.Module):
-    """The base of all methods: subclass it, write `forward`, `transfers` and `deployed`, and register it.
+    """The base of all methods: subclass it, write `run`, `transfers` and `deployed`, and register it.
 
     A method is the one trainable module of a run: the student, bridges, adapters and loss parameters are its
     submodules, so the optimiser, checkpoints and processes see everything that learns. A `Frozen` teacher is an
@@ -38,9 +38,9 @@ class Method(nn.Module):
     phases: ClassVar[tuple[str, ...]] = ("",)
     task: Task = Classification()
 
-    def forward(self, batch: Batch) -> Knowledge:
-        """Run the networks once on a batch and return what they produced, by name."""
-        raise NotImplementedError(f"{type(self).__name__} must define forward(batch) -> Knowledge")
+    def run(self, batch: Batch) -> Knowledge:
+        """Run the networks once on a batch and return what they produced, by name. Every method defines this."""
+        raise NotImplementedError(f"{type(self).__name__} must define run(batch) -> Knowledge")
 
     def transfers(self) -> Iterable[Transfer]:
         """The edges: who learns what from whom."""
@@ -89,14 +89,14 @@ class Method(nn.Module):
 
     def batch_losses(self, batch: Batch) -> Losses:
         """The losses of one batch, with its address and epoch."""
-        edges = self.edges  # first, because it requests the taps that forward returns
+        edges = self.edges  # first, because it requests the taps that run returns
         if batch.output != self.task.output:
             batch = replace(batch, output=self.task.output)
-        return total_loss(self(batch), edges)
+        return total_loss(self.run(batch), edges)
 
-    def losses(
+    def forward(
         self,
-        images: Tensor,
+        inputs: Tensor,
         labels: Tensor,
         *,
         index: Tensor | None = None,
@@ -105,26 +105,59 @@ class Method(nn.Module):
         step: int = 0,
         phase: str = "",
         labelled: int | None = None,
-    ) -> Losses:
-        """The losses inside somebody's own training loop.
+        views: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """The losses of a batch as a plain dict of scalars, for loops that wrap the method (DDP, Accelerate, ...).
 
         Args:
-            images: (B, C, H, W), normalised as the networks expect.
+            inputs: (B, C, H, W), normalised as the networks expect.
             labels: (B,) class numbers, or (B, K) probabilities of mixed images (`attar.data.mixup`).
-            index: (B,) each image's number in the data set, for methods that remember images.
-            epoch: the current epoch from 0, for weights that ramp up.
+            index: (B,) each image's number in the data set, for methods with a memory of every image.
+            epoch: the current epoch from 0, for weight schedules.
             epochs: how many epochs there will be.
             step: the step within the epoch; with the epoch it addresses the method's own randomness.
             phase: which of `phases`, for the few methods that step more than once per batch.
             labelled: how many rows, the first ones, have a label (the others' is -1); None: all. Edges from the labels
                 compare only these. Hold a method against such a batch with `attar.conformance.check` first: some read
                 labels elsewhere too.
+            views: the same images varied in other ways, by name, for methods that compare views.
+
+        Returns:
+            "total", to call backward() on, and each edge's loss before its weight, by the edge's key.
+
+        >>> import attar
+        >>> method = attar.create_method("supervised", student=attar.create_model("resnet8", num_classes=10))
+        >>> sorted(method(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1])))
+        ['labels->student.logits', 'total']
+        """
+        address = Address(0, epoch, step)
+        batch = Batch(inputs, labels, index, address, epochs, phase, views or {}, labelled)
+        losses = self.batch_losses(batch)
+        return {"total": losses.total, **losses.terms}
+
+    def losses(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        index: Tensor | None = None,
+        epoch: int = 0,
+        epochs: int = 1,
+        step: int = 0,
+        phase: str = "",
+        labelled: int | None = None,
+        views: dict[str, Tensor] | None = None,
+    ) -> Losses:
+        """As calling the method, for a loop in one process: `Losses` has the weights and the knowledge too.
+
+        Args:
+            inputs, labels, index, epoch, epochs, step, phase, labelled, views: as in `forward`.
 
         Returns:
             `losses.total` to call backward() on, and each edge's term by name.
         """
         address = Address(0, epoch, step)
-        return self.batch_losses(Batch(images, labels, index, address, epochs, phase, labelled=labelled))
+        return self.batch_losses(Batch(inputs, labels, index, address, epochs, phase, views or {}, labelled))
 
     def frozen(self) -> Iterator[Frozen]:
         """The frozen networks this method holds."""
@@ -162,7 +195,7 @@ class Offline(Method):
         self.teacher = Frozen(teacher)
         self.student = Tapped(student)
 
-    def forward(self, batch: Batch) -> Knowledge:
+    def run(self, batch: Batch) -> Knowledge:
         return Knowledge(batch, teacher=self.teacher(batch.inputs), student=self.student(batch.inputs))
 
     def deployed(self) -> nn.Module:
@@ -195,7 +228,7 @@ class Composed(Method):
             )
         self.name = "+".join(method.name for method in methods)  # type: ignore[misc]
         for guest in guests:
-            if not isinstance(guest, Offline) or type(guest).forward is not Offline.forward:
+            if not isinstance(guest, Offline) or type(guest).run is not Offline.run:
                 raise AttarError(f"{guest.name!r} runs its networks in its own way; put it first: {guest.name}+...")
             if not _same_networks(host, guest):
                 raise AttarError(
@@ -205,8 +238,8 @@ class Composed(Method):
         self._methods = methods  # the same, with their types
         self.student, self.teacher = host.student, host.teacher  # all parts share the networks inside
 
-    def forward(self, batch: Batch) -> Knowledge:
-        return self._methods[0](batch)
+    def run(self, batch: Batch) -> Knowledge:
+        return self._methods[0].run(batch)
 
     def transfers(self) -> Iterable[Transfer]:
         return union(*(method.transfers() for method in self._methods))

@@ -88,12 +88,12 @@ class CRD(Offline):
         for memory in (self.of_teacher, self.of_student):
             memory.fill(labels)
 
-    def forward(self, batch: Batch) -> Knowledge:
+    def run(self, batch: Batch) -> Knowledge:
         if batch.index is None:
             raise AttarError("crd remembers every image; give losses(..., index=) their numbers in the training set")
         if batch.labelled is not None:
             raise AttarError("crd remembers the labelled images only; leave data.unlabelled out")
-        known = super().forward(batch).add("index", batch.index)
+        known = super().run(batch).add("index", batch.index)
         for name, embed in (("teacher", self.teacher_embedding), ("student", self.student_embedding)):
             pooled = known[f"{name}.pooled"]
             assert isinstance(pooled, Tensor)

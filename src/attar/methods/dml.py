@@ -53,7 +53,7 @@ class DML(Method):
         for name, net in zip(self.names[1:], others, strict=True):
             self.add_module(name, Tapped(_like(student, net) if isinstance(net, str) else net))
 
-    def forward(self, batch: Batch) -> Knowledge:
+    def run(self, batch: Batch) -> Knowledge:
         return Knowledge(batch, **{name: getattr(self, name)(batch.inputs) for name in self.names})
 
     def transfers(self) -> Iterable[Transfer]:

@@ -146,7 +146,7 @@ class RSD(Method):
             return ("student",)
         return ("student", "full", "mixed_full", "mixed_student") if self.mixture else ("student", "full")
 
-    def forward(self, batch: Batch) -> Knowledge:
+    def run(self, batch: Batch) -> Knowledge:
         mixing = None
         if self.training and self.mixture:
             mixing = Mixing.of(batch, len(cast(Staged, self.student.module).stages))

@@ -60,7 +60,7 @@ class SimKD(Method):
         classifier = copy.deepcopy(teacher.classifier).requires_grad_(False)
         self.student = ProjectedNet(student, SimKDProjector(channels, width, factor), classifier, [(height, breadth)])
 
-    def forward(self, batch: Batch) -> Knowledge:
+    def run(self, batch: Batch) -> Knowledge:
         taught = self.teacher(batch.inputs, ["final"])
         own, theirs = match_size(self.student.last_map(batch.inputs), taught.tap("final"))
         projected = self.student.projectors[0](own)

@@ -134,7 +134,7 @@ class SOKD(Method):
         self.adapter = nn.Identity() if fits else adapter(learner, source, relu=False)
         self.student.request(self.own)
 
-    def forward(self, batch: Batch) -> Knowledge:
+    def run(self, batch: Batch) -> Knowledge:
         taught, learnt = self.teacher(batch.inputs), self.student(batch.inputs)
         seen = taught.tap(self.bridge.source) if self.bridge.source else batch.inputs
         bridged = self.bridge(seen, [self.theirs] if self.feature_loss else [])

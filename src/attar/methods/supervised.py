@@ -25,7 +25,7 @@ class Supervised(Method):
         super().__init__()
         self.student = Tapped(student)
 
-    def forward(self, batch: Batch) -> Knowledge:
+    def run(self, batch: Batch) -> Knowledge:
         return Knowledge(batch, student=self.student(batch.inputs))
 
     def transfers(self) -> Iterable[Transfer]:

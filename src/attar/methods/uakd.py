@@ -117,7 +117,7 @@ class UAKD(Method):
             {name: nn.Linear(_width(self.net, name), width) for name in self.net.forks} if feature_weight else {}
         )
 
-    def forward(self, batch: Batch) -> Knowledge:
+    def run(self, batch: Batch) -> Knowledge:
         trunk, branches = self.net(batch.inputs)
         knowledge = Knowledge(batch, student=trunk, **branches)
         self.plan.enter(knowledge, self.shares(trunk, branches) if self.shares else {})

@@ -147,7 +147,7 @@ class UniKD(Method):
         self.taps = {name: predictor.taps for name, predictor in built.items()}
         self.fdp = nn.ModuleDict(dict(built))
 
-    def forward(self, batch: Batch) -> Knowledge:
+    def run(self, batch: Batch) -> Knowledge:
         taught = self.teacher(batch.inputs, self.taps.get("teacher", ()))
         learnt = self.student(batch.inputs, self.taps.get("student", ()))
         knowledge = Knowledge(batch, teacher=taught, student=learnt)

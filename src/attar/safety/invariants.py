@@ -154,7 +154,7 @@ def check_modes(method: Method) -> None:
     if stuck:
         raise AttarError(
             f"method {method.name!r} trains its student in eval mode ({stuck[0]!r} and {len(stuck) - 1} more): batch "
-            "norm and dropout stand still; remove the eval() call from its forward"
+            "norm and dropout stand still; remove the eval() call from its run"
         )
 
 
@@ -171,7 +171,7 @@ def check_sources(method: Method, batch: Batch, phase: str) -> None:
     if not own:
         return
     with unchanged(method), torch.random.fork_rng(devices=[]), torch.enable_grad():
-        knowledge = method(batch)
+        knowledge = method.run(batch)
         for edge in own:
             source, target = knowledge[edge.source], knowledge[edge.target]
             feeds = _reaches(target, source)  # a network that learns from its own deeper part
