@@ -32,18 +32,18 @@ class Breaks(nn.Module):
 
 def break_at(monkeypatch, how):
     """Give plain training another edge that breaks at (epoch 1, step 2)."""
-    forward = Supervised.forward
+    run = Supervised.run
 
     def remember(self, batch):
         self.where = (batch.address.epoch, batch.address.step)
-        return forward(self, batch)
+        return run(self, batch)
 
     def transfers(self):
         yield Transfer("labels", "student.logits", CrossEntropy())
         bad = Breaks(lambda learner: how(learner) if self.where == (1, 2) else learner.square().mean())
         yield Transfer("labels", "student.logits", bad, name="bad")
 
-    monkeypatch.setattr(Supervised, "forward", remember)
+    monkeypatch.setattr(Supervised, "run", remember)
     monkeypatch.setattr(Supervised, "transfers", transfers)
 
 

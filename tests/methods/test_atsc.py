@@ -207,7 +207,7 @@ def test_oracle_7_what_is_deployed_answers_as_in_training():
     steps(one, 2)
     deployed = one.deployed().eval()
     with torch.no_grad():
-        expected = one.eval()(batch())["student.logits"]
+        expected = one.eval().run(batch())["student.logits"]
         assert torch.equal(deployed(batch().inputs), expected)
     names = {name.split(".")[0] for name in deployed.state_dict()}
     assert names == {"trunk", "projectors", "classifiers"}
@@ -258,7 +258,7 @@ def test_oracle_7_parameter_counts_of_the_imagenet_pair(factor, expected):
 )
 def test_oracle_8_geometry(teacher, student, shape):
     one = method(net(teacher[0], 1, **teacher[1]), net(student[0], **student[1]))
-    knowledge = one(batch(4))
+    knowledge = one.run(batch(4))
     projected, target = knowledge["student.for_teacher"], knowledge["teacher.map"]
     assert projected.shape == target.shape == (4, *shape)
     assert projected.min() >= 0

@@ -236,7 +236,7 @@ def test_every_family(name):
 def test_the_randomness_is_the_address_s():
     method, step = rsd(), a_batch(step=4)
     state = torch.get_rng_state()
-    first, again, other = (copy.deepcopy(method)(batch) for batch in (step, step, a_batch(step=5)))
+    first, again, other = (copy.deepcopy(method).run(batch) for batch in (step, step, a_batch(step=5)))
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(first["student.logits"], again["student.logits"])
     assert torch.equal(first["mixed_student.logits"], again["mixed_student.logits"])

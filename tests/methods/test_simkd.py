@@ -41,7 +41,7 @@ def test_families_mix_whatever_their_map_sizes(teacher, student, tmp_path):
     method = simkd(teacher, student, size=32)
     images = batch(32)
     check(method, images)
-    said = method.eval()(images)
+    said = method.eval().run(images)
     assert said["student.projected"].shape == said["teacher.aligned"].shape
     net = method.deployed().eval()
     torch.testing.assert_close(net(images.inputs), said["student.logits"])

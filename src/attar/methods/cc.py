@@ -49,8 +49,8 @@ class CC(Offline):
         shapes = [tap_shapes(net, ["pooled"], image_shape)["pooled"] for net in (teacher, student)]
         self.teacher_embedding, self.student_embedding = (nn.Linear(shape[0], width) for shape in shapes)
 
-    def forward(self, batch: Batch) -> Knowledge:
-        known = super().forward(batch)
+    def run(self, batch: Batch) -> Knowledge:
+        known = super().run(batch)
         known.add("teacher.embedding", self.teacher_embedding(known["teacher.pooled"]))
         return known.add("student.embedding", self.student_embedding(known["student.pooled"]))
 
