@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: distill test test-all coverage check soak clean
+.PHONY: distill test test-all coverage check docs soak clean
 
 distill: .venv/.core
 	$(BIN)/attar distill
@@ -25,6 +25,10 @@ check: .venv/.dev
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/mypy
 
+# The documentation site, into site/; a warning or a broken link fails.
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 # Kill runs and caches at random moments, break images, watch memory, read random recipes; some 15 minutes.
 soak: .venv/.dev
 	$(BIN)/python benchmarks/soak
@@ -38,5 +42,9 @@ soak: .venv/.dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+.venv/.docs: .venv/.core
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv build src/attar.egg-info
+	rm -rf .venv build site src/attar.egg-info

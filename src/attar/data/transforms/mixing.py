@@ -41,7 +41,8 @@ class Mixing:
 
         Args:
             count: how many images there are.
-            height, width: their size, in pixels.
+            height: their height, in pixels.
+            width: their width, in pixels.
             address: the seed and the epoch.
             prefix: of the purposes, for a set with choices of its own.
         """

@@ -1,0 +1,59 @@
+"""What the site adds to mkdocs: the pages of the repository's root, and copies of linked files outside docs."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+# Pages of the site that lie at the repository's root.
+ROOT_PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
+
+
+def target_of(source: str, link: str) -> str:
+    """The repository path that a link leads to, from the repository path of the page that has it."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(source), link))
+
+
+def site_path(target: str) -> str:
+    """Where the site keeps a file of the repository."""
+    return ROOT_PAGES.get(target) or (target[5:] if target.startswith("docs/") else f"files/{target}")
+
+
+def rewritten(markdown: str, source: str) -> str:
+    """A page's markdown with its links turned from repository paths to site paths; folders lose their link."""
+    here = posixpath.dirname(site_path(source))
+
+    def replace(match: re.Match[str]) -> str:
+        mark, text, link, anchor = match.groups()
+        target = target_of(source, link)
+        if (ROOT / target).is_dir():
+            return text
+        return f"{mark}[{text}]({posixpath.relpath(site_path(target), here or '.')}{anchor or ''})"
+
+    return LINK.sub(replace, markdown)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages of the root, and every linked file that lies outside docs/."""
+    sources = {f"docs/{file.src_uri}": file.src_uri for file in files.documentation_pages()} | ROOT_PAGES
+    for source, uri in ROOT_PAGES.items():
+        files.append(File.generated(config, uri, content=(ROOT / source).read_text()))
+    links = {target_of(source, match[3]) for source in sources for match in LINK.finditer((ROOT / source).read_text())}
+    for target in sorted(links):
+        uri = site_path(target)
+        if uri.startswith("files/") and (ROOT / target).is_file():
+            files.append(File.generated(config, uri, abs_src_path=str(ROOT / target)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn the links of a page."""
+    roots = {uri: source for source, uri in ROOT_PAGES.items()}
+    return rewritten(markdown, roots.get(page.file.src_uri, f"docs/{page.file.src_uri}"))
