@@ -1,14 +1,17 @@
-"""A batch of images, and the address from which all its randomness follows."""
+"""A batch of inputs and labels, and the address from which all its randomness follows."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from attar.errors import AttarError, unknown
+
+Inputs = Tensor | dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,39 @@ class Address:
     step: int = 0
 
     def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-        """A fresh generator for one purpose ("order", "crop", "mix", ...) at this address."""
+        """A new generator for one purpose ("order", "crop", "mix", ...) at this address."""
         key = f"{self.seed}/{self.epoch}/{self.step}/{purpose}".encode()
         digest = hashlib.blake2b(key, digest_size=8).digest()
         # 63 bits: manual_seed takes a signed 64-bit number.
         return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much one optimiser step averages over, all its parts together: the denominator of every mean.
+
+    A step is computed in parts where batches are accumulated or several processes share a batch. A part's own mean is
+    then multiplied by (its own count) * parts / (the step's count), so that the average over the parts is the mean over
+    the whole step, however unequal the parts are.
+
+    Attributes:
+        rows: rows (images, sequences, graphs).
+        labelled: rows that have a label.
+        weight: the sum of `Batch.weight`; None where every entry counts alike.
+        parts: how many parts are averaged.
+
+    >>> Counts(6, 6) + Counts(2, 2)
+    Counts(rows=8, labelled=8, weight=None, parts=2)
+    """
+
+    rows: int
+    labelled: int
+    weight: float | Tensor | None = None
+    parts: int = 1
+
+    def __add__(self, other: Counts) -> Counts:
+        weight = None if self.weight is None or other.weight is None else self.weight + other.weight
+        return Counts(self.rows + other.rows, self.labelled + other.labelled, weight, self.parts + other.parts)
 
 
 @dataclass
@@ -40,19 +71,24 @@ class Batch:
     """What a method sees in one step.
 
     Attributes:
-        inputs: what the networks see: images (B, C, H, W), normalised, on the device of the networks.
-        labels: (B,) class numbers, int64, -1 where there is none; of mixed images (B, K) probabilities, all 0 where
-            there is none.
-        index: (B,) each image's number in its data set, for caches and memory banks; None outside our loaders.
+        inputs: what the networks see, on their device: one tensor (images (B, C, H, W), normalised; token ids (B, L)),
+            or a dict of tensors of B rows each, passed to networks by name.
+        labels: what supervises, as the task defines it: class numbers (B,), int64, -1 where there is none; of mixed
+            images (B, K) probabilities, all 0 where there is none; the next tokens (B, L); density maps (B, 1, H, W).
+        index: (B,) each row's number in its data set, for caches and memory banks; None outside our loaders.
         address: the seed, epoch and step this batch belongs to.
         epochs: how many epochs the run has, for weights that move with training.
         phase: which of the method's phases this forward pass belongs to; methods that step once have only "".
         views: the same images varied in other ways, as `inputs`, under the names the loader was asked for.
         labelled: how many of the rows, the first ones, have a label; None: all.
         output: the name under which networks' outputs enter the knowledge, as the task calls it.
+        weight: how much each entry of the output counts: (B,) rows, (B, L) tokens, nodes; 0 leaves one out. None: all
+            alike.
+        mixed: whether the labels are probabilities of classes (B, K) where the task's own are class numbers.
+        counts: what the optimiser step holds in all, where this batch is only a part of it; None: this batch is all.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     labels: Tensor
     index: Tensor | None = None
     address: Address = field(default_factory=Address)
@@ -61,13 +97,67 @@ class Batch:
     views: dict[str, Tensor] = field(default_factory=dict)
     labelled: int | None = None
     output: str = "logits"
+    weight: Tensor | None = None
+    mixed: bool = False
+    counts: Counts | None = None
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(first_tensor(self.inputs))
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return first_tensor(self.inputs).device
+
+    @property
+    def images(self) -> Tensor:
+        """The inputs, where they are one tensor.
+
+        Raises:
+            AttarError: they are several tensors by name.
+        """
+        if isinstance(self.inputs, dict):
+            raise AttarError(
+                f"the inputs are tensors by name ({', '.join(self.inputs)}), expected one tensor; "
+                "choose a method that passes batch.inputs to its networks unchanged"
+            )
+        return self.inputs
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch with its tensors on another device."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        inputs = {key: one.to(device) for key, one in self.inputs.items()} if isinstance(self.inputs, dict) else None
+        return replace(
+            self,
+            inputs=self.images.to(device) if inputs is None else inputs,
+            labels=self.labels.to(device),
+            index=move(self.index),
+            views={name: view.to(device) for name, view in self.views.items()},
+            weight=move(self.weight),
+        )
+
+    def rows(self, part: slice | Tensor) -> Self:
+        """Some of its rows, everything else as it is.
+
+        >>> batch = Batch({"tokens": torch.arange(6).view(3, 2)}, torch.tensor([0, 1, 0]), weight=torch.ones(3, 2))
+        >>> batch.rows(slice(1, 3)).inputs["tokens"].tolist(), len(batch.rows(slice(0, 1)))
+        ([[2, 3], [4, 5]], 1)
+        """
+        return replace(
+            self,
+            inputs=rows_of(self.inputs, part),
+            labels=self.labels[part],
+            index=None if self.index is None else self.index[part],
+            views={name: view[part] for name, view in self.views.items()},
+            weight=None if self.weight is None else self.weight[part],
+        )
 
     def rng(self, purpose: str) -> torch.Generator:
         """The generator a method draws from: never the global state."""
-        return self.address.generator(purpose, self.inputs.device)
+        return self.address.generator(purpose, self.device)
 
     @property
     def whole(self) -> int:
@@ -89,3 +179,13 @@ class Batch:
                 raise AttarError(f"the batch has no view {name!r}; give the loader views={{{name!r}: Augment(...)}}")
             raise unknown("view", name, self.views)
         return self.views[name]
+
+
+def first_tensor(inputs: Inputs) -> Tensor:
+    """The inputs themselves, or the first of them where they have names: all have the same rows and device."""
+    return inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))
+
+
+def rows_of(inputs: Inputs, part: slice | Tensor) -> Inputs:
+    """Some rows of one tensor or of tensors by name."""
+    return inputs[part] if isinstance(inputs, Tensor) else {key: one[part] for key, one in inputs.items()}

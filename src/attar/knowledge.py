@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -115,10 +115,40 @@ class Transfer:
             learner = self.via(learner)
         if self.learns == "target":
             source = detached(source)
+        batch = knowledge.batch
         compared = [learner, source, *(detached(knowledge[name]) for name in self.given)]
         if owner(self.source) == "labels":
-            compared = [labelled(one, knowledge.batch, self.key) for one in compared]
-        return self.loss(*compared)
+            compared = [labelled(one, batch, self.key) for one in compared]
+        if batch.weight is None or not self.weighs(batch):
+            return self.loss(*compared)
+        weight = batch.weight[: batch.labelled] if owner(self.source) == "labels" else batch.weight
+        return self.loss(*compared, weight=weight)
+
+    def weighs(self, batch: Batch) -> bool:
+        """Whether the entries of the batch count as `batch.weight` says in this edge: where it compares outputs.
+
+        Raises:
+            AttarError: it compares outputs by a loss that takes no weight.
+        """
+        if batch.weight is None or self.target.partition(".")[2] != batch.output:
+            return False
+        if not getattr(self.loss, "counts", False):
+            raise AttarError(
+                f"edge {self.key!r}: {type(self.loss).__name__} takes no weight, but the batch has one; choose a loss "
+                "whose forward has weight= (cross-entropy, the divergences), or leave Batch.weight out"
+            )
+        return True
+
+    def share(self, batch: Batch) -> float | Tensor:
+        """What this batch's mean counts for in the step's, times the number of parts: 1 where all parts are alike."""
+        step = batch.counts
+        if step is None:
+            return 1.0
+        if batch.weight is not None and step.weight is not None and self.weighs(batch):
+            return batch.weight.sum() * (step.parts / step.weight)
+        if owner(self.source) == "labels" and batch.labelled is not None:
+            return batch.labelled * step.parts / step.labelled
+        return len(batch) * step.parts / step.rows
 
 
 def detached(said: Value) -> Value:
@@ -183,7 +213,7 @@ def total_loss(knowledge: Knowledge, transfers: Iterable[Transfer]) -> Losses:
     """
     edges = [edge for edge in transfers if edge.phase == knowledge.batch.phase]
     weights = weights_of(edges, knowledge.batch)
-    return weighted(terms_of(edges, knowledge, learning(weights)), weights, knowledge)
+    return weighted(edges, terms_of(edges, knowledge, learning(weights)), weights, knowledge)
 
 
 def weights_of(edges: Iterable[Transfer], batch: Batch) -> dict[str, float]:
@@ -210,12 +240,38 @@ def terms_of(edges: Iterable[Transfer], knowledge: Knowledge, learn: Collection[
     return terms
 
 
-def weighted(terms: dict[str, Tensor], weights: dict[str, float], knowledge: Knowledge) -> Losses:
-    """The terms and their weighted sum."""
-    total = torch.zeros((), device=knowledge.batch.inputs.device)
-    for key in learning(weights):
-        total = total + weights[key] * terms[key]
+def weighted(
+    edges: Iterable[Transfer], terms: dict[str, Tensor], weights: dict[str, float], knowledge: Knowledge
+) -> Losses:
+    """The terms and their weighted sum.
+
+    Of a batch that is a part of an optimiser step (`Batch.counts`) the value is the part's own mean, and the gradient
+    is what the part adds to the whole step's mean, times the number of parts.
+    """
+    batch = knowledge.batch
+    total = torch.zeros((), device=batch.device)
+    learn = learning(weights)
+    for edge in edges:
+        if edge.key in learn:
+            share = edge.share(batch)
+            term = terms[edge.key]
+            if isinstance(share, Tensor) or share != 1.0:
+                term = ScaledGradient.apply(term, share)
+            total = total + weights[edge.key] * term
     return Losses(total, terms, weights, knowledge)
+
+
+class ScaledGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a number."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, by: float | Tensor) -> Tensor:
+        ctx.by = by
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.by, None
 
 
 def union(*edges: Iterable[Transfer]) -> list[Transfer]:

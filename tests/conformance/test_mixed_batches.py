@@ -44,7 +44,8 @@ def batch(labelled=None):
     own, theirs, shares = parts()
     if labelled:
         own[labelled:] = theirs[labelled:] = -1
-    return Batch(images, mixed_labels(own, theirs, shares.float(), 6), torch.arange(ROWS), epochs=2, labelled=labelled)
+    labels = mixed_labels(own, theirs, shares.float(), 6)
+    return Batch(images, labels, torch.arange(ROWS), epochs=2, labelled=labelled, mixed=True)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -16,7 +16,7 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Output
 from attar.metrics import agreement, brier, ece, evaluate, interval, kl, nll
-from attar.metrics.accuracy import _sums
+from attar.metrics.accuracy import sums_of
 
 CLASSES, COUNT = 10, 203
 RNG = torch.Generator().manual_seed(5)
@@ -135,7 +135,7 @@ def test_modes_are_restored_after_an_error() -> None:
 
 def test_no_batch_waits_for_the_device() -> None:
     # A tensor on "meta" has no values: reading one would raise.
-    sums = _sums(LOGITS.to("meta"), LABELS.to("meta"), TEACHER.to("meta"))
+    sums = sums_of(LOGITS.to("meta"), LABELS.to("meta"), TEACHER.to("meta"))
     assert all(value.is_meta for value in sums.values())
 
 

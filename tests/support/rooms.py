@@ -16,7 +16,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "models": ("knowledge", "data"),
     "metrics": ("knowledge", "losses"),
     "profiling": ("models", "metrics"),
-    "tasks": ("losses",),
+    "tasks": ("losses", "data", "metrics", "recipe"),
     "methods": ("knowledge", "losses", "models", "tasks"),
     "conformance": ("knowledge", "methods", "models"),
     "accel": ("knowledge", "losses", "methods"),

@@ -78,10 +78,10 @@ class Compiled:
         if self.cuda_graphs:
             # Some of them are looked at after the next pass.
             terms = {key: term.clone() for key, term in terms.items()}
-        return weighted(terms, weights, knowledge)
+        return weighted(edges, terms, weights, knowledge)
 
     def _pass(self, batch: Batch, learn: tuple[str, ...]) -> tuple[Knowledge, dict[str, Tensor]]:
-        on_cpu = batch.inputs.device.type == "cpu"
+        on_cpu = batch.device.type == "cpu"
         with norms_by(batch_norm) if on_cpu else nullcontext():
             knowledge = self.method.run(batch)
             edges = [edge for edge in self.method.edges if edge.phase == batch.phase]

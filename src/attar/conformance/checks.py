@@ -208,7 +208,9 @@ def mixed_images(case: Case) -> None:
     """Labels that are shares of two classes teach as class numbers do, or are refused before the first step."""
     batch = case.batch()
     labels = torch.nn.functional.one_hot(batch.labels, CLASSES).float()
-    _learns_or_refused(case, replace(batch, labels=0.75 * labels + 0.25 * labels.roll(1, dims=0)), check_mixed)
+    _learns_or_refused(
+        case, replace(batch, labels=0.75 * labels + 0.25 * labels.roll(1, dims=0), mixed=True), check_mixed
+    )
 
 
 def _learns_or_refused(case: Case, batch: Batch, refuse: Callable[[Method, Batch], None]) -> None:

@@ -20,15 +20,15 @@ def check_mixed(method: Method, batch: Batch) -> None:
 
     Args:
         method: on the batch's device.
-        batch: its labels are probabilities where its images are mixed.
+        batch: its labels are probabilities where it is `mixed`.
 
     Raises:
         AttarError: a pass failed because of probabilities, or a loss changed whose edge is not from the labels.
     """
-    if batch.labels.ndim == 1:
+    if not batch.mixed:
         return
     others = replace(batch, labels=batch.labels.roll(1, dims=1))
-    numbers = replace(batch, labels=batch.labels.argmax(1))
+    numbers = replace(batch, labels=batch.labels.argmax(1), mixed=False)
     for phase in method.phases:
         # What fails here does not fail because of the labels.
         terms(method, replace(numbers, phase=phase))

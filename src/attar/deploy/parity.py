@@ -43,7 +43,7 @@ def all_logits(net: nn.Module, images: ImageSet, prepare: Callable[[Tensor], Ten
         prepare: from normalised images to what the network takes.
     """
     with torch.no_grad():
-        return torch.cat([net(prepare(batch.inputs)) for batch in eval_batches(images, BATCH)])
+        return torch.cat([net(prepare(batch.images)) for batch in eval_batches(images, BATCH)])
 
 
 def compare(logits: Tensor, reference: Tensor, labels: Tensor) -> Parity:

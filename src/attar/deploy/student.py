@@ -49,7 +49,7 @@ class Student:
     def example(self) -> Tensor:
         """Two images as the graph formats take them."""
         twice = self.test.subset(torch.tensor([0, 0]))
-        return self.deployed.inputs(next(iter(eval_batches(twice, 2))).inputs)
+        return self.deployed.inputs(next(iter(eval_batches(twice, 2))).images)
 
     @property
     def facts(self) -> dict[str, str]:

@@ -38,8 +38,8 @@ def differs(method: Method, loader: Sharing, members: Team) -> str | None:
         return None
     batch = next(loader.whole().epoch(0))
     count = min(ROWS, len(batch) // members.size)
-    whole = rows(batch, slice(0, count * members.size))
-    own = rows(batch, slice(count * members.rank, count * (members.rank + 1)))
+    whole = batch.rows(slice(0, count * members.size))
+    own = batch.rows(slice(count * members.rank, count * (members.rank + 1)))
     part = Part(**vars(own), start=count * members.rank, count=len(whole))
     shared, worst = Objective(method, members), 0.0
     for phase in method.phases:
@@ -56,13 +56,6 @@ def differs(method: Method, loader: Sharing, members: Team) -> str | None:
         f"images differ by {100 * worst:.0f} %, because something is drawn, or samples are compared, within each "
         "process's slice; the method is the same, its numbers are not"
     )
-
-
-def rows(batch: Batch, part: slice) -> Batch:
-    """Some rows of a batch."""
-    index = None if batch.index is None else batch.index[part]
-    views = {name: images[part] for name, images in batch.views.items()}
-    return replace(batch, inputs=batch.inputs[part], labels=batch.labels[part], index=index, views=views)
 
 
 def gradient(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch) -> Tensor:

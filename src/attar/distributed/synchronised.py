@@ -40,12 +40,16 @@ def seeing_everything(edges: Sequence[Transfer], sizes: list[int]) -> Iterator[N
         sizes: how many rows each process has.
     """
 
-    def gather(loss: nn.Module, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
-        return tuple(_gathered(value, sizes) for value in inputs)
+    def gather(
+        loss: nn.Module, inputs: tuple[Value, ...], named: dict[str, Value]
+    ) -> tuple[tuple[Value, ...], dict[str, Value]]:
+        return tuple(_gathered(value, sizes) for value in inputs), {
+            name: _gathered(value, sizes) for name, value in named.items()
+        }
 
     with ExitStack() as stack:
         for loss in {edge.loss for edge in edges if needs_whole_batch(edge.loss)}:
-            stack.enter_context(loss.register_forward_pre_hook(gather))
+            stack.enter_context(loss.register_forward_pre_hook(gather, with_kwargs=True))
         stack.enter_context(norms_by(batch_norm))
         yield
 

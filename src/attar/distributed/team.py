@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from attar.batch import Batch
+from attar.batch import Batch, Counts
 from attar.data.loading.device_loader import Part, part_of
 from attar.distributed.synchronised import Gathered, seeing_everything
 from attar.errors import AttarError, Stopped
@@ -225,28 +225,25 @@ class Objective(nn.Module):
         self.method, self.members = method, members
 
     def forward(self, batch: Batch) -> Losses:
-        """The total's value is the slice's own; its gradient is weighted with the slice's part of the batch."""
+        """The total's value is the slice's own; its gradient is what the slice adds to the batch's (`Batch.counts`)."""
         assert isinstance(batch, Part)
         size = self.members.size
         parts = [part_of(batch.whole, rank, size) for rank in range(size)]
         sizes = [part.stop - part.start for part in parts]
+        # DDP divides by the number of processes, and so does the loop by that of accumulated batches.
+        counts = batch.counts or Counts(batch.whole, batch.whole, summed_weight(batch), size)
+        part = replace(batch, gather=lambda rows: Gathered.apply(rows, sizes), counts=counts)
         with seeing_everything(self.method.edges, sizes):
-            losses = self.method.batch_losses(replace(batch, gather=lambda rows: Gathered.apply(rows, sizes)))
-        # DDP divides by the number of processes, so that slices of one size have weight 1.
-        return replace(losses, total=Weighted.apply(losses.total, size * len(batch) / batch.whole))
+            return self.method.batch_losses(part)
 
 
-class Weighted(torch.autograd.Function):
-    """The identity, whose gradient is multiplied by a number."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, by: float) -> Tensor:
-        ctx.by = by
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] * ctx.by, None
+def summed_weight(batch: Batch) -> Tensor | None:
+    """The weight of a batch over all processes, each of which holds a slice; it stays on the device."""
+    if batch.weight is None:
+        return None
+    weight = batch.weight.sum()
+    dist.all_reduce(weight)
+    return weight
 
 
 def objective(method: Method, members: Team, epochs: int = 1) -> Callable[[Batch], Losses]:

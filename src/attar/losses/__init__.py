@@ -9,6 +9,7 @@ from attar.losses.contrast import Contrast, contrast
 from attar.losses.correlation import DIST, dist
 from attar.losses.decoupled import DKD, NKD, dkd, nckd, nkd, tckd
 from attar.losses.distributions import GaussianKL, gaussian_kl
+from attar.losses.entries import PerToken
 from attar.losses.entropy import BalancedDivergence, EntropyAdaptiveKL, balanced_divergence, entropy_adaptive_kl
 from attar.losses.evidential import DirichletKL, EvidentialCrossEntropy, EvidentialMeanKL
 from attar.losses.features import MSE, NST, AttentionTransfer, at, mse, nst
@@ -62,6 +63,7 @@ __all__ = [
     "Loss",
     "NormKD",
     "PartialL2",
+    "PerToken",
     "RKDAngle",
     "RKDDistance",
     "Refined",

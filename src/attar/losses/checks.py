@@ -16,22 +16,45 @@ def check_reduction(reduction: object) -> None:
         raise unknown("reduction", str(reduction), REDUCTIONS)
 
 
-def reduced(terms: Tensor, reduction: str) -> Tensor:
-    """The terms of a loss as one number.
+def reduced(terms: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor:
+    """The terms of a loss as one number; the one place that decides what a mean is divided by.
 
     Args:
         terms: (B, ...) one value an element.
         reduction: "batchmean" (sum over all, divided by B), "mean" (over every element), "sum" or "none".
+        weight: (B,) how much each row counts; the sums are weighted, and the weights' sum stands in place of B. Where
+            no row counts, the means are 0. None: all count 1.
 
     >>> [reduced(torch.ones(2, 3), name).item() for name in ("batchmean", "mean", "sum")]
     [3.0, 1.0, 6.0]
+    >>> reduced(torch.tensor([1.0, 3.0, 100.0]), "mean", weight=torch.tensor([1.0, 1.0, 0.0])).item()
+    2.0
     """
     check_reduction(reduction)
+    if weight is not None:
+        return _weighted(terms, reduction, weight)
     if reduction == "none":
         return terms
     if reduction == "mean":
         return terms.mean()
     return terms.sum() / len(terms) if reduction == "batchmean" else terms.sum()
+
+
+def _weighted(terms: Tensor, reduction: str, weight: Tensor) -> Tensor:
+    if weight.shape != terms.shape[:1]:
+        raise AttarError(
+            f"the weight has shape {tuple(weight.shape)}, the loss has {len(terms)} rows; give one number a row"
+        )
+    weight = weight.to(terms.dtype)
+    # A row that does not count may hold anything, infinities too.
+    rows = torch.where((weight > 0).view(-1, *[1] * (terms.ndim - 1)), terms, terms.new_zeros(()))
+    rows = rows * weight.view(-1, *[1] * (terms.ndim - 1))
+    if reduction == "none":
+        return rows
+    if reduction == "sum":
+        return rows.sum()
+    elements = terms[0].numel() if reduction == "mean" else 1
+    return rows.sum() / (weight.sum() * elements).clamp_min(torch.finfo(weight.dtype).tiny)
 
 
 def check_positive(name: str, number: float | Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 from torch import nn
 
@@ -14,7 +15,13 @@ class Loss(nn.Module):
     """The base of the loss modules: the dataclass fields are the hyper-parameters.
 
     A loss is called as loss(learner, source, *given). It never detaches: who learns is the edge's business.
+
+    Attributes:
+        counts: whether it takes `weight=` too, how much each entry counts (`Batch.weight`), and is then the mean over
+            what counts.
     """
+
+    counts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         # nn.Module stores plain values before its own __init__, so the fields survive it.

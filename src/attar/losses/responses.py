@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     reduction: str = "mean",
     class_weights: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy with the labels: -log p_y, the loss of labels as a teacher.
 
@@ -32,6 +34,7 @@ def cross_entropy(
         class_weights: (K,) how much each class counts; the mean is then a weighted one, over the weights of the labels,
             as `torch.nn.functional.cross_entropy` has it for class numbers. Deviates: it has it for probabilities too,
             so that they and class numbers agree; torch divides those by B. None: all alike.
+        weight: (B,) how much each row counts; see `attar.losses.checks.reduced`. None: all alike.
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> round(cross_entropy(S, torch.tensor([0, 1])).item(), 4)
@@ -48,10 +51,10 @@ def cross_entropy(
         check_same_shape(logits[0], class_weights, "give one weight a class")
     terms = F.cross_entropy(logits, labels, class_weights, reduction="none", label_smoothing=label_smoothing)
     if class_weights is None or reduction not in ("mean", "batchmean"):
-        return reduced(terms, reduction)
+        return reduced(terms, reduction, weight)
     # No matrix product, which autocast would round.
-    counted = (labels * class_weights).sum() if labels.is_floating_point() else class_weights[labels].sum()
-    return terms.sum() / counted
+    counted = labels * class_weights if labels.is_floating_point() else class_weights[labels]
+    return reduced(terms, "sum", weight) / reduced(counted, "sum", weight)
 
 
 @dataclass(eq=False, repr=False)
@@ -61,15 +64,16 @@ class CrossEntropy(Loss):
     label_smoothing: float = 0.0
     reduction: str = "mean"
     class_weights: tuple[float, ...] | None = None
+    counts: ClassVar[bool] = True
 
     @property
     def whole_batch(self) -> bool:
         """A weighted mean of slices of a batch is not that of the batch."""
         return self.class_weights is not None
 
-    def forward(self, learner: Tensor, source: Tensor) -> Tensor:
+    def forward(self, learner: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
         weights = None if self.class_weights is None else _on(learner.device, self.class_weights)
-        return cross_entropy(learner, source, self.label_smoothing, self.reduction, weights)
+        return cross_entropy(learner, source, self.label_smoothing, self.reduction, weights, weight)
 
 
 @lru_cache(maxsize=8)
@@ -79,7 +83,11 @@ def _on(device: torch.device, numbers: tuple[float, ...]) -> Tensor:
 
 
 def kl_divergence(
-    student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 4.0, reduction: str = "batchmean"
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float | Tensor = 4.0,
+    reduction: str = "batchmean",
+    weight: Tensor | None = None,
 ) -> Tensor:
     """T^2 KL(p_t || p_s) with p = softmax(z / T): knowledge distillation (Hinton et al., arXiv:1503.02531).
 
@@ -88,6 +96,7 @@ def kl_divergence(
         teacher_logits: (B, K).
         temperature: T; a tensor, of one element or (B, 1), may be learnt. 4 is the usual setting on CIFAR-100.
         reduction: "batchmean" (sum over classes, mean over the batch), "mean", "sum" or "none" (B, K).
+        weight: (B,) how much each row counts; None: all alike.
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
@@ -97,7 +106,7 @@ def kl_divergence(
     check_logits(student_logits, teacher_logits)
     check_positive("the temperature", temperature)
     log_t, log_s = log_probabilities(teacher_logits, temperature), log_probabilities(student_logits, temperature)
-    return reduced(temperature**2 * divergence_terms(log_t, log_s), reduction)
+    return reduced(temperature**2 * divergence_terms(log_t, log_s), reduction, weight)
 
 
 @dataclass(eq=False, repr=False)
@@ -106,13 +115,18 @@ class KLDivergence(Loss):
 
     temperature: float = 4.0
     reduction: str = "batchmean"
+    counts: ClassVar[bool] = True
 
-    def forward(self, learner: Tensor, source: Tensor) -> Tensor:
-        return kl_divergence(learner, source, self.temperature, self.reduction)
+    def forward(self, learner: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
+        return kl_divergence(learner, source, self.temperature, self.reduction, weight)
 
 
 def reverse_kl(
-    student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 4.0, reduction: str = "batchmean"
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float | Tensor = 4.0,
+    reduction: str = "batchmean",
+    weight: Tensor | None = None,
 ) -> Tensor:
     """T^2 KL(p_s || p_t): the student's own distribution comes first, which makes it seek the teacher's modes.
 
@@ -121,13 +135,14 @@ def reverse_kl(
         teacher_logits: (B, K).
         temperature: T, as in `kl_divergence`.
         reduction: as in `kl_divergence`.
+        weight: as in `kl_divergence`.
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
     >>> round(reverse_kl(S, T).item(), 4)
     0.1011
     """
-    return kl_divergence(teacher_logits, student_logits, temperature, reduction)
+    return kl_divergence(teacher_logits, student_logits, temperature, reduction, weight)
 
 
 @dataclass(eq=False, repr=False)
@@ -136,13 +151,18 @@ class ReverseKL(Loss):
 
     temperature: float = 4.0
     reduction: str = "batchmean"
+    counts: ClassVar[bool] = True
 
-    def forward(self, learner: Tensor, source: Tensor) -> Tensor:
-        return reverse_kl(learner, source, self.temperature, self.reduction)
+    def forward(self, learner: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
+        return reverse_kl(learner, source, self.temperature, self.reduction, weight)
 
 
 def jensen_shannon(
-    student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 4.0, reduction: str = "batchmean"
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float | Tensor = 4.0,
+    reduction: str = "batchmean",
+    weight: Tensor | None = None,
 ) -> Tensor:
     """T^2 [KL(p_t || m) + KL(p_s || m)] / 2 with m = (p_t + p_s) / 2: symmetric, at most T^2 log 2.
 
@@ -151,6 +171,7 @@ def jensen_shannon(
         teacher_logits: (B, K).
         temperature: T, as in `kl_divergence`.
         reduction: as in `kl_divergence`.
+        weight: as in `kl_divergence`.
 
     >>> far = torch.tensor([[100.0, -100.0]])
     >>> round(jensen_shannon(far, -far, temperature=1.0).item(), 4)  # log 2
@@ -161,7 +182,7 @@ def jensen_shannon(
     log_t, log_s = log_probabilities(teacher_logits, temperature), log_probabilities(student_logits, temperature)
     log_m = torch.logaddexp(log_t, log_s) - math.log(2.0)
     terms = (divergence_terms(log_t, log_m) + divergence_terms(log_s, log_m)) / 2
-    return reduced(temperature**2 * terms, reduction)
+    return reduced(temperature**2 * terms, reduction, weight)
 
 
 @dataclass(eq=False, repr=False)
@@ -170,12 +191,15 @@ class JensenShannon(Loss):
 
     temperature: float = 4.0
     reduction: str = "batchmean"
+    counts: ClassVar[bool] = True
 
-    def forward(self, learner: Tensor, source: Tensor) -> Tensor:
-        return jensen_shannon(learner, source, self.temperature, self.reduction)
+    def forward(self, learner: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
+        return jensen_shannon(learner, source, self.temperature, self.reduction, weight)
 
 
-def logits_mse(student_logits: Tensor, teacher_logits: Tensor, reduction: str = "mean") -> Tensor:
+def logits_mse(
+    student_logits: Tensor, teacher_logits: Tensor, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
     """The squared error between logits (Ba and Caruana, arXiv:1312.6184).
 
     Deviates: the mean over all elements, without the paper's factor 1/2 and sum over classes.
@@ -184,12 +208,13 @@ def logits_mse(student_logits: Tensor, teacher_logits: Tensor, reduction: str = 
         student_logits: (B, K).
         teacher_logits: (B, K).
         reduction: "mean" (over every element), "batchmean", "sum" or "none" (B, K).
+        weight: (B,) how much each row counts; None: all alike.
 
     >>> logits_mse(torch.tensor([[2.0, 1.0]]), torch.tensor([[3.0, 3.0]])).item()
     2.5
     """
     check_logits(student_logits, teacher_logits)
-    return reduced((widen(student_logits) - widen(teacher_logits)).square(), reduction)
+    return reduced((widen(student_logits) - widen(teacher_logits)).square(), reduction, weight)
 
 
 @dataclass(eq=False, repr=False)
@@ -197,6 +222,7 @@ class LogitsMSE(Loss):
     """`logits_mse` as a module: loss(student_logits, teacher_logits)."""
 
     reduction: str = "mean"
+    counts: ClassVar[bool] = True
 
-    def forward(self, learner: Tensor, source: Tensor) -> Tensor:
-        return logits_mse(learner, source, self.reduction)
+    def forward(self, learner: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
+        return logits_mse(learner, source, self.reduction, weight)

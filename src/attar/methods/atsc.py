@@ -109,11 +109,11 @@ class ATSC(Method):
 
     def run(self, batch: Batch) -> Knowledge:
         if batch.phase == CLASSIFY:
-            return Knowledge(batch, **{name: one.classified(batch.inputs) for name, one in self.teachers.items()})
+            return Knowledge(batch, **{name: one.classified(batch.images) for name, one in self.teachers.items()})
         knowledge, answers = Knowledge(batch), []
-        own = self.student.last_map(batch.inputs)
+        own = self.student.last_map(batch.images)
         for number, (name, one) in enumerate(self.teachers.items()):
-            taught = one.net.features(batch.inputs, ["final"])
+            taught = one.net.features(batch.images, ["final"])
             mine, theirs = match_size(own, taught.tap("final"))
             projected = self.student.projectors[number](mine)
             answers.append(self.student.classify(number, projected))

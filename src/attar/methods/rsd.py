@@ -40,7 +40,7 @@ class Mixing:
     @classmethod
     def of(cls, batch: Batch, stages: int) -> Self:
         """The mixing at a batch's address."""
-        rng, images = batch.rng("mix"), batch.inputs
+        rng, images = batch.rng("mix"), batch.images
         # The point is a Python number: drawn on the CPU, it does not wait for the device.
         point = int(torch.randint(stages + 1, (), generator=batch.address.generator("point")))
         # The median of three uniform numbers has the distribution Beta(2, 2).
@@ -153,18 +153,18 @@ class RSD(Method):
         if self.training and self.distill:
             said = self._said(batch, mixing)
         else:
-            said = [self.student(batch.inputs).logits] * len(self.passes)
+            said = [self.student(batch.images).logits] * len(self.passes)
         knowledge = Knowledge(batch, **dict(zip(self.passes, said, strict=True)))
         if self.mixture:
-            labels = F.one_hot(batch.labels, said[0].shape[1]).to(batch.inputs.dtype)
+            labels = F.one_hot(batch.labels, said[0].shape[1]).to(batch.images.dtype)
             knowledge.add("labels.mixed", mixing(labels, labels) if mixing else labels)
         if self.teacher is not None:
-            knowledge.add("teacher.logits", self.teacher(batch.inputs).logits)
+            knowledge.add("teacher.logits", self.teacher(batch.images).logits)
         return knowledge
 
     def _said(self, batch: Batch, mixing: Mixing | None) -> list[Tensor]:
         """The logits of each pass of a training step, the student's first."""
-        net, images = self.student.module, batch.inputs
+        net, images = self.student.module, batch.images
         rows, own = (batch.whole, batch.own) if self.per_sample else (1, None)
         with dropping(net, self.drop, rows, batch.rng("drop"), own):
             student = self.student(images, [mixing.tap] if mixing else [])

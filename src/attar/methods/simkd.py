@@ -61,8 +61,8 @@ class SimKD(Method):
         self.student = ProjectedNet(student, SimKDProjector(channels, width, factor), classifier, [(height, breadth)])
 
     def run(self, batch: Batch) -> Knowledge:
-        taught = self.teacher(batch.inputs, ["final"])
-        own, theirs = match_size(self.student.last_map(batch.inputs), taught.tap("final"))
+        taught = self.teacher(batch.images, ["final"])
+        own, theirs = match_size(self.student.last_map(batch.images), taught.tap("final"))
         projected = self.student.projectors[0](own)
         said = Output(self.student.classify(0, projected), {"projected": projected})
         return Knowledge(batch, teacher=taught, student=said).add("teacher.aligned", theirs)

@@ -118,7 +118,7 @@ class UAKD(Method):
         )
 
     def run(self, batch: Batch) -> Knowledge:
-        trunk, branches = self.net(batch.inputs)
+        trunk, branches = self.net(batch.images)
         knowledge = Knowledge(batch, student=trunk, **branches)
         self.plan.enter(knowledge, self.shares(trunk, branches) if self.shares else {})
         if self.projections:

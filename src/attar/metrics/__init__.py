@@ -1,13 +1,18 @@
 """Metrics: accuracy, calibration, fidelity to a teacher, and what a few seeds allow one to say."""
 
 from attar.metrics.accuracy import Scores, evaluate, evaluating, interval
+from attar.metrics.base import Measure, Metrics, score
 from attar.metrics.calibration import bin_sums, brier, ece, nll
+from attar.metrics.classification import ClassificationMetrics
 from attar.metrics.fidelity import agreement, kl
 from attar.metrics.statistics import Gap, Mean, paired_gap, summarise
 
 __all__ = [
+    "ClassificationMetrics",
     "Gap",
     "Mean",
+    "Measure",
+    "Metrics",
     "Scores",
     "agreement",
     "bin_sums",
@@ -19,5 +24,6 @@ __all__ = [
     "kl",
     "nll",
     "paired_gap",
+    "score",
     "summarise",
 ]

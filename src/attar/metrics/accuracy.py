@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from attar.batch import Inputs
 from attar.errors import AttarError
 from attar.knowledge import Output
 from attar.losses import cross_entropy, kl_divergence
@@ -18,9 +19,9 @@ from attar.metrics.calibration import bin_sums, brier_terms, ece_from
 
 
 class Labelled(Protocol):
-    """A batch: inputs (images (B, C, H, W), say) and labels (B,), on the network's device."""
+    """A batch: inputs (images (B, C, H, W), say, or tensors by name) and labels (B,), on the network's device."""
 
-    inputs: Tensor
+    inputs: Inputs
     labels: Tensor
 
 
@@ -85,20 +86,25 @@ def evaluate(net: nn.Module, batches: Iterable[Labelled], teacher: nn.Module | N
     count = 0
     with evaluating(net, *([teacher] if teacher is not None else [])):
         for batch in batches:
-            found = _sums(_logits(net, batch), batch.labels, _logits(teacher, batch) if teacher is not None else None)
+            found = sums_of(_logits(net, batch), batch.labels, _logits(teacher, batch) if teacher is not None else None)
             sums = {name: sums[name] + value if sums else value for name, value in found.items()}
             count += len(batch.labels)
     if count == 0:
         raise AttarError("there are no samples to measure; give at least one batch")
-    return _scores({name: value.cpu() for name, value in sums.items()}, count)
+    return scores_of({name: value.cpu() for name, value in sums.items()}, count)
 
 
 def _logits(net: nn.Module, batch: Labelled) -> Tensor:
-    said = net(batch.inputs)
-    return said.logits if isinstance(said, Output) else said
+    return output_of(net, batch.inputs)
 
 
-def _sums(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
+def output_of(net: nn.Module, inputs: Inputs) -> Tensor:
+    """What a network puts out for a batch: a tensor, of an `Output` its logits; inputs with names go in by name."""
+    found = net(**inputs) if isinstance(inputs, dict) else net(inputs)
+    return found.logits if isinstance(found, Output) else found
+
+
+def sums_of(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
     """Everything about one batch that adds up over batches."""
     logits = logits.double()
     bins = bin_sums(logits, labels)
@@ -121,7 +127,7 @@ def _sums(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> dict[str, T
     return sums
 
 
-def _scores(sums: dict[str, Tensor], count: int) -> Scores:
+def scores_of(sums: dict[str, Tensor], count: int) -> Scores:
     """The sums over all batches as means."""
     names = {"top1", "top5", "nll", "brier", "agreement", "kl"} & sums.keys()
     pairs = zip(sums["correct"].tolist(), sums["seen"].tolist(), strict=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from attar.batch import Inputs
 from attar.knowledge import Output
 from attar.models.surgery.taps import classifier_of, observe, version
 
@@ -22,37 +23,38 @@ class Engine(Protocol):
 
     name: str
 
-    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output: ...
+    def __call__(self, images: Any, taps: tuple[str, ...] = ()) -> Output: ...
 
 
 @dataclass(frozen=True)
 class CachedOutput:
-    """What a network said about one tensor of images.
+    """What a network said about one batch.
 
     Attributes:
-        images: the tensor.
+        images: the inputs, one tensor or tensors by name.
         output: logits and taps.
         versions: how often the tensors were written in place by then.
     """
 
-    images: Tensor
+    images: Inputs
     output: Output
     versions: tuple[int, ...]
 
     @classmethod
-    def of(cls, images: Tensor, output: Output) -> CachedOutput:
+    def of(cls, images: Inputs, output: Output) -> CachedOutput:
         """As it is now."""
         return cls(images, output, cls._versions(images, output))
 
-    def about(self, images: Tensor, taps: Collection[str]) -> Output | None:
+    def about(self, images: Inputs, taps: Collection[str]) -> Output | None:
         """It again, for this very tensor; None where a tap is missing, or a tensor was written to since."""
         if images is not self.images or not set(taps) <= set(self.output.taps):
             return None
         return self.output if self._versions(images, self.output) == self.versions else None
 
     @staticmethod
-    def _versions(images: Tensor, output: Output) -> tuple[int, ...]:
-        return tuple(version(tensor) for tensor in (images, output.logits, *output.taps.values()))
+    def _versions(images: Inputs, output: Output) -> tuple[int, ...]:
+        given = images.values() if isinstance(images, dict) else [images]
+        return tuple(version(tensor) for tensor in (*given, output.logits, *output.taps.values()))
 
 
 class Plain:
@@ -63,7 +65,7 @@ class Plain:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
 
-    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
+    def __call__(self, images: Inputs, taps: tuple[str, ...] = ()) -> Output:
         return observe(self.module, images, taps)
 
 
@@ -91,13 +93,13 @@ class Frozen:
         self.requested: tuple[str, ...] = ()
         self.engine: Engine = Plain(self.module)
         self._cached: CachedOutput | None = None
-        self._call: Callable[[Tensor, Sequence[str]], Output] = self._run
+        self._call: Callable[[Inputs, Sequence[str]], Output] = self._run
 
     def request(self, tap: str) -> None:
         """Ask for a tap in every later call, whatever else the call asks for."""
         self.requested = tuple(dict.fromkeys((*self.requested, tap)))
 
-    def __call__(self, images: Tensor, taps: Sequence[str] = ()) -> Output:
+    def __call__(self, images: Inputs, taps: Sequence[str] = ()) -> Output:
         """Logits and taps, as `Tapped` gives them."""
         return self._call(images, taps)
 
@@ -106,7 +108,7 @@ class Frozen:
         self._call = torch.compiler.disable(self._run)
 
     @torch.no_grad()
-    def _run(self, images: Tensor, taps: Sequence[str]) -> Output:
+    def _run(self, images: Inputs, taps: Sequence[str]) -> Output:
         # Whoever else holds the network may have called train() on it.
         if any(module.training for module in self.module.modules()):
             self.module.eval()
@@ -114,7 +116,7 @@ class Frozen:
         cached = self._cached.about(images, wanted) if self._cached else None
         return cached or self.engine(images, wanted)
 
-    def set_output(self, images: Tensor, output: Output) -> None:
+    def set_output(self, images: Inputs, output: Output) -> None:
         """What the network says about this very tensor is known already: the next calls with it compute nothing.
 
         Another tensor, even an equal one, the same tensor written to since, or taps that `output` lacks are computed.

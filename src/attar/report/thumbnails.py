@@ -30,7 +30,7 @@ def save_pictures(run: RunFiles, images: ImageSet) -> None:
         return
     batch = next(iter(eval_batches(images.subset(torch.tensor(numbers)), len(numbers))))
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (images.mean, images.std))
-    small = _small((batch.inputs.cpu().float() * std + mean).clamp(0, 1))
+    small = _small((batch.images.cpu().float() * std + mean).clamp(0, 1))
     pixels = (255 * small).round().byte().numpy()
 
     def write(temporary: Path) -> None:

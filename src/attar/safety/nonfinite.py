@@ -109,13 +109,13 @@ def examine(method: Method, batch: Batch, runtime: Runtime) -> Finding:
 
 
 def first_bad(method: Method, batch: Batch) -> str | None:
-    """A parameter or buffer, or the images, that are not finite before anything is computed."""
+    """A parameter or buffer, or the inputs, that are not finite before anything is computed."""
     networks = {"method": method, **{f"frozen network {n}": one.module for n, one in enumerate(method.frozen())}}
     for owner, network in networks.items():
         for name, tensor in network.state_dict().items():
             if not torch.isfinite(tensor).all():
                 return f"the state {name!r} of the {owner}"
-    return None if torch.isfinite(batch.inputs).all() else "the images"
+    return None if all(torch.isfinite(tensor).all() for tensor in tensors(batch.inputs)) else "the inputs"
 
 
 @contextmanager

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from attar.losses.loss import Loss
+from torch import nn
+
+from attar.metrics import Metrics
 
 
 class Task(Protocol):
@@ -15,10 +17,14 @@ class Task(Protocol):
         """The name under which networks' outputs enter the knowledge: "logits", "density"."""
         ...
 
-    def supervise(self) -> Loss:
+    def supervise(self) -> nn.Module:
         """The learner's output against the labels, called as loss(output, labels)."""
         ...
 
-    def imitate(self, temperature: float) -> Loss:
+    def imitate(self, temperature: float) -> nn.Module:
         """The learner's output against another network's, called as loss(output, other)."""
+        ...
+
+    def metrics(self) -> Metrics:
+        """A new metrics object: what a network is scored by, its primary measure first."""
         ...

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from attar.losses import CrossEntropy, KLDivergence
 from attar.losses.loss import Loss
+from attar.metrics import ClassificationMetrics, Metrics
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,7 @@ class Classification:
     def imitate(self, temperature: float) -> Loss:
         """T^2 KL(teacher || student) of the softened distributions, averaged over the batch (Hinton et al., 2015)."""
         return KLDivergence(temperature)
+
+    def metrics(self) -> Metrics:
+        """Top-1, top-5, calibration and fidelity to a teacher; top-1 decides."""
+        return ClassificationMetrics()

@@ -41,7 +41,7 @@ class Int8:
         module = copy.deepcopy(module).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         net = Deployed(module, list(images.mean), list(images.std), bake=False)
         sample = images.subset(torch.arange(min(len(images), CALIBRATION)))
-        example = next(iter(eval_batches(sample, 2))).inputs
+        example = next(iter(eval_batches(sample, 2))).images
         with torch.autocast("cpu", enabled=False):
             model = quantised(to_onnx(net.eval(), example), net, sample)
         settings = {

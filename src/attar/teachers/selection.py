@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attar.accel.compiled_steps import WORTH_COMPILING
 from attar.accel.runtime import Runtime
-from attar.batch import Batch
+from attar.batch import Batch, Inputs
 from attar.data import ImageSet
 from attar.errors import first_line
 from attar.knowledge import Output
@@ -200,7 +200,7 @@ def _relative_error(value: Tensor, true: Tensor) -> float:
     return float((value.float() - true.float()).norm() / true.float().norm().clamp_min(1e-12))
 
 
-def seconds(engine: Engine, images: Tensor, taps: tuple[str, ...]) -> float:
+def seconds(engine: Engine, images: Inputs, taps: tuple[str, ...]) -> float:
     """The shortest of a few forward passes, after one to warm up."""
     times = []
     for _ in range(1 + TIMED):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attar.batch import Batch
+from attar.batch import Batch, Inputs
 from attar.knowledge import Output
 from attar.methods import Method
 from attar.methods.trial import unchanged
@@ -65,7 +65,7 @@ class _Recording:
 
     name = "listening"
 
-    def __init__(self, engine: Engine, own: Tensor) -> None:
+    def __init__(self, engine: Engine, own: Inputs) -> None:
         self.engine, self.own = engine, own
         self.taps: dict[str, None] = {}
         self.others = False
@@ -90,7 +90,7 @@ class _NanLogits:
 
 
 @contextmanager
-def _recording(method: Method, images: Tensor) -> Iterator[list[_Recording]]:
+def _recording(method: Method, images: Inputs) -> Iterator[list[_Recording]]:
     held = list(method.frozen())
     recorders = [_Recording(frozen.engine, images) for frozen in held]
     for frozen, recorder in zip(held, recorders, strict=True):

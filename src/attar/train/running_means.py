@@ -29,11 +29,11 @@ class RunningMeans:
         if not first_phase:
             return
         # Made on the device: a number brought there would wait for it.
-        one = batch.inputs.new_ones((), dtype=torch.float32)
+        one = torch.ones((), device=batch.device)
         self._add("images", one, len(batch))
         logits = losses.knowledge.get("student.logits")
         if isinstance(logits, Tensor) and len(logits) == len(batch):
-            truth = batch.labels.argmax(1) if batch.labels.ndim > 1 else batch.labels
+            truth = batch.labels.argmax(1) if batch.mixed else batch.labels
             self._add("correct", (logits.argmax(1) == truth)[: batch.labelled].sum())
             if batch.labelled is not None:
                 self._add("labelled", one, batch.labelled)

@@ -137,7 +137,16 @@ class DeviceLoader:
             images = varied.pop("")
             address = Address(self.seed, epoch, step)
             labelled = span.stop - span.start - self.unlabelled_batch if self.unlabelled_batch else None
-            batch = Batch(images, truth, index[span], address, self.epochs, views=varied, labelled=labelled)
+            batch = Batch(
+                images,
+                truth,
+                index[span],
+                address,
+                self.epochs,
+                views=varied,
+                labelled=labelled,
+                mixed=bool(self.mixing),
+            )
             if step >= start_step:
                 yield batch if self.share[1] == 1 else self._part(batch)
 

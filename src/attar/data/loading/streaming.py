@@ -6,7 +6,6 @@ import os
 import signal
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -101,10 +100,7 @@ class StreamingLoader(DeviceLoader):
         if self.unreadable.keys().isdisjoint(numbers):
             return batch
         keep = torch.tensor([number not in self.unreadable for number in numbers], device=self.device)
-        views = {name: images[keep] for name, images in batch.views.items()}
-        return replace(
-            batch, inputs=batch.inputs[keep], labels=batch.labels[keep], index=batch.index[keep], views=views
-        )
+        return batch.rows(keep)
 
     def _steps_at_once(self) -> int:
         return 1  # as they are read

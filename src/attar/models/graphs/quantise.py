@@ -68,6 +68,6 @@ def _reader(quantization: Any, net: Deployed, images: ImageSet) -> Any:
 
         def get_next(self) -> dict[str, Any] | None:
             batch = next(self.batches, None)
-            return None if batch is None else {INPUT: net.inputs(batch.inputs).numpy()}
+            return None if batch is None else {INPUT: net.inputs(batch.images).numpy()}
 
     return Reader()

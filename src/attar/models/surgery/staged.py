@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attar.batch import Inputs
 from attar.errors import AttarError, unknown
 from attar.knowledge import Output
 
@@ -95,13 +96,13 @@ class Staged(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.features(images).logits
 
-    def features(self, images: Tensor, taps: Collection[str] = (), logits: bool = True) -> Output:
+    def features(self, images: Inputs, taps: Collection[str] = (), logits: bool = True) -> Output:
         """One forward pass: the logits, and the taps asked for; without logits (B, 0), it ends at the last of them.
 
         Raises:
             AttarError: a tap that the network does not have.
         """
-        x = self.stem(images)
+        x = self.stem(images)  # type: ignore[arg-type]  # a family says what its stem takes
         output = self.resume(x, taps=taps, logits=logits)
         if "stem" in taps:
             output.taps["stem"] = x

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attar.batch import Inputs
 from attar.errors import AttarError, unknown
 from attar.knowledge import Output
 from attar.models.surgery.staged import Staged
@@ -32,7 +33,7 @@ class Tapped(nn.Module):
         """Ask for a tap in every later call, whatever else the call asks for."""
         self.requested = tuple(dict.fromkeys((*self.requested, tap)))
 
-    def forward(self, images: Tensor, taps: Sequence[str] = ()) -> Output:
+    def forward(self, images: Inputs, taps: Sequence[str] = ()) -> Output:
         return observe(self.module, images, tuple(dict.fromkeys((*taps, *self.requested))))
 
     @property
@@ -51,8 +52,10 @@ def has_tap(net: nn.Module, tap: str) -> bool:
     return tap == "pooled" or any(name == tap for name, _ in net.named_modules() if name)
 
 
-def observe(net: nn.Module, images: Tensor, taps: Collection[str] = (), logits: bool = True) -> Output:
+def observe(net: nn.Module, images: Inputs, taps: Collection[str] = (), logits: bool = True) -> Output:
     """Run a network once; its logits and the taps asked for are returned and kept nowhere.
+
+    Inputs that are tensors by name are passed by name, as networks of transformers and torch_geometric take them.
 
     A module that runs several times gives its last output. A staged network may end at its last tap, without logits.
 
@@ -70,7 +73,7 @@ def observe(net: nn.Module, images: Tensor, taps: Collection[str] = (), logits: 
     with ExitStack() as hooks:
         for tap in taps:
             hooks.enter_context(hook(net, tap, seen))
-        said = net(images)
+        said = net(**images) if isinstance(images, dict) else net(images)
     return Output(logits_of(said), {tap: unspoilt(tap, seen) for tap in taps})
 
 

@@ -1,0 +1,122 @@
+"""What a task is scored by: sums that add up over batches and processes, and the numbers that follow from them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from attar.batch import Batch
+from attar.errors import AttarError
+from attar.metrics.accuracy import evaluating, output_of
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number a task is scored by, and how it is printed.
+
+    Attributes:
+        name: its key in `Metrics.compute` ("top1", "perplexity", "mae").
+        title: what tables and plots call it, with its unit ("top-1 %").
+        scale: what the number is multiplied by for people (100: a fraction becomes per cent).
+        digits: how many decimals tables show.
+        higher: whether more is better.
+
+    >>> Measure("top1", "top-1 %", 100, 2, higher=True).text(0.5)
+    '50.00'
+    """
+
+    name: str
+    title: str
+    scale: float = 1.0
+    digits: int = 3
+    higher: bool = False
+
+    def text(self, number: float) -> str:
+        """A number as tables show it."""
+        return f"{self.scale * number:.{self.digits}f}"
+
+    def better(self, number: float, other: float | None) -> bool:
+        """Whether one number is better than another; NaN never is, and anything else is better than none."""
+        if number != number:
+            return False
+        return other is None or other != other or (number > other if self.higher else number < other)
+
+
+class Metrics(ABC):
+    """The scores of one network on a set: `update` after every batch, `compute` at the end.
+
+    Everything is held as sums on the device, so that batches of any size and several processes give the number of one
+    pass over the whole, a resumed pass goes on from its sums, and no batch waits for the device.
+
+    Attributes:
+        measures: what is computed; the first is the primary one, by which the best weights are chosen.
+        totals: the sums until now, by name.
+    """
+
+    measures: ClassVar[tuple[Measure, ...]]
+
+    def __init__(self, totals: Mapping[str, Tensor] | None = None) -> None:
+        self.totals: dict[str, Tensor] = dict(totals or {})
+
+    @property
+    def primary(self) -> Measure:
+        """The measure that decides."""
+        return self.measures[0]
+
+    def update(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> None:
+        """Count one batch.
+
+        Args:
+            output: what the network put out.
+            batch: the batch, with its labels and weight.
+            other: what the teacher put out, where the two are compared.
+        """
+        for name, amount in self.sums(output, batch, other).items():
+            # Those of a resumed pass come from the CPU.
+            total = self.totals.get(name)
+            self.totals[name] = amount if total is None else total.to(amount.device) + amount
+
+    @abstractmethod
+    def sums(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> dict[str, Tensor]:
+        """Everything about one batch that adds up over batches; nothing here may wait for the device."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """Each measure from the sums until now; this waits for the device.
+
+        Raises:
+            AttarError: nothing was counted yet.
+        """
+
+    def running(self) -> Metrics:
+        """A metrics object for every step of training: the same kind, or only what costs little."""
+        return type(self)()
+
+
+def score(
+    net: nn.Module, batches: Iterable[Batch], metrics: Metrics, teacher: nn.Module | None = None
+) -> dict[str, float]:
+    """Measure a network on batches of any sizes. The device is read once, at the end.
+
+    Args:
+        net: called with the inputs.
+        batches: of the task that the metrics belong to.
+        metrics: what to compute; its sums grow.
+        teacher: compared with the network on the same inputs.
+
+    Raises:
+        AttarError: there are no batches.
+    """
+    count = 0
+    with evaluating(net, *([teacher] if teacher is not None else [])):
+        for batch in batches:
+            other = None if teacher is None else output_of(teacher, batch.inputs)
+            metrics.update(output_of(net, batch.inputs), batch, other)
+            count += len(batch)
+    if not count:
+        raise AttarError("there are no samples to measure; give at least one batch")
+    return metrics.compute()
