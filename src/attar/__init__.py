@@ -14,7 +14,7 @@ _HOMES = {
     "attar.api": ("compare", "distill", "evaluate", "export", "resume", "train_model"),
     "attar.batch": ("Address", "Batch"),
     "attar.choices": ("list_optimisers", "list_schedules", "register_optimiser", "register_schedule"),
-    "attar.data": ("load_data",),
+    "attar.data": ("list_datasets", "load_data", "register_dataset"),
     "attar.deploy": ("list_formats", "load", "register_format"),
     "attar.errors": ("AttarError",),
     "attar.knowledge": ("Knowledge", "Losses", "Output", "Transfer"),

@@ -22,6 +22,7 @@ from attar.experiments.training import EVAL_BATCH
 from attar.files import write_json, write_text
 from attar.metrics import Scores
 from attar.metrics import evaluate as score
+from attar.plugins import naming_imports
 from attar.recipe import Recipe, read_recipe
 from attar.report.compare_page import compare_runs
 from attar.report.comparison import Comparison
@@ -195,8 +196,9 @@ def _splits(card: dict[str, Any], path: Path, file: Path, data: Any) -> Splits:
         AttarError: they have other classes than the network.
     """
     keys = data if isinstance(data, dict) else {}
-    recipe = read_recipe(data={**_data_of(card, path, keys.get("name")), **keys})
-    splits = load_splits(recipe, recipe.seed, None if isinstance(data, dict) else data)
+    with naming_imports(path):
+        recipe = read_recipe(data={**_data_of(card, path, keys.get("name")), **keys})
+        splits = load_splits(recipe, recipe.seed, None if isinstance(data, dict) else data)
     if list(splits.classes) != list(card["classes"]):
         raise AttarError(
             f"{file} knows {len(card['classes'])} classes ({card['data']}), {recipe.data.name} has "

@@ -10,6 +10,10 @@ class AttarError(ValueError):
     """A mistake in the input. The command line prints the message alone and exits with status 2."""
 
 
+class UnknownNameError(AttarError):
+    """A name that is in no table: misspelt, or registered in a file that was not imported."""
+
+
 class Stopped(Exception):  # noqa: N818 - not an error: somebody asked the run to stop
     """The run was asked to stop; its state is saved."""
 
@@ -23,7 +27,7 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> AttarError:
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a name that is not in a list of known ones, with the nearest of them.
 
     >>> str(unknown("method", "skod", ["kd", "sokd"]))
@@ -32,6 +36,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> AttarError:
     choices = sorted(known)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     if near:
-        return AttarError(f"unknown {kind} {name!r}; did you mean {near[0]!r}?")
+        return UnknownNameError(f"unknown {kind} {name!r}; did you mean {near[0]!r}?")
     listed = ", ".join(choices) if choices else "none"
-    return AttarError(f"unknown {kind} {name!r}; known: {listed}")
+    return UnknownNameError(f"unknown {kind} {name!r}; known: {listed}")

@@ -55,6 +55,23 @@ def bad_gradient(learner):
     return (0 * learner).sum().abs().sqrt() + learner.square().mean()  # the root of zero has no slope
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_an_optimiser_is_held_from_the_bad_step_on_whether_it_is_fused_or_not(fused):
+    weight = nn.Parameter(torch.ones(2))
+    learner = torch.optim.SGD([weight], lr=0.5, momentum=0.9, fused=fused)
+    for values in ([1.0, float("nan"), 1.0], [1.0]):  # two epochs, each with a watch of its own
+        watch = Watch(torch.device("cpu"), every=50)
+        watch.guard(learner)
+        before = weight.detach().clone()
+        for step, value in enumerate(values):
+            weight.grad = torch.full((2,), value)
+            watch.saw(weight.grad.norm(), step)
+            learner.step()
+        expected = before - 0.5 if len(values) == 3 else before - 0.5 * 1.9
+        assert torch.equal(weight.detach(), expected)
+        assert watch.bad(now=True) == ((1, "") if len(values) == 3 else None)
+
+
 @pytest.mark.parametrize("every", [1, 3, 50])
 def test_however_late_anybody_looks_the_weights_are_those_of_the_bad_step(tiny, monkeypatch, every):
     break_at(monkeypatch, infinite)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from attar.cli.arguments import Plugin
 from attar.cli.entry import app, console, fail
 from attar.errors import AttarError
 
@@ -23,6 +24,7 @@ def export(
         ),
     ] = None,
     bake: Annotated[bool, typer.Option("--bake", help="The graphs take uint8 pixels and normalise inside.")] = False,
+    plugins: Plugin = None,
 ) -> None:
     """Write a finished run's student as files for deployment.
 
@@ -77,6 +79,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
     top: Annotated[int, typer.Option(help="How many classes to name.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for machines.")] = False,
+    plugins: Plugin = None,
 ) -> None:
     """Label image files, with probabilities in per cent. An .onnx file needs no torch.
 

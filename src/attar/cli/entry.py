@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import sys
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -16,9 +18,25 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="Knowledge distillation for image classifiers: put what a large network knows into a small one.",
 )
 console = Console(highlight=False)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        console.print(f"attar {version('attar')} (torch {version('torch')}, Python {platform.python_version()})")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the versions and exit.")
+    ] = False,
+) -> None:
+    """Knowledge distillation: train a small network to do what a large one does."""
+
+
 INTERRUPTED, MISTAKE = 130, 2
 
 

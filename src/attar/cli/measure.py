@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from attar.cli.arguments import Plugin
 from attar.cli.entry import app, console
 from attar.errors import AttarError
 
@@ -24,6 +25,7 @@ def evaluate(
     data: DataArguments = None,
     teacher: Annotated[Path | None, typer.Option(help="Another saved network to compare with.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    plugins: Plugin = None,
 ) -> None:
     """Score a saved network on the test set it was trained for, or another with the same classes."""
     from attar import api
@@ -50,6 +52,7 @@ def profile(
     classes: Annotated[int, typer.Option(help="Of networks given by name.")] = 100,
     image_size: Annotated[int, typer.Option(help="Of networks given by name.")] = 32,
     channels: Annotated[int, typer.Option(help="Of networks given by name.")] = 3,
+    plugins: Plugin = None,
 ) -> None:
     """Measure what networks cost: parameters, MACs of one image, milliseconds, memory of activations, file size.
 
@@ -94,6 +97,7 @@ def suggest(
     top: Annotated[int, typer.Option(help="How many students to find.")] = 10,
     among: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help='Only such names: "timm/mobile*".')] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+    plugins: Plugin = None,
 ) -> None:
     """Find students for a teacher under a budget: smaller networks, measured here, most parameters first.
 

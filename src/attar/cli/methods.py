@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attar.cli.arguments import Plugin, load_plugins
+from attar.cli.arguments import Plugin
 from attar.cli.entry import app, console
 
 
@@ -21,7 +21,6 @@ def methods(
     from attar.methods import list_methods
     from attar.report.catalogue import methods_table
 
-    load_plugins(plugins)
     if name and not any(mark in name for mark in "*?["):
         return explain(name, svg)
     console.print(methods_table(list_methods(name or "*")).rich())

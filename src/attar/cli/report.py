@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from attar.cli.arguments import Plugin
 from attar.cli.entry import app, console
 
 
 @app.command(short_help="Make the report of a finished run anew.")
-def report(run: Annotated[Path, typer.Argument(help="The run's folder.")]) -> None:
+def report(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugins: Plugin = None) -> None:
     """Make report.html of a finished run anew, from the files in its folder alone, without data or weights."""
     from attar.report.run_page import write_report
 
@@ -24,6 +25,7 @@ def compare(
         list[str],
         typer.Argument(metavar="RUN... [out=FILE.html]", help="Folders of finished runs; the first is the baseline."),
     ],
+    plugins: Plugin = None,
 ) -> None:
     """Put finished runs side by side: a table, accuracy against cost, curves, and differences where seeds coincide.
 

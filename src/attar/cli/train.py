@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from attar.cli.arguments import Plugin, RecipeArguments, RecipeCommand, load_plugins, split_arguments
+from attar.cli.arguments import Plugin, RecipeArguments, RecipeCommand, split_arguments
 from attar.cli.entry import app, console
+from attar.plugins import import_files, imported_files
 
 
 @app.command(cls=RecipeCommand, short_help="Distil a small network from a large one.")
@@ -23,15 +25,14 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     from attar.experiments import launch as starting
     from attar.recipe import read_recipe
 
-    load_plugins(plugins)
     file, overrides = split_arguments(arguments)
     if file is None and not any(override.startswith("student") for override in overrides):
         file = "digits"
-    show(starting.start(read_recipe(file, overrides), console, beside=partial(load_plugins, plugins)))
+    show(starting.start(read_recipe(file, overrides), console, beside=_beside()))
 
 
 @app.command(cls=RecipeCommand, short_help="Train a network on the labels alone.")
-def train(arguments: RecipeArguments = None) -> None:
+def train(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     """Train a network on the labels alone: a teacher, or a baseline.
 
     attar train student=resnet56 data=cifar100 data.root=data epochs=30
@@ -41,7 +42,7 @@ def train(arguments: RecipeArguments = None) -> None:
     from attar.recipe import read_recipe
 
     file, overrides = split_arguments(arguments)
-    show(starting.start(api.plain(read_recipe(file, overrides)), console, beside=partial(load_plugins, None)))
+    show(starting.start(api.plain(read_recipe(file, overrides)), console, beside=_beside()))
 
 
 @app.command(short_help="Compare methods over pairs and seeds.")
@@ -62,9 +63,8 @@ def bench(
     """
     from attar.experiments.bench import read_suite
 
-    load_plugins(plugins)
     bench = read_suite(suite, overrides or [], console)
-    bench.prepare = partial(load_plugins, plugins)
+    bench.prepare = _beside()
     console.print(bench.run().rich())
 
 
@@ -73,8 +73,7 @@ def resume(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugi
     """Go on with an interrupted run, exactly where it stopped; a finished one only prints its table again."""
     from attar.experiments import launch as starting
 
-    load_plugins(plugins)
-    show(starting.resume(run, console, partial(load_plugins, plugins)))
+    show(starting.resume(run, console, _beside()))
 
 
 @app.command(short_help="Explain why a run stopped at a bad number.")
@@ -85,8 +84,12 @@ def replay(
     """Run the batch that broke a run again: each edge's loss, and the first number that is not finite."""
     from attar.experiments.replay import replay as explain_failure
 
-    load_plugins(plugins)
     explain_failure(failure, console)
+
+
+def _beside() -> Callable[[], object]:
+    """What every further process of a run does first: import the same files."""
+    return partial(import_files, imported_files())
 
 
 def show(summary: Any) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from attar.errors import AttarError
 from attar.files import write_atomically, write_json
 from attar.models import build, load_weights
+from attar.plugins import naming_imports
 
 
 def save(net: nn.Module, path: str | Path, **facts: Any) -> Path:
@@ -67,6 +68,7 @@ def load(path: str | Path) -> nn.Module:
     file = path / "student.safetensors" if path.is_dir() else path
     if not file.is_file():
         raise AttarError(f"{file} does not exist; give a run's folder or a .safetensors file")
-    net = build(load_card(file)["spec"])
+    with naming_imports(file):
+        net = build(load_card(file)["spec"])
     load_weights(net, file)
     return net.eval()

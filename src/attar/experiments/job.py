@@ -31,6 +31,7 @@ from attar.experiments.teacher_predictions import TeacherLogits
 from attar.experiments.training import Result, Training, finished, measure
 from attar.files import write_json, write_text
 from attar.methods import create_method, method_info
+from attar.plugins import record_imports
 from attar.profiling import latencies, threads
 from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
 from attar.report.drawing import svg
@@ -102,6 +103,7 @@ class Job:
         if self.team.leader:
             sign(self.folder)
             write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
+            record_imports(self.folder)
         keep_freed_memory()
         runtime = self._runtime()
         taught = []

@@ -13,6 +13,7 @@ from attar.experiments.build import GIVEN, Given, refuse_given
 from attar.experiments.job import Job
 from attar.experiments.shared_batches import Classroom
 from attar.methods import method_info
+from attar.plugins import changed_imports, naming_imports
 from attar.recipe import Recipe, read_recipe, to_yaml
 from attar.report.summary import Summary
 
@@ -55,11 +56,14 @@ def reopen(
     folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
         raise AttarError(f"{folder} holds no run (no recipe.yaml); give the folder that `attar distill` printed")
-    recipe = read_recipe(folder / "recipe.yaml")
-    refuse_given(recipe)
-    with surviving():
+    console = console or Console()
+    for name in changed_imports(folder):
+        console.print(f"warning: {name} has changed since this run began", markup=False, soft_wrap=True)
+    with surviving(), naming_imports(folder):
+        recipe = read_recipe(folder / "recipe.yaml")
+        refuse_given(recipe)
         join()
-        return Job(recipe, folder, console or Console(), Given(), classroom or Classroom(), beside)
+        return Job(recipe, folder, console, Given(), classroom or Classroom(), beside)
 
 
 def check_names(recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ from attar.errors import AttarError
 from attar.experiments.build import refuse_given
 from attar.experiments.job import Job
 from attar.experiments.training import Training
+from attar.plugins import naming_imports
 from attar.recipe import read_recipe
 from attar.report.tables import Table
 from attar.safety.nonfinite import Finding, examine
@@ -96,9 +97,10 @@ def training_of(folder: Path) -> Training:
     root = next((place for place in (folder, *folder.parents) if (place / "recipe.yaml").is_file()), None)
     if root is None:
         raise AttarError(f"{folder} belongs to no run (no recipe.yaml); put failure.pt back into its run's folder")
-    recipe = read_recipe(root / "recipe.yaml")
-    refuse_given(recipe)
-    job = Job(recipe, root, Console(quiet=True))
+    with naming_imports(root):
+        recipe = read_recipe(root / "recipe.yaml")
+        refuse_given(recipe)
+        job = Job(recipe, root, Console(quiet=True))
     for place, build in trainings(job):
         if place == folder:
             training = build()

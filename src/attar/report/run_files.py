@@ -11,6 +11,7 @@ from typing import Any
 from attar.errors import AttarError
 from attar.metrics import Scores
 from attar.metrics.predictions import Predictions, load_predictions, predictions_file
+from attar.plugins import naming_imports
 from attar.profiling import Cost
 from attar.recipe import Recipe, read_recipe
 from attar.report.summary import Summary
@@ -121,7 +122,8 @@ def read_run(folder: str | Path) -> RunFiles:
             f"{folder} holds no finished run (no {missing}); give the folder that `attar distill` printed, "
             "or finish it with attar resume"
         )
-    recipe = read_recipe(folder / "recipe.yaml")
+    with naming_imports(folder):
+        recipe = read_recipe(folder / "recipe.yaml")
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
         teachers = [Measured.from_json(entry) for entry in tree["teachers"]]

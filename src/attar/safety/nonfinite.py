@@ -44,8 +44,16 @@ class Watch:
         self._hold = torch.zeros((), device=device)
 
     def guard(self, learner: torch.optim.Optimizer) -> None:
-        """Hold back this optimiser's updates after a bad step."""
-        learner.found_inf = self._hold  # type: ignore[attr-defined]
+        """Hold back this optimiser's updates after a bad step.
+
+        One that is not fused does not read `found_inf`: it gets no gradients, which waits for the device at each step.
+        """
+        if getattr(learner, "_step_supports_amp_scaling", False):
+            learner.found_inf = self._hold  # type: ignore[attr-defined]
+            return
+        if not hasattr(learner, "held_by"):
+            learner.register_step_pre_hook(_drop_gradients)
+        learner.held_by = self._hold  # type: ignore[attr-defined]
 
     @torch.no_grad()
     def saw(self, value: Tensor, step: int, phase: str = "") -> None:
@@ -63,6 +71,11 @@ class Watch:
             return None
         self._unread, well = 0, int(self._well)
         return self._looks[well] if well < len(self._looks) else None
+
+
+def _drop_gradients(learner: torch.optim.Optimizer, *_: object) -> None:
+    if learner.held_by:  # type: ignore[attr-defined]
+        learner.zero_grad(set_to_none=True)
 
 
 @dataclass

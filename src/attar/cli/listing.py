@@ -1,0 +1,104 @@
+"""`attar list` shows what a recipe or a command can name, of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attar.cli.arguments import Plugin
+from attar.cli.entry import app, console
+
+if TYPE_CHECKING:
+    from attar.report.tables import Table
+
+
+@app.command("list", short_help="List networks, data sets, formats, ...")
+def listing(
+    kind: Annotated[str | None, typer.Argument(help="What to list; none: the kinds there are.")] = None,
+    pattern: Annotated[str, typer.Argument(help='Only such names: "resnet*".')] = "*",
+    plugins: Plugin = None,
+) -> None:
+    """List what a recipe or a command can name: methods, networks, data sets, formats, optimisers and so on.
+
+    attar list networks "resnet*"
+    """
+    from attar.errors import unknown
+    from attar.report.tables import Table
+
+    if kind is None:
+        rows = [[name, str(len(table("*").rows)), key] for name, (key, table) in KINDS.items()]
+        console.print(Table("", ["kind", "known", "where it is named"], rows, texts=3).rich())
+        return
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    console.print(KINDS[kind][1](pattern).rich())
+
+
+def _methods(pattern: str) -> Table:
+    from attar.methods import list_methods
+    from attar.report.catalogue import methods_table
+
+    return methods_table(list_methods(pattern))
+
+
+def _networks(pattern: str) -> Table:
+    from attar.models import list_models, model_info
+
+    infos = [model_info(name) for name in list_models(pattern)]
+    return _table("network", ["family"], [[one.name, one.family, one.description] for one in infos])
+
+
+def _datasets(pattern: str) -> Table:
+    from attar.data import dataset_info, list_datasets
+
+    infos = [dataset_info(name) for name in list_datasets(pattern)]
+    return _table("data set", [], [[one.name, f"{one.title} ({one.source})"] for one in infos])
+
+
+def _optimisers(pattern: str) -> Table:
+    from attar.choices import OPTIMISERS
+
+    return _table("optimiser", [], [[name, OPTIMISERS[name].title] for name in OPTIMISERS.names(pattern)])
+
+
+def _schedules(pattern: str) -> Table:
+    from attar.choices import SCHEDULES
+
+    return _table("schedule", [], [[name, SCHEDULES[name].title] for name in SCHEDULES.names(pattern)])
+
+
+def _formats(pattern: str) -> Table:
+    from attar.deploy.formats import FORMATS
+
+    infos = [FORMATS[name] for name in FORMATS.names(pattern)]
+    rows = [[one.name, one.file, "yes" if one.default else "on request", one.title] for one in infos]
+    return _table("format", ["file", "made"], rows)
+
+
+def _trackers(pattern: str) -> Table:
+    from attar.track import list_trackers, tracker_info
+
+    infos = [tracker_info(name) for name in list_trackers(pattern)]
+    return _table("tracker", ["extra"], [[one.name, one.extra, one.title] for one in infos])
+
+
+def _table(kind: str, between: list[str], rows: list[list[str]]) -> Table:
+    """Names first, what they are last."""
+    from attar.report.tables import Table
+
+    columns = [kind, *between, "what"]
+    return Table("", columns, rows, texts=len(columns))
+
+
+# Of each kind: where it is named, and its table for a pattern.
+KINDS: dict[str, tuple[str, Callable[[str], Table]]] = {
+    "methods": ("method=", _methods),
+    "networks": ("teacher=, student=", _networks),
+    "datasets": ("data=", _datasets),
+    "optimisers": ("optim.name=", _optimisers),
+    "schedules": ("optim.schedule=", _schedules),
+    "trackers": ("track=", _trackers),
+    "formats": ("attar export RUN FORMAT", _formats),
+}
