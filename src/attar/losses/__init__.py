@@ -9,12 +9,19 @@ from attar.losses.contrast import Contrast, contrast
 from attar.losses.correlation import DIST, dist
 from attar.losses.decoupled import DKD, NKD, dkd, nckd, nkd, tckd
 from attar.losses.distributions import GaussianKL, gaussian_kl
+from attar.losses.embeddings import CosineDistance, NormalisedSmoothL1, Redundancy, cosine_distance, redundancy
 from attar.losses.entries import PerToken
 from attar.losses.entropy import BalancedDivergence, EntropyAdaptiveKL, balanced_divergence, entropy_adaptive_kl
 from attar.losses.evidential import DirichletKL, EvidentialCrossEntropy, EvidentialMeanKL
 from attar.losses.features import MSE, NST, AttentionTransfer, at, mse, nst
 from attar.losses.logit_relations import LocalRelations, Refined, Streamlined
 from attar.losses.loss import Loss
+from attar.losses.maps import (
+    ClassActivation,
+    GaussianWasserstein,
+    HierarchicalContext,
+    VariationalInformation,
+)
 from attar.losses.multilevel import MLKD, mlkd
 from attar.losses.relations import RKDAngle, RKDDistance, rkd_angle, rkd_distance
 from attar.losses.responses import (
@@ -48,13 +55,17 @@ __all__ = [
     "AlphaBeta",
     "AttentionTransfer",
     "BalancedDivergence",
+    "ClassActivation",
     "Contrast",
+    "CosineDistance",
     "CrossEntropy",
     "DirichletKL",
     "EntropyAdaptiveKL",
     "EvidentialCrossEntropy",
     "EvidentialMeanKL",
     "GaussianKL",
+    "GaussianWasserstein",
+    "HierarchicalContext",
     "JensenShannon",
     "KLDivergence",
     "L2ToStart",
@@ -62,21 +73,25 @@ __all__ = [
     "LogitsMSE",
     "Loss",
     "NormKD",
+    "NormalisedSmoothL1",
     "PartialL2",
     "PerToken",
     "RKDAngle",
     "RKDDistance",
+    "Redundancy",
     "Refined",
     "ReverseKL",
     "SimilarityPreserving",
     "Standardised",
     "Streamlined",
+    "VariationalInformation",
     "activation_boundary",
     "alpha_beta",
     "at",
     "balanced_divergence",
     "cc",
     "contrast",
+    "cosine_distance",
     "cross_entropy",
     "dist",
     "dkd",
@@ -95,6 +110,7 @@ __all__ = [
     "nst",
     "partial_l2",
     "pkt",
+    "redundancy",
     "reverse_kl",
     "rkd_angle",
     "rkd_distance",

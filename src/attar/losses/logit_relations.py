@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -115,6 +116,7 @@ class Streamlined(Loss):
     with no more probability than the median class: both near one half, whatever the images. The paper has neither.
     """
 
+    whole_batch: ClassVar[bool] = True  # similarities between images
     temperature: float = 4.0
     tikhonov: float = 0.1
 
