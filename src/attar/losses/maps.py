@@ -96,7 +96,7 @@ def hierarchical_context(student_map: Tensor, teacher_map: Tensor) -> Tensor:
             continue
         weight /= 2
         total += weight
-        loss = loss + weight * F.mse_loss(*(F.adaptive_avg_pool2d(one, side) for one in (student, teacher)))
+        loss = loss + weight * F.mse_loss(F.adaptive_avg_pool2d(student, side), F.adaptive_avg_pool2d(teacher, side))
     return loss / total
 
 
@@ -122,10 +122,10 @@ def class_activation(student_map: Tensor, teacher_map: Tensor, cells: int = 2, n
     >>> [round(class_activation(S, T, normalise=flag).item(), 4) for flag in (False, True)]
     [0.5662, 0.0879]
     """
-    pooled = [F.adaptive_avg_pool2d(widen(one), cells).flatten(2) for one in (student_map, teacher_map)]
+    student, teacher = (F.adaptive_avg_pool2d(widen(one), cells).flatten(2) for one in (student_map, teacher_map))
     if normalise:
-        pooled = [F.normalize(one, dim=2) for one in pooled]
-    return F.mse_loss(*pooled)
+        student, teacher = F.normalize(student, dim=2), F.normalize(teacher, dim=2)
+    return F.mse_loss(student, teacher)
 
 
 @dataclass(eq=False, repr=False)

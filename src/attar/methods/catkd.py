@@ -13,6 +13,7 @@ from attar.losses import ClassActivation
 from attar.methods.base import Offline
 from attar.methods.registry import register
 from attar.methods.stage_pairs import require_staged
+from attar.models import classifier_of
 
 
 @register(
@@ -60,10 +61,11 @@ class CATKD(Offline):
 
     def run(self, batch: Batch) -> Knowledge:
         known = super().run(batch)
-        for name, classifier in (("teacher", self.teacher.classifier), ("student", self.student.module.classifier)):
+        for name, network in (("teacher", self.teacher.module), ("student", self.student.module)):
             final = known[f"{name}.final"]
             assert isinstance(final, Tensor)
-            known.add(f"{name}.activation", F.conv2d(final, classifier.weight[:, :, None, None]))
+            weight = classifier_of(network).weight
+            known.add(f"{name}.activation", F.conv2d(final, weight[:, :, None, None]))
         return known
 
     def transfers(self) -> Iterable[Transfer]:
