@@ -1,9 +1,11 @@
-"""What CRD's contrast costs a step: drawn and gathered negatives, as its published code does it, against Attar's.
+"""CRD's contrast, seconds a step: drawn and gathered negatives, as in its published code, against the full memory bank.
 
     python benchmarks/contrast.py
 
-Both directions, forward and backward, for a batch of embeddings of CIFAR-100's size; a step of each in turns, in one
-process. The reference draws 16,384 images of other classes per sample with numpy and gathers their embeddings.
+Both directions, forward and backward, for a batch of embeddings of CIFAR-100's size; steps of both are interleaved in
+one process. The reference draws 16,384 images of other classes per sample with numpy and gathers their embeddings, half
+a gigabyte twice a step. Attar scores all images of other classes with one matmul, weighted so that their sum is what
+the drawn ones give on average; value and gradient come from one pass over the memory.
 """
 
 from __future__ import annotations

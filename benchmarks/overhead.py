@@ -1,9 +1,10 @@
-"""What the framework costs over the best hand-written loop that does the same work: a step of each in turns.
+"""What the framework costs over the best hand-written loop that does the same work: interleaved steps.
 
     python benchmarks/overhead.py --data data --weights resnet56.pth
 
-Both train the same student at the feet of the same teacher in one process, a step of the one and a step of the other,
-so that neither has a better machine; what is compared is the median step. Attar's has its records, guards and watch.
+Both train the same student with the same frozen teacher in one process, a step of one and a step of the other, so that
+the machine's load falls on both; what is compared is the median step. Attar's step includes its logs, its invariants
+and the detection of non-finite values.
 """
 
 from __future__ import annotations

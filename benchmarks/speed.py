@@ -2,8 +2,8 @@
 
     ATTAR_DATA=DIR python benchmarks/speed.py --weights resnet56.pth
 
-Every contender (benchmarks/contenders/) is a process of its own and trains the same student at the feet of the same
-teacher on CIFAR-100. They take turns for some rounds; what is compared is each round's ratio to the reference loop.
+Every contender (benchmarks/contenders/) is a process of its own and trains the same student with the same teacher on
+CIFAR-100. They run one after another for some rounds; what is compared is each round's ratio to the reference loop.
 """
 
 from __future__ import annotations

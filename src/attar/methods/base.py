@@ -150,8 +150,7 @@ class Method(nn.Module):
     ) -> Losses:
         """As calling the method, for a loop in one process: `Losses` has the weights and the knowledge too.
 
-        Args:
-            inputs, labels, index, epoch, epochs, step, phase, labelled, views: as in `forward`.
+        It takes the arguments of `forward`.
 
         Returns:
             `losses.total` to call backward() on, and each edge's term by name.
