@@ -24,8 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 from attar import recipes
 from attar.choices import OPTIMISERS, SCHEDULES
 from attar.errors import AttarError, unknown
-from attar.recipes.yaml_text import MOST_BYTES, check_yaml
 from attar.registry import Registry
+from attar.yaml_text import MOST_BYTES, check_yaml
 
 
 @dataclass

@@ -1,5 +1,6 @@
 import pickle
 import socket
+import time
 
 import pytest
 import torch
@@ -171,13 +172,52 @@ def test_an_image_elsewhere_is_not_fetched(tmp_path):
         load_data("hf", root=tmp_path, image_column="image")
 
 
-@pytest.mark.parametrize("address", ["https://example.com/a.parquet", "hf://datasets/a/b/c.parquet"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://example.com/a.parquet",
+        "hf://datasets/a/b/c.parquet",
+        "../outside/x.parquet",
+        "/etc/x.parquet",
+        "[{split: train, path: [a.parquet, b/../../x.parquet]}]",
+        "zip://a.parquet::b.zip",
+    ],
+)
 @pytest.mark.parametrize("file", ["README.md", ".huggingface.yaml"])
 def test_data_elsewhere_are_refused(tmp_path, address, file):
     text = f"configs:\n- config_name: default\n  data_files: {address}\n"
     (tmp_path / file).write_text(f"---\n{text}---\n" if file.endswith("md") else text)
     with pytest.raises(AttarError, match=rf"{file} names data elsewhere"):
         load_data("hf", root=tmp_path)
+
+
+def test_a_head_is_found_where_the_hub_finds_it(tmp_path):
+    (tmp_path / "README.md").write_text("\n---\ntitle: a---b\nconfigs: [{data_files: ../x.parquet}]\n---\n")
+    with pytest.raises(AttarError, match=r"README\.md names data elsewhere \('\.\./x\.parquet'\)"):
+        load_data("hf", root=tmp_path)
+
+
+def test_settings_that_grow_are_refused_at_once(tmp_path):
+    levels = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    (tmp_path / "README.md").write_text(f"---\na0: &a0 x\n{levels}configs: *a11\n---\n")
+    start = time.monotonic()
+    with pytest.raises(AttarError, match=r"README\.md has more than 200000 values"):
+        load_data("hf", root=tmp_path)
+    assert time.monotonic() - start < 5
+
+
+def test_images_outside_the_folder_are_not_read(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
+    (tmp_path / "data" / "in").mkdir(parents=True)
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / "data" / "in" / "a.png")
+    for path, outside in (("../secret.png", True), (str(tmp_path / "secret.png"), True), ("in/a.png", False)):
+        rows = [{"bytes": None, "path": path}] * 10
+        pq.write_table(pa.table({"image": rows, "label": [0, 1] * 5}), tmp_path / "data" / "train.parquet")
+        if outside:
+            with pytest.raises(AttarError, match="it is outside the folder of the dataset"):
+                load_data("hf", root=tmp_path / "data", image_column="image")
+        else:
+            assert load_data("hf", root=tmp_path / "data", image_column="image").train.images.max() == 9
 
 
 def test_what_datasets_cannot_read_is_said_in_one_line(tmp_path):

@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 from torch.utils.data import IterableDataset, TensorDataset
 
+from attar.data import load_data
 from attar.data.sources.wrap import statistics, wrap
 from attar.errors import AttarError
 
@@ -56,6 +57,49 @@ def test_statistics_are_the_data_s():
     values = pixels.double().div(255).transpose(0, 1).flatten(1)
     torch.testing.assert_close(torch.tensor(mean).double(), values.mean(1), atol=1e-6, rtol=0)
     torch.testing.assert_close(torch.tensor(std).double(), values.std(1, correction=0), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1, 2, 3], r"labels of 'custom' are 1\.\.3, but no item has the label 0"),
+        ([0, 1, 255], r"are 0\.\.255, but no item has the label 2"),
+        ([0.7, 1.7], "item 0 has the label 0.7; expected the whole number of a class"),
+        ([0, torch.tensor(1.7)], "item 1 has the label 1.7"),
+        ([0, np.float32("nan")], "item 1 has the label nan"),
+        ([0, torch.tensor([0, 1])], "no .image, class number. pair"),
+        ([-1, 0, 1], "must be 0.., got -1"),
+    ],
+)
+def test_labels_that_number_no_classes_are_refused(labels, message):
+    with pytest.raises(AttarError, match=message):
+        wrap([(TENSOR, label) for label in labels])
+
+
+@pytest.mark.parametrize("one", [1, 1.0, True, np.int64(1), torch.tensor(1), torch.tensor([1])])
+def test_whole_numbers_of_every_type_are_labels(one):
+    assert wrap([(TENSOR, 0), (TENSOR, one)]).labels.tolist() == [0, 1]
+
+
+def test_classes_that_have_no_training_images_are_named():
+    images = wrap([(TENSOR, 0), (TENSOR, 2)] * 10, classes=["ant", "bee", "cow", "dog"])
+    assert load_data(images, val_fraction=0).notes == ("classes without training images: 'bee', 'dog'",)
+
+
+class Mirrored(list):
+    """Every other reading is mirrored."""
+
+    count = 0
+
+    def __getitem__(self, place):
+        self.count += 1
+        image, label = super().__getitem__(place)
+        return (image.flip(-1) if self.count % 3 else image), label
+
+
+def test_augmentation_that_would_be_frozen_is_named():
+    with pytest.warns(UserWarning, match=r"image \d+ of 'custom' differs when it is read again"):
+        wrap(Mirrored([(TENSOR, 0), (TENSOR, 1)] * 5))
 
 
 class Stream(IterableDataset):

@@ -12,6 +12,7 @@ from attar.data.loading.class_weights import class_weights as weights_of
 from attar.data.loading.split import limit, stratified_split
 from attar.data.registry import DATASETS
 from attar.data.sources import cifar, digits, folders, hugging_face, manifest, web_dataset  # noqa: F401
+from attar.data.sources.image_tree import listed
 from attar.data.sources.unlabelled_folder import unlabelled_images
 from attar.data.sources.wrap import wrap
 from attar.data.transforms.augment import Augment
@@ -96,12 +97,20 @@ def read_data(
     splits = splits.map(lambda images: replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std)))
     if not isinstance(data, Splits):
         splits = replace(splits, augment=Augment(crop_padding=min(splits.image_shape[1:]) // 8, flip=flip))
+    splits = replace(splits, notes=(*splits.notes, *_without_images(splits.train)))
     if unlabelled is not None:
         found, notes = unlabelled_images(
             Path(unlabelled).expanduser(), splits.train, bool(options.get("skip_unreadable"))
         )
         splits = replace(splits, unlabelled=found, notes=(*splits.notes, *notes))
     return replace(splits, augment=splits.augment.changed(augment or {}))
+
+
+def _without_images(train: ImageSet) -> list[str]:
+    """A note about classes that nothing is learnt about."""
+    counts = train.labels.bincount(minlength=len(train.classes)).tolist()
+    empty = [name for name, count in zip(train.classes, counts, strict=True) if not count]
+    return [f"classes without training images: {listed(empty)}"] if empty else []
 
 
 def divided(

@@ -16,7 +16,7 @@ from attar.errors import AttarError
 MEMORY_LIMIT = 2 * 10**9  # bytes of decoded pixels
 # Fixed, so that no run ever trains on an image that another run is tested on.
 TEST_SEED = 0
-# From this ratio of the largest to the smallest class on, the user is told.
+# From this ratio of the largest to the smallest class on, a note says so.
 UNEVEN = 10
 
 
@@ -109,7 +109,7 @@ class Reading:
 def uneven_classes(images: ImageSet) -> list[str]:
     """A note where one class has ten times as many training images as another."""
     counts = images.labels.bincount(minlength=len(images.classes))
-    most, least = int(counts.argmax()), int(counts.argmin())
+    most, least = int(counts.argmax()), int(counts.masked_fill(counts == 0, counts.max()).argmin())
     if counts[most] < UNEVEN * counts[least]:
         return []
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,9 +22,14 @@ from attar.data.sources.split_names import by_role
 from attar.decoding import require_pillow
 from attar.errors import AttarError, first_line, unknown
 from attar.extras import require
+from attar.yaml_text import check_yaml
 
 LABEL_NAMES = ("label", "labels")
 ROWS = 1000  # looked at together
+# The head of a README.md, as huggingface_hub finds it.
+HEAD = re.compile(r"^(\s*---[\r\n]+)([\S\s]*?)([\r\n]+---(\r\n|\n|$))")
+# Values in it: the names of some 20,000 classes are more than a recipe has.
+MOST_SETTINGS = 200_000
 
 
 @register_dataset(
@@ -91,7 +97,7 @@ def read_folder(root: Path) -> dict[str, Any]:
         AttarError: `datasets` is missing or cannot read it.
     """
     datasets = require("datasets", "data=hf", "hf")
-    _refuse_addresses(root)
+    _check_settings(root)
     saved = (root / "dataset_dict.json").is_file() or (root / "state.json").is_file()
     with offline(datasets):
         try:
@@ -125,18 +131,33 @@ def offline(datasets: Any) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _refuse_addresses(root: Path) -> None:
-    """A head of README.md, or a .huggingface.yaml, may send `datasets` to files elsewhere."""
+def _check_settings(root: Path) -> None:
+    """A head of README.md, or a .huggingface.yaml, may send `datasets` to files elsewhere, or grow without end."""
     for file in (root / "README.md", root / ".huggingface.yaml"):
         text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
         if file.suffix == ".md":
-            text = text.split("---", 2)[1] if text.startswith("---") and text.count("---") > 1 else ""
+            text = head[2] if (head := HEAD.match(text)) else ""
         try:
+            check_yaml(text, str(file), MOST_SETTINGS)
             configs = (yaml.safe_load(text) or {}).get("configs")
         except (yaml.YAMLError, AttributeError):
             raise AttarError(f"the settings in {file} are no YAML mapping; mend or remove them") from None
-        if "://" in str(configs):
-            raise AttarError(f"{file} names data elsewhere (://); bring them here and name them by their paths")
+        for value in _texts(configs):
+            if "://" in value or "::" in value or Path(value).is_absolute() or ".." in Path(value).parts:
+                raise AttarError(
+                    f"{file} names data elsewhere ({value[:60]!r}); bring them here and name them by their paths"
+                )
+
+
+def _texts(tree: Any) -> Iterator[str]:
+    """Every text in nested mappings and lists."""
+    if isinstance(tree, Mapping):
+        tree = [*tree, *tree.values()]
+    if isinstance(tree, list):
+        for value in tree:
+            yield from _texts(value)
+    elif isinstance(tree, str):
+        yield tree
 
 
 def roles_of(root: Path, found: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
@@ -205,7 +226,7 @@ def images_of(root: Path, split: Any, column: str) -> ArrowImages:
     held = split.select_columns([column])
     if type(split.features[column]).__name__ == "Image":
         held = held.cast_column(column, datasets.Image(decode=False))
-    return ArrowImages(root / str(split.split or ""), held, column, np.arange(len(held)))
+    return ArrowImages(root, root / str(split.split or ""), held, column, np.arange(len(held)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,12 +234,14 @@ class ArrowImages:
     """Images in the rows of a Hugging Face dataset, which reads them from disk as they are needed.
 
     Attributes:
+        folder: where the dataset lies; images that are paths must lie there too.
         place: what the dataset is called in messages.
         dataset: holds the column, undecoded: bytes, a path, or {bytes, path}.
         column: its name.
         rows: (N,) the rows that these images are.
     """
 
+    folder: Path
     place: Path
     dataset: Any = field(repr=False)
     column: str
@@ -236,7 +259,15 @@ class ArrowImages:
             return BytesIO(held)
         if not file or "://" in file:
             raise AttarError("it is elsewhere" if file else "it is empty")
-        return Path(file)
+        return self._inside(Path(file))
+
+    def _inside(self, file: Path) -> Path:
+        """A path of the dataset's folder, or of what `datasets` unpacked from archives there."""
+        cache = require("datasets", "data=hf", "hf").config.HF_DATASETS_CACHE
+        file = self.folder / file
+        if not any(file.resolve().is_relative_to(Path(place).resolve()) for place in (self.folder, cache)):
+            raise AttarError("it is outside the folder of the dataset")
+        return file
 
     def subset(self, index: np.ndarray) -> ArrowImages:
         return replace(self, rows=self.rows[index])

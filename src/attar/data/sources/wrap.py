@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,13 @@ import torch
 from torch import Tensor
 
 from attar.data.images import ImageSet
+from attar.decoding import to_rgb, upright
 from attar.errors import AttarError
+
+# How many items, about, are read a second time: of an image that is mirrored by chance every other reading differs.
+READ_TWICE = 8
+# Of labels above this a gap is looked for below it.
+MOST_CLASSES = 10**6
 
 
 def wrap(dataset: Any, name: str = "custom", classes: Sequence[str] | None = None) -> ImageSet:
@@ -19,15 +26,17 @@ def wrap(dataset: Any, name: str = "custom", classes: Sequence[str] | None = Non
     Args:
         dataset: has a length and gives (image, label) by position. An image is a tensor (C, H, W) or (H, W), an array
             (H, W, C) or (H, W), or a Pillow image, with 1 or 3 channels, in bytes or in 0..1, neither augmented nor
-            normalised.
+            normalised. Pillow images of further modes become RGB and are turned upright, as image files are. Every
+            item is read once; some are read twice, and a warning names one that differs.
         name: what the set is called.
-        classes: the name of every class; None: the data set's own `classes`, else the numbers up to the highest label.
+        classes: the name of every class; None: the data set's own `classes`, else the numbers 0, 1, ... of the labels.
 
     Returns:
         The set; mean and standard deviation are measured.
 
     Raises:
-        AttarError: the data set is no map of pairs, is empty, or an image or a label is not as expected.
+        AttarError: the data set is no map of pairs, is empty, an image or a label is not as expected, or there are
+            gaps between the labels and no names of classes.
 
     >>> pairs = [(torch.zeros(3, 8, 8), 0), (torch.ones(3, 8, 8), 1)]
     >>> wrap(pairs).mean
@@ -47,7 +56,8 @@ def wrap(dataset: Any, name: str = "custom", classes: Sequence[str] | None = Non
                 f"image {place} is {tuple(image.shape)}, image 0 is {tuple(first.shape)}; bring them to one size first"
             )
         images[place] = image
-    names = classes or getattr(dataset, "classes", None) or range(int(labels.max()) + 1)
+    _warn_of_randomness(dataset, images, name)
+    names = classes or getattr(dataset, "classes", None) or _numbered(labels, name)
     return ImageSet(images, labels, tuple(map(str, names)), name, *statistics(images))
 
 
@@ -66,11 +76,43 @@ def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean.tolist()), tuple(std.where(std > 1e-6, 1.0).tolist())
 
 
+def _warn_of_randomness(dataset: Any, images: Tensor, name: str) -> None:
+    """Items that differ when they are read again were augmented at random, once and for all epochs."""
+    for place in range(0, len(images), max(1, len(images) // READ_TWICE)):
+        again, _ = _pair(dataset[place], place)
+        if not torch.equal(again, images[place]):
+            warnings.warn(
+                f"image {place} of {name!r} differs when it is read again: its random augmentation is frozen, one copy "
+                "for all epochs; take it out of the data set and give augment=",
+                stacklevel=3,
+            )
+            return
+
+
+def _numbered(labels: Tensor, name: str) -> range:
+    """The classes 0, 1, ... of labels without names."""
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0:
+        raise AttarError(f"labels of {name!r} must be 0.., got {least}")
+    missing = sorted(set(range(min(most, MOST_CLASSES))) - set(labels.tolist()))
+    if missing:
+        raise AttarError(
+            f"labels of {name!r} are {least}..{most}, but no item has the label {missing[0]}; number the classes 0, 1, "
+            "... without a gap, or give the names of all as classes="
+        )
+    return range(most + 1)
+
+
 def _pair(item: Any, place: int) -> tuple[Tensor, int]:
     try:
         image, label = item
-        number = int(label)
-    except (TypeError, ValueError):
+        number = label.item() if hasattr(label, "item") else label
+        if isinstance(number, float) and not number.is_integer():
+            raise AttarError(f"item {place} has the label {number:g}; expected the whole number of a class")
+        number = int(number)
+    except AttarError:
+        raise
+    except (TypeError, ValueError, RuntimeError):
         raise AttarError(f"item {place} is no (image, class number) pair: {type(item).__name__}") from None
     return _bytes(_channels_first(image, place), place), number
 
@@ -78,9 +120,10 @@ def _pair(item: Any, place: int) -> tuple[Tensor, int]:
 def _channels_first(image: Any, place: int) -> Tensor:
     """Any kind of image as a (C, H, W) tensor."""
     if not isinstance(image, Tensor):
-        # A Pillow image with a palette, transparency or CMYK is brought to RGB.
-        if getattr(image, "mode", "RGB") not in ("L", "RGB"):
-            image = image.convert("RGB")
+        # A Pillow image is read as a file of it is, except that a grey one keeps its one channel.
+        if hasattr(image, "getexif"):
+            image = upright(image)
+            image = image if image.mode == "L" else to_rgb(image)
         array = np.array(image)
         if array.dtype == object or array.ndim not in (2, 3):
             raise AttarError(f"image {place} is {type(image).__name__}; expected a tensor, an array or a Pillow image")

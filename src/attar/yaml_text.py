@@ -11,7 +11,7 @@ MOST_BYTES, MOST_NODES, MOST_DEPTH, LONGEST = 1_000_000, 10_000, 40, 4096
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def check_yaml(text: str, what: str) -> None:
+def check_yaml(text: str, what: str, most_nodes: int = MOST_NODES) -> None:
     """Refuse a text that would take long to build or much memory, in time proportional to its length.
 
     Counted are values as they will be built: a reference to an anchor (`*a`) counts as often as what it refers to.
@@ -19,6 +19,7 @@ def check_yaml(text: str, what: str) -> None:
     Args:
         text: YAML, or what should be.
         what: how messages call it.
+        most_nodes: how many values it may have.
 
     Raises:
         AttarError: it is nested too deeply, has too many or too long values, or refers to itself.
@@ -54,5 +55,5 @@ def check_yaml(text: str, what: str) -> None:
                 sizes[anchor] = count - before
         if len(open_) > MOST_DEPTH:
             raise AttarError(f"{what} is nested more than {MOST_DEPTH} deep (line {line}); write it flatter")
-        if count > MOST_NODES:
-            raise AttarError(f"{what} has more than {MOST_NODES} values, references written out (line {line})")
+        if count > most_nodes:
+            raise AttarError(f"{what} has more than {most_nodes} values, references written out (line {line})")

@@ -8,7 +8,7 @@ import pytest
 from attar.errors import AttarError
 from attar.experiments.bench import read_suite
 from attar.recipe import parse, read_recipe
-from attar.recipes.yaml_text import check_yaml
+from attar.yaml_text import check_yaml
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
