@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attar import recipes
 from attar.errors import AttarError
-from attar.recipe import Recipe, describe, normalise, parse, read_recipe, to_yaml
+from attar.recipe import Recipe, describe, listed, load_yaml, normalise, parse, read_recipe, to_yaml
 
 
 def test_later_layers_win(tmp_path):
@@ -195,6 +195,65 @@ def test_junk_keywords_are_a_recipe_or_one_line(values):
 
 def test_parse_reads_values_as_yaml():
     assert parse("data.image_size=16") == {"data": {"image_size": 16}}
+
+
+TEXTS = ["2024_05", "no", "010", "1e3", "0x1F", "12:30", "2024-05-01", "a,b", "[x]", "{a}", "a: b", "a #b", "*x", "a=b"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("key", ["data.root", "out", "teacher.weights", "data.unlabelled", "alone", "student.name"])
+def test_text_on_the_command_line_stays_text(key, text):
+    held = read_recipe(overrides=[f"{key}={text}"])
+    for part in key.split("."):
+        held = getattr(held, part)
+    assert held == text
+
+
+@pytest.mark.parametrize("text", ["2024_05", "no", "010", "1e3", "0x1F", "12:30", "2024-05-01", "'a,b'"])
+def test_text_in_a_file_stays_text(tmp_path, text):
+    (tmp_path / "r.yaml").write_text(
+        f"out: {text}\nteacher: {text}\ndata: {{name: folder, root: {text}, train_size: 010}}\n"
+    )
+    recipe = read_recipe(tmp_path / "r.yaml")
+    assert (recipe.out, recipe.teacher.name, recipe.data.root) == (text.strip("'"),) * 3
+    assert recipe.data.train_size == 8  # a number is read as YAML
+    (tmp_path / "again.yaml").write_text(to_yaml(recipe))
+    assert read_recipe(tmp_path / "again.yaml") == recipe
+
+
+def test_text_in_a_suite_stays_text(tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        "recipe: {out: 010, epochs: 010, data: {root: no}}\n"
+        "pairs: [{teacher: {name: 1e3, weights: 2024_05}, student: 010}]\nmethods: [{name: kd, temperature: 010}]\n"
+    )
+    assert load_yaml(tmp_path / "s.yaml", "suite") == {
+        "recipe": {"out": "010", "epochs": 8, "data": {"root": "no"}},
+        "pairs": [{"teacher": {"name": "1e3", "weights": "2024_05"}, "student": "010"}],
+        "methods": [{"name": "kd", "temperature": 8}],
+    }
+
+
+def test_no_text_and_quoted_text(tmp_path):
+    assert read_recipe(overrides=["data.root=null", "out="]) == Recipe()
+    assert read_recipe(overrides=["data.root='no'", 'out="null"']).data.root == "no"
+    assert read_recipe(overrides=["teacher={name: resnet20, weights: a.pth}"]).teacher.weights == "a.pth"
+    (tmp_path / "r.yaml").write_text("data: {root: ~}\nout:\n")
+    assert read_recipe(tmp_path / "r.yaml") == Recipe()
+
+
+def test_a_leading_tilde_is_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    recipe = read_recipe(overrides=["out=~/runs/a", "teacher.weights=~/a.pth,~/b.pth", "data.root=~", "alone=a~/b"])
+    assert (recipe.out, recipe.data.root, recipe.alone) == (f"{tmp_path}/runs/a", str(tmp_path), "a~/b")
+    assert recipe.teacher.weights == f"{tmp_path}/a.pth,{tmp_path}/b.pth"
+    assert read_recipe(out="~/x").out == f"{tmp_path}/x"
+
+
+def test_a_comma_in_a_path_that_exists_parts_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kd,at").mkdir()
+    assert listed("resnet56,kd,at , resnet20") == ["resnet56", "kd,at", "resnet20"]
+    assert listed("kd,dkd") == ["kd", "dkd"]
 
 
 def test_the_order_of_overrides_does_not_lose_any():

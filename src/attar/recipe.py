@@ -12,12 +12,14 @@ import inspect
 import io
 import itertools
 import math
+import re
 import textwrap
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -201,7 +203,7 @@ def read_recipe(file: str | Path | None = None, overrides: list[str] | tuple[str
     merged = OmegaConf.structured(Recipe())
     try:
         for layer in ([_load(file)] if file else []) + [_together(overrides), values]:
-            _check_keys(layer := normalise(layer))
+            _check_keys(layer := _at_home(normalise(layer)))
             _check_sizes(layer)
             _drop_old_options(merged, layer)
             merged = OmegaConf.merge(merged, layer)
@@ -293,14 +295,100 @@ def load_yaml(path: Path, kind: str) -> dict[str, Any]:
         raise AttarError(f"{kind} {str(path)!r} is no YAML: {_one_line(error)}") from None
     if not isinstance(loaded, DictConfig):
         raise AttarError(f"{kind} {str(path)!r} must be a mapping of keys to values")
-    return OmegaConf.to_container(loaded)  # type: ignore[return-value]
+    return _with_texts(OmegaConf.to_container(loaded), yaml.load(text, TextLoader))  # type: ignore[no-any-return]
+
+
+class TextLoader(yaml.SafeLoader):
+    """YAML whose values are all text, as written, but for null."""
+
+
+TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _with_texts(tree: Any, texts: Any, section: str = "", key: str = "") -> Any:
+    """A tree read as YAML in which keys that hold text have it as it was written: 2024_05, no, 010.
+
+    Args:
+        tree: from YAML.
+        texts: the same, all values as text.
+        section: the key around it; none at the top, in a suite's recipe and in the sections of its lists.
+        key: its own key.
+    """
+    if isinstance(tree, dict) and isinstance(texts, dict) and len(tree) == len(texts):
+        outer = "" if key == "recipe" and not section else key
+        pairs = zip(tree.items(), texts.values(), strict=True)
+        return {name: _with_texts(value, text, outer, str(name)) for (name, value), text in pairs}
+    if isinstance(tree, list) and isinstance(texts, list) and len(tree) == len(texts):
+        return [_with_texts(value, text) for value, text in zip(tree, texts, strict=True)]
+    return texts if isinstance(texts, str) and _holds_text(f"{section}.{key}" if section else key) else tree
+
+
+@cache
+def _text_keys() -> frozenset[str]:
+    """The keys of the recipe that hold text, with the sections that may be written as a bare name."""
+
+    def keys(cls: type, prefix: str) -> list[str]:
+        found = []
+        for name, kind in get_type_hints(cls).items():
+            if dataclasses.is_dataclass(kind):
+                found += keys(kind, f"{prefix}{name}.")
+            elif kind in (str, str | None):
+                found.append(f"{prefix}{name}")
+        return found
+
+    return frozenset([*NAMED, *keys(Recipe, "")])
+
+
+def _holds_text(key: str) -> bool:
+    return key in _text_keys()
+
+
+def listed(names: str) -> list[str]:
+    """The names or paths in a text with commas between them; a comma in a path that exists does not part it.
+
+    >>> listed("resnet56, resnet20")
+    ['resnet56', 'resnet20']
+    """
+    parts, found = names.split(","), []
+    while parts:
+        whole = (n for n in range(len(parts), 1, -1) if Path(",".join(parts[:n]).strip()).expanduser().exists())
+        count = next(whole, 1)
+        found.append(",".join(parts[:count]).strip())
+        parts = parts[count:]
+    return found
+
+
+def _at_home(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A layer whose texts have the home folder for a leading ~, which not every shell puts there."""
+    home = str(Path.home())
+    return {
+        key: _at_home(value, f"{key}.")
+        if isinstance(value, dict)
+        else re.sub(r"(^|,)~(?=/|$)", lambda match: match[1] + home, value)
+        if isinstance(value, str) and _holds_text(f"{prefix}{key}")
+        else value
+        for key, value in tree.items()
+    }
 
 
 def parse(override: str) -> dict[str, Any]:
-    """One "key=value" as a tree, its value read as YAML."""
+    """One "key=value" as a tree, its value read as YAML; a key that holds text takes it as it is.
+
+    >>> parse("data.root=2024_05"), parse("seed=2024_05")
+    ({'data': {'root': '2024_05'}}, {'seed': 202405})
+    """
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise AttarError(f"expected key=value, got {override!r}; for example epochs=10")
+    if _is_plain_text(key, value):
+        *sections, name = key.split(".")
+        held: dict[str, Any] = {name: value}
+        for section in reversed(sections):
+            held = {section: held}
+        return held
     try:
         check_yaml(value, f"{key[:60]}=")
         tree: Any = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
@@ -309,6 +397,12 @@ def parse(override: str) -> dict[str, Any]:
     except Exception as error:
         raise AttarError(f"{override!r} cannot be read: {_one_line(error)}") from None
     return tree
+
+
+def _is_plain_text(key: str, value: str) -> bool:
+    """Whether a value is text: not in quotation marks, not nothing, not a YAML section where a bare name may stand."""
+    section = key in NAMED and value.lstrip()[:1] in ("{", "[")
+    return _holds_text(key) and value not in ("", "null") and value[0] not in "'\"" and not section
 
 
 def _check_keys(tree: dict[str, Any], cls: type = Recipe, prefix: str = "") -> None:

@@ -16,7 +16,7 @@ from attar.errors import AttarError, first_line
 from attar.models import as_staged, create_model, model_info, observe
 from attar.models.libraries.imagenet_classes import imagenet_rows
 from attar.models.libraries.names import FILES
-from attar.recipe import DataRecipe, ModelRecipe, Recipe, TeacherRecipe
+from attar.recipe import DataRecipe, ModelRecipe, Recipe, TeacherRecipe, listed
 from attar.registry import check_types
 
 # The keys of the data section that every data set takes.
@@ -157,10 +157,10 @@ class Parts:
 
 def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
     """(name, weights) of each teacher; several are separated by commas."""
-    names = [name.strip() for name in teacher.name.split(",") if name.strip()]
+    names = [name for name in listed(teacher.name) if name]
     weights: list[str | None] = [None] * len(names)
     if teacher.weights:
-        weights = [file.strip() or None for file in teacher.weights.split(",")]
+        weights = [file or None for file in listed(teacher.weights)]
     if len(names) != len(weights):
         raise AttarError(f"teacher names {len(names)} networks but teacher.weights {len(weights)} files; give one each")
     return list(zip(names, weights, strict=True))

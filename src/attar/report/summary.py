@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attar.metrics import Gap, interval, paired_gap, summarise
-from attar.recipe import Recipe
+from attar.recipe import Recipe, listed
 from attar.report.tables import Table
 
 
@@ -58,7 +58,7 @@ class Summary:
 
     def networks(self) -> list[Network]:
         """The teachers, the student alone, the student distilled, and whatever else was deployed."""
-        names = [part.strip() for part in self.recipe.teacher.name.split(",") if part.strip()]
+        names = [name for name in listed(self.recipe.teacher.name) if name]
         # Teachers of one architecture are told apart by number.
         titles = [f"{name} (teacher{f' {n}' if names.count(name) > 1 else ''})" for n, name in enumerate(names, 1)]
         keys = ["teacher" if n == 1 else f"teacher{n}" for n in range(1, len(names) + 1)]
