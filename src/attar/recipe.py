@@ -295,7 +295,7 @@ def load_yaml(path: Path, kind: str) -> dict[str, Any]:
         raise AttarError(f"{kind} {str(path)!r} is no YAML: {_one_line(error)}") from None
     if not isinstance(loaded, DictConfig):
         raise AttarError(f"{kind} {str(path)!r} must be a mapping of keys to values")
-    return _with_texts(OmegaConf.to_container(loaded), yaml.load(text, TextLoader))  # type: ignore[no-any-return]
+    return _with_texts(OmegaConf.to_container(loaded), yaml.load(text, TextLoader))
 
 
 class TextLoader(yaml.SafeLoader):
@@ -333,7 +333,7 @@ def _text_keys() -> frozenset[str]:
     def keys(cls: type, prefix: str) -> list[str]:
         found = []
         for name, kind in get_type_hints(cls).items():
-            if dataclasses.is_dataclass(kind):
+            if isinstance(kind, type) and dataclasses.is_dataclass(kind):
                 found += keys(kind, f"{prefix}{name}.")
             elif kind in (str, str | None):
                 found.append(f"{prefix}{name}")
