@@ -85,7 +85,7 @@ class DataRecipe:
     """Paste a rectangle of another image into each, likewise; 0: no CutMix. With both, each image draws which."""
     augment: dict[str, Any] = field(default_factory=dict)
     """Changes to the data set's own augmentation (crop_padding, padding_mode, flip, cutout, resized_crop, scale, ratio,
-    rand_augment, magnitude)."""
+    rand_augment, magnitude, or another of `attar list augmentations`)."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the data set (image_size, mean, std, class_weights; for files resize_size, in_memory,
     workers, ...)."""

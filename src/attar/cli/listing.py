@@ -57,6 +57,20 @@ def _datasets(pattern: str) -> Table:
     return _table("data set", [], [[one.name, f"{one.title} ({one.source})"] for one in infos])
 
 
+def _augmentations(pattern: str) -> Table:
+    from dataclasses import fields
+    from fnmatch import fnmatch
+
+    from attar.data import Augment
+    from attar.data.transforms.registry import AUGMENTATIONS
+    from attar.recipe import attribute_docs
+
+    docs = attribute_docs(Augment)
+    known = {field.name: docs[field.name].partition(";")[0] for field in fields(Augment) if field.name != "own"}
+    known |= {name: AUGMENTATIONS[name].title for name in AUGMENTATIONS}
+    return _table("augmentation", [], [[name, what] for name, what in known.items() if fnmatch(name, pattern)])
+
+
 def _optimisers(pattern: str) -> Table:
     from attar.choices import OPTIMISERS
 
@@ -97,6 +111,7 @@ KINDS: dict[str, tuple[str, Callable[[str], Table]]] = {
     "methods": ("method=", _methods),
     "networks": ("teacher=, student=", _networks),
     "datasets": ("data=", _datasets),
+    "augmentations": ("data.augment.NAME=", _augmentations),
     "optimisers": ("optim.name=", _optimisers),
     "schedules": ("optim.schedule=", _schedules),
     "trackers": ("track=", _trackers),

@@ -15,6 +15,7 @@ from attar.data.registry import DatasetInfo, dataset_info, list_datasets, regist
 from attar.data.sources.wrap import statistics, wrap
 from attar.data.transforms.augment import Augment
 from attar.data.transforms.mixing import Mixing, cutmix, mixup
+from attar.data.transforms.own import list_augmentations, register_augmentation
 
 __all__ = [
     "Augment",
@@ -32,11 +33,13 @@ __all__ = [
     "divided",
     "eval_batches",
     "limit",
+    "list_augmentations",
     "list_datasets",
     "load_data",
     "loader_for",
     "mixup",
     "read_data",
+    "register_augmentation",
     "register_dataset",
     "statistics",
     "stratified_split",

@@ -18,6 +18,7 @@ from attar.data.loading.batch_slice import Part, part_of
 from attar.data.transforms.augment import Augment, Moves, centre, crop_and_flip, cut_out_, draw, normalise
 from attar.data.transforms.mixing import Mixing
 from attar.data.transforms.mixing_partners import Mixer, Reading, neighbours, reading
+from attar.data.transforms.own import changed_by_own
 from attar.data.transforms.rand_augment import rand_augment
 from attar.data.transforms.resized_crop import resized_crop
 from attar.errors import AttarError
@@ -240,6 +241,8 @@ class DeviceLoader:
         pixels = crop_and_flip(pixels, augment, moves)
         if moves.changes is not None and moves.signs is not None:
             pixels = rand_augment(pixels, moves.changes, moves.signs, augment.magnitude)
+        if moves.own is not None:
+            pixels = changed_by_own(pixels, augment, moves.own)
         images = normalise(pixels, self._mean, self._std, self.channels_last)
         return cut_out_(images, augment.cutout, moves) if augment.cutout else images
 

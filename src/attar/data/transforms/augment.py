@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from attar.batch import Address
 from attar.data.transforms.rand_augment import draw_changes
+from attar.data.transforms.registry import AUGMENTATIONS
 from attar.data.transforms.resized_crop import draw_boxes
 from attar.errors import AttarError, unknown
 
@@ -49,6 +50,8 @@ class Augment:
     the paper takes 1 to 3."""
     magnitude: int = 9
     """RandAugment's M: how strong those changes are, 0 to 30."""
+    own: tuple[tuple[str, object], ...] = ()
+    """Registered augmentations with their values, in the order in which they act; see `register_augmentation`."""
 
     def __post_init__(self) -> None:
         if self.padding_mode not in ("zero", "reflect"):
@@ -67,11 +70,16 @@ class Augment:
 
     def changed(self, changes: Mapping[str, object]) -> Augment:
         """The same with some settings replaced; an unknown one is answered with the nearest."""
-        known = [f.name for f in fields(self)]
-        for key in changes:
-            if key not in known:
-                raise unknown("key of augment:", key, known)
-        return replace(self, **changes)  # type: ignore[arg-type]
+        known = [f.name for f in fields(self) if f.name != "own"]
+        own, built_in = dict(self.own), {}
+        for key, value in changes.items():
+            if key in known:
+                built_in[key] = value
+            elif key in AUGMENTATIONS:
+                own[key] = value
+            else:
+                raise unknown("key of augment:", key, [*known, *AUGMENTATIONS])
+        return replace(self, own=tuple((key, value) for key, value in own.items() if value), **built_in)  # type: ignore[arg-type]
 
     def check(self, channels: int, height: int, width: int) -> None:
         """Refuse what these images cannot be put through.
@@ -136,6 +144,7 @@ class Moves(Choices):
         box: (N, 4) top, left, height and width of the part that is scaled, in pixels; None: no such part.
         changes: (N, n) RandAugment's changes, as numbers of `rand_augment.CHANGES`; None: none.
         signs: (N, n) the direction of each, -1.0 or 1.0; None: none.
+        own: (N, n) the random numbers of augmentations of one's own, side by side; None: none.
     """
 
     top: Tensor
@@ -146,6 +155,7 @@ class Moves(Choices):
     box: Tensor | None = None
     changes: Tensor | None = None
     signs: Tensor | None = None
+    own: Tensor | None = None
 
     on_cpu = ("changes", "signs")
 
@@ -182,6 +192,7 @@ def draw(
     top, left = torch.randint(2 * augment.crop_padding + 1, (2, count), generator=stream("crop"))
     if augment.rand_augment:
         changes, signs = draw_changes(count, augment.rand_augment, stream("rand_augment"))
+    own = [torch.rand(count, AUGMENTATIONS[name].numbers, generator=stream(f"own/{name}")) for name, _ in augment.own]
     return Moves(
         top=top,
         left=left,
@@ -193,6 +204,7 @@ def draw(
         else None,
         changes=changes,
         signs=signs,
+        own=torch.cat(own, dim=1) if own else None,
     )
 
 

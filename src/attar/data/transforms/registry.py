@@ -1,0 +1,34 @@
+"""The table of augmentations of one's own: what `data.augment.NAME=VALUE` may name beside the built-in keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from attar.registry import Registry
+
+Change = Callable[[Tensor, Tensor, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class AugmentationInfo:
+    """An augmentation that a recipe can name.
+
+    Attributes:
+        name: the key under data.augment.
+        title: one line for listings.
+        change: change(images, numbers, value) gives a batch of images changed: (B, C, H, W), uint8. `numbers` is
+            (B, n) in [0, 1), float32, the random numbers of each image; `value` is what the recipe gives.
+        numbers: n, how many random numbers an image gets in an epoch.
+    """
+
+    name: str
+    title: str
+    change: Change
+    numbers: int = 1
+
+
+AUGMENTATIONS: Registry[AugmentationInfo] = Registry("augmentation")
