@@ -13,16 +13,18 @@ def main(epochs: int = 2) -> float:
 
     method = attar.create_method("kd", teacher=teacher, student=student)
     optimiser = torch.optim.SGD(method.trainable(), lr=0.05, momentum=0.9)
+    method.check_optimiser(optimiser)
     images = splits.train.images.float() / 255
     for epoch in range(epochs):
-        for index in torch.randperm(len(images)).split(64):
-            losses = method.losses(images[index], splits.train.labels[index], epoch=epoch, epochs=epochs)
+        method.train()
+        for step, index in enumerate(torch.randperm(len(images)).split(64)):
+            losses = method(images[index], splits.train.labels[index], epoch=epoch, epochs=epochs, step=step)
             optimiser.zero_grad()
-            losses.total.backward()
+            losses["total"].backward()
             optimiser.step()
         print(epoch, {name: round(term.item(), 3) for name, term in losses.items()})
     torch.save(method.deployed().state_dict(), "student.pth")
-    return losses.total.item()
+    return losses["total"].item()
 
 
 if __name__ == "__main__":

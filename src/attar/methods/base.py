@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from attar.batch import Address, Batch
+from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Graph, Knowledge, Losses, Transfer, total_loss, union
+from attar.methods.own_loop import (
+    Inputs,
+    OwnLoop,
+    check_class_numbers,
+    check_optimisers,
+    checked_inputs,
+    refuse_unsynchronised,
+    with_output,
+)
 from attar.models import Frozen, Tapped, has_tap
 from attar.schedules import WeightSchedule
 from attar.tasks import Classification, Task
@@ -90,32 +98,34 @@ class Method(nn.Module):
     def batch_losses(self, batch: Batch) -> Losses:
         """The losses of one batch, with its address and epoch."""
         edges = self.edges  # first, because it requests the taps that run returns
-        if batch.output != self.task.output:
-            batch = replace(batch, output=self.task.output)
-        return total_loss(self.run(batch), edges)
+        return total_loss(self.run(with_output(batch, self.task.output)), edges)
 
     def forward(
         self,
-        inputs: Tensor,
+        inputs: Inputs,
         labels: Tensor,
         *,
         index: Tensor | None = None,
-        epoch: int = 0,
-        epochs: int = 1,
-        step: int = 0,
+        epoch: int | None = None,
+        epochs: int | None = None,
+        step: int | None = None,
         phase: str = "",
         labelled: int | None = None,
         views: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """The losses of a batch as a plain dict of scalars, for loops that wrap the method (DDP, Accelerate, ...).
+        """The losses of a batch as a plain dict of scalars: the call for loops of your own, wrapped or not.
+
+        Through DistributedDataParallel, Accelerate, Lightning or the Trainer of transformers it synchronises
+        gradients as any module does (docs/own-loops.md).
 
         Args:
-            inputs: (B, C, H, W), normalised as the networks expect.
+            inputs: (B, C, H, W), normalised as the networks expect, on the method's device.
             labels: (B,) class numbers, or (B, K) probabilities of mixed images (`attar.data.mixup`).
             index: (B,) each image's number in the data set, for methods with a memory of every image.
-            epoch: the current epoch from 0, for weight schedules.
-            epochs: how many epochs there will be.
-            step: the step within the epoch; with the epoch it addresses the method's own randomness.
+            epoch: the current epoch from 0, for weight schedules; without it a method that has one warns.
+            epochs: how many epochs there will be, for schedules that depend on it.
+            step: the step within the epoch; with the epoch it addresses the method's own randomness, and without it a
+                method that draws warns.
             phase: which of `phases`, for the few methods that step more than once per batch.
             labelled: how many rows, the first ones, have a label (the others' is -1); None: all. Edges from the labels
                 compare only these. Hold a method against such a batch with `attar.conformance.check` first: some read
@@ -125,38 +135,86 @@ class Method(nn.Module):
         Returns:
             "total", to call backward() on, and each edge's loss before its weight, by the edge's key.
 
+        Raises:
+            AttarError: another device, labels that are no class numbers of the networks, or a teacher that shares
+                parameters with the student.
+
         >>> import attar
         >>> method = attar.create_method("supervised", student=attar.create_model("resnet8", num_classes=10))
         >>> sorted(method(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1])))
         ['labels->student.logits', 'total']
         """
-        address = Address(0, epoch, step)
-        batch = Batch(inputs, labels, index, address, epochs, phase, views or {}, labelled)
-        losses = self.batch_losses(batch)
+        where = (index, epoch, epochs, step, phase, labelled, views)
+        losses = self._loop_losses(inputs, labels, *where)
         return {"total": losses.total, **losses.terms}
 
     def losses(
         self,
-        inputs: Tensor,
+        inputs: Inputs,
         labels: Tensor,
         *,
         index: Tensor | None = None,
-        epoch: int = 0,
-        epochs: int = 1,
-        step: int = 0,
+        epoch: int | None = None,
+        epochs: int | None = None,
+        step: int | None = None,
         phase: str = "",
         labelled: int | None = None,
         views: dict[str, Tensor] | None = None,
     ) -> Losses:
-        """As calling the method, for a loop in one process: `Losses` has the weights and the knowledge too.
+        """As calling the method, for a loop in one process: the result has the weights and the knowledge too.
 
         It takes the arguments of `forward`.
 
         Returns:
             `losses.total` to call backward() on, and each edge's term by name.
+
+        Raises:
+            AttarError: as `forward`; or gradients are computed in several processes, which this call would never
+                synchronise.
         """
-        address = Address(0, epoch, step)
-        return self.batch_losses(Batch(inputs, labels, index, address, epochs, phase, views or {}, labelled))
+        refuse_unsynchronised()
+        return self._loop_losses(inputs, labels, index, epoch, epochs, step, phase, labelled, views)
+
+    def _loop_losses(
+        self,
+        inputs: Inputs,
+        labels: Tensor,
+        index: Tensor | None,
+        epoch: int | None,
+        epochs: int | None,
+        step: int | None,
+        phase: str,
+        labelled: int | None,
+        views: dict[str, Tensor] | None,
+    ) -> Losses:
+        """The losses of a batch of the user's, with everything checked that a run of ours makes sure of."""
+        loop, edges, classes = self._own_loop, self.edges, isinstance(self.task, Classification)
+        labels = checked_inputs(self, inputs, labels)
+        if classes:
+            check_class_numbers(labels)
+        address = loop.address(epoch, step)
+        batch = Batch(inputs, labels, index, address, epochs or 1, phase, views or {}, labelled)  # type: ignore[arg-type]
+        if torch.is_grad_enabled():
+            loop.check_networks((frozen.module for frozen in self.frozen()), self)
+            loop.check_schedules(edges, epoch, epochs)
+            loop.check_mode(self)
+            loop.check_moved(self, edges, batch)
+        knowledge = self.run(with_output(batch, self.task.output))
+        if classes:
+            loop.check_range(edges, knowledge)
+        return total_loss(knowledge, edges)
+
+    @cached_property
+    def _own_loop(self) -> OwnLoop:
+        return OwnLoop()
+
+    def check_optimiser(self, *optimisers: torch.optim.Optimizer) -> None:
+        """The optimisers of a loop of your own have every parameter that learns: the student's, bridges', adapters'.
+
+        Raises:
+            AttarError: one is missing; the message names it.
+        """
+        check_optimisers(self, optimisers)
 
     def frozen(self) -> Iterator[Frozen]:
         """The frozen networks this method holds."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from attar.errors import AttarError, unknown
 from attar.methods.base import Composed, Method
+from attar.methods.own_loop import check_apart
 from attar.registry import Registry, check_types
 
 Family = Literal["baseline", "offline", "online", "semi-online", "self"]
@@ -114,7 +115,8 @@ def create_method(
         options: the method's own settings, `attar methods NAME` lists them.
 
     Raises:
-        AttarError: the method or an option is unknown, a teacher is missing, or one is given to a method without.
+        AttarError: the method or an option is unknown, a teacher is missing, one is given to a method without, or it
+            shares parameters with the student.
 
     >>> import attar
     >>> kd = create_method("kd", teacher=attar.create_model("resnet14"), student=attar.create_model("resnet8"))
@@ -130,6 +132,8 @@ def create_method(
     check_types(f"method {name!r}", info.cls, options)
     if missing := [o for o, d in info.defaults.items() if d is inspect.Parameter.empty and o not in options]:
         raise AttarError(f"method {name!r} needs a value for {', '.join(missing)}; give method.{missing[0]}=...")
+    if teacher is not None:
+        check_apart([teacher] if isinstance(teacher, nn.Module) else teacher, student)
     if info.takes_teacher:
         options["teacher"] = _teacher_for(info, teacher)
     elif teacher is not None:
