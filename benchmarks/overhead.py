@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,9 +25,12 @@ from rich.console import Console
 
 from attar.accel.allocator import keep_freed_memory
 from attar.accel.runtime import environment
+from attar.batch import Batch
+from attar.data import Wrapped
 from attar.experiments.job import Job
 from attar.recipe import read_recipe
-from attar.train.turns import Steps
+from attar.train.loop import Places, fit
+from attar.train.progress import Progress
 
 # The contenders are scripts beside each other.
 sys.path.insert(0, str(Path(__file__).parent / "contenders"))
@@ -48,8 +52,41 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def framework(options: argparse.Namespace, folder: Path) -> Steps[object]:
-    """Attar's own training, as `attar distill` runs it."""
+class EnoughSteps(Exception):  # noqa: N818 - the measurement is complete
+    """Ends attar's training after the last timed step."""
+
+
+@dataclass
+class Interleaved(Wrapped):
+    """A loader that runs and times a step of another loop between two steps of the training that reads it.
+
+    Attributes:
+        loader: gives the batches.
+        other: yields after every step of the other loop.
+        steps: how many pairs to run.
+        seconds: what each step took, by loop; reading the batch is part of a step.
+    """
+
+    other: Iterator[object]
+    steps: int
+    seconds: dict[str, list[float]] = field(default_factory=lambda: {"hand-written": [], "attar": []})
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, until there were enough steps."""
+        begun = time.perf_counter()
+        for batch in self.loader.epoch(epoch, start_step):
+            yield batch
+            self.seconds["attar"].append(time.perf_counter() - begun)
+            begun = time.perf_counter()
+            next(self.other)
+            self.seconds["hand-written"].append(time.perf_counter() - begun)
+            if len(self.seconds["attar"]) == self.steps:
+                raise EnoughSteps
+            begun = time.perf_counter()
+
+
+def measured(options: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
+    """The seconds of every step of each loop, interleaved, after some to warm up."""
     recipe = read_recipe(
         teacher={"name": options.teacher, "weights": options.weights, "precision": "bfloat16"},
         student=options.student,
@@ -62,18 +99,16 @@ def framework(options: argparse.Namespace, folder: Path) -> Steps[object]:
     )
     console = Console(file=io.StringIO())
     training = Job(recipe, folder, console)._training(0)
-    return training.steps(console, training.engined(training.precision()))
-
-
-def phases(loops: dict[str, Iterator[object]], steps: int) -> dict[str, list[float]]:
-    """The seconds of every step of each, in turns, after some to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in loops}
-    for _ in range(WARM + steps):
-        for name, loop in loops.items():
-            begun = time.perf_counter()
-            next(loop)
-            seconds[name].append(time.perf_counter() - begun)
-    return {name: taken[WARM:] for name, taken in seconds.items()}
+    runtime = training.engined(training.precision())
+    training.engines.attach(training.method, runtime.teachers)
+    loader = Interleaved(training.loader, hand_written.steps(options), WARM + options.steps)
+    folder.mkdir(parents=True)
+    progress = Progress(console, "", recipe.epochs, len(loader), loader.batch_size)
+    try:
+        fit(training.method, loader, None, recipe, runtime, Places(folder), progress)
+    except EnoughSteps:
+        return {name: taken[WARM:] for name, taken in loader.seconds.items()}
+    raise SystemExit(f"an epoch has only {len(loader)} steps; give --steps up to {len(loader) - WARM}")
 
 
 def main() -> None:
@@ -82,9 +117,7 @@ def main() -> None:
     torch.manual_seed(0)
     options.variant = ""
     with tempfile.TemporaryDirectory() as scratch:
-        training = framework(options, Path(scratch) / "run")
-        seconds = phases({"hand-written": hand_written.steps(options), "attar": training}, options.steps)
-        training.close()
+        seconds = measured(options, Path(scratch) / "run")
     medians = {name: statistics.median(taken) for name, taken in seconds.items()}
     pairs = [ours / theirs - 1 for ours, theirs in zip(seconds["attar"], seconds["hand-written"], strict=True)]
     first, middle, third = (100 * quarter for quarter in statistics.quantiles(pairs, n=4))

@@ -34,7 +34,6 @@ ALL = {
     "hand-written, cached": ("hand_written", "cached"),
     "attar, bf16 teacher": ("attar_fit", "bfloat16"),
     "attar, int8 teacher": ("attar_fit", "int8"),
-    "attar, int8 teacher, 2 students": ("attar_fit", "int8 x2"),
     "attar, int8 teacher, compiled": ("attar_fit", "int8 compiled"),
     "attar, cached": ("attar_fit", "cached"),
     "attar, cached, compiled": ("attar_fit", "cached compiled"),
@@ -44,7 +43,6 @@ PAIRED = (
     "reference",
     "hand-written, cached",
     "attar, int8 teacher",
-    "attar, int8 teacher, 2 students",
     "attar, cached",
     "attar, cached, compiled",
 )
@@ -135,12 +133,9 @@ def rounds(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
 
 
 def flops_per_image(options: argparse.Namespace, name: str) -> float:
-    """Of one training step: forward and backward (twice the forward) of the student, forward of a live teacher.
-
-    Students that take turns share the latter.
-    """
+    """Of one training step: forward and backward (twice the forward) of the student, forward of a live teacher."""
     macs = {role: cost(create_model(getattr(options, role), num_classes=100), (3, 32, 32)).macs for role in ROLES}
-    forwards = 0 if "cached" in name else 1 / 2 if "2 students" in name else 1
+    forwards = 0 if "cached" in name else 1
     return 2 * (3 * macs["student"] + forwards * macs["teacher"])
 
 

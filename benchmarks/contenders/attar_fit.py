@@ -1,7 +1,7 @@
 """Attar's own training, as `attar distill` runs it: KD through the loop with its records, checkpoints and guards.
 
-Variants: "float32", "bfloat16" and "int8" say how a live teacher computes, "int8 x2" that two students of one seed take
-turns and share its answers; "cached" reads what an earlier run kept. With "compiled" its steps are.
+Variants: "float32", "bfloat16" and "int8" are the precision of a live teacher; "cached" reads logits that an earlier
+run wrote. With "compiled" the steps are compiled.
 """
 
 from __future__ import annotations
@@ -18,15 +18,12 @@ import torch
 from rich.console import Console
 
 from attar.accel.allocator import keep_freed_memory
-from attar.experiments.build import Given
 from attar.experiments.job import Job
-from attar.experiments.shared_batches import Classroom
 from attar.recipe import Recipe, read_recipe
 from attar.teachers.cached_loader import with_cached_logits
 from attar.teachers.int8 import Int8
-from attar.train.loop import Places, steps
+from attar.train.loop import Places, fit
 from attar.train.progress import Progress
-from attar.train.turns import Steps, take_turns
 
 EPOCHS = 2
 
@@ -76,34 +73,27 @@ def recipe(options: object, cache: Path | None) -> Recipe:
     )
 
 
-def run(options: object, folder: Path, cache: Path | None, students: int = 1) -> Clock:
-    """Short trainings as the command runs them, in turns, and the times of the first."""
+def run(options: object, folder: Path, cache: Path | None) -> Clock:
+    """A short training as the command runs it, and its times."""
     torch.set_num_threads(options.threads)  # type: ignore[attr-defined]
-    room = Classroom(students)
-    made = [ready(options, folder / str(number), cache, room) for number in range(students)]
-    take_turns([phases for phases, _ in made])
-    return made[0][1]
-
-
-def ready(options: object, folder: Path, cache: Path | None, room: Classroom) -> tuple[Steps[None], Clock]:
-    """One training, ready to start."""
     console = Console(file=io.StringIO())
-    training = Job(recipe(options, cache), folder, console, Given(), room)._training(0)
+    training = Job(recipe(options, cache), folder, console)._training(0)
     keep_freed_memory()  # where a job does it: after the images were read
     runtime = training.engined(training.precision())
     engines = runtime.teachers
     if not options.weights:  # type: ignore[attr-defined]
-        # What random weights say differs too much in other precisions to be used; the time it takes is the same.
+        # The logits of random weights differ too much in other precisions to be used; the time it takes is the same.
         precision = training.recipe.teacher.precision
         engines = (Int8.name if precision == Int8.name else f"folded {precision}",)
     training.engines.attach(training.method, engines)
     assert training.recipe.teacher.precision in engines[0], runtime.reason
     assert runtime.compiled == training.recipe.compile, runtime.reason
     clock = Clock(console, "", EPOCHS, len(training.loader), training.loader.batch_size)
-    batches = room.batches(training.loader)
-    loader = with_cached_logits(batches, training.method, training.recipe, training.splits.train, runtime, clock.say)
+    train = training.splits.train
+    loader = with_cached_logits(training.loader, training.method, training.recipe, train, runtime, clock.log)
     folder.mkdir(parents=True)
-    return steps(training.method, loader, None, training.recipe, runtime, Places(folder), clock), clock
+    fit(training.method, loader, None, training.recipe, runtime, Places(folder), clock)
+    return clock
 
 
 def main() -> None:
@@ -118,11 +108,10 @@ def main() -> None:
             )
             earlier.start()
             earlier.join()
-        students = int(options.variant.partition(" x")[2] or 1)
-        clock = run(options, Path(scratch) / "run", cache, students)
+        clock = run(options, Path(scratch) / "run", cache)
     warm = options.steps // 4
     more = {"epoch_seconds": clock.seconds_an_epoch_costs(warm)}
-    common.report(students * options.batch / clock.seconds_a_step(warm), workers=False, **more)
+    common.report(options.batch / clock.seconds_a_step(warm), workers=False, **more)
 
 
 if __name__ == "__main__":

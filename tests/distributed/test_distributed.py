@@ -32,10 +32,9 @@ from attar.methods import create_method, list_methods, method_info
 from attar.methods.base import Offline
 from attar.models import create_model
 from attar.recipe import read_recipe
-from attar.train.loop import Places, steps
+from attar.train.loop import Places, fit
 from attar.train.optim import optimiser
 from attar.train.progress import Progress
-from attar.train.turns import finish
 from sweeps import ONE_OF_EACH_KIND
 
 pytestmark = [
@@ -148,7 +147,7 @@ def fitted(folder, share=(0, 1), alarm=None, **optim):
     try:
         with Progress(console, "kd", 2, len(loader), 12) as progress:
             runtime, places = Runtime(torch.device("cpu"), "float32", ""), Places(folder)
-            finish(steps(method, loader, None, recipe, runtime, places, progress))
+            fit(method, loader, None, recipe, runtime, places, progress)
     except Stopped as error:
         stopped = str(error)
     except AttarError as error:

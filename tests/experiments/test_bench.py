@@ -15,6 +15,7 @@ from rich.console import Console
 
 from attar.accel.threads import Share
 from attar.errors import AttarError
+from attar.experiments import build as building
 from attar.experiments import launch as starting
 from attar.experiments.bench import Bench, read_suite
 from attar.experiments.job import Job
@@ -153,6 +154,18 @@ def test_a_failure_beside_others_is_named(tmp_path: Path) -> None:
 def test_jobs_is_a_count(tmp_path: Path, jobs: str) -> None:
     with pytest.raises(AttarError, match="jobs must be a whole number from 1"):
         suite(tmp_path, overrides=(f"jobs={jobs}",))
+
+
+def test_an_override_of_earlier_versions_is_refused_with_advice(tmp_path: Path) -> None:
+    with pytest.raises(AttarError, match="unknown key of a suite: 'together'; it is gone"):
+        suite(tmp_path, overrides=("together=3",))
+
+
+def test_the_runs_of_a_suite_read_their_images_once(tmp_path: Path, monkeypatch) -> None:
+    read, read_splits = [], building.read_splits
+    monkeypatch.setattr(building, "read_splits", lambda *given: read.append(given) or read_splits(*given))
+    suite(tmp_path, SUITE.replace("seeds: 2", "seeds: 1")).run()
+    assert len(read) == 1
 
 
 STOPPABLE = """

@@ -101,14 +101,14 @@ def test_the_teacher_is_examined_once(one_by_one: Path, tmp_path: Path, monkeypa
 
     def spied(self: TeacherPredictions, images) -> None:
         begin(self, images)
-        known.append(bool(self._said))
+        known.append(bool(self._batches))
 
     def in_this_process(specs, work, jobs, each, prepare, console) -> None:
         prepare()
         for seat in specs:
             work(seat)
         room._reopened.cache_clear()
-        room._heard.clear()
+        room._shared.teacher_logits.clear()
 
     monkeypatch.setattr(TeacherPredictions, "begin", spied)
     monkeypatch.setattr(room, "side_by_side", in_this_process)

@@ -30,6 +30,11 @@ def test_a_key_of_another_shape_is_one_line_that_says_what_is_expected(tmp_path,
         assert "\n" not in str(caught.value)
 
 
+def test_a_removed_key_is_an_unknown_one_with_advice(tmp_path):
+    with pytest.raises(AttarError, match=r"^unknown key of a suite: 'together'; it is gone, .*; leave it out$"):
+        loaded(tmp_path, together=4)
+
+
 @pytest.mark.parametrize("key", ["pairs", "methods"])
 def test_what_is_missing_is_said(tmp_path, key):
     with pytest.raises(AttarError, match="needs `methods` and `pairs`"):

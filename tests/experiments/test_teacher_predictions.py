@@ -51,7 +51,7 @@ def test_every_batch_is_computed_once_and_compared_as_the_network_itself(images)
     assert truth.kl > 0
 
 
-def test_other_weights_and_other_images_are_heard_anew(images) -> None:
+def test_other_weights_and_other_images_are_computed_again(images) -> None:
     net, student = Counting(), Counting()
     teacher_predictions = TeacherPredictions(net)
     first = judged(teacher_predictions, images, student)
@@ -79,9 +79,9 @@ def test_a_job_shows_its_teacher_the_test_set_once(tmp_path: Path, monkeypatch) 
     shown, forward = [], TeacherPredictions.forward
 
     def counted(self: TeacherPredictions, batch: torch.Tensor) -> torch.Tensor:
-        before = len(self._said)
+        before = len(self._batches)
         said = forward(self, batch)
-        shown.append(len(self._said) > before)
+        shown.append(len(self._batches) > before)
         return said
 
     monkeypatch.setattr(TeacherPredictions, "forward", counted)

@@ -16,9 +16,8 @@ from attar.methods import create_method, method_info
 from attar.models import create_model
 from attar.recipe import read_recipe
 from attar.safety.locks import held
-from attar.train.loop import Places, steps
+from attar.train.loop import Places, fit
 from attar.train.progress import Progress
-from attar.train.turns import finish
 
 RUNTIME = Runtime(torch.device("cpu"), "float32", "")
 
@@ -80,7 +79,7 @@ class Tiny:
         self.loader.accident = accident
         with Progress(Console(file=said), self.name, self.recipe.epochs, len(self.loader), 16) as progress:
             val, places = self.splits.val, Places(self.folder)
-            finish(steps(self.method, self.loader, val, self.recipe, self.runtime, places, progress))
+            fit(self.method, self.loader, val, self.recipe, self.runtime, places, progress)
         return said.getvalue()
 
     def stopped_fit(self, epoch, step, how=signal.SIGTERM):

@@ -6,7 +6,7 @@ from torch import nn
 
 from attar.knowledge import Output
 from attar.models import Frozen, Plain, create_model, fingerprint
-from attar.teachers.engines import Folded, Kept
+from attar.teachers.engines import Folded
 
 
 def trained(name="resnet8"):
@@ -112,50 +112,3 @@ def test_a_fingerprint_follows_every_weight_statistic_and_setting():
     second = fingerprint(net)
     net.bn1.eps = 1e-3
     assert len({first, second, fingerprint(net)}) == 3
-
-
-def kept():
-    engine = Counting(trained())
-    return Kept(engine), engine, torch.randn(2, 3, 32, 32)
-
-
-@torch.no_grad()
-def test_a_kept_answer_serves_everybody_who_asks_for_less():
-    shared, engine, images = kept()
-    first = shared(images, ("stage1", "stage3"))
-    assert shared(images, ("stage3",)).tap("stage3") is first.tap("stage3")
-    assert set(shared(images, ("stage3",)).taps) == {"stage3"}
-    assert shared(images).logits is first.logits
-    assert engine.calls == 1
-    torch.testing.assert_close(first.logits, engine.module(images))
-
-
-@torch.no_grad()
-def test_taps_asked_for_once_are_there_from_then_on():
-    shared, engine, images = kept()
-    shared(images), shared(images, ("stage2",))
-    assert engine.calls == 2
-    other = torch.randn(2, 3, 32, 32)
-    shared(other), shared(other, ("stage2",))
-    assert engine.calls == 3
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("spoil", ["images", "logits", "stage1"])
-def test_what_was_written_to_since_is_computed_again(spoil):
-    shared, engine, images = kept()
-    said = shared(images, ("stage1",))
-    {"images": images, "logits": said.logits, **said.taps}[spoil].add_(1)
-    again = shared(images, ("stage1",))
-    assert engine.calls == 2
-    torch.testing.assert_close(again.logits, engine.module(images))
-
-
-@torch.no_grad()
-def test_another_tensor_or_another_precision_is_another_question():
-    shared, engine, images = kept()
-    shared(images), shared(images.clone()), shared(images)
-    assert engine.calls == 3
-    with torch.autocast("cpu", torch.bfloat16):
-        assert shared(images).logits.dtype == torch.bfloat16
-    assert engine.calls == 4

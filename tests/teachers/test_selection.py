@@ -190,12 +190,6 @@ def test_one_whose_logits_are_read_is_whole(name, digits):
     assert "cut" not in choose_engines(method(name), batches(), FLOAT, "auto", Engines(digits), 0)[0][0]
 
 
-def test_one_that_several_methods_ask_is_whole(digits):
-    assert choose_engines(method("fitnet"), batches(), FLOAT, "auto", Engines(digits, kept=True), 0)[0] == (
-        "folded float32",
-    )
-
-
 @pytest.mark.parametrize(
     "taps", [("stem",), ("stage1",), ("stage2.preact", "stem"), ("stage3",), ("final",), ("pooled",)]
 )

@@ -197,7 +197,7 @@ def test_only_the_leader_tracks(tmp_path, server, monkeypatch, rank, count):
 def test_the_speed_of_an_epoch_that_another_process_began(begun, accumulate, steps):
     told = []
     progress = Progress(
-        Console(file=io.StringIO()), "kd", 1, 8, 10, accumulate, hear=lambda record, speed: told.append(speed)
+        Console(file=io.StringIO()), "kd", 1, 8, 10, accumulate, on_epoch=lambda record, speed: told.append(speed)
     )
     for step in range(begun, 8, accumulate):
         progress.step(0, step, RunningMeans())

@@ -50,7 +50,7 @@ def bench(
     suite: Annotated[Path, typer.Argument(metavar="SUITE.yaml", help="Methods, pairs, seeds and the common recipe.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the common recipe; out=, jobs=, together=."),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the common recipe; out=, jobs=."),
     ] = None,
     plugins: Plugin = None,
 ) -> None:
@@ -59,7 +59,7 @@ def bench(
     A suite: methods: \[kd, {name: dkd, beta: 2}], pairs: [{teacher: resnet56, student: resnet20}], seeds: 3, and
     recipe: with any other keys of a recipe for all runs. The table is in table.md and table.csv of the suite's folder.
 
-    jobs=2 runs two at a time (default: as many as pay), together=4 lets four of a seed take turns with one teacher.
+    jobs=2 runs two at a time (default: as many as pay).
     """
     from attar.experiments.bench import read_suite
 

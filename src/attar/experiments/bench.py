@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,13 @@ from attar.accel.threads import Share
 from attar.errors import AttarError, Stopped
 from attar.experiments import launch as starting
 from attar.experiments.job import Job
-from attar.experiments.shared_batches import Classroom
-from attar.experiments.suite import load_suite, parsed
+from attar.experiments.shared_resources import SharedResources
+from attar.experiments.suite import REMOVED, load_suite, parsed, unknown_key
 from attar.experiments.workers import Task, WorkerPool
 from attar.files import write_json, write_text
 from attar.recipe import Recipe, normalise, read_recipe
 from attar.report.summary import spread
 from attar.report.tables import Table
-from attar.train.turns import Steps, finish, take_turns
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,6 @@ class Bench:
         folder: where the runs and the table go.
         console: where to print.
         jobs: how many processes work at a time, which share the processor's threads; None: found by trying on a CPU.
-        together: how many runs of one seed, teacher and data take turns in a process, at one teacher's feet.
         prepare: called in every such process before its first run; None: no process is started unasked.
         accuracies: top-1 on the test set in per cent, by row and column.
         failures: what went wrong, by the run's title.
@@ -75,7 +71,6 @@ class Bench:
     folder: Path
     console: Console
     jobs: int | None = None
-    together: int = 1
     prepare: Callable[[], object] | None = None
     accuracies: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -108,16 +103,17 @@ class Bench:
     def _outcomes(self) -> Iterator[tuple[Cell, float | AttarError]]:
         """Every run and what came of it; what runs beside others print goes to log.txt in their folders."""
         share = self._share()
-        if share.jobs == self.together == 1:
+        if share.jobs == 1:
+            shared = SharedResources()
             for number, cell in enumerate(self.cells, 1):
                 self._announce(number, cell)
-                yield cell, finish(attempt(self.folder / cell.folder, cell.values, self.console, Classroom()))
+                yield cell, attempt(self.folder / cell.folder, cell.values, self.console, shared)
             return
-        done = itertools.count(1)
-        for group, outcomes in self._groups_done(share):
-            for cell, outcome in zip(group, outcomes, strict=True):
-                self._announce(next(done), cell)
-                yield cell, outcome
+        tasks: list[Task] = [(attempt_beside, (self.folder / cell.folder, cell.values)) for cell in self.cells]
+        results = WorkerPool(share.jobs, share.threads, self.prepare).results(tasks)
+        for number, (index, outcome) in enumerate(results, 1):
+            self._announce(number, self.cells[index])
+            yield self.cells[index], outcome
 
     def _share(self) -> Share:
         """How the runs share the processor; what was found by trying is kept, because threads decide the last bits."""
@@ -127,11 +123,11 @@ class Bench:
         if record.exists():
             return Share(**json.loads(record.read_text(encoding="utf-8")))
         waiting = [cell for cell in self.cells if not (self.folder / cell.folder / "results.json").exists()]
-        if not self.prepare or len(waiting) <= self.together:
+        if not self.prepare or len(waiting) <= 1:
             return Share(here)
         try:
             folder, recipe = self.folder / waiting[0].folder, read_recipe(**waiting[0].values)
-            share = Job(recipe, folder, Console(quiet=True)).share_of(-(-len(waiting) // self.together))
+            share = Job(recipe, folder, Console(quiet=True)).share_of(len(waiting))
         except AttarError:  # that run will say it
             return Share(here)
         if share.jobs == 1:  # each run finds its own threads
@@ -139,19 +135,6 @@ class Bench:
         write_json(record, asdict(share))
         self.console.print(share.line, markup=False, soft_wrap=True)
         return share
-
-    def _groups_done(self, share: Share) -> Iterator[tuple[list[Cell], list[float | AttarError]]]:
-        """Groups of runs that take turns, one group after another here, or several at a time in processes."""
-        groups = list(gathered(self.cells, self.together))
-        lessons = [[(self.folder / cell.folder, cell.values) for cell in group] for group in groups]
-        if share.jobs == 1:
-            for group, runs in zip(groups, lessons, strict=True):
-                self.console.print(f"in turns: {'; '.join(cell.title for cell in group)}", markup=False, soft_wrap=True)
-                yield group, lesson(runs)
-            return
-        tasks: list[Task] = [(lesson, (runs,)) for runs in lessons]
-        for index, outcomes in WorkerPool(share.jobs, share.threads, self.prepare).results(tasks):
-            yield groups[index], outcomes
 
     def _announce(self, number: int, cell: Cell) -> None:
         self.console.print(f"[{number}/{len(self.cells)}] {cell.title}", markup=False, style="bold")
@@ -174,44 +157,33 @@ class Bench:
         self.console.print(table.rich())
 
 
-def gathered(cells: list[Cell], together: int) -> Iterator[list[Cell]]:
-    """Groups of up to so many runs that see the same batches and the same teacher, each in the order of the cells."""
-    alike: dict[str, list[Cell]] = {}
-    for cell in cells:
-        recipe = read_recipe(**cell.values)
-        key = (recipe.seed, recipe.data, recipe.teacher, recipe.batch_size, recipe.epochs)
-        alike.setdefault(repr(key), []).append(cell)
-    for group in alike.values():
-        yield from (group[first : first + together] for first in range(0, len(group), together))
+# Of a process that works on several runs of a suite, one after another.
+_shared = SharedResources()
 
 
-def lesson(runs: list[tuple[Path, dict[str, Any]]]) -> list[float | AttarError]:
-    """Runs that take turns, each with a log file in its folder in place of a console; the test accuracy of each."""
-    classroom, attempts = Classroom(len(runs)), []
-    with ExitStack() as logs:
-        for folder, values in runs:
-            folder.mkdir(parents=True, exist_ok=True)
-            log = logs.enter_context((folder / "log.txt").open("a", encoding="utf-8"))
-            attempts.append(attempt(folder, values, Console(file=log, width=100), classroom))
-        return take_turns(attempts)
+def attempt_beside(folder: Path, values: dict[str, Any]) -> float | AttarError:
+    """One run in a process of its own, what it prints in the log of its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("a", encoding="utf-8") as log:
+        return attempt(folder, values, Console(file=log, width=100), _shared)
 
 
-def attempt(folder: Path, values: dict[str, Any], console: Console, classroom: Classroom) -> Steps[float | AttarError]:
+def attempt(folder: Path, values: dict[str, Any], console: Console, shared: SharedResources) -> float | AttarError:
     """The test accuracy of one run, or why there is none."""
     try:
-        return (yield from top1_of(folder, values, console, classroom))
+        return top1_of(folder, values, console, shared)
     except AttarError as error:
         return error
 
 
-def top1_of(folder: Path, values: dict[str, Any], console: Console, classroom: Classroom) -> Steps[float]:
+def top1_of(folder: Path, values: dict[str, Any], console: Console, shared: SharedResources) -> float:
     """The test accuracy of one run, in per cent: read where it is finished, resumed where it broke off."""
     if not (folder / "results.json").exists():
         if (folder / "recipe.yaml").exists():
             _same_recipe(folder, values)
-            yield from starting.reopen(folder, console, classroom).steps()
+            starting.reopen(folder, console, shared).run()
         else:
-            yield from starting.prepare(read_recipe(**values, out=str(folder)), console, None, classroom).steps()
+            starting.prepare(read_recipe(**values, out=str(folder)), console, None, shared).run()
     else:
         _same_recipe(folder, values)
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
@@ -236,16 +208,17 @@ def read_suite(file: str | Path, overrides: list[str], console: Console) -> Benc
 
     Args:
         file: the suite.
-        overrides: key=value changes to the common recipe; out=FOLDER, by default runs/bench-NAME; jobs=N, how many
-            processes at a time (by default found by trying, on a CPU); and together=N, how many runs of one seed take
-            turns in a process, where their batches and their frozen teacher are computed once.
+        overrides: key=value changes to the common recipe; out=FOLDER, by default runs/bench-NAME; and jobs=N,
+            how many processes at a time (by default found by trying, on a CPU).
         console: where to print.
 
     Raises:
         AttarError: the file or a key is wrong; every recipe is checked here, before the first run.
     """
     path, (overrides, jobs) = Path(file), _count("jobs", overrides)
-    overrides, together = _count("together", overrides)
+    for key in (override.partition("=")[0] for override in overrides):
+        if key in REMOVED:
+            raise unknown_key(key, ())
     suite = load_suite(path)
     out = next((o.partition("=")[2] for o in overrides if o.startswith("out=")), f"runs/bench-{path.stem}")
     common = OmegaConf.merge(suite["recipe"], *parsed(overrides))
@@ -253,7 +226,7 @@ def read_suite(file: str | Path, overrides: list[str], console: Console) -> Benc
     cells = list(_cells(suite, values))
     for cell in cells:
         read_recipe(**cell.values)
-    return Bench(cells, Path(out), console, jobs, together or 1)
+    return Bench(cells, Path(out), console, jobs)
 
 
 def _count(key: str, overrides: list[str]) -> tuple[list[str], int | None]:

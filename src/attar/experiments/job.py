@@ -26,8 +26,7 @@ from attar.experiments.baseline import earlier_baseline
 from attar.experiments.build import Given, Parts, seeded
 from attar.experiments.input_warnings import overlap, weak_teacher
 from attar.experiments.parallel import LOCK, LOG, TrainingSpec, side_by_side
-from attar.experiments.shared_batches import Classroom
-from attar.experiments.teacher_predictions import TeacherLogits
+from attar.experiments.shared_resources import SharedResources
 from attar.experiments.training import Result, Training, finished, measure
 from attar.files import write_json, write_text
 from attar.methods import create_method, method_info
@@ -41,7 +40,6 @@ from attar.report.summary import Summary
 from attar.report.thumbnails import save_pictures
 from attar.safety.locks import held, locked
 from attar.track import Tracking
-from attar.train.turns import Steps, finish
 
 
 @dataclass
@@ -53,7 +51,7 @@ class Job:
         folder: where.
         console: where to print.
         given: networks and data that were handed over as objects.
-        classroom: what it shares with jobs that take turns with it.
+        shared: what it shares with other jobs of this process.
         beside: called first in every process that trains beside this one; None: no process is started unasked, because
             what the caller has registered would be missing there.
     """
@@ -62,7 +60,7 @@ class Job:
     folder: Path
     console: Console = field(default_factory=Console)
     given: Given = field(default_factory=Given)
-    classroom: Classroom = field(default_factory=Classroom)
+    shared: SharedResources = field(default_factory=SharedResources)
     beside: Callable[[], object] | None = None
 
     def __post_init__(self) -> None:
@@ -71,12 +69,12 @@ class Job:
         if not self.team.leader:
             self.console = Console(quiet=True)
         self.tracking = Tracking(self.recipe.track, self.folder)
-        self.parts = Parts(self.recipe, self.given, self.classroom.images_of(self.recipe.data))
+        self.parts = Parts(self.recipe, self.given, self.shared.images_of(self.recipe.data))
         with self.team.leader_first():
             self.splits = self.parts.splits(self.recipe.seed)
-        self.engines = self.classroom.engines(self.splits.train)
+        self.engines = self.shared.engines(self.splits.train)
         self.teachers = self.parts.teachers()
-        self.teacher_predictions = self.classroom.teacher_predictions(self.teachers[0]) if self.teachers else None
+        self.teacher_predictions = self.shared.teacher_predictions(self.teachers[0]) if self.teachers else None
         self._prepare_teachers()
         # The first seed's training is built now, so that every mistake shows before a file is written.
         first = self._training(self.recipe.seed)
@@ -84,10 +82,6 @@ class Job:
         self.earlier = self._earlier_baselines()
 
     def run(self) -> Summary:
-        """Do all steps."""
-        return finish(self.steps())
-
-    def steps(self) -> Steps[Summary]:
         """Train what is not trained yet and write the report.
 
         Raises:
@@ -95,26 +89,24 @@ class Job:
         """
         try:
             with surviving(), locked(self.folder) if self.team.leader else nullcontext():
-                return (yield from self._steps())
+                return self._run()
         except Stopped:
             raise Stopped(str(self.folder)) from None
 
-    def _steps(self) -> Steps[Summary]:
+    def _run(self) -> Summary:
         if self.team.leader:
             sign(self.folder)
             write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
             record_imports(self.folder)
         keep_freed_memory()
         runtime = self._runtime()
-        taught = []
-        for number in range(len(self.teachers)):
-            taught.append((yield from self._teach(number, runtime)))
+        taught = [self._teach(number, runtime) for number in range(len(self.teachers))]
         if self.team.leader:
             self._warn(taught, runtime)
         if runtime.jobs > 1:
             self._train_side_by_side(runtime)
         with threads(runtime.threads or torch.get_num_threads()):
-            runs = yield from self._runs(runtime)
+            runs = self._runs(runtime)
         if self.team.leader:
             taught, runs = self._timed(taught, runs, runtime)
         summary = Summary(self.recipe, taught, runs, self.folder)
@@ -123,17 +115,17 @@ class Job:
         self.team.wait()
         return summary
 
-    def _runs(self, runtime: Runtime) -> Steps[list[dict[str, Result]]]:
+    def _runs(self, runtime: Runtime) -> list[dict[str, Result]]:
         """The results of each seed, one training after another; of those that are finished, what they came to."""
         runs: list[dict[str, Result]] = []
         for seed in self.seeds:
             results = {}
             if self.recipe.alone == "train":
-                alone = yield from self._alone(seed).steps(self.console, runtime)
+                alone = self._alone(seed).run(self.console, runtime)
                 results["alone"] = replace(alone[0], name="alone")
             elif seed in self.earlier:
                 results["alone"] = self.earlier[seed]
-            trained = yield from self._training(seed).steps(self.console, runtime)
+            trained = self._training(seed).run(self.console, runtime)
             results |= {result.name: result for result in trained}
             runs.append(results)
         return runs
@@ -148,8 +140,8 @@ class Job:
             if not finished(folder)
         ]
         each = runtime.threads or torch.get_num_threads()
-        heard = {key: [said.cpu().numpy() for said in batches] for key, batches in self.classroom.heard.items()}
-        side_by_side(specs, train_beside, runtime.jobs, each, partial(_arrive, self.beside, heard), self.console)
+        logits = {key: [one.cpu().numpy() for one in batches] for key, batches in self.shared.teacher_logits.items()}
+        side_by_side(specs, train_beside, runtime.jobs, each, partial(_arrive, self.beside, logits), self.console)
 
     def _timed(
         self, taught: list[Result], runs: list[dict[str, Result]], runtime: Runtime
@@ -225,7 +217,7 @@ class Job:
         here = torch.get_num_threads()
         if self._wanted_jobs > 1:
             return wanted_share(self._wanted_jobs, here)
-        if self.team.size > 1 or self.classroom.shared:
+        if self.team.size > 1:
             return Share(here)
         return self._best_share(training, runtime, apart=bool(self.beside) and self.recipe.jobs is None)
 
@@ -286,7 +278,7 @@ class Job:
             )
             method.setup(splits.train.labels)
         title, folder = self._place(seed)
-        shared = (self.teacher_predictions, self.engines, self.tracking, self.classroom)
+        shared = (self.teacher_predictions, self.engines, self.tracking)
         return Training(method, splits, replace(self.recipe, seed=seed), folder, title, *shared)
 
     def _alone(self, seed: int) -> Training:
@@ -294,9 +286,7 @@ class Job:
         recipe = replace(self.recipe, seed=seed, method=MethodRecipe("supervised"), teacher=TeacherRecipe())
         method = create_method("supervised", student=self.parts.student(seed))
         title, folder = self._place(seed, alone=True)
-        return Training(
-            method, splits, recipe, folder, title, self.teacher_predictions, None, self.tracking, self.classroom
-        )
+        return Training(method, splits, recipe, folder, title, self.teacher_predictions, None, self.tracking)
 
     def _teacher_folder(self, number: int) -> Path:
         return self.folder / ("teacher" if number == 0 else f"teacher{number + 1}")
@@ -316,16 +306,14 @@ class Job:
             splits = self.parts.splits(recipe.seed, self.recipe.teacher.train_size)
             title = f"teacher {name}"
             folder = self._teacher_folder(number)
-            self.training_first[number] = Training(
-                method, splits, recipe, folder, title, tracking=self.tracking, classroom=self.classroom
-            )
+            self.training_first[number] = Training(method, splits, recipe, folder, title, tracking=self.tracking)
 
-    def _teach(self, number: int, runtime: Runtime) -> Steps[Result]:
+    def _teach(self, number: int, runtime: Runtime) -> Result:
         """The teacher's scores, after training it where it came without weights."""
         folder, first = self._teacher_folder(number), self.training_first.get(number)
         if first:
             # Whether steps compile was tried with the student.
-            result = (yield from first.steps(self.console, replace(runtime, compiled=False)))[0]
+            result = first.run(self.console, replace(runtime, compiled=False))[0]
             self.teachers[number].load_state_dict(self.team.from_leader(lambda: load(folder).state_dict()))
             return replace(result, name="teacher")
         return self.team.from_leader(lambda: self._measured(number, folder, runtime))
@@ -360,26 +348,26 @@ def train_beside(seat: TrainingSpec) -> None:
     with held(seat.folder / LOCK), (seat.folder / LOG).open("a", encoding="utf-8") as log:
         job, runtime = _reopened(seat.job)
         training = job._alone(seat.seed) if seat.alone else job._training(seat.seed)
-        finish(training.steps(Console(file=log, width=100), runtime))
+        training.run(Console(file=log, width=100), runtime)
 
 
-# What the teacher said about the test set, where another process had asked it.
-_heard: TeacherLogits = {}
+# Of a process that trains beside the first: what that one has computed already.
+_shared = SharedResources()
 
 
-def _arrive(beside: Callable[[], object] | None, heard: dict[tuple[str, str], list[np.ndarray]]) -> None:
+def _arrive(beside: Callable[[], object] | None, logits: dict[tuple[str, str], list[np.ndarray]]) -> None:
     """The first thing a process beside the first one does."""
     if beside:
         beside()
-    _heard.update({key: [torch.from_numpy(said) for said in batches] for key, batches in heard.items()})
+    _shared.teacher_logits.update({key: [torch.from_numpy(one) for one in batches] for key, batches in logits.items()})
 
 
 @cache
 def _reopened(folder: Path) -> tuple[Job, Runtime]:
     """A job that another process has begun, its teachers trained; kept for what this process trains next."""
-    job = Job(read_recipe(folder / "recipe.yaml"), folder, Console(quiet=True), classroom=Classroom(heard=_heard))
+    job = Job(read_recipe(folder / "recipe.yaml"), folder, Console(quiet=True), shared=_shared)
     keep_freed_memory()
     runtime = job._runtime()
     for number in range(len(job.teachers)):
-        finish(job._teach(number, runtime))
+        job._teach(number, runtime)
     return job, runtime

@@ -11,7 +11,7 @@ from attar.distributed.team import begun_here, join, surviving
 from attar.errors import AttarError
 from attar.experiments.build import GIVEN, Given, refuse_given
 from attar.experiments.job import Job
-from attar.experiments.shared_batches import Classroom
+from attar.experiments.shared_resources import SharedResources
 from attar.methods import method_info
 from attar.plugins import changed_imports, naming_imports
 from attar.recipe import Recipe, read_recipe, to_yaml
@@ -36,20 +36,20 @@ def prepare(
     recipe: Recipe,
     console: Console | None = None,
     given: Given | None = None,
-    classroom: Classroom | None = None,
+    shared: SharedResources | None = None,
     beside: Beside | None = None,
 ) -> Job:
     """The job of a recipe, checked, in the folder it chose; nothing is written yet."""
     with surviving():
         check_names(recipe)
         folder = join().from_leader(lambda: free_folder(recipe))
-        return Job(recipe, folder, console or Console(), given or Given(), classroom or Classroom(), beside)
+        return Job(recipe, folder, console or Console(), given or Given(), shared or SharedResources(), beside)
 
 
 def reopen(
     folder: str | Path,
     console: Console | None = None,
-    classroom: Classroom | None = None,
+    shared: SharedResources | None = None,
     beside: Beside | None = None,
 ) -> Job:
     """The job that a folder holds."""
@@ -63,7 +63,7 @@ def reopen(
         recipe = read_recipe(folder / "recipe.yaml")
         refuse_given(recipe)
         join()
-        return Job(recipe, folder, console, Given(), classroom or Classroom(), beside)
+        return Job(recipe, folder, console, Given(), shared or SharedResources(), beside)
 
 
 def check_names(recipe: Recipe) -> None:

@@ -1,7 +1,8 @@
-"""The file of a suite: read and looked through before anything follows from it."""
+"""The file of a suite: read, and checked key by key."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from attar.errors import AttarError, unknown
 from attar.recipe import load_yaml, parse
 
 KEYS = ("recipe", "pairs", "methods", "seeds")
+# Keys of earlier versions, and what to do about them.
+REMOVED = {"together": "it is gone, and runs share their images and engines without it; leave it out"}
 # More runs than anybody waits for; above it a mistyped number would only fill the memory.
 MOST_RUNS = 100_000
 
@@ -22,7 +25,7 @@ def load_suite(path: Path) -> dict[str, Any]:
     suite = load_yaml(path, "suite")
     for key in suite:
         if key not in KEYS:
-            raise unknown("key of a suite:", str(key), KEYS)
+            raise unknown_key(str(key), KEYS)
     if not suite.get("methods") or not suite.get("pairs"):
         raise AttarError(f"suite {str(path)!r} needs `methods` and `pairs`; `attar bench --help` shows one")
     suite = {**suite, "recipe": suite.get("recipe") or {}, "seeds": 1 if suite.get("seeds") is None else suite["seeds"]}
@@ -39,6 +42,13 @@ def load_suite(path: Path) -> dict[str, Any]:
     if runs > MOST_RUNS:
         raise AttarError(f"suite {str(path)!r} asks for more than {MOST_RUNS} runs; give fewer seeds")
     return suite
+
+
+def unknown_key(key: str, known: Iterable[str]) -> AttarError:
+    """The error for a key that suites do not have, or no longer have."""
+    if key in REMOVED:
+        return AttarError(f"unknown key of a suite: {key!r}; {REMOVED[key]}")
+    return unknown("key of a suite:", key, known)
 
 
 def parsed(overrides: list[str]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The teacher as the one that students' answers are compared with: what it says about a test set is computed once."""
+"""Cached teacher logits on the test set, for the agreement metrics of several students."""
 
 from __future__ import annotations
 
@@ -9,34 +9,38 @@ from attar.data import ImageSet
 from attar.knowledge import Output
 from attar.models import fingerprint
 
+# By the fingerprints of the weights and of the images: the logits of each batch, in order.
 TeacherLogits = dict[tuple[str, str], list[Tensor]]
 
 
 class TeacherPredictions(nn.Module):
-    """A network that is shown the same batches again and again, and computes its logits the first time.
+    """A network that gets the batches of one set several times and computes their logits the first time only.
 
     Args:
         net: the network.
-        heard: what networks with the same weights said already; it is added to.
+        cached: logits that are computed already; new ones are added to it, those of other weights are dropped.
     """
 
-    def __init__(self, net: nn.Module, heard: TeacherLogits | None = None) -> None:
+    def __init__(self, net: nn.Module, cached: TeacherLogits | None = None) -> None:
         super().__init__()
         self.net = net
-        self.heard: TeacherLogits = {} if heard is None else heard
-        self._said: list[Tensor] = []
+        self.cached: TeacherLogits = {} if cached is None else cached
+        self._batches: list[Tensor] = []
         self._next = 0
 
     def begin(self, images: ImageSet) -> None:
-        """From the first batch of a set on; other weights than before are heard anew."""
-        self._said = self.heard.setdefault((fingerprint(self.net), images.fingerprint), [])
+        """Start at the first batch of a set; with other weights than before nothing is cached."""
+        weights = fingerprint(self.net)
+        for key in [key for key in self.cached if key[0] != weights]:
+            del self.cached[key]
+        self._batches = self.cached.setdefault((weights, images.fingerprint), [])
         self._next = 0
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of the next batch."""
-        if self._next == len(self._said):
-            said = self.net(images)
-            self._said.append(said.logits if isinstance(said, Output) else said)
+        if self._next == len(self._batches):
+            output = self.net(images)
+            self._batches.append(output.logits if isinstance(output, Output) else output)
         self._next += 1
-        return self._said[self._next - 1].to(images.device)
+        return self._batches[self._next - 1].to(images.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,6 @@ from attar.data import ImageSet, Mixing, Splits, eval_batches, loader_for
 from attar.deploy import save
 from attar.distributed.team import team
 from attar.errors import AttarError
-from attar.experiments.shared_batches import Classroom
 from attar.experiments.teacher_predictions import TeacherPredictions
 from attar.files import write_json
 from attar.methods import Method
@@ -35,9 +34,8 @@ from attar.teachers.selection import Engines, choose_engines
 from attar.track import Tracking
 from attar.track.following import Following
 from attar.train.logging import read
-from attar.train.loop import Places, steps
+from attar.train.loop import Places, fit
 from attar.train.progress import Progress
-from attar.train.turns import Steps
 
 EVAL_BATCH = 250
 # How many images a fast teacher must agree on before it is used.
@@ -87,10 +85,9 @@ class Training:
         recipe: how.
         folder: where.
         title: what the progress lines call it.
-        judge: the teacher as whom the student's agreement is measured against.
+        teacher_predictions: the teacher that the student's agreement is measured with.
         engines: makes fast ways to compute the frozen networks, shared by the trainings of a job.
         tracking: who follows the trainings of the job.
-        classroom: what it shares with trainings of other jobs.
     """
 
     method: Method
@@ -101,7 +98,6 @@ class Training:
     teacher_predictions: TeacherPredictions | None = None
     engines: Engines | None = None
     tracking: Tracking | None = None
-    classroom: Classroom = field(default_factory=Classroom)
 
     def __post_init__(self) -> None:
         self.device = find_device(self.recipe.device)
@@ -158,32 +154,32 @@ class Training:
         )
         # What compiling gains is a share of steps with the teacher that training has.
         self._engines.attach(self.method, names)
-        # Runs that take turns in one process, and processes that work on one run, compute as they are.
-        wanted = self.recipe.compile if team().size == 1 and not self._engines.kept else False
+        # Processes that work on one run compute as they are.
+        wanted = self.recipe.compile if team().size == 1 else False
         steps = self.recipe.epochs * self.recipe.seeds * len(self.loader)
         accumulate = self.recipe.optim.accumulate
         compiled, line = choose_compiled(self.method, batches[0], runtime, wanted, steps, accumulate)
         reason = "\n".join(filter(None, [runtime.reason, *lines, line]))
         return replace(runtime, teachers=names, compiled=compiled, reason=reason)
 
-    def steps(self, console: Console, runtime: Runtime) -> Steps[list[Result]]:
+    def run(self, console: Console, runtime: Runtime) -> list[Result]:
         """Train, deploy and measure; what an earlier process did already is not done again."""
         with self._followed(console) as following:
-            yield from self._train(console, runtime, following)
+            self._train(console, runtime, following)
             results = team().from_leader(self._results)
             following.finish({key: value for result in results for key, value in result.numbers().items()})
         return results
 
     def _followed(self, console: Console) -> Following:
-        """Those who follow this training, told what it has done so far; only the leader has any."""
+        """Those who follow this training, with the records of what it has done so far; only the leader has any."""
         tracking = self.tracking if self.tracking and team().leader else Tracking([], self.folder)
         records = read(Places(self.folder).metrics)
-        return tracking.follow(self.folder, asdict(self.recipe), records, partial(self._say, console))
+        return tracking.follow(self.folder, asdict(self.recipe), records, partial(self._log, console))
 
-    def _say(self, console: Console, line: str) -> None:
+    def _log(self, console: Console, line: str) -> None:
         console.print(f"{self.title}: {line}", markup=False, highlight=False, soft_wrap=True)
 
-    def _train(self, console: Console, runtime: Runtime, following: Following) -> Steps[None]:
+    def _train(self, console: Console, runtime: Runtime, following: Following) -> None:
         members = team()
         if not members.from_leader(lambda: finished(self.folder)):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -191,13 +187,12 @@ class Training:
             self._engines.attach(self.method, runtime.teachers)
             recipe, size = self.recipe, self.loader.batch_size + self.loader.unlabelled_batch
             lengths = (recipe.epochs, len(self.loader), size, recipe.optim.accumulate)
-            with Progress(console, self.title, *lengths, hear=following.epoch) as progress:
+            with Progress(console, self.title, *lengths, on_epoch=following.epoch) as progress:
                 if self.splits.unlabelled is not None:
-                    progress.say(self._shown_unlabelled(self.splits.unlabelled))
-                batches = self.classroom.batches(self.loader)
-                loader = with_cached_logits(batches, self.method, self.recipe, self.splits.train, runtime, progress.say)
-                places = Places(self.folder)
-                yield from steps(self.method, loader, self.splits.val, recipe, runtime, places, progress)
+                    progress.log(self._shown_unlabelled(self.splits.unlabelled))
+                train, places = self.splits.train, Places(self.folder)
+                loader = with_cached_logits(self.loader, self.method, recipe, train, runtime, progress.log)
+                fit(self.method, loader, self.splits.val, recipe, runtime, places, progress)
             if members.leader:
                 self._deploy_and_measure()
 
@@ -215,7 +210,7 @@ class Training:
     @property
     def _engines(self) -> Engines:
         if self.engines is None:
-            self.engines = self.classroom.engines(self.splits.train)
+            self.engines = Engines(self.splits.train)
         return self.engines
 
     def _deploy_and_measure(self) -> None:
@@ -243,22 +238,22 @@ def measure(
     teacher_predictions: TeacherPredictions | None,
     folder: Path,
 ) -> Result:
-    """Scores on a set and cost, in float32 as the network is deployed; the answers are kept in the folder."""
+    """Scores on a set and cost, in float32 as the network is deployed; the predictions are kept in the folder."""
     net.to(device).eval()
     if teacher_predictions:
         teacher_predictions.to(device).begin(images)
-    judged = teacher_predictions is not None and teacher_predictions.net is net
-    scores, answers = evaluate_each(
-        teacher_predictions if teacher_predictions and judged else net,
+    is_teacher = teacher_predictions is not None and teacher_predictions.net is net
+    scores, predictions = evaluate_each(
+        teacher_predictions if teacher_predictions and is_teacher else net,
         eval_batches(images, EVAL_BATCH, device),
-        teacher=None if judged else teacher_predictions,
+        teacher=None if is_teacher else teacher_predictions,
     )
-    save_predictions(answers, folder / predictions_file(name))
+    save_predictions(predictions, folder / predictions_file(name))
     return Result(name, scores, cost(net, images.image_shape))
 
 
 def card(images: ImageSet, result: Result, recipe: Recipe) -> dict[str, Any]:
-    """What the JSON beside deployed weights says besides the network's spec."""
+    """What the JSON beside deployed weights holds besides the network's spec."""
     return {
         "classes": list(images.classes),
         "image_shape": list(images.image_shape),

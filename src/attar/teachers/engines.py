@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from attar.knowledge import Output
-from attar.models.frozen import CachedOutput, Engine
 from attar.models.surgery.folding import fold_norms
 from attar.models.surgery.taps import observe
 
@@ -50,28 +49,3 @@ class Folded:
         # Without autocast, what reads the taps has float32 weights.
         kept = said.taps if mixed else {tap: value.float() for tap, value in said.taps.items()}
         return Output(said.logits.float(), kept)
-
-
-class Kept:
-    """Another engine whose last answer serves everybody who asks about the same tensor of images.
-
-    Every tap that was ever asked for is computed from then on. Whether autocast is on belongs to the question.
-
-    >>> kept, images = Kept(Plain(nn.Flatten())), torch.ones(2, 1, 1, 3)
-    >>> kept(images).logits is kept(images).logits
-    True
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine, self.name = engine, engine.name
-        self._taps: dict[str, None] = {}
-        self._last: tuple[bool, CachedOutput] | None = None
-
-    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
-        self._taps.update(dict.fromkeys(taps))
-        mixed = torch.is_autocast_enabled(images.device.type)
-        said = self._last[1].about(images, taps) if self._last and self._last[0] == mixed else None
-        if said is None:
-            said = self.engine(images, tuple(self._taps))
-            self._last = (mixed, CachedOutput.of(images, said))
-        return Output(said.logits, {tap: said.taps[tap] for tap in taps})

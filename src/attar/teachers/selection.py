@@ -16,7 +16,7 @@ from attar.errors import first_line
 from attar.knowledge import Output
 from attar.methods import Method
 from attar.models import Engine, Frozen, Plain, fingerprint
-from attar.teachers.engines import CUT, Folded, Kept
+from attar.teachers.engines import CUT, Folded
 from attar.teachers.int8 import Int8
 from attar.teachers.usage import TeacherUsage, ignores_logits, teacher_usage
 
@@ -61,14 +61,11 @@ class Engines:
 
     Args:
         images: the training set, which calibrates the eight-bit engine.
-        kept: whether networks with the same weights share one engine that keeps its last answer, so that several
-            methods may ask about the same batch.
     """
 
-    def __init__(self, images: ImageSet, kept: bool = False) -> None:
-        self.images, self.kept = images, kept
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
         self._made: dict[tuple[str, str], Engine] = {}
-        self._keeping: dict[tuple[str, str], Kept] = {}
 
     def make(self, module: nn.Module, name: str) -> Engine:
         """The engine of that name for a network."""
@@ -82,13 +79,7 @@ class Engines:
     def attach(self, method: Method, names: tuple[str, ...]) -> None:
         """Give each frozen network of a method the engine that was chosen for it."""
         for frozen, name in zip(method.frozen(), names, strict=False):
-            frozen.engine = self._keeper(frozen.module, name) if self.kept else self.make(frozen.module, name)
-
-    def _keeper(self, module: nn.Module, name: str) -> Kept:
-        key = (fingerprint(module), name)
-        if key not in self._keeping:
-            self._keeping[key] = Kept(self.make(module, name))
-        return self._keeping[key]
+            frozen.engine = self.make(frozen.module, name)
 
 
 def _folded(module: nn.Module, name: str) -> Folded:
@@ -118,8 +109,7 @@ def choose_engines(
         read = zip(method.frozen(), teacher_usage(method, batches[0]), strict=True)
         for number, (frozen, reading) in enumerate(read, 1):
             name, line = _choose(frozen, reading, batches, runtime, precision, engines, passes)
-            # Runs that share a teacher's answers may ask for all of it.
-            if reading.taps and not engines.kept and name != Plain.name and ignores_logits(method, frozen, batches[0]):
+            if reading.taps and name != Plain.name and ignores_logits(method, frozen, batches[0]):
                 name, line = name + CUT, line + "; cut after the last feature it is asked for"
             names.append(name)
             lines.append(f"teacher {number} {line}")

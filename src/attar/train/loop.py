@@ -1,4 +1,4 @@
-"""The training loop, flat: it reads from top to bottom, and nothing in it calls back."""
+"""The training loop: `fit` is the algorithm, `Fit` holds its state and its steps, in the order they run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attar.accel.compiled_steps import compiled
 from attar.accel.runtime import Runtime
-from attar.batch import Batch
+from attar.batch import Address, Batch
 from attar.data import ImageSet, Loader, eval_batches
 from attar.distributed.preflight import differs
 from attar.distributed.team import Team, objective, team
@@ -28,7 +28,7 @@ from attar.metrics import evaluate
 from attar.recipe import Recipe
 from attar.safety.invariants import Invariants
 from attar.safety.nonfinite import Watch, fail, gradient_norm, moved_by
-from attar.safety.signals import stop_requests
+from attar.safety.signals import StopRequest, stop_requests
 from attar.train import checkpoint as checkpoints
 from attar.train.checkpoint import Checkpoint
 from attar.train.ema import Ema
@@ -37,9 +37,8 @@ from attar.train.optim import optimiser
 from attar.train.progress import Progress
 from attar.train.running_means import RunningMeans
 from attar.train.schedules import learning_rate
-from attar.train.turns import Steps
 
-Learners = dict[str, torch.optim.Optimizer]
+Optimisers = dict[str, torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Places:
         return self.folder / "failure.pt"
 
 
-def steps(
+def fit(
     method: Method,
     loader: Loader,
     val: ImageSet | None,
@@ -69,8 +68,8 @@ def steps(
     runtime: Runtime,
     places: Places,
     progress: Progress,
-) -> Steps[None]:
-    """Train a method to the end of its recipe, from its checkpoint where there is one; yields after every batch.
+) -> None:
+    """Train a method to the end of its recipe, from its checkpoint where there is one.
 
     In several processes (`attar.distributed.team`) each works on its slice of every batch and the first one writes.
     The method holds the weights of `recipe.select` afterwards. Every epoch ends with a checkpoint and a line in
@@ -79,107 +78,173 @@ def steps(
     Raises:
         AttarError: a loss or a gradient is not finite, with the batch and the state saved first; the disk is full; or
             a promise of the run is broken (`attar.safety.invariants`).
-        Stopped: the process was asked to stop (SIGINT, SIGTERM); the state is saved first.
+        Stopped: the process received SIGINT or SIGTERM; the state is saved first.
     """
-    members = team()
-    smooth_labels(method, recipe.optim.label_smoothing)
-    if warning := weigh_labels(method, loader.whole().images.class_weights):
-        progress.say(warning)
-    if warning := differs(method, loader, members):
-        progress.say(warning)
-    losses_of: Callable[[Batch], Losses] = objective(method, members, recipe.epochs)
-    if runtime.compiled and members.size == 1:
-        losses_of = compiled(method, runtime, recipe.optim.accumulate)
-    learners = {phase: optimiser(method.trainable(phase), recipe.optim) for phase in method.phases}
-    ema = Ema(method, recipe.optim.ema) if recipe.optim.ema else None
-    state, note = members.from_leader(lambda: checkpoints.restore(places.checkpoint))
-    if state is None:
-        state = Checkpoint(method.state_dict(), {})
-    else:
-        resume(state, method, learners, ema)
-        progress.say(note or f"going on at epoch {state.epoch + 1}, step {state.step}")
-
-    accumulate = recipe.optim.accumulate
-    invariants, saved = Invariants(method, progress.say), time.monotonic()
+    run = Fit(method, loader, val, recipe, runtime, places, progress)
     with stop_requests() as stop, torch.random.fork_rng(devices=[]):
-        for epoch in range(state.epoch, recipe.epochs):
-            method.train()
-            # The sums of before count once, with the leader.
-            running, start = RunningMeans(state.running if members.leader else {}), time.perf_counter()
-            watch = Watch(runtime.device)
-            for learner in learners.values():
-                watch.guard(learner)
-            invariants.start_epoch(epoch)
-            for batch in loader.epoch(epoch, state.step):
-                step = batch.address.step
-                rate = learning_rate(recipe.optim, epoch * len(loader) + step, len(loader), recipe.epochs)
-                # An epoch's last group of batches may be smaller.
-                group = min(accumulate, len(loader) - step // accumulate * accumulate)
-                complete = (step + 1) % accumulate == 0 or step + 1 == len(loader)
-                # Dropout layers draw from the global generator: it follows from the address too.
-                torch.manual_seed(batch.address.generator("layers").initial_seed() + members.rank)
-                for phase, learner in learners.items():
-                    with runtime.computing():
-                        losses = losses_of(replace(batch, phase=phase))
-                    watch.saw(losses.total, step, phase)
-                    (losses.total / group).backward()
-                    running.add(losses, batch, first_phase=phase == method.phases[0])
-                    invariants.saw(losses, step, phase)
-                    if complete:
-                        norm = gradient_norm(learner)
-                        watch.saw(norm, step, phase)
-                        if recipe.optim.clip_norm is not None:
-                            nn.utils.clip_grads_with_norm_(moved_by(learner), recipe.optim.clip_norm, norm)
-                        update(learner, rate)
-                if not complete:
-                    yield
-                    continue
-                last, due = step + 1 == len(loader), time.monotonic() - saved > 60 * recipe.checkpoint_minutes
-                due, stopping = members.any(due, stop.requested)
-                if bad := watch.bad(now=last or due or stopping):
-                    if members.leader:
-                        fail(method, group_of(loader, epoch, bad, method, accumulate), runtime, places.failure)
-                    members.wait()
-                if ema:
-                    ema.update()
-                progress.step(epoch, step, running)
-                if (due or stopping) and not last:
-                    state = snapshot(state, method, learners, ema, epoch, step + 1, members.summed(running.sums))
-                    keep(state, places, members)
-                    saved = time.monotonic()
-                    if stopping:
-                        raise Stopped(str(places.folder))
-                yield
-            invariants.end_epoch(epoch)
-            members.check_same(method)
-            running = RunningMeans(members.summed(running.sums))
-            seconds = time.perf_counter() - start
-            record = {"epoch": epoch + 1, "lr": rate, **running.means()}
-            with ema.applied() if ema else nullcontext():
-                record |= members.from_leader(lambda: validate(method.deployed(), val, loader, runtime))
-                keep_best(state, record, method)
-            state = snapshot(state, method, learners, ema, epoch + 1, 0)
-            state.metrics.append(record)
-            keep(state, places, members)
-            saved = time.monotonic()
-            progress.epoch(record, seconds)
-            if members.any(stop.requested)[0]:
-                raise Stopped(str(places.folder))
-    if recipe.select == "best" and "state" in state.best:
-        method.load_state_dict(state.best["state"])
-    elif ema:
-        method.load_state_dict(ema.state)
+        for epoch in range(run.state.epoch, recipe.epochs):
+            run.start_epoch(epoch)
+            for batch in loader.epoch(epoch, run.state.step):
+                run.step(batch)
+                if run.completes_group(batch.address.step):
+                    run.after_update(batch.address, stop)
+            run.end_epoch(epoch, stop)
+    run.select_weights()
 
 
-def update(learner: torch.optim.Optimizer, rate: float) -> None:
+class Fit:
+    """One training in progress: `fit` calls the methods in the order in which they stand here.
+
+    Arguments as for `fit`.
+
+    Attributes:
+        optimisers: one for each optimiser phase of the method.
+        ema: the averaged weights, where the recipe asks for them.
+        state: the latest checkpoint, with the history of the finished epochs.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        loader: Loader,
+        val: ImageSet | None,
+        recipe: Recipe,
+        runtime: Runtime,
+        places: Places,
+        progress: Progress,
+    ) -> None:
+        self.method, self.loader, self.val, self.recipe = method, loader, val, recipe
+        self.runtime, self.places, self.progress = runtime, places, progress
+        self.members = team()
+        smooth_labels(method, recipe.optim.label_smoothing)
+        if warning := weigh_labels(method, loader.whole().images.class_weights):
+            progress.log(warning)
+        if warning := differs(method, loader, self.members):
+            progress.log(warning)
+        self.losses_of: Callable[[Batch], Losses] = objective(method, self.members, recipe.epochs)
+        if runtime.compiled and self.members.size == 1:
+            self.losses_of = compiled(method, runtime, recipe.optim.accumulate)
+        self.optimisers = {phase: optimiser(method.trainable(phase), recipe.optim) for phase in method.phases}
+        self.ema = Ema(method, recipe.optim.ema) if recipe.optim.ema else None
+        self.state = self._restored()
+        self.invariants, self._saved_at = Invariants(method, progress.log), time.monotonic()
+
+    def _restored(self) -> Checkpoint:
+        """The checkpoint of the run's folder, put back; the state of now where there is none."""
+        state, note = self.members.from_leader(lambda: checkpoints.restore(self.places.checkpoint))
+        if state is None:
+            return Checkpoint(self.method.state_dict(), {})
+        put_back(state, self.method, self.optimisers, self.ema)
+        self.progress.log(note or f"going on at epoch {state.epoch + 1}, step {state.step}")
+        return state
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begin the epoch's sums and checks; those of an interrupted epoch go on, with the leader."""
+        self.method.train()
+        self.running = RunningMeans(self.state.running if self.members.leader else {})
+        self._begun_at = time.perf_counter()
+        self.watch = Watch(self.runtime.device)
+        for one in self.optimisers.values():
+            self.watch.guard(one)
+        self.invariants.start_epoch(epoch)
+
+    def step(self, batch: Batch) -> None:
+        """Forward and backward in each phase, and an update where the batch completes its group."""
+        epoch, step, optim = batch.address.epoch, batch.address.step, self.recipe.optim
+        steps = len(self.loader)
+        self.rate = learning_rate(optim, epoch * steps + step, steps, self.recipe.epochs)
+        # An epoch's last group of accumulated batches may be smaller.
+        group = min(optim.accumulate, steps - step // optim.accumulate * optim.accumulate)
+        # Dropout layers draw from the global generator: it follows from the address too.
+        torch.manual_seed(batch.address.generator("layers").initial_seed() + self.members.rank)
+        for phase, one in self.optimisers.items():
+            with self.runtime.computing():
+                losses = self.losses_of(replace(batch, phase=phase))
+            self.watch.saw(losses.total, step, phase)
+            (losses.total / group).backward()
+            self.running.add(losses, batch, first_phase=phase == self.method.phases[0])
+            self.invariants.saw(losses, step, phase)
+            if self.completes_group(step):
+                norm = gradient_norm(one)
+                self.watch.saw(norm, step, phase)
+                if optim.clip_norm is not None:
+                    nn.utils.clip_grads_with_norm_(moved_by(one), optim.clip_norm, norm)
+                update(one, self.rate)
+
+    def completes_group(self, step: int) -> bool:
+        """Whether the optimisers move after this step: it ends a group of accumulated batches, or the epoch."""
+        return (step + 1) % self.recipe.optim.accumulate == 0 or step + 1 == len(self.loader)
+
+    def after_update(self, address: Address, stop: StopRequest) -> None:
+        """Look for non-finite values, average the weights, and save where it is time or the run is to stop."""
+        epoch, step, members = address.epoch, address.step, self.members
+        last = step + 1 == len(self.loader)
+        due = time.monotonic() - self._saved_at > 60 * self.recipe.checkpoint_minutes
+        due, stopping = members.any(due, stop.requested)
+        if bad := self.watch.bad(now=last or due or stopping):
+            if members.leader:
+                batches = group_of(self.loader, epoch, bad, self.recipe.optim.accumulate)
+                fail(self.method, batches, self.runtime, self.places.failure)
+            members.wait()
+        if self.ema:
+            self.ema.update()
+        self.progress.step(epoch, step, self.running)
+        if (due or stopping) and not last:
+            self._save(epoch, step + 1, members.summed(self.running.sums))
+            if stopping:
+                raise Stopped(str(self.places.folder))
+
+    def end_epoch(self, epoch: int, stop: StopRequest) -> None:
+        """Check the run's invariants, validate, and save the epoch's record with the state."""
+        self.invariants.end_epoch(epoch)
+        self.members.check_same(self.method)
+        running = RunningMeans(self.members.summed(self.running.sums))
+        seconds = time.perf_counter() - self._begun_at
+        record = {"epoch": epoch + 1, "lr": self.rate, **running.means()}
+        with self.ema.applied() if self.ema else nullcontext():
+            record |= self.members.from_leader(self._validate)
+            keep_best(self.state, record, self.method)
+        self.state.metrics.append(record)
+        self._save(epoch + 1, 0)
+        self.progress.epoch(record, seconds)
+        if self.members.any(stop.requested)[0]:
+            raise Stopped(str(self.places.folder))
+
+    def _validate(self) -> dict[str, float]:
+        return validate(self.method.deployed(), self.val, self.loader, self.runtime)
+
+    def _save(self, epoch: int, step: int, sums: dict[str, Tensor] | None = None) -> None:
+        """Write the state of now, to go on at this epoch and step, with the history of before."""
+        self.state = Checkpoint(
+            self.method.state_dict(),
+            {phase: one.state_dict() for phase, one in self.optimisers.items()},
+            epoch,
+            step,
+            sums or {},
+            self.ema.state if self.ema else None,
+            self.state.best,
+            self.state.metrics,
+        )
+        write(self.state, self.places, self.members)
+        self._saved_at = time.monotonic()
+
+    def select_weights(self) -> None:
+        """Leave the method with the weights that the recipe selects: the best ones, the averaged ones, or the last."""
+        if self.recipe.select == "best" and "state" in self.state.best:
+            self.method.load_state_dict(self.state.best["state"])
+        elif self.ema:
+            self.method.load_state_dict(self.ema.state)
+
+
+def update(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """One optimiser step at a learning rate."""
-    for group in learner.param_groups:
+    for group in optimiser.param_groups:
         group["lr"] = rate
-    learner.step()
-    learner.zero_grad(set_to_none=True)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
 
 
-def group_of(loader: Loader, epoch: int, bad: tuple[int, str], method: Method, accumulate: int) -> list[Batch]:
+def group_of(loader: Loader, epoch: int, bad: tuple[int, str], accumulate: int) -> list[Batch]:
     """The batches whose gradients were added up at a step and phase, made again from their addresses."""
     step, phase = bad
     batches = itertools.islice(loader.whole().epoch(epoch, step // accumulate * accumulate), accumulate)
@@ -196,7 +261,7 @@ def validate(net: nn.Module, val: ImageSet | None, loader: Loader, runtime: Runt
 
 
 def keep_best(state: Checkpoint, record: dict[str, float], method: Method) -> None:
-    """Remember the weights with the best validation accuracy, the earlier ones where two are equal."""
+    """Keep the weights with the best validation accuracy, the earlier ones where two are equal."""
     if "val_top1" in record and record["val_top1"] > state.best.get("val_top1", -1.0):
         state.best = {
             "val_top1": record["val_top1"],
@@ -205,30 +270,8 @@ def keep_best(state: Checkpoint, record: dict[str, float], method: Method) -> No
         }
 
 
-def snapshot(
-    state: Checkpoint,
-    method: Method,
-    learners: Learners,
-    ema: Ema | None,
-    epoch: int,
-    step: int,
-    sums: dict[str, torch.Tensor] | None = None,
-) -> Checkpoint:
-    """The state of now, with the history of before."""
-    return Checkpoint(
-        method.state_dict(),
-        {phase: learner.state_dict() for phase, learner in learners.items()},
-        epoch,
-        step,
-        sums or {},
-        ema.state if ema else None,
-        state.best,
-        state.metrics,
-    )
-
-
-def keep(state: Checkpoint, places: Places, members: Team) -> None:
-    """Write the records of the finished epochs and the checkpoint; nobody goes on before they are on the disk."""
+def write(state: Checkpoint, places: Places, members: Team) -> None:
+    """Write the finished epochs' records and the checkpoint; every process waits until they are on the disk."""
     if members.leader:
         if not state.step:
             write_text(places.metrics, lines(state.metrics))
@@ -236,12 +279,12 @@ def keep(state: Checkpoint, places: Places, members: Team) -> None:
     members.wait()
 
 
-def resume(state: Checkpoint, method: Method, learners: Learners, ema: Ema | None) -> None:
+def put_back(state: Checkpoint, method: Method, optimisers: Optimisers, ema: Ema | None) -> None:
     """Put a checkpoint's tensors back."""
     try:
         method.load_state_dict(state.method)
-        for phase, learner in learners.items():
-            learner.load_state_dict(state.optimiser[phase])
+        for phase, one in optimisers.items():
+            one.load_state_dict(state.optimiser[phase])
     except (RuntimeError, ValueError, KeyError):
         raise AttarError(
             "the checkpoint is of another recipe; restore recipe.yaml, or start again in a new out="
@@ -251,14 +294,14 @@ def resume(state: Checkpoint, method: Method, learners: Learners, ema: Ema | Non
 
 
 def smooth_labels(method: Method, amount: float) -> None:
-    """Label smoothing in every edge whose teacher is the labels, mixed ones too."""
+    """Set label smoothing in every cross-entropy with the labels, mixed ones too."""
     for edge in method.edges:
         if amount and owner(edge.source) == "labels" and isinstance(edge.loss, CrossEntropy):
             edge.loss.label_smoothing = amount
 
 
 def weigh_labels(method: Method, weights: tuple[float, ...] | None) -> str | None:
-    """Class weights in every edge whose teacher is the labels, mixed ones too; a warning where there is none."""
+    """Set class weights in every cross-entropy with the labels, mixed ones too; a warning where there is none."""
     if weights is None:
         return None
     losses = [edge.loss for edge in method.edges if owner(edge.source) == "labels"]

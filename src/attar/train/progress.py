@@ -39,7 +39,7 @@ class Progress:
         steps: how many steps an epoch has.
         batch_size: images per step.
         accumulate: steps between two calls of `step`.
-        hear: called with each epoch's record and its images per second.
+        on_epoch: called with each epoch's record and its images per second.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class Progress:
         steps: int,
         batch_size: int,
         accumulate: int = 1,
-        hear: Callable[[dict[str, Any], float], None] | None = None,
+        on_epoch: Callable[[dict[str, Any], float], None] | None = None,
     ) -> None:
         self.console, self.title, self.epochs, self.steps, self.batch_size = console, title, epochs, steps, batch_size
-        self.accumulate, self.hear = accumulate, hear
+        self.accumulate, self.on_epoch = accumulate, on_epoch
         self._epoch, self._from = -1, 0
         self._next = 0.0
         self._since: tuple[float, int] | None = None
@@ -67,7 +67,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """A line of its own."""
         self.console.print(f"{self.title}: {line}", markup=False, highlight=False, soft_wrap=True)
 
@@ -92,8 +92,8 @@ class Progress:
     def epoch(self, record: dict[str, Any], seconds: float) -> None:
         """An epoch is done."""
         speed = (self.steps - self._from) * self.batch_size / seconds
-        if self.hear:
-            self.hear(record, speed)
+        if self.on_epoch:
+            self.on_epoch(record, speed)
         self._bar.update(self._task, completed=record["epoch"] * self.steps)
         every = max(1, self.epochs // 10)
         if record["epoch"] % every and record["epoch"] != self.epochs:
@@ -105,4 +105,4 @@ class Progress:
             if key in record
         ]
         parts.append(f"{speed:,.0f} images/s")
-        self.say("  ".join(parts))
+        self.log("  ".join(parts))
