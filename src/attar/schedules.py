@@ -62,6 +62,21 @@ class ExponentialRampUp:
         return self.weight * math.exp(-5.0 * (1.0 - done) ** 2)
 
 
+@dataclass(frozen=True)
+class ExponentialDecay:
+    """start * rate^epoch: HKD's weight of the early layers, below 1 from its epoch 13 on.
+
+    >>> [round(ExponentialDecay(100.0, 0.7)(epoch, 50), 3) for epoch in (0, 10, 12, 13)]
+    [100.0, 2.825, 1.384, 0.969]
+    """
+
+    start: float
+    rate: float
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        return self.start * self.rate**epoch
+
+
 def value(weight: float | WeightSchedule, epoch: int, epochs: int) -> float:
     """A weight at an epoch, whether it is a number or a ramp."""
     return float(weight(epoch, epochs)) if callable(weight) else float(weight)

@@ -37,7 +37,8 @@ from attar.losses.responses import (
     reverse_kl,
 )
 from attar.losses.scaled import TTM, WTTM, NormKD, Standardised, normkd, standardise, ttm, wttm
-from attar.losses.similarities import CC, PKT, SimilarityPreserving, cc, pkt, sp
+from attar.losses.similarities import CC, PKT, InformationFlow, SimilarityPreserving, cc, information_flow, pkt, sp
+from attar.losses.teachers import AverageKL, ConfidenceWeightedKL, DenselyGuidedKL, EntropyWeightedKL, RoutedKL
 from attar.losses.weights import L2ToStart, l2_to_start
 
 __all__ = [
@@ -54,18 +55,23 @@ __all__ = [
     "ActivationBoundary",
     "AlphaBeta",
     "AttentionTransfer",
+    "AverageKL",
     "BalancedDivergence",
     "ClassActivation",
+    "ConfidenceWeightedKL",
     "Contrast",
     "CosineDistance",
     "CrossEntropy",
+    "DenselyGuidedKL",
     "DirichletKL",
     "EntropyAdaptiveKL",
+    "EntropyWeightedKL",
     "EvidentialCrossEntropy",
     "EvidentialMeanKL",
     "GaussianKL",
     "GaussianWasserstein",
     "HierarchicalContext",
+    "InformationFlow",
     "JensenShannon",
     "KLDivergence",
     "L2ToStart",
@@ -81,6 +87,7 @@ __all__ = [
     "Redundancy",
     "Refined",
     "ReverseKL",
+    "RoutedKL",
     "SimilarityPreserving",
     "Standardised",
     "Streamlined",
@@ -97,6 +104,7 @@ __all__ = [
     "dkd",
     "entropy_adaptive_kl",
     "gaussian_kl",
+    "information_flow",
     "jensen_shannon",
     "kl_divergence",
     "l2_to_start",

@@ -1,6 +1,8 @@
-"""Losses between the similarities inside a batch: SP, PKT and CC."""
+"""Losses between the similarities inside a batch: SP, PKT, HKD's flow of information and CC."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,6 +12,8 @@ from attar.losses.loss import Loss
 from attar.losses.numerics import gram, widen
 
 _EPS = 1e-7
+# Keeps the gradient of a distance finite where two images coincide.
+_CLOSE = 1e-6
 
 
 def sp(student: Tensor, teacher: Tensor) -> Tensor:
@@ -70,6 +74,50 @@ class PKT(Loss):
 
     def forward(self, learner: Tensor, source: Tensor) -> Tensor:
         return pkt(learner, source)
+
+
+def information_flow(student: Tensor, teacher: Tensor) -> Tensor:
+    """HKD's divergence of neighbourhoods: Jeffreys, under a cosine and a Student-t kernel (arXiv:2005.00727).
+
+    Each kernel's rows are made distributions; (p - q)(log p - log q) is averaged over all pairs and summed over both
+    kernels: (cos + 1) / 2, and 1 / (1 + d) with d the Euclidean distance.
+
+    Args:
+        student: (B, D_s) features; maps are averaged over space.
+        teacher: (B, D_t) features.
+
+    >>> import torch
+    >>> V = torch.tensor([[1.0, 0, 2], [0, 1, 1], [2, 1, 0]])
+    >>> W = torch.tensor([[1.0, 1, 0, 0], [0, 2, 1, 0], [0, 0, 1, 3]])
+    >>> round(information_flow(V, W).item(), 4)
+    0.0101
+    """
+    check_same_batch(student, teacher)
+    rows = [one.flatten(2).mean(2) if one.ndim > 2 else one for one in (student, teacher)]
+    total = widen(student).new_zeros(())
+    for neighbours in (_neighbourhoods, _student_t):
+        # An opposite image has no probability at all.
+        q, p = (neighbours(one).clamp(min=_EPS) for one in rows)
+        total = total + ((p - q) * (p.log() - q.log())).mean()
+    return total
+
+
+def _student_t(feature: Tensor) -> Tensor:
+    """(B, B): each row proportional to 1 / (1 + distance)."""
+    rows = widen(feature)
+    squares = rows.square().sum(1)
+    distances = (squares[:, None] + squares[None] - 2 * gram(rows)).clamp(min=0.0)
+    kernel = 1 / (1 + (distances + _CLOSE).sqrt())
+    return kernel / kernel.sum(1, keepdim=True)
+
+
+class InformationFlow(Loss):
+    """`information_flow` as a module: loss(student, teacher)."""
+
+    whole_batch: ClassVar[bool] = True  # similarities between images
+
+    def forward(self, learner: Tensor, source: Tensor) -> Tensor:
+        return information_flow(learner, source)
 
 
 def cc(student: Tensor, teacher: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class DML(Method):
         self.student = Tapped(student)
         self.names = ["student", *(f"peer{number}" for number in range(1, len(others) + 1))]
         for name, net in zip(self.names[1:], others, strict=True):
-            self.add_module(name, Tapped(_like(student, net) if isinstance(net, str) else net))
+            self.add_module(name, Tapped(named_network(self.name, student, net)))
 
     def run(self, batch: Batch) -> Knowledge:
         return Knowledge(batch, **{name: getattr(self, name)(batch.inputs) for name in self.names})
@@ -70,9 +70,17 @@ class DML(Method):
         return {name: getattr(self, name).module for name in self.names[1:]}
 
 
-def _like(student: nn.Module, name: str) -> nn.Module:
-    """A network of the zoo by name, for the student's images and classes."""
+def named_network(method: str, student: nn.Module, peer: nn.Module | str) -> nn.Module:
+    """A network, or one of the zoo by name for the student's images and classes.
+
+    Raises:
+        AttarError: a name, beside a student that is not of the zoo.
+    """
+    if isinstance(peer, nn.Module):
+        return peer
     spec = getattr(student, "spec", None)
     if spec is None:
-        raise AttarError(f"dml: peer {name!r} is a name, but the student is not of the zoo; give the network itself")
-    return create_model(name, **{key: spec[key] for key in ("num_classes", "in_channels", "image_size")})
+        raise AttarError(
+            f"{method}: peer {peer!r} is a name, but the student is not of the zoo; give the network itself"
+        )
+    return create_model(peer, **{key: spec[key] for key in ("num_classes", "in_channels", "image_size")})

@@ -1,0 +1,78 @@
+"""CES-KD: easy images are taught by small experts, hard ones by large ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attar import losses
+from attar.batch import Batch
+from attar.errors import AttarError
+from attar.knowledge import Knowledge, Transfer
+from attar.methods.registry import register
+from attar.methods.several_teachers import SeveralTeachers
+
+
+@register(
+    "ceskd",
+    title="Curriculum Expert Selection for Knowledge Distillation",
+    paper="arXiv:2209.07606",
+    year=2022,
+    family="offline",
+)
+class CESKD(SeveralTeachers):
+    """CES-KD: Curriculum-based Expert Selection for Guided Knowledge Distillation (Amara et al., ICPR 2022).
+
+    L = (1 - kd) * CE + kd * T^2 KL(p_m || p_s), m one expert for each image. Experts are given from the smallest to the
+    largest. An image's difficulty is the rank in its batch of the smallest expert's cross-entropy, from 0 to 1; the
+    share of experts in use grows over `pace` epochs to all.
+
+    RECONSTRUCTED: that each image has one expert by its difficulty is the paper's; the score, the rule and every number
+    are ours, the weights KD's.
+
+    Args:
+        teacher: trained networks, from the smallest to the largest.
+        student: the network to train.
+        temperature: T (4).
+        kd: weight of the experts (0.9).
+        pace: epochs until all experts are in use (20).
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module | Sequence[nn.Module],
+        student: nn.Module,
+        *,
+        temperature: float = 4.0,
+        kd: float = 0.9,
+        pace: int = 20,
+    ) -> None:
+        super().__init__(teacher, student)
+        self.temperature, self.kd, self.pace = temperature, kd, pace
+
+    def run(self, batch: Batch) -> Knowledge:
+        if batch.labelled is not None or batch.mixed:
+            raise AttarError("ceskd ranks images by their own label; leave data.unlabelled and mixed images out")
+        known = super().run(batch)
+        hardness = F.cross_entropy(self.logits_of(known)[0].float(), batch.labels, reduction="none")
+        difficulty = hardness.argsort().argsort() / max(len(batch) - 1, 1)
+        unlocked = math.ceil(min((batch.address.epoch + 1) / max(self.pace, 1), 1.0) * len(self.names))
+        return known.add("teachers.route", route(difficulty, unlocked))
+
+    def transfers(self) -> Iterable[Transfer]:
+        yield self.label_edge(weight=1 - self.kd)
+        loss = losses.RoutedKL(self.temperature)
+        yield Transfer("teachers.logits", "student.logits", loss, weight=self.kd, given=("teachers.route",))
+
+
+def route(difficulty: Tensor, unlocked: int) -> Tensor:
+    """(B,) numbers of experts, from 0, of images whose difficulty is in 0..1.
+
+    >>> import torch
+    >>> route(torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0]), 3).tolist()
+    [0, 0, 1, 2, 2]
+    """
+    return (difficulty * unlocked).long().clamp(max=unlocked - 1)
