@@ -9,6 +9,7 @@ CIFAR-100. They run one after another for some rounds; what is compared is each 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
 import subprocess
@@ -38,6 +39,8 @@ ALL = {
     "attar, cached": ("attar_fit", "cached"),
     "attar, cached, compiled": ("attar_fit", "cached compiled"),
 }
+# The package that a contender's file needs, where a development installation has it not anyway.
+NEEDS = {"torchdistill_box": "torchdistill", "timm_task": "timm"}
 # Runs of these also side by side, half the threads each.
 PAIRED = (
     "reference",
@@ -62,15 +65,28 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--only", nargs="*", default=list(ALL), help="some of the contenders")
+    parser.add_argument("--device", default="cpu", help="cuda: only contenders that have a GPU in mind")
+    parser.add_argument("--only", nargs="*", default=list(ALL), choices=list(ALL), help="some of the contenders")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/speed"))
     return parser.parse_args()
+
+
+def installed(names: list[str]) -> list[str]:
+    """The contenders whose packages are here; those that are left out are named."""
+    there = []
+    for name in names:
+        package = NEEDS.get(ALL[name][0])
+        if package is None or importlib.util.find_spec(package):
+            there.append(name)
+        else:
+            print(f"{name}: left out, because {package} is not installed")
+    return there
 
 
 def start(name: str, options: argparse.Namespace, threads: int) -> subprocess.Popen[str]:
     file, variant = ALL[name]
     command = [sys.executable, str(CONTENDERS / f"{file}.py"), "--variant", variant, "--threads", str(threads)]
-    for key in ("teacher", "weights", "student", "data", "batch", "steps"):
+    for key in ("teacher", "weights", "student", "data", "batch", "steps", "device"):
         command += [f"--{key}", str(getattr(options, key))]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -212,6 +228,7 @@ def plot(found: dict[str, list[dict[str, float]]], file: Path) -> None:
 
 def main() -> None:
     options = arguments()
+    options.only = installed(options.only)
     found = rounds(options)
     table = summary(found, options)
     starting = {what: import_seconds(what) for what in ("import attar", "import torch")}

@@ -34,11 +34,14 @@ class Clock(Progress):
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)  # type: ignore[arg-type]
         self.steps: list[list[float]] = []
+        self.waits: tuple[int, ...] = ()
         self.epochs_ended: list[float] = []
 
     def step(self, epoch: int, step: int, running: object) -> None:
         if step == 0:
             self.steps.append([])
+        if step in self.waits:
+            torch.cuda.synchronize()
         self.steps[epoch].append(time.perf_counter())
 
     def epoch(self, record: dict[str, object], seconds: float) -> None:
@@ -70,6 +73,7 @@ def recipe(options: object, cache: Path | None) -> Recipe:
         precision="bfloat16",
         compile="compiled" in options.variant,  # type: ignore[attr-defined]
         alone="skip",
+        device=options.device,  # type: ignore[attr-defined]
     )
 
 
@@ -89,6 +93,9 @@ def run(options: object, folder: Path, cache: Path | None) -> Clock:
     assert training.recipe.teacher.precision in engines[0], runtime.reason
     assert runtime.compiled == training.recipe.compile, runtime.reason
     clock = Clock(console, "", EPOCHS, len(training.loader), training.loader.batch_size)
+    if options.device != "cpu":  # type: ignore[attr-defined]
+        # The first and the last step that are timed wait for the GPU.
+        clock.waits = (options.steps // 4, len(training.loader) - 1)  # type: ignore[attr-defined]
     train = training.splits.train
     loader = with_cached_logits(training.loader, training.method, training.recipe, train, runtime, clock.log)
     folder.mkdir(parents=True)

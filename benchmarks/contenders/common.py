@@ -30,6 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=60, help="timed steps, after a quarter as many to warm up")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--variant", default="")
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -41,7 +42,8 @@ def networks(options: argparse.Namespace) -> tuple[torch.nn.Module, torch.nn.Mod
     teacher = create_model(options.teacher, num_classes=100)
     if options.weights:
         load_weights(teacher, options.weights)
-    return teacher.eval().requires_grad_(False), create_model(options.student, num_classes=100)
+    student = create_model(options.student, num_classes=100)
+    return teacher.eval().requires_grad_(False).to(options.device), student.to(options.device)
 
 
 def cifar(options: argparse.Namespace) -> Splits:
@@ -54,8 +56,16 @@ def timed(steps: Iterator[int], options: argparse.Namespace) -> None:
     warm, start = options.steps // 4, 0.0
     for done, _ in enumerate(itertools.islice(steps, warm + options.steps), 1):
         if done == warm:
+            wait(options)
             start = time.perf_counter()
+    wait(options)
     report(options.steps * options.batch / (time.perf_counter() - start))
+
+
+def wait(options: argparse.Namespace) -> None:
+    """Until the device has done all it was given."""
+    if options.device != "cpu":
+        torch.cuda.synchronize()
 
 
 def report(images_per_second: float, workers: bool = True, **more: float) -> None:

@@ -15,10 +15,10 @@ from attar.models.surgery.folding import fold_norms
 
 def varied(pixels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """Cropped and flipped, the whole batch at once."""
-    top, left = torch.randint(9, (2, len(index)))
+    top, left = torch.randint(9, (2, len(index)), device=pixels.device)
     windows = pixels[index].unfold(2, 32, 1).unfold(3, 32, 1)
-    images = windows[torch.arange(len(index)), :, top, left]
-    return torch.where(torch.rand(len(index), 1, 1, 1) < 0.5, images.flip(-1), images)
+    images = windows[torch.arange(len(index), device=pixels.device), :, top, left]
+    return torch.where(torch.rand(len(index), 1, 1, 1, device=pixels.device) < 0.5, images.flip(-1), images)
 
 
 def steps(options: argparse.Namespace) -> Iterator[int]:
@@ -27,18 +27,19 @@ def steps(options: argparse.Namespace) -> Iterator[int]:
     student = student.to(memory_format=torch.channels_last).train()
     teacher = fold_norms(teacher).to(dtype=torch.bfloat16, memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(student.parameters(), nesterov=True, fused=True, **common.SGD)
-    mean, std = (255 * torch.tensor(values).view(3, 1, 1) for values in (train.mean, train.std))
-    pixels = F.pad(train.images, (4, 4, 4, 4))
-    known = torch.randn(len(train), 100).half()  # what they are makes no difference to the time
+    device = torch.device(options.device)
+    mean, std = (255 * torch.tensor(values, device=device).view(3, 1, 1) for values in (train.mean, train.std))
+    pixels, all_labels = F.pad(train.images, (4, 4, 4, 4)).to(device), train.labels.to(device)
+    known = torch.randn(len(train), 100, device=device).half()  # what they are makes no difference to the time
     while True:
-        order = torch.randperm(len(train))
+        order = torch.randperm(len(train)).to(device)
         for step in range(len(order) // options.batch):
             index = order[step * options.batch : (step + 1) * options.batch]
             images = varied(pixels, index).float().sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
-            labels = train.labels[index]
+            labels = all_labels[index]
             with torch.no_grad():
                 taught = known[index].float() if options.variant == "cached" else teacher(images.bfloat16()).float()
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16):
                 logits = student(images).float()
             soft = F.kl_div(
                 F.log_softmax(logits / common.TEMPERATURE, 1),

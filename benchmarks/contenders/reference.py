@@ -34,6 +34,7 @@ def steps() -> Iterator[int]:
     seen: list[list[float]] = []
     while True:
         for step, (images, labels) in enumerate(pipeline.loader(options)):
+            images, labels = images.to(options.device), labels.to(options.device)
             said = observe(student, images, TAPS)
             with torch.no_grad():
                 taught = observe(teacher, images, TAPS)
