@@ -1,4 +1,4 @@
-"""A method of one's own: match the direction of the logits, whatever their scale.
+"""A method of your own: match the direction of the logits, whatever their scale.
 
 attar methods cosine --import examples/my_method.py --svg cosine.svg
 attar distill method=cosine --import examples/my_method.py
