@@ -203,6 +203,8 @@ class Lockstep:
         self, arms: list[Arm], base: list[str], splits: Splits, teacher: nn.Module, device: torch.device
     ) -> None:
         self.arms, self.splits, self.teacher, self.device = arms, splits, teacher, device
+        # What float32 computes, the scores, is float32 in convolutions too.
+        torch.backends.cudnn.allow_tf32 = False
         precision = torch.bfloat16 if device.type == "cuda" else torch.float32
         self.runtime = Runtime(device, str(precision).removeprefix("torch."), "")
         recipes = [read_recipe(overrides=[*base, *arm.overrides, f"seed={arm.seed}"]) for arm in arms]
