@@ -29,6 +29,7 @@ _HOMES = {
     "attar.models": ("create_model", "list_models", "register_model"),
     "attar.profiling": ("Profile", "Suggestion", "profile", "suggest"),
     "attar.recipe": ("Recipe", "read_recipe"),
+    "attar.tasks": ("create_task", "list_tasks", "register_task"),
     "attar.track": ("list_trackers", "register_tracker"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -145,6 +145,8 @@ class Recipe:
     """The network to train, also written student=NAME."""
     data: DataRecipe = field(default_factory=DataRecipe)
     """The images, also written data=NAME."""
+    task: str = ""
+    """What is learnt: classification, density or language; empty: what the data are for."""
     method: MethodRecipe = field(default_factory=MethodRecipe)
     """The distillation method, also written method=NAME."""
     optim: OptimRecipe = field(default_factory=OptimRecipe)

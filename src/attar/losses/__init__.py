@@ -38,6 +38,7 @@ from attar.losses.responses import (
 )
 from attar.losses.scaled import TTM, WTTM, NormKD, Standardised, normkd, standardise, ttm, wttm
 from attar.losses.similarities import CC, PKT, InformationFlow, SimilarityPreserving, cc, information_flow, pkt, sp
+from attar.losses.structured import InterLayer, IntraLayer, inter_layer, intra_layer
 from attar.losses.teachers import AverageKL, ConfidenceWeightedKL, DenselyGuidedKL, EntropyWeightedKL, RoutedKL
 from attar.losses.weights import L2ToStart, l2_to_start
 
@@ -72,6 +73,8 @@ __all__ = [
     "GaussianWasserstein",
     "HierarchicalContext",
     "InformationFlow",
+    "InterLayer",
+    "IntraLayer",
     "JensenShannon",
     "KLDivergence",
     "L2ToStart",
@@ -105,6 +108,8 @@ __all__ = [
     "entropy_adaptive_kl",
     "gaussian_kl",
     "information_flow",
+    "inter_layer",
+    "intra_layer",
     "jensen_shannon",
     "kl_divergence",
     "l2_to_start",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,13 +16,14 @@ from attar.losses.numerics import product, widen
 ADAPT = "put an adapter (via=) on the learner's side"
 
 
-def mse(student_map: Tensor, teacher_map: Tensor, reduction: str = "mean") -> Tensor:
+def mse(student_map: Tensor, teacher_map: Tensor, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """The mean squared error between feature maps: hints (FitNet, Romero et al., arXiv:1412.6550), SimKD, ATSC.
 
     Args:
         student_map: (B, C, H, W), or any shape; a regressor brings it to the teacher's.
         teacher_map: the same shape.
         reduction: "mean" (over every element), "batchmean", "sum" or "none".
+        weight: (B,) how much each row counts; None: all alike.
 
     Raises:
         AttarError: the shapes differ.
@@ -31,7 +33,7 @@ def mse(student_map: Tensor, teacher_map: Tensor, reduction: str = "mean") -> Te
     9.0
     """
     check_same_shape(student_map, teacher_map, ADAPT)
-    return reduced((widen(student_map) - widen(teacher_map)).square(), reduction)
+    return reduced((widen(student_map) - widen(teacher_map)).square(), reduction, weight)
 
 
 @dataclass(eq=False, repr=False)
@@ -39,9 +41,10 @@ class MSE(Loss):
     """`mse` as a module: loss(student_map, teacher_map)."""
 
     reduction: str = "mean"
+    counts: ClassVar[bool] = True
 
-    def forward(self, learner: Tensor, source: Tensor) -> Tensor:
-        return mse(learner, source, self.reduction)
+    def forward(self, learner: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
+        return mse(learner, source, self.reduction, weight)
 
 
 def same_size(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Tensor]:

@@ -41,6 +41,7 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     rsd,
     simkd,
     skd,
+    skt,
     sokd,
     sp,
     srrl,

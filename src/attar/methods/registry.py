@@ -13,6 +13,7 @@ from attar.errors import AttarError, unknown
 from attar.methods.base import Composed, Method
 from attar.methods.own_loop import check_apart
 from attar.registry import Registry, check_types
+from attar.tasks import Task, create_task
 
 Family = Literal["baseline", "offline", "online", "semi-online", "self"]
 Needs = Literal["logits", "pooled", "stages", "classifier"]
@@ -101,6 +102,7 @@ def create_method(
     student: nn.Module,
     teacher: nn.Module | Sequence[nn.Module] | None = None,
     image_shape: tuple[int, int, int] | None = None,
+    task: str | Task = "classification",
     **options: Any,
 ) -> Method:
     """Build a method around networks.
@@ -112,6 +114,7 @@ def create_method(
         teacher: the network to learn from, or a list of them; left out for methods that have none.
         image_shape: (C, H, W) of one image, for methods that choose adapters from shapes; by default the
             networks' own `input_shape`.
+        task: what is learnt, which chooses the losses on labels and outputs: a registered name or a `Task`.
         options: the method's own settings, `attar methods NAME` lists them.
 
     Raises:
@@ -124,7 +127,17 @@ def create_method(
     ['labels->student.logits', 'teacher.logits->student.logits']
     """
     if "+" in name:
-        return _compose(name, student, teacher, image_shape, options)
+        method: Method = _compose(name, student, teacher, image_shape, options)
+    else:
+        method = _single(name, student, teacher, image_shape, options)
+    chosen = create_task(task) if isinstance(task, str) else task
+    for part in method.modules():
+        if isinstance(part, Method):
+            part.task = chosen
+    return method
+
+
+def _single(name: str, student: nn.Module, teacher: Any, image_shape: Any, options: dict[str, Any]) -> Method:
     info = METHODS[name]
     for option in options:
         if option not in info.defaults:

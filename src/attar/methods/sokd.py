@@ -135,7 +135,7 @@ class SOKD(Method):
         self.student.request(self.own)
 
     def run(self, batch: Batch) -> Knowledge:
-        taught, learnt = self.teacher(batch.images), self.student(batch.inputs)
+        taught, learnt = self.teacher(batch.inputs), self.student(batch.inputs)
         seen = taught.tap(self.bridge.source) if self.bridge.source else batch.images
         bridged = self.bridge(seen, [self.theirs] if self.feature_loss else [])
         knowledge = Knowledge(batch, teacher=taught, bridge=bridged, student=learnt)

@@ -18,7 +18,7 @@ from attar.models.surgery.reparam import MultiBranch, dropping, merge, multi_bra
 from attar.models.surgery.staged import Block, Layout, Staged
 from attar.models.surgery.taps import Tapped, classifier_of, has_tap, observe, tap_shapes
 from attar.models.weights import load_weights
-from attar.models.zoo import mobilenet, resnet, shufflenet_v1, shufflenet_v2, vgg, wide_resnet  # noqa: F401
+from attar.models.zoo import csrnet, mobilenet, resnet, shufflenet_v1, shufflenet_v2, vgg, wide_resnet  # noqa: F401
 
 __all__ = [
     "AFF",

@@ -1,6 +1,18 @@
-"""Tasks: what is learnt, how labels supervise it, and how one network imitates another."""
+"""Tasks: what is learnt, how labels supervise it, how one network imitates another, and how it is scored."""
 
 from attar.tasks.base import Task
 from attar.tasks.classification import Classification
+from attar.tasks.density import Density
+from attar.tasks.language import Language
+from attar.tasks.registry import create_task, list_tasks, register_task, task_name
 
-__all__ = ["Classification", "Task"]
+__all__ = [
+    "Classification",
+    "Density",
+    "Language",
+    "Task",
+    "create_task",
+    "list_tasks",
+    "register_task",
+    "task_name",
+]

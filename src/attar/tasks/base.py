@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
+from attar.batch import Batch
 from attar.metrics import Metrics
+from attar.recipe import Recipe
 
 
 class Task(Protocol):
@@ -27,4 +29,40 @@ class Task(Protocol):
 
     def metrics(self) -> Metrics:
         """A new metrics object: what a network is scored by, its primary measure first."""
+        ...
+
+    def example(self) -> Batch:
+        """A small batch made without data: for checks, costs and tracing."""
+        ...
+
+    def load(self, recipe: Recipe) -> Sets:
+        """The sets that a recipe's data section names, divided by its seed.
+
+        Raises:
+            AttarError: the data are missing, damaged or do not fit the task.
+        """
+        ...
+
+
+class Sets(Protocol):
+    """The sets of a task: `Splits` of images, `TensorSplits` of anything else."""
+
+    @property
+    def train(self) -> Any:
+        """What the networks learn from."""
+        ...
+
+    @property
+    def test(self) -> Any:
+        """Looked at once, at the end."""
+        ...
+
+    @property
+    def val(self) -> Any:
+        """Kept apart for choices during training; None: no choice is made."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """How many numbers networks put out: classes, tokens of the vocabulary, 1 of a density."""
         ...

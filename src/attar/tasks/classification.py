@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
+from attar.batch import Address, Batch
+from attar.data import Splits, load_data
 from attar.losses import CrossEntropy, KLDivergence
 from attar.losses.loss import Loss
 from attar.metrics import ClassificationMetrics, Metrics
+from attar.recipe import Recipe
+from attar.tasks.registry import register_task
 
 
+@register_task("classification")
 @dataclass(frozen=True)
 class Classification:
     """Logits (B, K); labels are class numbers (B,), or probabilities (B, K) of mixed images.
@@ -30,3 +37,22 @@ class Classification:
     def metrics(self) -> Metrics:
         """Top-1, top-5, calibration and fidelity to a teacher; top-1 decides."""
         return ClassificationMetrics()
+
+    def example(self) -> Batch:
+        """Two colour images of noise, 32 x 32, of the first two classes."""
+        images = torch.randn(2, 3, 32, 32, generator=Address().generator("example"))
+        return Batch(images, torch.arange(2), torch.arange(2), output=self.output)
+
+    def load(self, recipe: Recipe) -> Splits:
+        """The images of the recipe's data section, with the validation set of its seed."""
+        data = recipe.data
+        return load_data(
+            data.name,
+            data.root,
+            val_fraction=data.val_fraction,
+            seed=recipe.seed,
+            train_size=data.train_size,
+            augment=data.augment,
+            unlabelled=data.unlabelled,
+            **data.options,
+        )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attar.errors import AttarError, first_line
 from attar.models.libraries.families import as_staged
 from attar.models.libraries.library_staged import LibraryStaged, drawn_as_whole
-from attar.models.libraries.names import Library, checked_name, library_of
+from attar.models.libraries.names import CONFIGS, Library, checked_name, library_of
 from attar.models.preprocessing import ImageInput, Numbers, adapt_input, expected
 from attar.models.registry import BUILDERS, Spec
 from attar.models.weights import Weights, fit, read_state
@@ -37,6 +37,8 @@ def create_outside(
     """A network of a library, or out of a file; see `create_model` for the arguments."""
     if name.startswith("onnx/"):
         return from_onnx(name.removeprefix("onnx/"), sizes, weights, options)
+    if name.startswith(CONFIGS):
+        return language_model(name.removeprefix(CONFIGS), sizes, weights, options)
     if name.startswith("hf/"):
         return from_folder(Path(name.removeprefix("hf/")), sizes, weights, normalisation, options)
     library = library_of(name)
@@ -211,11 +213,13 @@ def from_folder(
     options: dict[str, Any],
 ) -> nn.Module:
     """A Hugging Face classifier with the weights of its folder, or of a file."""
-    from attar.models.libraries import hugging_face
+    from attar.models.libraries import causal_lm, hugging_face
 
     if options:
         raise AttarError(f"hf/{folder} takes no options, got {', '.join(options)}; its config.json says what it is")
     config = hugging_face.read_json(folder / "config.json")
+    if causal_lm.is_causal(config):
+        return language_model(folder, sizes, weights, {})
     net = hugging_face.create(config, sizes["num_classes"])
     seen = hugging_face.expects(folder, config)
     if weights.source is None or weights.source == PUBLISHED:
@@ -229,6 +233,19 @@ def from_folder(
     net.input_shape = (int(config.get("num_channels", 3)), side, side)
     net.spec["num_classes"] = sizes["num_classes"]
     return fronted(net, sizes, side, seen, normalisation)
+
+
+def language_model(name: str | Path, sizes: Sizes, weights: Weights, options: dict[str, Any]) -> nn.Module:
+    """A language model by the kind of its configuration, or out of a folder; its classes are the vocabulary."""
+    from attar.models.libraries import causal_lm
+
+    if isinstance(name, Path):
+        net = causal_lm.from_folder(name, sizes["num_classes"])
+    else:
+        net = causal_lm.create(name, sizes["num_classes"], options)
+    if weights.source is not None:
+        fit(net, read_state(weights.source), str(weights.source), weights.head, weights.classes)
+    return net
 
 
 def from_onnx(file: str, sizes: Sizes, weights: Weights, options: dict[str, Any]) -> nn.Module:

@@ -59,6 +59,8 @@ LIBRARIES: dict[str, tuple[str, Callable[[ModuleType], Library]]] = {
 }
 # Networks that are files or folders and carry their weights.
 FILES = ("hf/", "onnx/")
+# Networks newly initialised from a configuration of transformers.
+CONFIGS = "hf-config/"
 
 
 def library_of(name: str) -> Library | None:
@@ -75,7 +77,7 @@ def outside(name: str) -> bool:
     >>> outside("timm/resnet18"), outside("resnet18")
     (True, False)
     """
-    return name.startswith((*LIBRARIES, *FILES))
+    return name.startswith((*LIBRARIES, *FILES, CONFIGS))
 
 
 def library_names(pattern: str) -> list[str]:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,9 +49,11 @@ class Staged(nn.Module):
         input_shape: (C, H, W) of the images it was made for; None where nobody said.
         spec: what `attar.models.build` rebuilds it from, without weights; None for a network made by hand.
         smallest: the smallest image side it can take.
+        input_dtype: the type of its inputs where it is not that of its parameters: token ids are int64.
     """
 
     smallest: int = 1
+    input_dtype: torch.dtype | None = None
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -87,7 +90,15 @@ class Staged(nn.Module):
 
     def pool(self, x: Tensor) -> Tensor:
         """The last stage's map to the vector (B, C) that the classifier sees."""
-        return averaged(self.final(x))
+        return self.average(self.final(x))
+
+    def average(self, x: Tensor) -> Tensor:
+        """The last map as one vector a row: the tap "pooled", and by default what the classifier sees."""
+        return averaged(x)
+
+    def output(self, final: Tensor, pooled: Tensor) -> Tensor:
+        """What the network puts out: logits (B, K) of the pooled vector, unless a family says otherwise."""
+        return self.classifier(pooled)
 
     @property
     def classifier(self) -> nn.Linear:
@@ -122,8 +133,8 @@ class Staged(nn.Module):
             seen[f"stage{index + 1}"] = x
             seen = {name: value for name, value in seen.items() if name in taps}
         seen["final"] = self.final(x)
-        seen["pooled"] = averaged(seen["final"])
-        said = self.classifier(seen["pooled"])
+        seen["pooled"] = self.average(seen["final"])
+        said = self.output(seen["final"], seen["pooled"])
         return Output(said, {name: value for name, value in seen.items() if name in taps})
 
     @property

@@ -168,10 +168,15 @@ def tap_shapes(
         raise AttarError(f"{type(net).__name__} does not say its input_shape; give image_shape=(C, H, W)")
     modes = {module: module.training for module in net.modules()}
     like = next(net.parameters(), torch.zeros(()))
+    dtype = getattr(net, "input_dtype", None) or like.dtype
     net.eval()
     try:
         with torch.no_grad():
-            output = observe(net, torch.zeros(2, *shape, device=like.device, dtype=like.dtype), taps)
+            output = observe(
+                net,
+                torch.zeros(2, *shape, device=like.device, dtype=dtype),
+                taps,
+            )
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -1,0 +1,121 @@
+"""Samples of any kind in memory: inputs, what supervises them, and what counts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from attar.batch import Inputs, first_tensor, rows_of
+from attar.errors import AttarError
+
+# Varies the inputs and labels of a batch by numbers in [0, 1), DRAWS of them a sample.
+Vary = Callable[[Inputs, Tensor, Tensor], tuple[Inputs, Tensor]]
+DRAWS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class TensorSet:
+    """Samples held as tensors, for tasks whose samples are no classified images.
+
+    Attributes:
+        inputs: what networks see: one tensor (N, ...), or tensors by name of N rows each.
+        labels: (N, ...) what supervises: the next tokens (N, L), density maps (N, 1, H, W).
+        name: what the set is called.
+        outputs: how many numbers the networks put out at each entry: the vocabulary, or 1 of a density.
+        weight: (N,) or (N, L) how much each entry counts; None: all alike.
+        vary: how training samples are varied; None: not at all.
+
+    Raises:
+        AttarError: the rows differ, or the inputs hold NaN or infinite numbers.
+
+    >>> len(TensorSet(torch.zeros(3, 8), torch.zeros(3), "three", outputs=1))
+    3
+    """
+
+    inputs: Inputs = field(repr=False)
+    labels: Tensor = field(repr=False)
+    name: str
+    outputs: int
+    weight: Tensor | None = field(default=None, repr=False)
+    vary: Vary | None = None
+
+    def __post_init__(self) -> None:
+        tensors = {"inputs": self.inputs} if isinstance(self.inputs, Tensor) else dict(self.inputs)
+        tensors["labels"] = self.labels
+        if self.weight is not None:
+            tensors["weight"] = self.weight
+        for name, tensor in tensors.items():
+            if len(tensor) != len(self):
+                raise AttarError(f"{name} of {self.name!r} has {len(tensor)} rows, the inputs {len(self)}; match them")
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                row = int((~torch.isfinite(tensor)).flatten(1).any(1).nonzero()[0])
+                raise AttarError(f"{name} of {self.name!r} holds NaN or infinity in sample {row}; repair or remove it")
+
+    def __len__(self) -> int:
+        return len(first_tensor(self.inputs))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample's first input."""
+        return tuple(first_tensor(self.inputs).shape[1:])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that follow from everything a network can see of the set."""
+        digest = hashlib.blake2b(repr((self.shape, self.outputs)).encode(), digest_size=8)
+        given = [self.inputs] if isinstance(self.inputs, Tensor) else list(self.inputs.values())
+        for tensor in [*given, self.labels, *([] if self.weight is None else [self.weight])]:
+            digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def subset(self, index: Tensor | slice) -> TensorSet:
+        """The samples at these positions, in this order."""
+        weight = None if self.weight is None else self.weight[index]
+        return replace(self, inputs=rows_of(self.inputs, index), labels=self.labels[index], weight=weight)
+
+
+@dataclass(frozen=True, eq=False)
+class TensorSplits:
+    """The sets of one task: to learn from, to choose by, and to report.
+
+    Attributes:
+        train: what the networks learn from.
+        test: looked at once, at the end.
+        val: kept apart for choices during training; None: no choice is made.
+        notes: what the user should know about the loading.
+
+    Raises:
+        AttarError: a set is empty, or the sets differ in shape or in outputs.
+    """
+
+    train: TensorSet
+    test: TensorSet
+    val: TensorSet | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for role, one in (("train", self.train), ("val", self.val), ("test", self.test)):
+            if one is None:
+                continue
+            if not len(one):
+                raise AttarError(f"the {role} set has no samples; give it some, or another fraction")
+            if (one.shape, one.outputs) != (self.train.shape, self.train.outputs):
+                raise AttarError(
+                    f"{role} samples are {one.shape} with {one.outputs} outputs, training samples {self.train.shape} "
+                    f"with {self.train.outputs}; make them alike"
+                )
+
+    @property
+    def num_classes(self) -> int:
+        """How many outputs networks have."""
+        return self.train.outputs
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return self.train.shape

@@ -1,0 +1,167 @@
+"""Causal language models of transformers, newly initialised from a configuration or read from a local folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attar.errors import AttarError, first_line, unknown
+from attar.models.libraries.imports import import_transformers
+from attar.models.libraries.names import CONFIGS
+from attar.models.registry import BUILDERS, Spec
+from attar.models.surgery.staged import Layout, Staged
+from attar.models.surgery.taps import logits_of
+
+
+class CausalNet(nn.Module):
+    """A causal language model of transformers as a network: token ids (B, L), or inputs by name, to logits (B, L, V).
+
+    Args:
+        model: of transformers.
+        config: its configuration as plain data, which rebuilds it.
+    """
+
+    input_dtype = torch.int64
+
+    def __init__(self, model: nn.Module, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model = model
+        self.input_shape: tuple[int, ...] | None = None
+        self.spec: dict[str, Any] = {"kind": "causal_lm", "config": dict(config)}
+
+    def forward(self, input_ids: Tensor, **named: Tensor) -> Tensor:
+        return logits_of(self.model(input_ids=input_ids, use_cache=False, **named))
+
+
+class StagedGPT2(Staged):
+    """GPT-2 in stages: the embeddings, each block, and the last norm with the vocabulary's logits.
+
+    Taps are (B, L, D) hidden states; "pooled" is their average over the tokens. Sequences are whole: no token is
+    padding.
+
+    Args:
+        model: a GPT2LMHeadModel; its modules are taken over.
+        config: its configuration as plain data.
+    """
+
+    input_dtype = torch.int64
+    wte: nn.Embedding
+    wpe: nn.Embedding
+
+    def __init__(self, model: Any, config: Mapping[str, Any]) -> None:
+        body, own = model.transformer, not model.config.tie_word_embeddings
+        names = tuple(f"stage{number}" for number in range(1, len(body.h) + 1))
+        super().__init__(Layout(("wte", "wpe", "drop"), names, ("ln_f", *(["lm_head"] if own else []))))
+        self.wte, self.wpe, self.drop = body.wte, body.wpe, body.drop
+        for name, block in zip(names, body.h, strict=True):
+            self.add_module(name, block)
+        self.ln_f = body.ln_f
+        if own:
+            self.lm_head = model.lm_head
+        self.spec = {"kind": "causal_lm", "config": dict(config)}
+
+    def stem(self, images: Tensor) -> Tensor:
+        length = images.shape[1]
+        if length > self.wpe.num_embeddings:
+            raise AttarError(
+                f"sequences have {length} tokens, the network takes {self.wpe.num_embeddings}; give a smaller "
+                "data.block_size, or n_positions among the network's options"
+            )
+        return self.drop(self.wte(images) + self.wpe.weight[:length])
+
+    def final(self, x: Tensor) -> Tensor:
+        return self.ln_f(x)
+
+    def average(self, x: Tensor) -> Tensor:
+        return x.mean(1)
+
+    def output(self, final: Tensor, pooled: Tensor) -> Tensor:
+        return F.linear(final, self.lm_head.weight if hasattr(self, "lm_head") else self.wte.weight)
+
+    @property
+    def classifier(self) -> nn.Linear:
+        if hasattr(self, "lm_head"):
+            return self.lm_head
+        raise AttarError("the logits share the weights of the embeddings; choose a method that needs no classifier")
+
+
+def create(name: str, vocabulary: int, options: Mapping[str, Any]) -> nn.Module:
+    """A newly initialised language model by the kind of its configuration.
+
+    Args:
+        name: "gpt2", "llama", ..., as transformers calls it (model_type).
+        vocabulary: how many tokens there are.
+        options: entries of the configuration (n_layer, n_embd, n_head, n_positions for gpt2).
+
+    Raises:
+        AttarError: transformers is missing or does not know the kind or an option.
+    """
+    transformers = import_transformers()
+    known = {"bos_token_id": None, "eos_token_id": None, **options, "vocab_size": vocabulary}
+    try:
+        config = transformers.AutoConfig.for_model(name, **known)
+    except (ValueError, KeyError, TypeError) as error:
+        raise AttarError(f"{CONFIGS}{name}: {first_line(error)}") from None
+    plain = type(config)().to_dict()
+    if strange := [option for option in options if option not in plain]:
+        raise unknown(f"option of {CONFIGS}{name}", strange[0], sorted(plain))
+    return made(config)
+
+
+def made(config: Any) -> nn.Module:
+    """The network of a configuration: staged where its family is, else with logits and module paths as taps."""
+    transformers = import_transformers()
+    try:
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    except (ValueError, KeyError, TypeError) as error:
+        raise AttarError(f"transformers makes no language model of this configuration: {first_line(error)}") from None
+    return wrapped(model)
+
+
+def wrapped(model: Any) -> nn.Module:
+    """A language model of transformers as a network of ours."""
+    config = json.loads(model.config.to_json_string(use_diff=False))
+    plain = model.config.model_type == "gpt2" and not model.config.add_cross_attention
+    return StagedGPT2(model, config) if plain else CausalNet(model, config)
+
+
+def from_folder(folder: Path, vocabulary: int) -> nn.Module:
+    """A language model with the weights of a folder that save_pretrained wrote.
+
+    Raises:
+        AttarError: there are no safetensors weights, or the model has another vocabulary than the tokenizer.
+    """
+    transformers = import_transformers()
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise AttarError(f"{folder} cannot be loaded: {first_line(error)}; save it with save_pretrained") from None
+    if model.config.vocab_size != vocabulary:
+        raise AttarError(
+            f"hf/{folder} has a vocabulary of {model.config.vocab_size} tokens, the data's tokenizer {vocabulary}; "
+            "teacher and student need the tokenizer of the data (data.tokenizer=)"
+        )
+    return wrapped(model)
+
+
+def is_causal(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is a language model's."""
+    named = config.get("architectures") or [""]
+    return any(str(one).endswith(("ForCausalLM", "LMHeadModel")) for one in named)
+
+
+def _rebuilt(spec: Spec) -> nn.Module:
+    transformers = import_transformers()
+    config = dict(spec["config"])
+    return made(transformers.AutoConfig.for_model(config.pop("model_type"), **config))
+
+
+BUILDERS["causal_lm"] = _rebuilt

@@ -1,0 +1,90 @@
+"""Causal language modelling: networks put out the logits of each next token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from attar.batch import Address, Batch
+from attar.data.sources.text import BYTES, read_text
+from attar.data.tensor_set import TensorSplits
+from attar.errors import AttarError, unknown
+from attar.losses import CrossEntropy, JensenShannon, KLDivergence, PerToken, ReverseKL
+from attar.losses.loss import Loss
+from attar.metrics.base import Metrics
+from attar.metrics.language import LanguageMetrics
+from attar.recipe import Recipe
+from attar.tasks.options import check_options, divided
+from attar.tasks.registry import register_task
+
+DIVERGENCES: dict[str, Callable[[float], Loss]] = {
+    "forward": KLDivergence,
+    "reverse": ReverseKL,
+    "js": JensenShannon,
+}
+
+
+@register_task("language", data=("text",))
+@dataclass
+class Language:
+    """Logits (B, L, V) of each next token; labels are the next tokens (B, L), `Batch.weight` which of them count.
+
+    Args:
+        output: what the networks' outputs are called in the knowledge.
+        divergence: how one network imitates another: "forward" KL(teacher || student), "reverse" KL(student ||
+            teacher), or "js", Jensen-Shannon.
+        characters: how many characters a token has on average, for bits a character; `load` finds it.
+
+    Raises:
+        AttarError: an unknown divergence.
+
+    >>> Language(divergence="reverse").imitate(2.0).loss
+    ReverseKL(temperature=2.0, reduction='batchmean')
+    """
+
+    output: str = "logits"
+    divergence: str = "forward"
+    characters: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.divergence not in DIVERGENCES:
+            raise unknown("divergence", self.divergence, DIVERGENCES)
+
+    def supervise(self) -> nn.Module:
+        """Cross-entropy with the next token, averaged over the tokens that count."""
+        return PerToken(CrossEntropy())
+
+    def imitate(self, temperature: float) -> nn.Module:
+        """T^2 times the divergence of the softened distributions, averaged over the tokens that count."""
+        return PerToken(DIVERGENCES[self.divergence](temperature))
+
+    def metrics(self) -> Metrics:
+        """Perplexity, bits a character and next-token accuracy; perplexity decides."""
+        return LanguageMetrics(characters=self.characters)
+
+    def example(self) -> Batch:
+        """Two sequences of eight bytes."""
+        ids = torch.randint(256, (2, 9), generator=Address().generator("example"))
+        return Batch(ids[:, :-1], ids[:, 1:], torch.arange(2), output=self.output)
+
+    def load(self, recipe: Recipe) -> TensorSplits:
+        """The text of the file `data.root` in blocks of `data.block_size` tokens.
+
+        The last tenth of the text (`data.test_fraction`) is tested on, `data.val_fraction` before it validated on.
+        `data.tokenizer` is "bytes" or a local folder.
+        """
+        options = check_options(recipe, block_size=128, tokenizer=BYTES, test_fraction=0.1)
+        if recipe.data.root is None:
+            raise AttarError("data=text needs data.root=FILE, any UTF-8 text")
+        splits, self.characters = read_text(
+            Path(recipe.data.root).expanduser(),
+            options["block_size"],
+            options["tokenizer"],
+            recipe.data.val_fraction,
+            options["test_fraction"],
+        )
+        return divided(splits.train, splits.test, recipe, splits.val)

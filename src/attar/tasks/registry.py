@@ -1,0 +1,70 @@
+"""The table of tasks: what each is called, and which data sources are for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from attar.registry import Registry
+from attar.tasks.base import Task
+
+DEFAULT = "classification"
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What the registry holds of a task.
+
+    Attributes:
+        name: what it is called in recipes.
+        make: called with the task's settings.
+        data: the data sources that are for this task, so that a recipe which names one need not name the task.
+    """
+
+    name: str
+    make: Callable[..., Task]
+    data: tuple[str, ...] = ()
+
+
+TASKS: Registry[TaskInfo] = Registry("task", builtins="attar.tasks")
+Make = TypeVar("Make", bound=Callable[..., Any])
+
+
+def register_task(name: str, *, data: tuple[str, ...] = ()) -> Callable[[Make], Make]:
+    """Decorator that enters a task's class under a name; see `TaskInfo`."""
+
+    def enter(make: Make) -> Make:
+        TASKS.add(TaskInfo(name, make, data))
+        return make
+
+    return enter
+
+
+def create_task(name: str = DEFAULT, **settings: Any) -> Task:
+    """A task by name, with its settings.
+
+    >>> create_task("language", divergence="reverse").output
+    'logits'
+    """
+    return TASKS[name].make(**settings)
+
+
+def list_tasks(pattern: str = "*") -> list[str]:
+    """The registered tasks whose name matches a shell pattern.
+
+    >>> list_tasks("d*")
+    ['density']
+    """
+    return TASKS.names(pattern)
+
+
+def task_name(named: str, data: str) -> str:
+    """Which task a recipe means: the one it names, else the one its data are for, else classification.
+
+    >>> task_name("", "text"), task_name("", "digits")
+    ('language', 'classification')
+    """
+    if named:
+        return TASKS[named].name
+    return next((name for name in TASKS if data in TASKS[name].data), DEFAULT)
