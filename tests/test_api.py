@@ -67,7 +67,7 @@ def test_the_parameters_of_a_kept_projector_are_counted(simkd):
 def test_a_card_without_facts_is_no_card_of_a_run(tmp_path):
     net = attar.create_model("resnet8", num_classes=10, in_channels=1, image_size=8)
     file = attar.deploy.save(net, tmp_path / "net.safetensors")
-    with pytest.raises(attar.AttarError, match=r"net\.json does not say its data; it was not written by a run"):
+    with pytest.raises(attar.AttarError, match=r"net\.json has no data; it was not written by a run"):
         attar.evaluate(file)
 
 

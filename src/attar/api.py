@@ -101,7 +101,7 @@ def evaluate(path: str | Path, *, teacher: str | Path | None = None, device: str
     net, card = load(path), load_card(file)
     where = find_device(device)
     if missing := [key for key in ("data", "classes", "image_shape", "mean", "std") if key not in card]:
-        raise AttarError(f"{file.with_suffix('.json')} does not say its {missing[0]}; it was not written by a run")
+        raise AttarError(f"{file.with_suffix('.json')} has no {missing[0]}; it was not written by a run")
     test = _splits(card, Path(path), file, data).test
     other = load(teacher).to(where) if teacher else None
     return score(net.to(where), eval_batches(test, EVAL_BATCH, where), teacher=other)

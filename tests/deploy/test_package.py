@@ -50,7 +50,7 @@ def test_channels_last_and_tied_weights_are_saved_whole(tmp_path):
     state = load_file(save(net, tmp_path / "net.safetensors"))
     assert torch.equal(state["0.weight"], net[0].weight)
     assert torch.equal(state["1.weight"], net[0].weight)
-    with pytest.raises(AttarError, match="does not say which network it is"):
+    with pytest.raises(AttarError, match="names no network"):
         load(tmp_path / "net.safetensors")
 
 
@@ -58,7 +58,7 @@ def test_missing_files(file, tmp_path):
     with pytest.raises(AttarError, match=r"none does not exist; give a run's folder"):
         load(tmp_path / "none")
     file.with_suffix(".json").unlink()
-    with pytest.raises(AttarError, match=r"student\.json is missing; it says how to rebuild"):
+    with pytest.raises(AttarError, match=r"student\.json is missing; it is needed to rebuild"):
         load(file)
 
 
@@ -66,8 +66,8 @@ def test_missing_files(file, tmp_path):
     ("card", "message"),
     [
         ("{", "is no JSON"),
-        ("[]", "does not say which network it is"),
-        ('{"spec": "resnet8"}', "does not say which network it is"),
+        ("[]", "names no network"),
+        ('{"spec": "resnet8"}', "names no network"),
         ('{"spec": {"name": "resnet9"}}', "unknown network 'resnet9'"),
         ('{"spec": {"kind": "projekted"}}', "did you mean 'projected'"),
         ('{"spec": {"name": "resnet14", "num_classes": 4}}', "is not of this ResNet"),

@@ -144,7 +144,7 @@ def test_models_that_are_none(exported, run, digits, tmp_path, monkeypatch):
     (tmp_path / "text.onnx").write_text("no model")
     (tmp_path / "empty").mkdir()
     for place, message in (
-        (tmp_path / "bare.onnx", "does not say its classes; it was not written by `attar export`"),
+        (tmp_path / "bare.onnx", "has no classes in its metadata; it was not written by `attar export`"),
         (tmp_path / "text.onnx", "onnxruntime cannot read"),
         (tmp_path / "none.onnx", "does not exist; `attar export RUN onnx` writes one"),
         (tmp_path / "empty", "holds no run"),

@@ -67,5 +67,5 @@ def test_a_card_without_facts(copy):
     card = json.loads((copy / "student.json").read_text())
     del card["mean"]
     (copy / "student.json").write_text(json.dumps(card))
-    with pytest.raises(AttarError, match=r"student\.json does not say its mean; it was not written by a run"):
+    with pytest.raises(AttarError, match=r"student\.json has no mean; it was not written by a run"):
         find_trained(copy)

@@ -192,7 +192,7 @@ def test_networks_that_train_on_more_than_logits_are_left_out():
         ({"teacher": "resnet8", "top": 0}, "top is 0; give 1 or more"),
         ({"teacher": "resnet8", "image_size": -1}, "image_size is -1; give 1 or more"),
         ({"teacher": "resnet8", "latency": "5"}, "latency is '5': it has no unit"),
-        ({"teacher": nn.Flatten()}, "Flatten does not say how many parameters it has"),
+        ({"teacher": nn.Flatten()}, "Flatten has no count of parameters"),
         ({"teacher": nn.Conv2d(4, 4, 1)}, r"Conv2d does not take images of \(3, 32, 32\)"),
     ],
 )

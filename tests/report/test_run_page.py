@@ -76,7 +76,7 @@ def keep_pictures(made, size=8, channels=3):
 
 SECTIONS = [
     "Accuracy", "Cost", "How it learnt", "Who taught what", "Who teaches whom", "Can its confidence be believed?",
-    "Class by class", "What is taken for what", "Where teacher and student part", "Recipe", "Environment", "Again",
+    "Class by class", "What is taken for what", "Where teacher and student disagree", "Recipe", "Environment", "Again",
 ]  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def test_a_run_of_an_older_version_keeps_the_parts_that_exist(made_run):
         file.unlink()
     page, _ = report_of(made)
     gone = {"Who teaches whom", "Can its confidence be believed?", "What is taken for what", "Environment"}
-    assert page.titles == [name for name in SECTIONS if name not in gone | {"Where teacher and student part"}]
+    assert page.titles == [name for name in SECTIONS if name not in gone | {"Where teacher and student disagree"}]
     for file in made.folder.rglob("metrics.jsonl"):
         file.unlink()
     assert "How it learnt" not in report_of(made)[0].titles

@@ -78,7 +78,7 @@ def test_the_command(attar, monkeypatch):
     status, out, err = attar("suggest", "resnet20", *pattern, "--classes", "10")
     assert (status, err) == (0, "")
     assert re.search(r"^resnet8 +\d+ kB", out.replace("\n ", "\n"), re.MULTILINE)
-    assert "Go on with:\nattar distill teacher=resnet20 " in out
+    assert "Next:\nattar distill teacher=resnet20 " in out
     status, out, _ = attar("suggest", "resnet20", *pattern, "--size", "1kB")
     assert status == 1
     assert "No student of resnet20: 1 kB" in out

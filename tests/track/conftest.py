@@ -28,7 +28,7 @@ class Remembered:
     server = None
     trouble = ""
 
-    def start(self, subject, told):
+    def start(self, subject, logged):
         self.fail("start")
         self.kept = self.server.setdefault(subject.id, {"subject": subject, "epochs": [], "ends": []})
         return len(self.kept["epochs"])
@@ -48,7 +48,7 @@ class Remembered:
 
 @pytest.fixture
 def server(monkeypatch):
-    """What the remembering tracker was told, by the name of the training."""
+    """What the remembering tracker was logged, by the name of the training."""
 
     class Server(dict):
         def trouble(self, where):

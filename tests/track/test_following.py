@@ -75,7 +75,7 @@ class DiedError(BaseException):
 
 
 # The notes are kept at the start and twice an epoch: the third and fifth time is after a tracker heard an epoch.
-@pytest.mark.parametrize(("place", "call"), [("epoch", 1), ("_tell", 2), ("_keep", 3), ("_keep", 5), ("finish", 1)])
+@pytest.mark.parametrize(("place", "call"), [("epoch", 1), ("_pass_on", 2), ("_keep", 3), ("_keep", 5), ("finish", 1)])
 def test_a_process_that_dies_between_metrics_and_tracker(
     distill, resume, tmp_path, server, records, monkeypatch, place, call
 ):
@@ -116,9 +116,9 @@ def test_a_tracker_that_raises_is_left_out_and_catches_up_when_resumed(
 class Meddling:
     place = "nowhere"
 
-    def start(self, subject, told):
+    def start(self, subject, logged):
         self.meddle()
-        return told
+        return logged
 
     def epoch(self, epoch):
         epoch.values.clear()
@@ -195,25 +195,25 @@ def test_only_the_leader_tracks(tmp_path, server, monkeypatch, rank, count):
 
 @pytest.mark.parametrize(("begun", "accumulate", "steps"), [(0, 1, 8), (5, 1, 3), (1, 2, 8), (5, 2, 4)])
 def test_the_speed_of_an_epoch_that_another_process_began(begun, accumulate, steps):
-    told = []
+    logged = []
     progress = Progress(
-        Console(file=io.StringIO()), "kd", 1, 8, 10, accumulate, on_epoch=lambda record, speed: told.append(speed)
+        Console(file=io.StringIO()), "kd", 1, 8, 10, accumulate, on_epoch=lambda record, speed: logged.append(speed)
     )
     for step in range(begun, 8, accumulate):
         progress.step(0, step, RunningMeans())
     progress.epoch({"epoch": 1, "loss": 1.0}, seconds=2.0)
-    assert told == [steps * 10 / 2.0]
+    assert logged == [steps * 10 / 2.0]
 
 
 def test_a_signal_within_a_tracker_stops_the_run_as_always(distill, resume, tmp_path, server, untracked, monkeypatch):
-    tell = following.Following._tell
+    tell = following.Following._pass_on
 
     def alarming(self, *arguments):
         tell(self, *arguments)
         signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(following.Following, "_tell", alarming)
+        patch.setattr(following.Following, "_pass_on", alarming)
         with pytest.raises(Stopped):
             distill("alarmed", "track=remembered")
     resume("alarmed")

@@ -10,10 +10,10 @@ RESULTS = {"student/top1": 0.5}
 EPOCHS = [Epoch(n, {"loss": 1.0 / n, "terms/labels->student.logits": float(n)}, 1.7e9 + n) for n in (1, 2)]
 
 
-def process(name, subject, told, epochs, results):
+def process(name, subject, logged, epochs, results):
     """What one process tells a tracker; it returns the epoch that was held."""
     tracker = tracker_info(name).make()
-    held = tracker.start(subject, told)
+    held = tracker.start(subject, logged)
     for epoch in epochs:
         if epoch.number > held:
             tracker.epoch(epoch)
@@ -27,7 +27,7 @@ def test_wandb_offline(subject, monkeypatch):
     for key in ("WANDB_DIR", "WANDB_PROJECT", "WANDB_RUN_ID"):
         monkeypatch.delenv(key, raising=False)
     assert process("wandb", subject, 0, EPOCHS[:1], None) == 0
-    # Offline nobody but the notes knows what was told.
+    # Offline nobody but the notes knows what was logged.
     assert process("wandb", subject, 1, EPOCHS, RESULTS) == 1
     files = sorted(subject.folder.glob(f"wandb/offline-run-*/run-{subject.id}.wandb"))
     assert files

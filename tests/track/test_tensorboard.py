@@ -60,7 +60,7 @@ def test_a_place_that_cannot_be_written_is_a_warning(small, tmp_path):
 def test_a_second_writer_leaves_no_point_of_the_first(subject):
     for values in ([1.0, 2.0], [3.0]):
         tracker = tracker_info("tensorboard").make()
-        assert tracker.start(subject, told=5) == 0
+        assert tracker.start(subject, logged=5) == 0
         for number, loss in enumerate(values, 1):
             tracker.epoch(Epoch(number, {"loss": loss}, 0.0))
         tracker.finish(None)

@@ -19,29 +19,30 @@ def export(
         list[str] | None,
         typer.Argument(
             metavar="[FORMAT]... [KEY=VALUE]...",
-            help="safetensors, pt2, onnx, onnx-int8 (none means these), executorch. Keys: out, data.root and other "
-            "keys of data, calibration (images), license.",
+            help="Formats of `attar list formats`; none: those made by default. Keys: out, calibration (images), "
+            "license, data.root and the other keys of data.",
         ),
     ] = None,
-    bake: Annotated[bool, typer.Option("--bake", help="The graphs take uint8 pixels and normalise inside.")] = False,
+    bake: Annotated[bool, typer.Option("--bake", help="Graphs take uint8 pixels and normalise them.")] = False,
     plugins: Plugin = None,
 ) -> None:
     """Write a finished run's student as files for deployment.
 
-    Every file is read again, compared with the student on the whole test set, scored and timed. Beside the files: the
-    table as export.json and export.md, and a model card.
+    Each file is read again, compared with the student on the whole test set, scored and timed.
+
+    The folder also gets the measurements (export.json, export.md) and a model card (README.md).
 
     attar export runs/kd-resnet56-resnet20-cifar100 onnx onnx-int8 data.root=data
     """
     from attar import api
     from attar.report.exports import export_notes, export_table
 
-    words = arguments or []
-    keys = export_keys([word for word in words if "=" in word])
+    given = arguments or []
+    keys = export_keys([one for one in given if "=" in one])
     with console.status("loading") as status:
         done = api.export(
             run,
-            [word for word in words if "=" not in word],
+            [one for one in given if "=" not in one],
             bake=bake,
             progress=lambda name: status.update(f"{name}: writing and checking"),
             **keys,
@@ -55,7 +56,7 @@ def export(
 
 
 def export_keys(pairs: list[str]) -> dict[str, Any]:
-    """key=value words as the keywords of `attar.export`."""
+    """key=value arguments as the keywords of `attar.export`."""
     from attar.errors import unknown
     from attar.recipe import parse
 
@@ -75,13 +76,13 @@ def export_keys(pairs: list[str]) -> dict[str, Any]:
 
 @app.command(short_help="Label image files.")
 def predict(
-    model: Annotated[Path, typer.Argument(help="An exported .onnx, an export's folder, a run's, or a .safetensors.")],
+    model: Annotated[Path, typer.Argument(help="A run's folder, an export's folder, or an exported file.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
-    top: Annotated[int, typer.Option(help="How many classes to name.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for machines.")] = False,
+    top: Annotated[int, typer.Option(help="How many classes to print per image.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
     plugins: Plugin = None,
 ) -> None:
-    """Label image files, with probabilities in per cent. An .onnx file needs no torch.
+    """Label image files, with probabilities in per cent. Exported ONNX files are run without torch.
 
     attar predict runs/kd-resnet56-resnet20-cifar100/export/student.onnx photos --top 3
     """

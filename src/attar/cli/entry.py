@@ -1,4 +1,4 @@
-"""The entry point, and how it ends: well, interrupted, or at a mistake in one line."""
+"""The entry point: success, an interruption (status 130), or a mistake in one line (status 2)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
     except Exception as error:
-        # The parser's own errors say in one line what they miss; any other exception is ours to mend.
+        # The parser's own errors are one line; any other exception is a bug of ours.
         if not hasattr(error, "format_message"):
             raise
         fail(f"{error.format_message()} (attar --help)" if error.format_message() else "give a command (attar --help)")

@@ -1,4 +1,4 @@
-"""`attar evaluate` scores networks, `profile` says what they cost, `suggest` finds some under a budget."""
+"""`attar evaluate` scores networks, `profile` measures their cost, `suggest` finds students under a budget."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ DataArguments = Annotated[
 def evaluate(
     network: Annotated[Path, typer.Argument(help="A run's folder, or a .safetensors file with its JSON.")],
     data: DataArguments = None,
-    teacher: Annotated[Path | None, typer.Option(help="Another saved network to compare with.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Another saved network, to measure agreement with.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     plugins: Plugin = None,
 ) -> None:
-    """Score a saved network on the test set it was trained for, or another with the same classes."""
+    """Score a saved network on the test set of its own data, or on another one with the same classes."""
     from attar import api
     from attar.recipe import parse
 
@@ -45,16 +45,16 @@ def evaluate(
             )
 
 
-@app.command(short_help="Measure what networks cost.")
+@app.command(short_help="Measure parameters, MACs, latency and memory.")
 def profile(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names of the zoo, or folders of runs.")],
-    batch: Annotated[int, typer.Option(help="Images in the larger pass.")] = 32,
-    classes: Annotated[int, typer.Option(help="Of networks given by name.")] = 100,
-    image_size: Annotated[int, typer.Option(help="Of networks given by name.")] = 32,
-    channels: Annotated[int, typer.Option(help="Of networks given by name.")] = 3,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names of networks, or folders of runs.")],
+    batch: Annotated[int, typer.Option(help="Images per pass, beside the pass with one image.")] = 32,
+    classes: Annotated[int, typer.Option(help="Classes of networks given by name.")] = 100,
+    image_size: Annotated[int, typer.Option(help="Side of their images, in pixels.")] = 32,
+    channels: Annotated[int, typer.Option(help="Channels of their images.")] = 3,
     plugins: Plugin = None,
 ) -> None:
-    """Measure what networks cost: parameters, MACs of one image, milliseconds, memory of activations, file size.
+    """Measure the cost of networks: parameters, MACs per image, latency, memory of activations, file size.
 
     attar profile resnet56 resnet20 runs/kd-resnet56-resnet20-cifar100
     """
@@ -83,23 +83,23 @@ def profile(
 @app.command(short_help="Find students for a teacher under a budget.")
 def suggest(
     teacher: Annotated[str, typer.Argument(help="The teacher's name: resnet56, timm/convnext_tiny, ...")],
-    latency: Annotated[str | None, typer.Option(metavar="TIME", help="Of one pass: 5ms, 0.005s.")] = None,
-    size: Annotated[str | None, typer.Option(metavar="BYTES", help="Of the weights' file: 10MB, 10MiB.")] = None,
-    macs: Annotated[str | None, typer.Option(metavar="COUNT", help="Of one image: 300M, 1.2G.")] = None,
-    params: Annotated[str | None, typer.Option(metavar="COUNT", help="Numbers that it learns: 5M.")] = None,
-    memory: Annotated[str | None, typer.Option(metavar="BYTES", help="Of a pass, weights not counted.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Of the images; by default as the teacher's.")] = None,
-    teacher_size: Annotated[int | None, typer.Option(help="That the teacher brings them to first.")] = None,
-    classes: Annotated[int, typer.Option(help="Of the networks.")] = 100,
-    channels: Annotated[int, typer.Option(help="Of the images.")] = 3,
-    batch: Annotated[int, typer.Option(help="Images in one pass.")] = 1,
-    threads: Annotated[int, typer.Option(help="That a pass runs on.")] = 1,
-    top: Annotated[int, typer.Option(help="How many students to find.")] = 10,
+    latency: Annotated[str | None, typer.Option(metavar="TIME", help="Most latency of a pass: 5ms, 0.005s.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="BYTES", help="Largest file of weights: 10MB, 10MiB.")] = None,
+    macs: Annotated[str | None, typer.Option(metavar="COUNT", help="Most MACs per image: 300M, 1.2G.")] = None,
+    params: Annotated[str | None, typer.Option(metavar="COUNT", help="Most parameters: 5M.")] = None,
+    memory: Annotated[str | None, typer.Option(metavar="BYTES", help="Most memory of a pass, without weights.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the images; default: the teacher's.")] = None,
+    teacher_size: Annotated[int | None, typer.Option(help="Side the teacher resizes them to first.")] = None,
+    classes: Annotated[int, typer.Option(help="Classes of the networks.")] = 100,
+    channels: Annotated[int, typer.Option(help="Channels of the images.")] = 3,
+    batch: Annotated[int, typer.Option(help="Images per pass.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads of a pass.")] = 1,
+    top: Annotated[int, typer.Option(help="Most students to list.")] = 10,
     among: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help='Only such names: "timm/mobile*".')] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     plugins: Plugin = None,
 ) -> None:
-    """Find students for a teacher under a budget: smaller networks, measured here, most parameters first.
+    """Find students for a teacher under a budget: smaller networks, measured on this machine, largest first.
 
     attar suggest timm/convnext_tiny --latency 30ms --size 20MB
     """
@@ -141,6 +141,6 @@ def suggest(
         console.print(table)
         console.print(suggestion_notes(found), markup=False)
         if found.students:
-            console.print(f"Go on with:\n{next_command(found)}", markup=False, soft_wrap=True)
+            console.print(f"Next:\n{next_command(found)}", markup=False, soft_wrap=True)
     if not found.students:
         raise typer.Exit(1)

@@ -14,10 +14,10 @@ from attar.cli.entry import app, console
 @app.command(short_help="List the methods, or explain one.")
 def methods(
     name: Annotated[str | None, typer.Argument(help='A method, or a pattern such as "*kd*".')] = None,
-    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw who teaches whom into this file.")] = None,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw its graph into this file.")] = None,
     plugins: Plugin = None,
 ) -> None:
-    """List the methods, or explain one: its source, its options and who teaches whom."""
+    """List the methods, or explain one: its paper, its options and its graph of transfers."""
     from attar.methods import list_methods
     from attar.report.catalogue import methods_table
 
@@ -28,7 +28,7 @@ def methods(
 
 
 def explain(name: str, svg: Path | None) -> None:
-    """Everything the registry knows about one method, with its graph as text and, where asked, as a picture."""
+    """The record of one method, with its graph as text and, when svg is given, as a picture."""
     import inspect
 
     from attar.files import write_text

@@ -1,4 +1,4 @@
-"""`attar report` makes a run's page anew, `compare` puts several side by side."""
+"""`attar report` writes a run's page again, `compare` compares several runs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from attar.cli.arguments import Plugin
 from attar.cli.entry import app, console
 
 
-@app.command(short_help="Make the report of a finished run anew.")
+@app.command(short_help="Write the report of a finished run again.")
 def report(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugins: Plugin = None) -> None:
-    """Make report.html of a finished run anew, from the files in its folder alone, without data or weights."""
+    """Write report.html of a finished run again, from the files in its folder; data and weights are not needed."""
     from attar.report.run_page import write_report
 
     console.print(f"Report: {write_report(run)}", markup=False, soft_wrap=True)
 
 
-@app.command(short_help="Put finished runs side by side.")
+@app.command(short_help="Compare finished runs.")
 def compare(
     arguments: Annotated[
         list[str],
@@ -27,9 +27,9 @@ def compare(
     ],
     plugins: Plugin = None,
 ) -> None:
-    """Put finished runs side by side: a table, accuracy against cost, curves, and differences where seeds coincide.
+    """Compare finished runs: a table, accuracy against cost, curves, and paired differences over shared seeds.
 
-    The page is compare.html unless out= names another; the table lies beside it as .md and .csv.
+    The page is compare.html, or what out= names; the table is written beside it as .md and .csv.
 
     attar compare runs/supervised-resnet20-cifar100 runs/kd-resnet56-resnet20-cifar100
     """
@@ -38,11 +38,13 @@ def compare(
     from attar.recipe import parse
 
     keys: dict[str, Any] = {}
-    for word in (word for word in arguments if is_key(word)):
-        keys |= parse(word)
+    for pair in filter(is_key, arguments):
+        keys |= parse(pair)
     if strange := keys.keys() - {"out"}:
         raise unknown("key", strange.pop(), ["out"])
-    found = api.compare(*[word for word in arguments if not is_key(word)], out=str(keys.get("out", "compare.html")))
+    found = api.compare(
+        *[folder for folder in arguments if not is_key(folder)], out=str(keys.get("out", "compare.html"))
+    )
     for content in (found.short_table(), found.gap_table()):
         if content.rows:
             table = content.rich()
@@ -52,6 +54,6 @@ def compare(
     console.print(f"Report: {found.report}", markup=False, soft_wrap=True)
 
 
-def is_key(word: str) -> bool:
-    """Whether a word sets a key; folders of runs may have an = in their names, too."""
-    return "=" in word and not Path(word).is_dir()
+def is_key(argument: str) -> bool:
+    """Whether an argument sets a key; a folder of a run may have an = in its name, too."""
+    return "=" in argument and not Path(argument).is_dir()

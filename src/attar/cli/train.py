@@ -1,4 +1,4 @@
-"""`attar distill`, `train` and `bench`; `resume` goes on, `replay` explains a run that broke."""
+"""`attar distill`, `train` and `bench`; `resume` continues a run, `replay` explains one that failed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from attar.plugins import import_files, imported_files
 def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     """Distil a small network from a large one.
 
-    With a recipe file, keys, or both. Where neither names a student, the embedded recipe runs, on real data:
+    Give a recipe file, keys, or both. With neither, the packaged recipe digits runs on the data it contains.
 
     attar distill teacher=resnet56 teacher.weights=resnet56.pth student=resnet20 data=cifar100 data.root=data method=kd
     """
-    from attar.experiments import launch as starting
+    from attar.experiments import launch
     from attar.recipe import read_recipe
 
     file, overrides = split_arguments(arguments)
     if file is None and not any(override.startswith("student") for override in overrides):
         file = "digits"
-    show(starting.start(read_recipe(file, overrides), console, beside=_beside()))
+    show(launch.start(read_recipe(file, overrides), console, beside=_beside()))
 
 
 @app.command(cls=RecipeCommand, short_help="Train a network on the labels alone.")
@@ -38,11 +38,11 @@ def train(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     attar train student=resnet56 data=cifar100 data.root=data epochs=30
     """
     from attar import api
-    from attar.experiments import launch as starting
+    from attar.experiments import launch
     from attar.recipe import read_recipe
 
     file, overrides = split_arguments(arguments)
-    show(starting.start(api.plain(read_recipe(file, overrides)), console, beside=_beside()))
+    show(launch.start(api.plain(read_recipe(file, overrides)), console, beside=_beside()))
 
 
 @app.command(short_help="Compare methods over pairs and seeds.")
@@ -59,7 +59,7 @@ def bench(
     A suite: methods: \[kd, {name: dkd, beta: 2}], pairs: [{teacher: resnet56, student: resnet20}], seeds: 3, and
     recipe: with any other keys of a recipe for all runs. The table is in table.md and table.csv of the suite's folder.
 
-    jobs=2 runs two at a time (default: as many as pay).
+    jobs=2 runs two at a time (default: found by trying).
     """
     from attar.experiments.bench import read_suite
 
@@ -68,20 +68,20 @@ def bench(
     console.print(bench.run().rich())
 
 
-@app.command(short_help="Go on with an interrupted run.")
+@app.command(short_help="Continue an interrupted run.")
 def resume(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugins: Plugin = None) -> None:
-    """Go on with an interrupted run, exactly where it stopped; a finished one only prints its table again."""
-    from attar.experiments import launch as starting
+    """Continue an interrupted run exactly where it stopped; a finished run prints its table again."""
+    from attar.experiments import launch
 
-    show(starting.resume(run, console, _beside()))
+    show(launch.resume(run, console, _beside()))
 
 
-@app.command(short_help="Explain why a run stopped at a bad number.")
+@app.command(short_help="Find the non-finite value that stopped a run.")
 def replay(
-    failure: Annotated[Path, typer.Argument(help="The failure.pt that the run's message named.")],
+    failure: Annotated[Path, typer.Argument(help="The failure.pt that the run's message names.")],
     plugins: Plugin = None,
 ) -> None:
-    """Run the batch that broke a run again: each edge's loss, and the first number that is not finite."""
+    """Run the batch that stopped a run again: the loss of each edge, and the first non-finite value."""
     from attar.experiments.replay import replay as explain_failure
 
     explain_failure(failure, console)

@@ -55,7 +55,7 @@ class Export:
     Attributes:
         folder: where the files are.
         files: those that passed.
-        failures: per format that did not, one line that says why.
+        failures: by format, one line with the reason.
         count: test images that every file was compared on.
         data: the name of their set.
         baked: whether the graph formats normalise inside.

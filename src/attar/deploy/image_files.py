@@ -36,7 +36,7 @@ def read_pixels(file: Path, channels: int, size: int) -> np.ndarray:
     """One image file as (C, size, size) bytes: upright, RGB or grey, shorter side scaled, centre cut out.
 
     Args:
-        file: any format and mode that Pillow knows.
+        file: any format and mode that Pillow reads.
         channels: 3 for colour, 1 for grey.
         size: side in pixels.
 
@@ -50,7 +50,7 @@ def read_pixels(file: Path, channels: int, size: int) -> np.ndarray:
     except FileNotFoundError:
         raise AttarError(f"{file} does not exist") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow's own message repeats the path, or says where in memory the image was.
+        # Pillow's own message repeats the path, or names an address in memory.
         reason = "no image that Pillow can read" if "cannot identify" in str(error) else first_line(error)
         raise AttarError(f"cannot read image {file} ({reason})") from None
     return pixels.transpose(2, 0, 1) if channels == 3 else np.array(Image.fromarray(pixels).convert("L"))[None]

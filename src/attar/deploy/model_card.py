@@ -1,4 +1,4 @@
-"""The model card: README.md with the front matter that model hubs read, and what a user of the student must know."""
+"""The model card: README.md with the front matter that model hubs read, the scores, and how to use the student."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CardText:
         trained: the student, its JSON and its run's results.
         export: the files.
         files_table: their measurements, as Markdown.
-        licence: an identifier as hubs know it ("apache-2.0").
+        licence: an identifier that hubs accept ("apache-2.0").
     """
 
     trained: Trained
@@ -143,7 +143,7 @@ class CardText:
         return "\n".join(lines)
 
     def _scores(self) -> str:
-        """Teacher, student alone and student, from results.json; of a lone file what its JSON says."""
+        """Teacher, student alone and student, from results.json; of a lone file those in its JSON."""
         rows = _rows(self.trained.results) if self.trained.results else []
         if not rows and (test := self.card.get("test")):
             rows = [("student", [test])]
@@ -173,7 +173,7 @@ class CardText:
         )
         return (
             f"{height} x {width} pixels, {order}, N x C x H x W. From an image file: upright, {RESIZE}{read}. {how}: "
-            f"{', '.join(numbers)}. The ONNX files say the same, and the classes, in their metadata."
+            f"{', '.join(numbers)}. The ONNX files hold this, and the classes, in their metadata."
         )
 
     def _loading(self) -> str:
@@ -185,7 +185,7 @@ class CardText:
 
     def _limits(self) -> str:
         lines = [
-            f"- It answers every image with one of its {len(self.card['classes'])} classes, whatever the image shows.",
+            f"- It assigns every image to one of its {len(self.card['classes'])} classes, whatever the image shows.",
             f"- It was measured on the test set of {plain(self.data)} alone; on images of another kind its accuracy is "
             "not known.",
         ]

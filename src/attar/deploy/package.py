@@ -1,4 +1,4 @@
-"""A network as two files: weights in safetensors, and a small JSON beside them that says how to rebuild it."""
+"""A network as two files: weights in safetensors, and a small JSON beside them from which it is rebuilt."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def save(net: nn.Module, path: str | Path, **facts: Any) -> Path:
     Args:
         net: a network with a `spec` (the zoo's have one); without one, only plain torch can load the file again.
         path: where the weights go.
-        facts: what else the JSON should say (classes, normalisation, scores).
+        facts: further entries of the JSON (classes, normalisation, scores).
 
     Returns:
         The path of the weights.
@@ -47,11 +47,11 @@ def load_card(path: str | Path) -> dict[str, Any]:
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
     except OSError:
-        raise AttarError(f"{file} is missing; it says how to rebuild the network of {Path(path).name}") from None
+        raise AttarError(f"{file} is missing; it is needed to rebuild the network of {Path(path).name}") from None
     except ValueError:
         raise AttarError(f"{file} is no JSON; restore it from the run that wrote it") from None
     if not isinstance(card, dict) or not isinstance(card.get("spec"), dict):
-        raise AttarError(f"{file} does not say which network it is (no 'spec'); load the weights with plain torch")
+        raise AttarError(f"{file} names no network (no 'spec'); load the weights with plain torch")
     return card
 
 

@@ -53,7 +53,7 @@ class Student:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What a graph file says about itself, as texts by name."""
+        """The metadata of a graph file: texts by name."""
         return facts(self.card, self.bake, min(self.test.stored_size))
 
     def once(self, make: Callable[[Student], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Where a finished run keeps its student, what its card says and which numbers were measured."""
+"""Where a finished run keeps its student, its card and the measured numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attar.deploy.package import load_card
 from attar.errors import AttarError
 
 STUDENT = "student.safetensors"
-# What the JSON beside weights must say before they can be exported.
+# What the JSON beside weights must hold before they can be exported.
 FACTS = ("classes", "image_shape", "mean", "std", "data")
 
 
@@ -44,11 +44,11 @@ def find_trained(path: str | Path) -> Trained:
     weights = _weights(path)
     card = load_card(weights)
     if missing := [fact for fact in FACTS if fact not in card]:
-        raise AttarError(f"{weights.with_suffix('.json')} does not say its {missing[0]}; it was not written by a run")
+        raise AttarError(f"{weights.with_suffix('.json')} has no {missing[0]}; it was not written by a run")
     folder = path if path.is_dir() else path.parent
     # A seed's folder lies in its job's.
     job = next((place for place in (folder, folder.parent) if (place / "results.json").is_file()), None)
-    # Only what the job says about its own students: alone/ and teacher/ lie in it too.
+    # Only the job's own students: alone/ and teacher/ lie in it too.
     if job is None or not (job == folder or folder.name.startswith("seed")) or weights.name != STUDENT:
         return Trained(weights, card, folder, None)
     return Trained(weights, card, job, json.loads((job / "results.json").read_text(encoding="utf-8")))

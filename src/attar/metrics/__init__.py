@@ -1,4 +1,4 @@
-"""Metrics: accuracy, calibration, fidelity to a teacher, and what a few seeds allow one to say."""
+"""Metrics: accuracy, calibration, fidelity to a teacher, and statistics over seeds."""
 
 from attar.metrics.accuracy import Scores, evaluate, evaluating, interval
 from attar.metrics.base import Measure, Metrics, score

@@ -70,7 +70,7 @@ def evaluate(net: nn.Module, batches: Iterable[Labelled], teacher: nn.Module | N
     """Measure a network on batches of any sizes. The device is read once, at the end.
 
     Args:
-        net: called with the images; answers with logits (B, K) or an `Output`.
+        net: called with the images; it returns logits (B, K) or an `Output`.
         batches: objects with .inputs and .labels.
         teacher: compared with the network on the same images.
 

@@ -1,4 +1,4 @@
-"""What kept answers tell: how far their confidence can be believed, what is taken for what, where two networks part."""
+"""From kept predictions: reliability of the confidence, confused classes, images on which two networks differ."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from attar.metrics.calibration import BINS
 from attar.metrics.predictions import Predictions
 
 
-def reliability_bins(answers: Sequence[Predictions], bins: int = BINS) -> list[tuple[int, float, float]]:
+def reliability_bins(predictions: Sequence[Predictions], bins: int = BINS) -> list[tuple[int, float, float]]:
     """The reliability diagram of one network, its seeds taken together.
 
     Args:
-        answers: one a seed.
+        predictions: one a seed.
         bins: equally wide ones; a confidence on a boundary belongs to the bin below, as in `bin_sums`.
 
     Returns:
@@ -24,33 +24,33 @@ def reliability_bins(answers: Sequence[Predictions], bins: int = BINS) -> list[t
     >>> reliability_bins([three], bins=2)
     [(1, 0.25, 0.0), (2, 0.75, 1.0)]
     """
-    confidence = np.concatenate([one.confidence[:, 0] for one in answers]).astype(np.float64)
-    correct = np.concatenate([one.correct for one in answers])
+    confidence = np.concatenate([one.confidence[:, 0] for one in predictions]).astype(np.float64)
+    correct = np.concatenate([one.correct for one in predictions])
     place = np.clip(np.ceil(np.nan_to_num(confidence) * bins).astype(int) - 1, 0, bins - 1)
     sums = [np.bincount(place, weights, bins) for weights in (None, np.nan_to_num(confidence), correct)]
     return [(int(n), float(c / n), float(k / n)) if n else (0, 0.0, 0.0) for n, c, k in zip(*sums, strict=True)]
 
 
-def confusions(answers: Sequence[Predictions]) -> dict[tuple[int, int], float]:
-    """How often each class is taken for another: (truth, answer) to images, the mean over the seeds; most first.
+def confusions(predictions: Sequence[Predictions]) -> dict[tuple[int, int], float]:
+    """How often each class is taken for another: (truth, predicted) to images, the mean over the seeds; most first.
 
     Args:
-        answers: one a seed.
+        predictions: one a seed.
 
     >>> confusions([Predictions(np.array([3, 3, 3, 1]), np.array([[5], [5], [1], [1]]), np.ones((4, 1)))])
     {(3, 5): 2.0, (3, 1): 1.0}
     """
     pairs: dict[tuple[int, int], float] = {}
-    for one in answers:
+    for one in predictions:
         wrong = np.stack([one.labels, one.predicted], 1)[~one.correct]
-        for (truth, answer), count in zip(*np.unique(wrong, axis=0, return_counts=True), strict=True):
-            key = int(truth), int(answer)
-            pairs[key] = pairs.get(key, 0.0) + int(count) / len(answers)
+        for (truth, predicted), count in zip(*np.unique(wrong, axis=0, return_counts=True), strict=True):
+            key = int(truth), int(predicted)
+            pairs[key] = pairs.get(key, 0.0) + int(count) / len(predictions)
     return dict(sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def disagreements(student: Predictions, teacher: Predictions, count: int) -> list[int]:
-    """The images on which the two answer differently, the furthest apart (by KL) first, at most so many.
+    """The images that the two classify differently, the furthest apart (by KL) first, at most so many.
 
     Args:
         student: with its `kl` to this teacher; without one, they come by the two confidences.

@@ -1,4 +1,4 @@
-"""How closely a student follows its teacher, whatever the labels say."""
+"""How closely a student follows its teacher, whatever the labels are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network answered to every image of a test set, small enough to keep beside its scores."""
+"""A network's predictions for every image of a test set, small enough to keep beside its scores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LARGEST = 65504.0
 
 @dataclass(frozen=True)
 class Predictions:
-    """The answers to N images, in the order of the set.
+    """Predictions for N images, in the order of the set.
 
     Attributes:
         labels: (N,) true classes, int32.
@@ -43,12 +43,12 @@ class Predictions:
 
     @property
     def predicted(self) -> np.ndarray:
-        """(N,) the classes answered."""
+        """(N,) the predicted classes."""
         return self.top[:, 0]
 
     @property
     def correct(self) -> np.ndarray:
-        """(N,) whether the answer is the label."""
+        """(N,) whether the prediction is the label."""
         return self.predicted == self.labels
 
 
@@ -61,15 +61,15 @@ class _Watched(nn.Module):
         self.logits = torch.empty(0)
 
     def forward(self, images: Tensor) -> Tensor:
-        said = self.net(images)
-        self.logits = said.logits if isinstance(said, Output) else said
+        output = self.net(images)
+        self.logits = output.logits if isinstance(output, Output) else output
         return self.logits
 
 
 def evaluate_each(
     net: nn.Module, batches: Iterable[Labelled], teacher: nn.Module | None = None
 ) -> tuple[Scores, Predictions]:
-    """`evaluate`, and in the same pass the answer to every image. Arguments and errors as there.
+    """`evaluate`, and in the same pass the prediction for every image. Arguments and errors as there.
 
     >>> from attar.batch import Batch
     >>> scores, each = evaluate_each(nn.Identity(), [Batch(torch.eye(4), torch.tensor([0, 1, 2, 2]))])

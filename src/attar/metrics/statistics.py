@@ -1,4 +1,4 @@
-"""What a few seeds allow one to say: a mean with its interval, and the gap between two methods over shared seeds."""
+"""Statistics over a few seeds: a mean with its interval, and the gap between two methods over shared seeds."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ QUANTITY = re.compile(r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(?P<unit
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that a student may cost; infinity where nobody said.
+    """The most that a student may cost; infinity: no limit.
 
     Attributes:
         latency: milliseconds of one pass.

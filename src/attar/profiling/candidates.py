@@ -41,7 +41,7 @@ class Sketch:
     """A network without weights.
 
     Attributes:
-        name: what `create_model` knows it by.
+        name: its name for `create_model`.
         family: its kind: of the zoo the registered family, of a library the class.
         parameters: numbers that it learns.
         bytes: of its state.

@@ -110,7 +110,7 @@ def latencies(
     warmup: int = 5,
     dtype: torch.dtype | None = None,
 ) -> list[Latency]:
-    """As `latency`, of several networks in turns: their ratios hold on a machine whose speed drifts.
+    """As `latency`, of several networks, interleaved, so that their ratios hold on a machine whose speed drifts.
 
     >>> len(latencies([nn.Linear(4, 4), nn.Linear(4, 2)], (4,)))
     2

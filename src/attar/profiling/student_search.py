@@ -33,7 +33,7 @@ class Measured:
     """What one network costs, measured.
 
     Attributes:
-        name: what `create_model` knows it by.
+        name: its name for `create_model`.
         family: its kind; "" of the teacher.
         stages: how many it has for methods that work inside a network; 0 where it is a plain module.
         parameters: numbers that it learns.
@@ -92,7 +92,7 @@ class Search:
     ) -> None:
         self.budget, self.shape, self.classes, self.batch, self.top = budget, shape, classes, batch, top
         self.teacher_shape = teacher_shape
-        self.clock, self.say = clock, progress or (lambda *_: None)
+        self.clock, self.report = clock, progress or (lambda *_: None)
         self.students: list[Measured] = []
         self.missed: list[Measured] = []
         # Sized but not built, with the most that they exceed a budget by.
@@ -105,10 +105,10 @@ class Search:
     def measure_teacher(self, teacher: str | nn.Module) -> None:
         """What the teacher costs; a student may not take longer."""
         name = teacher if isinstance(teacher, str) else type(teacher).__name__
-        self.say(name, 0, 0)
+        self.report(name, 0, 0)
         net = create_model(name, self.classes, *self.teacher_shape[:2]) if isinstance(teacher, str) else teacher
         if not parameters(net):
-            raise AttarError(f"{name} does not say how many parameters it has; name a teacher that is no exported file")
+            raise AttarError(f"{name} has no count of parameters; name a teacher that is no exported file")
         try:
             count = macs(net, self.teacher_shape)
         except REFUSALS as error:
@@ -129,7 +129,7 @@ class Search:
                 enough = len(self.students) == self.top
                 self.left_out["smaller than those found" if enough else "not reached"] += len(sketches) - place
                 break
-            self.say(f"timing {one.name}", len(self.students), self.top)
+            self.report(f"timing {one.name}", len(self.students), self.top)
             if families[one.family] == PER_FAMILY:
                 self.left_out[f"more than {PER_FAMILY} of a family"] += 1
                 continue
@@ -153,7 +153,7 @@ class Search:
         """The candidates with so many parameters at most, the largest first."""
         found = []
         for place, name in enumerate(self.names):
-            self.say(f"sizing {name}", place, len(self.names))
+            self.report(f"sizing {name}", place, len(self.names))
             if one := sketch(name, self.shape, self.classes, most):
                 found.append(one)
         return sorted(found, key=lambda one: one.order)
@@ -205,7 +205,7 @@ class Search:
                 self.dropped.append((max(misses.values(), default=1.0), one))
         close = sorted(self.dropped, key=lambda pair: (pair[0], pair[1].order))[:NEAREST]
         for _, one in close:
-            self.say(f"timing {one.name}", 0, self.top)
+            self.report(f"timing {one.name}", 0, self.top)
             count = operations(one.name, self.shape, self.classes)
             if count is not None and (found := self.built(one, count)):
                 self.missed.append(found)

@@ -75,7 +75,7 @@ def suggest(
     than the teacher and is not slower; of one family three are named at most.
 
     Args:
-        teacher: a name that `create_model` knows, or a network that takes (N, channels, teacher_size, teacher_size).
+        teacher: a name that `create_model` takes, or a network that takes (N, channels, teacher_size, teacher_size).
         latency: the most that the median pass may take, "5ms" or "0.005s".
         size: of the weights as safetensors, "10MB" or "10MiB".
         macs: of one image, "300M".

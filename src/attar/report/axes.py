@@ -121,16 +121,16 @@ def frame(x: Axis, y: Axis, x_label: str, y_label: str, whole: bool = False) -> 
     return "".join(parts)
 
 
-def text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> str:
+def text(x: float, y: float, content: str, kind: str, anchor: str = "start") -> str:
     """A piece of text, escaped."""
     where = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    return f'<text x="{x:g}" y="{y:g}" class="{kind}"{where}>{escape(words)}</text>'
+    return f'<text x="{x:g}" y="{y:g}" class="{kind}"{where}>{escape(content)}</text>'
 
 
-def clipped(words: str, letters: int) -> str:
+def clipped(content: str, letters: int) -> str:
     """At most so many letters.
 
     >>> clipped("sweet pepper", 8)
     'sweet p…'
     """
-    return words if len(words) <= letters else words[: letters - 1] + "…"
+    return content if len(content) <= letters else content[: letters - 1] + "…"

@@ -90,10 +90,10 @@ def dot_plot(title: str, dots: Sequence[Dot], label: str, signed: bool = False) 
     for number, dot in enumerate(dots):
         place = top + step * number + 32
         parts.append(text(12, place - 15, clipped(dot.name, 36), f"name {dot.role}"))
-        said = f"{dot.value:+.2f}" if signed else f"{dot.value:.2f}"
-        parts.append(text(RIGHT, place - 15, said.replace("-", MINUS), f"name {dot.role}", "end"))
+        shown = f"{dot.value:+.2f}" if signed else f"{dot.value:.2f}"
+        parts.append(text(RIGHT, place - 15, shown.replace("-", MINUS), f"name {dot.role}", "end"))
         parts.append(f'<path class="range {dot.role}" d="M{x(dot.low):g} {place}H{x(dot.high):g}"/>')
-        note = f"{dot.name}: {said} (95 % interval {dot.low:.2f} to {dot.high:.2f})"
+        note = f"{dot.name}: {shown} (95 % interval {dot.low:.2f} to {dot.high:.2f})"
         parts.append(_mark(x(dot.value), place, dot.role, note))
     return drawing(title, height, parts)
 
@@ -148,13 +148,13 @@ def bars(title: str, rows: Sequence[tuple[str, float] | None], label: str) -> st
             parts.append(text(names, place + 11, "\u22ee", "tick", "end"))
             continue
         name, value = row
-        said, left = f"{value:+.1f}".replace("-", MINUS) if value else "0", min(x(value), x(0))
+        points, left = f"{value:+.1f}".replace("-", MINUS) if value else "0", min(x(value), x(0))
         shape = f'x="{left:g}" y="{place + 3}" width="{max(abs(x(value) - x(0)), 1):g}" height="{step - 6}" rx="2"'
         bar = f'<rect class="{"gain" if value > 0 else "loss"}" {shape}/>' if value else ""
         end, anchor = (x(value) + 5, "start") if value >= 0 else (x(value) - 5, "end")
-        words = text(names, place + 13, clipped(name, 17), "tick name", "end")
-        note = f"<title>{escape(name)}: {said}</title>"
-        parts.append(f"<g>{note}{words}{bar}{text(end, place + 13, said, 'tick', anchor)}</g>")
+        named = text(names, place + 13, clipped(name, 17), "tick name", "end")
+        note = f"<title>{escape(name)}: {points}</title>"
+        parts.append(f"<g>{note}{named}{bar}{text(end, place + 13, points, 'tick', anchor)}</g>")
     bottom = top + step * len(rows)
     parts.append(f'<path class="axis" d="M{x(0):g} {top}V{bottom}"/>')
     parts.append(text(RIGHT, bottom + 18, label, "label", "end"))
@@ -173,7 +173,7 @@ def reliability(title: str, role: str, bins: Sequence[tuple[int, float, float]],
     """Accuracy within each bin of confidence; the fuller a bin, the stronger its bar, and the diagonal is honesty.
 
     Args:
-        title: what a screen reader says.
+        title: read out by screen readers.
         role: whose it is.
         bins: from the lowest confidence to the highest: samples, their mean confidence, their accuracy.
         height: in pixels.

@@ -12,7 +12,7 @@ from attar.report.charts import Dot, dot_plot, line_chart, scatter
 from attar.report.comparison import Comparison, read_comparison
 from attar.report.run_page import INTERVALS, series
 
-# So many colours are told apart; so many names fit a title.
+# So many colours can be distinguished; so many names fit a title.
 HUES, TITLE = 8, 4
 
 

@@ -21,7 +21,7 @@ class Comparison:
 
     Attributes:
         runs: in the order they were named.
-        names: what each is called: as much of its folder as tells it from the others.
+        names: what each is called: the shortest end of its folder's path that is unique.
         report: the HTML page; the table lies beside it as .md and .csv.
     """
 
@@ -150,7 +150,7 @@ def _by_seed(run: RunFiles) -> dict[int, float]:
 
 
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:
-    """The last parts of the paths, as many as tell all of them apart.
+    """The shortest ends of the paths that are all different.
 
     >>> _names([Path("a/kd/seed0"), Path("a/dkd/seed0")])
     ('kd/seed0', 'dkd/seed0')

@@ -33,14 +33,14 @@ def header(over: str, title: str, sentence: str) -> str:
     )
 
 
-def typeset(words: str) -> str:
+def typeset(content: str) -> str:
     """True minus signs, and no line break within a difference or before a %.
 
     >>> typeset("a - b: -0.25") == "a\\u00a0\\u2212\\u00a0b: \\u22120.25"
     True
     """
-    words = re.sub(r"(^| )-(?=\d)", rf"\1{MINUS}", words.replace(" - ", f"\u00a0{MINUS}\u00a0"))
-    return words.replace("p = ", "p\u00a0=\u00a0").replace(" %", "\u00a0%")
+    content = re.sub(r"(^| )-(?=\d)", rf"\1{MINUS}", content.replace(" - ", f"\u00a0{MINUS}\u00a0"))
+    return content.replace("p = ", "p\u00a0=\u00a0").replace(" %", "\u00a0%")
 
 
 def section(title: str, lede: str, *parts: str) -> str:
@@ -76,8 +76,8 @@ def table(content: Table, roles: Sequence[str] = ()) -> str:
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
-def _cell(tag: str, words: str, is_text: bool) -> str:
-    return f"<{tag}{' class=text' if is_text else ''}>{escape(typeset(words))}</{tag}>"
+def _cell(tag: str, content: str, is_text: bool) -> str:
+    return f"<{tag}{' class=text' if is_text else ''}>{escape(typeset(content))}</{tag}>"
 
 
 def tiles(facts: Sequence[tuple[str, str, str]], key: int) -> str:
@@ -85,8 +85,8 @@ def tiles(facts: Sequence[tuple[str, str, str]], key: int) -> str:
     parts = []
     for place, (what, value, note) in enumerate(facts):
         kind = "big main" if place == key else "big"
-        words = (f"<dt>{escape(what)}</dt>", f'<dd class="{kind}">{escape(value)}</dd>', f"<dd>{escape(note)}</dd>")
-        parts.append(f"<div>{''.join(words)}</div>")
+        entry = (f"<dt>{escape(what)}</dt>", f'<dd class="{kind}">{escape(value)}</dd>', f"<dd>{escape(note)}</dd>")
+        parts.append(f"<div>{''.join(entry)}</div>")
     return f'<dl class="tiles">{"".join(parts)}</dl>'
 
 

@@ -69,7 +69,7 @@ class RunFiles:
     def graph(self) -> str:
         """The drawing of who teaches whom; nothing where it was not kept."""
         file = self.folder / "graph.svg"
-        return file.read_text(encoding="utf-8") if file.is_file() else ""
+        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
     def places(self, key: str) -> list[Path]:
         """The folder of a network's training for each seed; a teacher has one."""
@@ -88,7 +88,7 @@ class RunFiles:
         return [records for records in found if records]
 
     def predictions(self, key: str) -> list[Predictions]:
-        """The answers of a network, all its seeds' or none.
+        """The predictions of a network for the test set, those of all its seeds or none.
 
         Raises:
             AttarError: a file is damaged.

@@ -11,9 +11,10 @@ from attar.files import write_text
 from attar.metrics import Gap
 from attar.recipe import to_yaml
 from attar.report import html
-from attar.report.answer_sections import answer_sections
 from attar.report.axes import MINUS, clipped
 from attar.report.charts import Dot, Line, dot_plot, line_chart, scatter
+from attar.report.prediction_sections import prediction_sections
+from attar.report.received_svg import safe_svg
 from attar.report.run_files import RunFiles, read_run
 from attar.report.summary import Network, size
 from attar.report.tables import Table
@@ -26,7 +27,7 @@ INTERVALS = (
 
 
 def write_report(folder: str | Path) -> Path:
-    """Make report.html of a finished run anew.
+    """Write report.html of a finished run.
 
     Raises:
         AttarError: the folder holds no finished run, or a file in it is damaged.
@@ -49,7 +50,7 @@ def run_page(run: RunFiles) -> str:
         _curves(run),
         _edges(run),
         _graph(run),
-        *answer_sections(run),
+        *prediction_sections(run),
         html.section(
             "Recipe", "Everything the run depends on, with every default spelled out.", html.code(to_yaml(recipe))
         ),
@@ -104,7 +105,7 @@ def _tiles(run: RunFiles) -> str:
 
 
 def _fewer(teacher: int, student: int) -> tuple[str, str, str]:
-    """The tile of parameters; an exported teacher does not say how many it has."""
+    """The tile of parameters; an exported teacher has no count of them."""
     if not teacher:
         return "parameters", f"{student:,}", "the teacher's are in its file"
     return *_ratio(teacher, student, "fewer parameters", "more parameters"), f"{student:,} of {teacher:,}"
@@ -141,7 +142,7 @@ def _accuracy(run: RunFiles) -> str:
     drawing = dot_plot("Top-1 accuracy with intervals", [dot(network) for network in networks], "top-1 %")
     return html.section(
         "Accuracy",
-        INTERVALS + " Agrees: images with the teacher's answer.",
+        INTERVALS + " Agrees: images with the teacher's prediction.",
         html.pair(
             html.figure("Top-1", content.title, drawing),
             html.table(content, [role(network) for network in networks]),
@@ -221,7 +222,8 @@ def _edges(run: RunFiles) -> str:
 
 
 def _graph(run: RunFiles) -> str:
-    drawing = f'<div class="wide">{run.graph}</div>' if run.graph.startswith("<svg") else ""
+    graph = safe_svg(run.graph)
+    drawing = f'<div class="wide">{graph}</div>' if graph else ""
     return html.section("Who teaches whom", "An arrow runs from who teaches to who learns.", drawing)
 
 
@@ -246,6 +248,6 @@ def _again(run: RunFiles) -> str:
         lines.insert(1, f"attar compare {run.folder.name} again")
     return html.section(
         "Again",
-        "The same run in a new folder, the two side by side, and this page made anew.",
+        "The same run in a new folder, the two side by side, and this page again.",
         html.code("\n".join(lines)),
     )

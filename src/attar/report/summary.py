@@ -17,7 +17,7 @@ class Network:
 
     Attributes:
         key: "teacher", "teacher2", "alone", "student", "peer1", ...
-        label: the name a reader knows it by.
+        label: its name in tables.
         results: one a seed; a teacher has one.
     """
 
@@ -59,7 +59,7 @@ class Summary:
     def networks(self) -> list[Network]:
         """The teachers, the student alone, the student distilled, and whatever else was deployed."""
         names = [name for name in listed(self.recipe.teacher.name) if name]
-        # Teachers of one architecture are told apart by number.
+        # Teachers of one architecture get numbers.
         titles = [f"{name} (teacher{f' {n}' if names.count(name) > 1 else ''})" for n, name in enumerate(names, 1)]
         keys = ["teacher" if n == 1 else f"teacher{n}" for n in range(1, len(names) + 1)]
         found = [Network(*row) for row in zip(keys, titles, [[one] for one in self.teachers], strict=True)]
@@ -138,7 +138,7 @@ class Summary:
                 smaller = times(teacher.parameters, student.parameters, "smaller", "larger")
                 than = "as" if smaller.startswith("as") else "than"
                 parts.append(f"The student is {smaller} {than} its teacher and {faster}.")
-            else:  # an exported file does not say how many it has
+            else:  # an exported file has no count
                 parts.append(f"The student is {faster} {'as' if faster.startswith('as') else 'than'} its teacher.")
         if (gap := self.gap) is not None:
             seeds = (
@@ -184,7 +184,7 @@ def times(teacher: float, student: float, less: str, more: str) -> str:
 
 
 def bounds(gap: Gap) -> str:
-    """The interval of a gap in words.
+    """The interval of a gap as a sentence.
 
     >>> bounds(paired_gap([1.0, 3.0], [0.0, 1.0]))
     '95 % interval -4.85 to +7.85'

@@ -1,6 +1,6 @@
 """Tracking: a run's curves, recipe and results in TensorBoard, W&B, MLflow, trackio, or a tracker of one's own.
 
-The truth of a run is in its folder; a tracker is told what stands there, and never changes what is trained.
+A run's folder is the record; a tracker gets a copy of what is in it, and never changes what is trained.
 """
 
 from attar.track import mlflow, tensorboard, trackio, wandb  # noqa: F401 - entered in the registry

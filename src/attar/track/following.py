@@ -14,9 +14,9 @@ from attar.errors import AttarError
 from attar.files import write_json
 from attar.track.tracker import Epoch, Subject, Tracker, check_installed, flat, tracker_info
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 Record = Mapping[str, Any]
-# What trackers need over a resume and metrics.jsonl does not hold: the id, times, who was told what.
+# What trackers need over a resume and metrics.jsonl does not hold: the id, times, what each has logged.
 NOTES = "tracking.json"
 
 
@@ -32,7 +32,7 @@ class Tracking:
 
     >>> Tracking(["tensorbord"], Path("runs/kd"))
     Traceback (most recent call last):
-    attar.errors.AttarError: unknown tracker 'tensorbord'; did you mean 'tensorboard'?
+    attar.errors.UnknownNameError: unknown tracker 'tensorbord'; did you mean 'tensorboard'?
     """
 
     def __init__(self, names: Sequence[str], folder: Path) -> None:
@@ -40,28 +40,28 @@ class Tracking:
         for info in self.trackers:
             check_installed(info)
         self.folder = folder
-        self._said: set[str] = set()
+        self._lines: set[str] = set()
 
-    def follow(self, folder: Path, recipe: Record, records: Iterable[Record], say: Say) -> Following:
+    def follow(self, folder: Path, recipe: Record, records: Iterable[Record], log: Log) -> Following:
         """Follow one training of the job, a context manager.
 
         Args:
             folder: the training's folder.
             recipe: its recipe as nested dicts.
             records: the epochs that are finished already, as in metrics.jsonl.
-            say: prints a line.
+            log: prints a line.
         """
         notes = Notes(folder / NOTES)
         name = "student" if folder == self.folder else folder.relative_to(self.folder).as_posix()
         subject = Subject(notes.id, self.folder.resolve().name, name, folder, self.folder, recipe)
         make = {info.name: info.make for info in self.trackers if info.name not in notes.done}
-        return Following(make, subject, list(records), notes, self._say_once(say), say)
+        return Following(make, subject, list(records), notes, self._log_once(log), log)
 
-    def _say_once(self, say: Say) -> Say:
+    def _log_once(self, log: Log) -> Log:
         def once(line: str) -> None:
-            if line not in self._said:
-                self._said.add(line)
-                say(line)
+            if line not in self._lines:
+                self._lines.add(line)
+                log(line)
 
         return once
 
@@ -73,14 +73,14 @@ class Notes:
     Attributes:
         file: where.
         id: the training's name in the world.
-        told: the last epoch each tracker was told of.
+        logged: the last epoch that each tracker has logged.
         done: the trackers that have the results.
         epochs: time and speed of each epoch, by its number.
     """
 
     file: Path
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    told: dict[str, int] = field(default_factory=dict)
+    logged: dict[str, int] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
     epochs: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -109,27 +109,27 @@ class Following:
         subject: Subject,
         records: list[Record],
         notes: Notes,
-        announce: Say,
-        say: Say,
+        announce: Log,
+        log: Log,
     ) -> None:
         self.make, self.subject, self.records, self.notes = make, subject, records, notes
-        self.announce, self.say = announce, say
+        self.announce, self.log = announce, log
         self.trackers: dict[str, Tracker] = {}
 
     def __enter__(self) -> Following:
-        # The id is on the disk before anybody hears it.
+        # The id is on the disk before a tracker gets it.
         if self.make and self._keep():
             for name, make in self.make.items():
                 self._try(name, self._catch_up, name, make)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Trackers that did not hear the results know that the training may go on."""
+        """Trackers without results are ended as those of a training that may be resumed."""
         for name, tracker in list(self.trackers.items()):
             self._try(name, tracker.finish, None)
 
     def epoch(self, record: Record, images_per_second: float) -> None:
-        """An epoch is finished and stands in metrics.jsonl; one that was told before is not told again."""
+        """Log a finished epoch, whose line is in metrics.jsonl already; one that was logged before is skipped."""
         number = record["epoch"]
         if not self.trackers or number <= len(self.records):
             return
@@ -138,7 +138,7 @@ class Following:
         if not self._keep():
             return
         for name, tracker in list(self.trackers.items()):
-            self._try(name, self._tell, name, tracker, record)
+            self._try(name, self._pass_on, name, tracker, record)
         if self.trackers:
             self._keep()
 
@@ -153,26 +153,26 @@ class Following:
         self._keep()
 
     def _catch_up(self, name: str, make: Callable[[], Tracker]) -> None:
-        """Start a tracker and tell it what it does not have."""
+        """Start a tracker and log the epochs it does not have."""
         self.trackers[name] = tracker = make()
-        held = tracker.start(self.subject, self.notes.told.get(name, 0))
+        held = tracker.start(self.subject, self.notes.logged.get(name, 0))
         if tracker.place:
             self.announce(f"tracked by {tracker_info(name).title} ({tracker.place})")
         for record in self.records:
             if record["epoch"] > held:
-                self._tell(name, tracker, record)
+                self._pass_on(name, tracker, record)
 
-    def _tell(self, name: str, tracker: Tracker, record: Record) -> None:
+    def _pass_on(self, name: str, tracker: Tracker, record: Record) -> None:
         number = record["epoch"]
         noted = dict(self.notes.epochs.get(str(number), {}))
         when = noted.pop("time", time.time())
         # A dict of its own: what a tracker does to it must not reach the run.
         values = flat({key: value for key, value in record.items() if key != "epoch"}, by="/") | noted
         tracker.epoch(Epoch(number, values, when))
-        self.notes.told[name] = number
+        self.notes.logged[name] = number
 
     def _keep(self) -> bool:
-        """Write the notes; where the disk refuses, nobody is told anything that the next process would not know."""
+        """Write the notes; if the disk refuses, nothing more is logged, because the next process would log it again."""
         try:
             self.notes.keep()
             return True
@@ -193,4 +193,4 @@ class Following:
 
     def _leave_out(self, names: str, error: Exception) -> None:
         line = " ".join(f"{type(error).__name__}: {error}".split())
-        self.say(f"warning: {names} is left out until this run is resumed ({line[:200]})")
+        self.log(f"warning: {names} is left out until this run is resumed ({line[:200]})")

@@ -1,4 +1,4 @@
-"""MLflow: a run for each training, found again by its id; MLFLOW_TRACKING_URI says where, a file or a server."""
+"""MLflow: a run for each training, found again by its id, at MLFLOW_TRACKING_URI: a file or a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MLflow:
 
     place = ""
 
-    def start(self, subject: Subject, told: int) -> int:
+    def start(self, subject: Subject, logged: int) -> int:
         """Begin or go on; every point that is there already is known, so that none is written twice."""
         # MLflow's own patience, minutes for each call, would stop the training.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -72,8 +72,8 @@ class MLflow:
 
         when = get_current_time_millis() if when is None else when
         named = {metric_name(key): value for key, value in values.items()}
-        fresh = [Metric(key, value, when, step) for key, value in named.items() if (key, step) not in self.held]
-        self.client.log_batch(self.id, metrics=fresh)
+        missing = [Metric(key, value, when, step) for key, value in named.items() if (key, step) not in self.held]
+        self.client.log_batch(self.id, metrics=missing)
 
 
 def metric_name(key: str) -> str:

@@ -17,7 +17,7 @@ class TensorBoard:
 
     place = ""
 
-    def start(self, subject: Subject, told: int) -> int:
+    def start(self, subject: Subject, logged: int) -> int:
         """Begin a new file that holds everything; the files of earlier processes go."""
         from torch.utils.tensorboard import SummaryWriter
 

@@ -14,7 +14,7 @@ from attar.registry import Registry
 
 @dataclass(frozen=True)
 class Subject:
-    """One training, as a tracker is told of it.
+    """One training, as a tracker gets it.
 
     Attributes:
         id: 32 hexadecimal digits, the same when the training is resumed and like no other.
@@ -52,20 +52,20 @@ class Tracker(Protocol):
     """Follows one training. Whatever it raises, it is left out from then on and the training is as without it.
 
     Attributes:
-        place: where people look, said once for each run when training starts; "" for nothing.
+        place: where its pages are, printed once for each run when training starts; "" for nothing.
     """
 
     place: str
 
-    def start(self, subject: Subject, told: int) -> int:
+    def start(self, subject: Subject, logged: int) -> int:
         """Begin, or go on where the subject's id is known.
 
         Args:
             subject: the training.
-            told: the last epoch that an earlier process told this tracker of; 0 for none.
+            logged: the last epoch that an earlier process has logged; 0 for none.
 
         Returns:
-            The last epoch that is kept safely already; the later ones are told again, in order.
+            The last epoch that the tracker has stored; the later ones are logged again, in order.
         """
         ...
 
@@ -80,7 +80,7 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True)
 class TrackerInfo:
-    """What the registry knows about a tracker.
+    """A tracker that a recipe can name.
 
     Attributes:
         name: what it is called in recipes.
@@ -107,8 +107,8 @@ def register_tracker(name: str, *, title: str, package: str = "", extra: str = "
     >>> @register_tracker("printed", title="Lines on the screen")
     ... class Printed:
     ...     place = ""
-    ...     def start(self, subject, told):
-    ...         return told
+    ...     def start(self, subject, logged):
+    ...         return logged
     ...     def epoch(self, epoch):
     ...         print(epoch.number, epoch.values["loss"])
     ...     def finish(self, results):
@@ -125,7 +125,7 @@ def register_tracker(name: str, *, title: str, package: str = "", extra: str = "
 
 
 def tracker_info(name: str) -> TrackerInfo:
-    """The record of one tracker; an unknown name is answered with the nearest."""
+    """The record of one tracker; an unknown name raises an error with the nearest one."""
     return TRACKERS[name]
 
 

@@ -1,4 +1,4 @@
-"""trackio: a run for each training in a local database (TRACKIO_DIR), or where TRACKIO_SPACE_ID says."""
+"""trackio: a run for each training in a local database (TRACKIO_DIR), or at TRACKIO_SPACE_ID."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Trackio:
 
     place = ""
 
-    def start(self, subject: Subject, told: int) -> int:
-        """Begin or resume; the database says how far it came."""
+    def start(self, subject: Subject, logged: int) -> int:
+        """Begin or resume; the database has the last step."""
         import trackio
 
         with contextlib.redirect_stdout(io.StringIO()):

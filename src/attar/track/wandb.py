@@ -15,8 +15,8 @@ class WandB:
 
     place = ""
 
-    def start(self, subject: Subject, told: int) -> int:
-        """Begin or resume; online the server says how far it came, offline only what it was told is known."""
+    def start(self, subject: Subject, logged: int) -> int:
+        """Begin or resume; online the server has the last step, offline only `logged` is known."""
         import wandb
 
         self.run: Any = wandb.init(
@@ -33,7 +33,7 @@ class WandB:
             settings=wandb.Settings(console="off", silent=True),
         )
         if self.run.offline:
-            return told
+            return logged
         self.place = self.run.url or ""
         return max(self.run.starting_step - 1, 0)
 

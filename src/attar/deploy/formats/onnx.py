@@ -59,7 +59,7 @@ def open_classifier(path: Path) -> Classifier:
         raise AttarError(f"onnxruntime cannot read {path}; export the run again") from None
     facts = session.get_modelmeta().custom_metadata_map
     if missing := [key for key in NEEDED if key not in facts]:
-        raise AttarError(f"{path} does not say its {missing[0]}; it was not written by `attar export`")
+        raise AttarError(f"{path} has no {missing[0]} in its metadata; it was not written by `attar export`")
     (node,) = session.get_inputs()
     baked = node.type == "tensor(uint8)"
     mean, std, (height, width) = (json.loads(facts[key]) for key in ("mean", "std", "image_size"))

@@ -34,7 +34,7 @@ class Format:
         classifier: classifier(path) opens a file for `attar predict`; None: it cannot.
         tag: the tag that model hubs file it under; "": none.
         loading: Python for the model card that loads the file and runs it; "": none.
-        note: what the table of exported files says below it; "": nothing.
+        note: a sentence below the table of exported files; "": nothing.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The safetensors format: weights, and beside them the JSON that says how to rebuild the network."""
+"""The safetensors format: weights, and beside them the JSON from which the network is rebuilt."""
 
 from __future__ import annotations
 

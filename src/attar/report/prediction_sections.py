@@ -21,21 +21,21 @@ EXTREMES, PAIRS = 10, 10
 CROSS = "\u00d7\u00a0"
 
 
-def answer_sections(run: RunFiles) -> list[str]:
+def prediction_sections(run: RunFiles) -> list[str]:
     """Calibration, classes, confusions and disagreements, as far as the run kept what they need."""
     networks = {network.key: network for network in run.summary.networks() if network.key in MAIN}
-    answers = {key: found for key in networks if (found := run.predictions(key))}
+    predictions = {key: found for key in networks if (found := run.predictions(key))}
     return [
-        _calibration(networks, answers),
+        _calibration(networks, predictions),
         _classes(run, networks),
-        _confusions(run, answers),
-        _pictures(run, answers),
+        _confusions(run, predictions),
+        _pictures(run, predictions),
     ]
 
 
-def _calibration(networks: dict[str, Any], answers: dict[str, list[Predictions]]) -> str:
+def _calibration(networks: dict[str, Any], predictions: dict[str, list[Predictions]]) -> str:
     drawings = []
-    for key, found in answers.items():
+    for key, found in predictions.items():
         error = 100 * fmean(result.scores.ece for result in networks[key].results)
         drawing = reliability(f"Reliability of {networks[key].label}", key, reliability_bins(found))
         drawings.append(html.figure(networks[key].label, f"ECE {error:.1f} %", drawing))
@@ -78,47 +78,47 @@ def _per_class(results: list[Any]) -> list[float | None]:
     return [None if None in column else 100 * fmean(column) for column in columns]
 
 
-def _confusions(run: RunFiles, answers: dict[str, list[Predictions]]) -> str:
-    if "student" not in answers:
+def _confusions(run: RunFiles, predictions: dict[str, list[Predictions]]) -> str:
+    if "student" not in predictions:
         return ""
-    counts = {key: confusions(found) for key, found in answers.items()}
+    counts = {key: confusions(found) for key, found in predictions.items()}
     order = [key for key in ("student", "alone", "teacher") if key in counts]
-    digits = {key: 0 if len(answers[key]) == 1 else 1 for key in order}
+    digits = {key: 0 if len(predictions[key]) == 1 else 1 for key in order}
     rows = [
-        [_class(run, truth), _class(run, answer)]
-        + [f"{counts[key].get((truth, answer), 0.0):.{digits[key]}f}" for key in order]
-        for truth, answer in list(counts["student"])[:PAIRS]
+        [_class(run, truth), _class(run, predicted)]
+        + [f"{counts[key].get((truth, predicted), 0.0):.{digits[key]}f}" for key in order]
+        for truth, predicted in list(counts["student"])[:PAIRS]
     ]
     names = {"student": "distilled", "alone": "alone", "teacher": "teacher"}
     content = Table("", ["an image of", "is taken for", *(names[key] for key in order)], rows, texts=2)
-    seeds = " (the mean over the seeds)" if len(answers["student"]) > 1 else ""
+    seeds = " (the mean over the seeds)" if len(predictions["student"]) > 1 else ""
     lede = f"The student's commonest mistakes in images of the test set{seeds}, and how often the others make them."
     return html.section("What is taken for what", lede, html.table(content) if rows else "")
 
 
-def _pictures(run: RunFiles, answers: dict[str, list[Predictions]]) -> str:
+def _pictures(run: RunFiles, predictions: dict[str, list[Predictions]]) -> str:
     kept = load_pictures(run.folder)
-    if not kept or not {"student", "teacher"} <= answers.keys():
+    if not kept or not {"student", "teacher"} <= predictions.keys():
         return ""
-    student, teacher = answers["student"][0], answers["teacher"][0]
+    student, teacher = predictions["student"][0], predictions["teacher"][0]
     parts = []
     for number, pixels in kept.items():
         if number >= min(len(student), len(teacher)):
             continue
         truth = int(student.labels[number])
         lines = [f'<p class="truth"><span>{escape(_class(run, truth))}</span>truth</p>']
-        for kind, said in (("teacher", teacher), ("student", student)):
-            answer, share = int(said.predicted[number]), 100 * float(said.confidence[number, 0])
-            wrong = "" if answer == truth else CROSS
-            name = escape(_class(run, answer))
+        for kind, network in (("teacher", teacher), ("student", student)):
+            predicted, share = int(network.predicted[number]), 100 * float(network.confidence[number, 0])
+            wrong = "" if predicted == truth else CROSS
+            name = escape(_class(run, predicted))
             lines.append(f'<p class="{kind}" title="{kind}: {name}"><span>{wrong}{name}</span>{share:.0f} %</p>')
-        words = f"test image {number}"
-        parts.append(f'<figure><img alt="{words}" title="{words}" src="{data_uri(pixels)}">{"".join(lines)}</figure>')
+        label = f"test image {number}"
+        parts.append(f'<figure><img alt="{label}" title="{label}" src="{data_uri(pixels)}">{"".join(lines)}</figure>')
     seed = f" (seed {run.seeds[0]})" if len(run.seeds) > 1 else ""
     return html.section(
-        "Where teacher and student part",
-        f"Test images that the two answer differently{seed}, the furthest apart in KL divergence first: the truth, the "
-        "teacher's answer, and in colour the student's. A cross marks what is wrong.",
+        "Where teacher and student disagree",
+        f"Test images that the two classify differently{seed}, largest KL divergence first: the true class, the "
+        "teacher's prediction, and in colour the student's. A cross marks a wrong one.",
         f'<div class="pictures">{"".join(parts)}</div>' if parts else "",
     )
 
