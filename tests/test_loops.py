@@ -25,9 +25,9 @@ def trained(example: str, folder: Path, processes: int = 1, torchrun: bool = Fal
     """The weights that each process ends with."""
     script = folder / "run.py"
     script.write_text(f"import sys; sys.path.insert(0, {str(EXAMPLES)!r})\n{SCRIPT}")
-    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0"] if torchrun else []
+    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"] if torchrun else []
     command = [sys.executable, *launcher, str(script), example, repr(options)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"{rank}.pt") for rank in range(processes)]
 

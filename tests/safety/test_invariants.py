@@ -6,7 +6,7 @@ from torch import nn
 
 from attar.data import load_data
 from attar.errors import AttarError
-from attar.experiments.input_warnings import overlap, weak_teacher
+from attar.experiments.input_warnings import exchanged_classes, overlap, probabilities, weak_teacher
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE
 from attar.methods.dml import DML
@@ -207,3 +207,31 @@ def test_a_teacher_that_knows_nothing_is_told_why_that_may_be(digits):
     assert said.startswith("teacher 2 has 12.0 %")
     assert "trained with other mean and std, another image size, or not at all" in said
     assert weak_teacher(1, net, digits.test, 0.21, torch.device("cpu")) is None
+
+
+class Swapped(nn.Module):
+    """An oracle with two of its ten classes exchanged, and logits."""
+
+    def __init__(self, images, order, softmax=False):
+        super().__init__()
+        self.oracle, self.order, self.softmax = Oracle(images, 0), order, softmax
+
+    def forward(self, images):
+        logits = 6 * self.oracle(images)[:, self.order] - 1
+        return logits.softmax(1) if self.softmax else logits
+
+
+def test_a_teacher_with_two_classes_exchanged_is_warned_of(digits):
+    images, cpu = digits.test.subset(torch.arange(200)), torch.device("cpu")
+    right, swapped = Swapped(images, list(range(10))), Swapped(images, [0, 1, 2, 7, 4, 5, 6, 3, 8, 9])
+    assert exchanged_classes(0, right, images, cpu) is None
+    line = exchanged_classes(0, swapped, images, cpu)
+    assert line.startswith("teacher 1 predicts 2 of 10 classes under each other's names ('3', '7')")
+    untrained = create_model("resnet8", num_classes=10, in_channels=1, image_size=8)
+    assert exchanged_classes(0, untrained, images, cpu) is None
+
+
+def test_a_teacher_that_ends_in_softmax_is_warned_of(digits):
+    images, cpu, order = digits.test.subset(torch.arange(20)), torch.device("cpu"), list(range(10))
+    assert probabilities(0, Swapped(images, order), images, cpu) is None
+    assert probabilities(0, Swapped(images, order, softmax=True), images, cpu).startswith("teacher 1 puts out probab")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from torch import nn
 
 from attar.data import Splits, dataset_info, divided, list_datasets, load_data, read_data
 from attar.errors import AttarError, first_line
-from attar.models import as_staged, create_model, model_info, observe
+from attar.models import as_staged, class_rows, create_model, model_info, observe, recorded_classes
 from attar.models.libraries.imagenet_classes import imagenet_rows
 from attar.models.libraries.names import FILES
 from attar.recipe import DataRecipe, ModelRecipe, Recipe, TeacherRecipe, listed
@@ -206,7 +207,7 @@ def build(recipe: ModelRecipe, splits: Splits, seed: int, role: Literal["student
             image_size=size,
             weights=recipe.weights,
             head="fresh" if role == "student" else "same",
-            classes=rows_of(recipe, splits),
+            classes=rows_of(recipe, splits) or recorded_order(recipe, splits, role),
             mean=splits.test.mean,
             std=splits.test.std,
             **recipe.options,
@@ -229,6 +230,29 @@ def rows_of(recipe: ModelRecipe, splits: Splits) -> list[int] | None:
     if isinstance(wanted, list) and all(type(row) is int for row in wanted):
         return wanted
     raise AttarError(f"classes={wanted}: expected imagenet, or a list of numbers such as [0,217,482]")
+
+
+def recorded_order(recipe: ModelRecipe, splits: Splits, role: str) -> list[int] | None:
+    """The rows of a classifier in the data's order, where its class names are recorded and in another order.
+
+    Raises:
+        AttarError: a teacher of other classes than the data's; a student starts from such weights all the same.
+    """
+    theirs = recorded_classes(recipe.name, recipe.weights) if recipe.classes is None else None
+    if theirs is None:
+        return None
+    source = recipe.weights or recipe.name
+    try:
+        rows = class_rows(theirs, splits.test.classes, str(source))
+    except AttarError:
+        if role == "teacher":
+            raise
+        return None
+    if rows is not None:
+        warnings.warn(
+            f"{source} has the data's classes in another order: its classifier's rows are put in theirs", stacklevel=2
+        )
+    return rows
 
 
 def checked(net: nn.Module, role: str, splits: Splits) -> nn.Module:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from attar.data import FileSet, ImageSet, eval_batches
+from attar.models import are_probabilities, exchanged, observe
 
 # A teacher below both of these has learnt little more than to guess: twice the chance, which two or three classes reach
 # by guessing, and a fifth of the way from chance to certainty.
@@ -67,13 +68,52 @@ def weak_teacher(number: int, teacher: nn.Module, images: ImageSet, top1: float,
     return f"teacher {number + 1} has {scores}: {cause}"
 
 
-@torch.no_grad()
 def renamed_accuracy(teacher: nn.Module, images: ImageSet, device: torch.device) -> float:
-    """The accuracy if each answer meant the class it is most often given for."""
+    """The accuracy if each prediction meant the class it is most often given for."""
+    table = confusion(teacher, images, device)
+    return float(table.max(0).values.sum() / table.sum())
+
+
+@torch.no_grad()
+def confusion(teacher: nn.Module, images: ImageSet, device: torch.device) -> torch.Tensor:
+    """(K, K) counts of a teacher's predictions, labels down, predictions across."""
     count = len(images.classes)
     teacher.to(device).eval()
     table = torch.zeros(count, count)
     for batch in eval_batches(images, 250, device):
-        answers = teacher(batch.inputs).argmax(1).cpu()
-        table += torch.zeros(count, count).index_put_((batch.labels.cpu(), answers), torch.ones(()), accumulate=True)
-    return float(table.max(0).values.sum() / table.sum())
+        predicted = observe(teacher, batch.inputs).logits.argmax(1).cpu()
+        table += torch.zeros(count, count).index_put_((batch.labels.cpu(), predicted), torch.ones(()), accumulate=True)
+    return table
+
+
+def exchanged_classes(number: int, teacher: nn.Module, images: ImageSet, device: torch.device) -> str | None:
+    """A warning where renaming some of a teacher's classes would make it far better on them.
+
+    Args:
+        number: which teacher, from 0.
+        teacher: the network.
+        images: labelled images; of many, `SAMPLE` are looked at.
+        device: where the teacher runs.
+    """
+    sample = images.subset(torch.arange(0, len(images), max(1, len(images) // SAMPLE)))
+    moved = exchanged(confusion(teacher, sample, device))
+    if not moved:
+        return None
+    names = ", ".join(repr(images.classes[one]) for one in moved[:4]) + (", ..." if len(moved) > 4 else "")
+    return (
+        f"teacher {number + 1} predicts {len(moved)} of {len(images.classes)} classes under each other's names "
+        f"({names}): its weights have them in another order; say which rows of its classifier to use with "
+        "teacher.classes=[...]"
+    )
+
+
+@torch.no_grad()
+def probabilities(number: int, teacher: nn.Module, images: ImageSet, device: torch.device) -> str | None:
+    """A warning where a teacher puts out probabilities and not logits; arguments as for `exchanged_classes`."""
+    batch = next(iter(eval_batches(images.subset(torch.arange(min(16, len(images)))), 16, device)))
+    if not are_probabilities(observe(teacher.to(device).eval(), batch.inputs).logits):
+        return None
+    return (
+        f"teacher {number + 1} puts out probabilities (no row is negative, each sums to 1): a temperature then softens "
+        "them twice, and students learn much less; take the softmax off its end"
+    )

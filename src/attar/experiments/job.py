@@ -24,7 +24,7 @@ from attar.distributed.team import sign, surviving, team
 from attar.errors import AttarError, Stopped
 from attar.experiments.baseline import earlier_baseline
 from attar.experiments.build import Given, Parts, seeded
-from attar.experiments.input_warnings import overlap, weak_teacher
+from attar.experiments.input_warnings import exchanged_classes, overlap, probabilities, weak_teacher
 from attar.experiments.parallel import LOCK, LOG, TrainingSpec, side_by_side
 from attar.experiments.shared_resources import SharedResources
 from attar.experiments.training import Result, Training, finished, measure
@@ -163,7 +163,9 @@ class Job:
         """Say what is odd about the images and the teachers."""
         lines = [*self.splits.notes, overlap(self.splits.train, self.splits.test, self.splits.unlabelled)]
         for number, (net, result) in enumerate(zip(self.teachers, taught, strict=True)):
-            lines.append(weak_teacher(number, net, self.splits.test, result.scores.top1, runtime.device))
+            seen = (number, net, self.splits.test)
+            weak = weak_teacher(*seen, result.scores.top1, runtime.device)
+            lines += [weak or exchanged_classes(*seen, runtime.device), probabilities(*seen, runtime.device)]
         for line in filter(None, lines):
             self.console.print(f"warning: {line}", markup=False, soft_wrap=True)
 

@@ -1,5 +1,6 @@
 """Networks: the zoo, staged networks and what is put around them."""
 
+from attar.models.class_order import are_probabilities, class_rows, exchanged, recorded_classes
 from attar.models.create import create_model, list_models, model_info
 from attar.models.fingerprint import fingerprint
 from attar.models.frozen import Engine, Frozen, Plain
@@ -43,13 +44,16 @@ __all__ = [
     "Tapped",
     "adapt_input",
     "adapter",
+    "are_probabilities",
     "as_staged",
     "bifurcate",
     "build",
+    "class_rows",
     "classifier_of",
     "create_model",
     "default_branches",
     "dropping",
+    "exchanged",
     "fingerprint",
     "fresh_copy",
     "has_tap",
@@ -61,6 +65,7 @@ __all__ = [
     "multi_branch",
     "native_state",
     "observe",
+    "recorded_classes",
     "register_model",
     "reinitialise",
     "tap_shapes",
