@@ -12,8 +12,11 @@ import torch
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # Runs an example's main() in this process, as a launcher starts it, and writes the weights for each rank.
 SCRIPT = """
-import importlib, os, sys, torch
+import contextlib, importlib, os, sys, torch
+from attar.models.libraries.imports import import_torchvision
 torch.set_num_threads(1)
+with contextlib.suppress(Exception):
+    import_torchvision()  # Lightning and transformers import it, which beside a CPU torch takes what this registers
 example = importlib.import_module(sys.argv[1])
 method = example.main(**eval(sys.argv[2]))
 rank = os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"

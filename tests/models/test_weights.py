@@ -116,3 +116,46 @@ def test_published_checkpoints(name):
         pytest.skip(f"no {path}; set ATTAR_DATA")
     net = create_model(name, weights=path)
     assert torch.equal(net.fc.bias, torch.load(path, weights_only=True)["fc.bias"])
+
+
+def net_and_state():
+    net = create_model("resnet8", num_classes=10)
+    return net, create_model("resnet8", num_classes=10).state_dict()
+
+
+WRAPPED = {
+    "ema with its count": lambda state: {
+        "model_ema": {"n_averaged": torch.tensor(3), **{f"module.{key}": value for key, value in state.items()}}
+    },
+    "ema": lambda state: {"ema": state, "epoch": 3},
+    "beside a criterion": lambda state: {
+        "state_dict": {**{f"model.{key}": value for key, value in state.items()}, "criterion.weight": torch.zeros(10)}
+    },
+    "profiled": lambda state: {**state, "total_ops": torch.zeros(1), "conv1.total_params": torch.zeros(1)},
+    "a part in DDP": lambda state: {key.replace("layer1.", "layer1.module."): value for key, value in state.items()},
+    "compiled": lambda state: {f"_orig_mod.{key}": value for key, value in state.items()},
+    "two prefixes": lambda state: {f"learner.net.{key}": value for key, value in state.items()},
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*entries beside the network are left out")
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_wrapped_checkpoints_are_loaded(tmp_path, wrap):
+    net, state = net_and_state()
+    torch.save(wrap(state), tmp_path / "net.pth")
+    load_weights(net, tmp_path / "net.pth")
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    net, state = net_and_state()
+    torch.save(WRAPPED["beside a criterion"](state), tmp_path / "net.pth")
+    with pytest.warns(UserWarning, match=r"1 entries beside the network are left out \(first 'criterion.weight'\)"):
+        load_weights(net, tmp_path / "net.pth")
+
+
+def test_a_larger_network_is_not_taken_for_a_wrapped_one(tmp_path):
+    net, state = net_and_state()
+    torch.save({**state, "extra.weight": torch.zeros(1)}, tmp_path / "net.pth")
+    with pytest.raises(AttarError, match=r"1 unexpected \(first 'extra.weight'\)"):
+        load_weights(net, tmp_path / "net.pth")

@@ -93,9 +93,10 @@ def check_gradients(method: Method, learnt: Collection[str]) -> None:
     idle = [name for name, parameter in method.named_parameters() if parameter.requires_grad and name not in learnt]
     if idle:
         more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
+        auxiliary = any(part.startswith(("aux", "AuxLogits")) for part in idle[0].split("."))
+        remedy = "give student.options.aux_logits=false" if auxiliary else "use it, freeze it, or leave it out"
         raise AttarError(
-            f"method {method.name!r}: parameter {idle[0]!r}{more} gets no gradient from any edge; use it, freeze it, "
-            "or leave it out"
+            f"method {method.name!r}: parameter {idle[0]!r}{more} gets no gradient from any edge; {remedy}"
         )
     for teacher in method.frozen():
         moved = [name for name, parameter in teacher.module.named_parameters() if parameter.grad is not None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from torch import nn
 from attar.data import Splits, dataset_info, divided, list_datasets, load_data, read_data
 from attar.errors import AttarError, first_line
 from attar.models import as_staged, class_rows, create_model, model_info, observe, recorded_classes
+from attar.models.copying import copied
 from attar.models.libraries.imagenet_classes import imagenet_rows
 from attar.models.libraries.names import FILES
 from attar.recipe import DataRecipe, ModelRecipe, Recipe, TeacherRecipe, listed
@@ -134,14 +134,14 @@ class Parts:
     def student(self, seed: int) -> nn.Module:
         """The student as it starts, the same for one seed whoever trains it."""
         if self.given.student is not None:
-            return checked(copy.deepcopy(self.given.student), "student", self.splits(seed))
+            return checked(copied(self.given.student), "student", self.splits(seed))
         return build(self.recipe.student, self.splits(seed), seed)
 
     def teachers(self) -> list[nn.Module]:
         """Every teacher, with its weights where it has some."""
         seed = self.recipe.seed
         if self.given.teachers:
-            return [checked(copy.deepcopy(net), "teacher", self.splits(seed)) for net in self.given.teachers]
+            return [checked(copied(net), "teacher", self.splits(seed)) for net in self.given.teachers]
         teacher = self.recipe.teacher
         return [
             build(ModelRecipe(name, weights, teacher.options, teacher.classes), self.splits(seed), seed, "teacher")

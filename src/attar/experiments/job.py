@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -30,6 +29,7 @@ from attar.experiments.shared_resources import SharedResources
 from attar.experiments.training import Result, Training, finished, measure
 from attar.files import write_json, write_text
 from attar.methods import create_method, method_info
+from attar.models.copying import copied
 from attar.plugins import record_imports
 from attar.profiling import latencies, threads
 from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
@@ -267,7 +267,7 @@ class Job:
         splits = self.parts.splits(seed)
         student = self.parts.student(seed)
         # Teachers are copied: a method may change them, and the next seed starts from the same ones.
-        teachers = copy.deepcopy(self.teachers) or None
+        teachers = [copied(net) for net in self.teachers] or None
         # Not the student's own stream: a peer drawn from that would start as the student's twin and teach nothing.
         with seeded(Address(seed).generator("method").initial_seed()):
             info_takes = "+" in self.recipe.method.name or method_info(self.recipe.method.name).takes_teacher

@@ -18,6 +18,7 @@ from attar.methods.base import Method
 from attar.methods.registry import register
 from attar.methods.stage_pairs import require_staged, stage_name
 from attar.models import ProjectedNet, SimKDProjector, Staged, match_size, tap_shapes
+from attar.models.copying import copied
 
 Update = Literal["layer", "bias", "none"]
 Tether = Literal["kernels", "all"]
@@ -94,7 +95,7 @@ class ATSC(Method):
         pupil = require_staged(self.name, "student", student)
         # Copied one by one: the same network given twice is two teachers.
         given = [teacher] if isinstance(teacher, nn.Module) else teacher
-        nets = [copy.deepcopy(require_staged(self.name, "teacher", net)) for net in given]
+        nets = [copied(require_staged(self.name, "teacher", net)) for net in given]
         check_classifiers([net.classifier for net in nets], pupil.classifier.out_features, classifier_update)
         names = ["teacher"] if len(nets) == 1 else [f"teacher{number}" for number in range(1, len(nets) + 1)]
         self._teachers = nn.ModuleDict(

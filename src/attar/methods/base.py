@@ -18,6 +18,7 @@ from attar.methods.own_loop import (
     check_class_numbers,
     check_optimisers,
     checked_inputs,
+    explaining_batch_norm,
     refuse_unsynchronised,
     with_output,
 )
@@ -98,7 +99,8 @@ class Method(nn.Module):
     def batch_losses(self, batch: Batch) -> Losses:
         """The losses of one batch, with its address and epoch."""
         edges = self.edges  # first, because it requests the taps that run returns
-        return total_loss(self.run(with_output(batch, self.task.output)), edges)
+        with explaining_batch_norm(batch):
+            return total_loss(self.run(with_output(batch, self.task.output)), edges)
 
     def forward(
         self,
@@ -199,7 +201,8 @@ class Method(nn.Module):
             loop.check_schedules(edges, epoch, epochs)
             loop.check_mode(self)
             loop.check_moved(self, edges, batch)
-        knowledge = self.run(with_output(batch, self.task.output))
+        with explaining_batch_norm(batch):
+            knowledge = self.run(with_output(batch, self.task.output))
         if classes:
             loop.check_range(edges, knowledge)
         return total_loss(knowledge, edges)

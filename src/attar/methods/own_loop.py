@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -233,6 +234,24 @@ def depends_on_epochs(weight: WeightSchedule) -> bool:
     False
     """
     return any(weight(epoch, 10) != weight(epoch, 1000) for epoch in (0, 5))
+
+
+@contextmanager
+def explaining_batch_norm(batch: Batch) -> Iterator[None]:
+    """Batch norm's own complaint about a single value becomes one line.
+
+    Raises:
+        AttarError: a batch of one sample in training, with a map of one pixel.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise AttarError(
+            f"batch norm cannot train on a batch of {len(batch)} where a map has one pixel: it has no variance; give "
+            "batch_size=2 or more, and leave out a last batch of one"
+        ) from None
 
 
 def with_output(batch: Batch, output: str) -> Batch:

@@ -117,10 +117,9 @@ def _of_zoo(name: str, sizes: Mapping[str, int], options: Mapping[str, Any]) -> 
             raise unknown(f"option of {name}", option, info.options)
     net = info.build(num_classes=sizes["num_classes"], in_channels=sizes["in_channels"], **options)
     side = sizes["image_size"]
-    if side < net.smallest:
-        raise AttarError(
-            f"{name} needs images of {net.smallest}x{net.smallest} or more, got {side}; choose another network"
-        )
+    smallest = getattr(net, "smallest", 1)  # a registered network may be a plain module
+    if side < smallest:
+        raise AttarError(f"{name} needs images of {smallest}x{smallest} or more, got {side}; choose another network")
     net.input_shape = (sizes["in_channels"], side, side)
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
     net.spec = {"name": name, **sizes, **plain}

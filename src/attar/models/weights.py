@@ -16,9 +16,12 @@ from attar.errors import AttarError, unknown
 from attar.models.surgery.taps import classifier_of
 
 # The average of the weights comes first where a checkpoint holds both, as it is what was evaluated.
-WRAPPINGS = ("model_ema", "state_dict_ema", "state_dict", "model_state_dict", "model", "net")
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
+WRAPPINGS = ("model_ema", "state_dict_ema", "ema", "ema_state_dict", "state_dict", "model_state_dict", "model", "net")
+# Parts of names that DDP and torch.compile put in, before a network or before a part of it.
+WRAPPERS = ("module", "_orig_mod")
 COUNT = "num_batches_tracked"
+# What averages of weights and counters of operations (thop, fvcore) keep beside the weights.
+BOOKKEEPING = ("n_averaged", "total_ops", "total_params", "num_updates", "decay")
 Head = Literal["same", "fresh"]
 
 
@@ -40,8 +43,10 @@ class Weights:
 def load_weights(net: nn.Module, path: str | Path, head: Head = "same", classes: Sequence[int] | None = None) -> None:
     """Load a safetensors or torch file into a network; nothing is changed unless everything fits.
 
-    A torch file may wrap the state dict ("state_dict", "model", "model_state_dict", "model_ema", "net"), and its keys
-    may carry the prefixes of DDP, of torch.compile and of wrappers ("model.", "backbone."). Only tensors are unpickled.
+    A torch file may wrap the state dict ("state_dict", "model", "model_state_dict", "model_ema", "ema", "net"). Its
+    keys may carry the names that DDP and torch.compile put in, and one prefix ("model.", "backbone."): the shortest
+    under which every key of the network exists. What lies beside it is left out with a warning. Only tensors are
+    unpickled.
     A staged network of timm or torchvision takes files of that library.
 
     Args:
@@ -92,17 +97,50 @@ def unwrapped(held: Any, path: Path) -> dict[str, Tensor]:
 
 
 def stripped(given: Mapping[str, Tensor], own: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Without the usual prefixes, as far as the network does not have them itself.
+    """The tensors under a network's own names: without wrappers' names, bookkeeping and the prefix of the network.
+
+    The prefix is the shortest under which all keys of the network exist, of its classifier as of the rest; a state
+    dict without one comes back whole, so that what does not fit is named.
 
     >>> list(stripped({"module.fc.bias": torch.zeros(1)}, {"fc.bias": None}))
     ['fc.bias']
     """
-    state = dict(given)
-    while not state.keys() & own.keys() and (
-        prefix := next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)), None)
-    ):
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+    state = {without_wrappers(key, own): value for key, value in given.items()}
+    state = {key: value for key, value in state.items() if key in own or key.rpartition(".")[2] not in BOOKKEEPING}
+    # Files from before batch norms counted their batches do not have the counts.
+    needed = [key for key in own if not key.endswith(COUNT)]
+    if not needed or state.keys() & own.keys():
+        return state
+    ends = sorted((key.removesuffix(needed[0]) for key in state if key.endswith("." + needed[0])), key=len)
+    prefix = next((end for end in ends if all(end + key in state for key in needed)), common_prefix(state, own))
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def without_wrappers(key: str, own: Mapping[str, Any]) -> str:
+    """A key without the parts that DDP and torch.compile put in, unless the network has such parts itself.
+
+    >>> without_wrappers("features.module.0.weight", {"features.0.weight": None})
+    'features.0.weight'
+    """
+    for wrapper in WRAPPERS:
+        if not any(wrapper in name.split(".") for name in own):
+            key = ".".join(part for part in key.split(".") if part != wrapper)
+    return key
+
+
+def common_prefix(state: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """The whole names that all keys begin with, where some key of the network follows them; else "".
+
+    >>> common_prefix({"model.fc.bias": None, "model.fc.old": None}, {"fc.bias": None, "fc.weight": None})
+    'model.'
+    """
+    prefix = ""
+    while not any(prefix + key in state for key in own):
+        heads = {key.removeprefix(prefix).partition(".")[0] for key in state}
+        if len(heads) != 1 or any("." not in key.removeprefix(prefix) for key in state):
+            return ""
+        prefix += heads.pop() + "."
+    return prefix
 
 
 def fit(
@@ -133,7 +171,11 @@ def fit(
         state = stripped(given, dict.fromkeys(native.values()))
         ours = {theirs: key for key, theirs in native.items()}
         state = {ours.get(key, key): value for key, value in state.items()}
-    # Files from before batch norms counted their batches do not have the counts.
+    kept = {id(tensor) for tensor in state.values()}
+    if left := [key for key, tensor in given.items() if id(tensor) not in kept]:
+        warnings.warn(
+            f"{source}: {len(left)} entries beside the network are left out (first {left[0]!r})", stacklevel=2
+        )
     if not any(key.endswith(COUNT) for key in state):
         state |= {key: held for key, held in own.items() if key.endswith(COUNT)}
     if classes is not None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from attar.knowledge import Output
+from attar.models.copying import copied
 from attar.models.surgery.folding import fold_norms
 from attar.models.surgery.taps import observe
 
@@ -38,7 +37,7 @@ class Folded:
         self.name = kind + CUT * cut
         self.dtype, self.cut = dtype, cut
         self._observe = torch.compile(observe, dynamic=False) if compiled else observe
-        folded = fold_norms(copy.deepcopy(module).eval()).requires_grad_(False)
+        folded = fold_norms(copied(module).eval()).requires_grad_(False)
         self.module: nn.Module = folded.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:

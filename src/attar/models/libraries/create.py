@@ -22,6 +22,8 @@ from attar.models.weights import Weights, fit, read_state
 PUBLISHED = "pretrained"
 # Below this side, networks made for photographs may run out of map; off this stride, patches may not cover it.
 SMALL, STRIDE = 64, 32
+# Options by which timm and torchvision fetch or open files; a network's JSON comes from anywhere.
+LOADING = ("pretrained", "checkpoint", "weights", "cache", "url", "hub")
 Sizes = Mapping[str, int]
 # (mean, std) of the images a network will be given; None is as it wants them.
 Normalisation = tuple[Numbers, Numbers] | None
@@ -115,7 +117,14 @@ def seen_by(card: Spec, normalisation: Normalisation) -> tuple[ImageInput | None
 def make(
     library: Library, name: str, short: str, num_classes: int, channels: int, side: int, options: dict[str, Any]
 ) -> nn.Module:
-    """The library's own network; its complaints become one line."""
+    """The library's own network; its complaints become one line.
+
+    Raises:
+        AttarError: an option that fetches or opens files, or one that the library refuses.
+    """
+    for option in options:
+        if any(part in option for part in LOADING):
+            raise AttarError(f"{name}: the option {option!r} loads or fetches files; give the file as weights=FILE")
     try:
         return library.create(short, num_classes, channels, side, options)
     except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:

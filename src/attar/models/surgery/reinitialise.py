@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TypeVar
 
 from torch import nn
 
 from attar.errors import AttarError
+from attar.models.copying import copied
 from attar.models.surgery.staged import Staged
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -26,7 +26,7 @@ def fresh_copy(net: Net) -> Net:
     >>> bool((new.weight == old.weight).any()), new.weight.requires_grad
     (False, True)
     """
-    fresh = copy.deepcopy(net)
+    fresh = copied(net)
     reinitialise(fresh)
     return fresh.requires_grad_(True).train()
 
