@@ -6,6 +6,7 @@ from torch import nn
 
 from attar.batch import Batch
 from attar.conformance import check
+from attar.deploy import load, save
 from attar.errors import AttarError
 from attar.methods import create_method
 from attar.models import build, create_model, register_model
@@ -83,3 +84,10 @@ def test_an_unused_auxiliary_head_is_named_with_its_remedy():
 
     with pytest.raises(AttarError, match=r"'student.module.aux1.weight'.*student.options.aux_logits=false"):
         check(create_method("supervised", student=Auxiliary()), batch())
+
+
+def test_a_compiled_network_is_saved_under_its_own_keys(tmp_path):
+    net = create_model("resnet8", num_classes=4, in_channels=1, image_size=8)
+    save(torch.compile(net), tmp_path / "net.safetensors")
+    again = load(tmp_path / "net.safetensors")
+    assert all(torch.equal(value, net.state_dict()[key]) for key, value in again.state_dict().items())

@@ -28,6 +28,7 @@ def save(net: nn.Module, path: str | Path, **facts: Any) -> Path:
         The path of the weights.
     """
     path = Path(path)
+    net = getattr(net, "_orig_mod", net)  # torch.compile's wrapper would change every key
     state = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in net.state_dict().items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +11,7 @@ from attar.data import ImageSet, eval_batches
 from attar.errors import AttarError
 from attar.extras import require
 from attar.knowledge import Output
+from attar.models.copying import copied
 from attar.models.graphs.onnx import to_onnx
 from attar.models.graphs.quantise import quantised
 from attar.models.graphs.traced import Deployed
@@ -38,7 +38,7 @@ class Int8:
     def __init__(self, module: nn.Module, images: ImageSet) -> None:
         openvino = require("openvino", "an int8 teacher", "speed")
         # OpenVINO misreads 8-bit weights that were exported channels last.
-        module = copy.deepcopy(module).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        module = copied(module).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         net = Deployed(module, list(images.mean), list(images.std), bake=False)
         sample = images.subset(torch.arange(min(len(images), CALIBRATION)))
         example = next(iter(eval_batches(sample, 2))).images
