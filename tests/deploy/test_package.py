@@ -88,3 +88,15 @@ def test_damaged_weights(file):
 
 def test_a_card_is_plain_json(file):
     assert json.loads(file.with_suffix(".json").read_text())["attar"] == 1
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(AttarError, match=r"cannot write .*net\.safetensors: .*make room"):
+            save(nn.Linear(100, 100), tmp_path / "net.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())

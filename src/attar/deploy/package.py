@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from attar.errors import AttarError
-from attar.files import write_atomically, write_json
+from attar.files import write_bytes, write_json
 from attar.models import build, load_weights
 from attar.plugins import naming_imports
 
@@ -33,7 +33,8 @@ def save(net: nn.Module, path: str | Path, **facts: Any) -> Path:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in net.state_dict().items()
     }
-    write_atomically(path, lambda temporary: save_file(state, temporary))
+    # As bytes: a full disk is an OSError then, which the library's own writing hides.
+    write_bytes(path, to_bytes(state))
     write_json(path.with_suffix(".json"), {"attar": 1, "spec": getattr(net, "spec", None), **facts})
     return path
 
