@@ -299,7 +299,7 @@ OTHER_MISTAKES = {
     "predict without images": (["predict", "nowhere"], "Missing argument"),
     "profile nothing": (["profile", "resnet21"], "unknown network 'resnet21'"),
     "profile too small": (["profile", "vgg8", "--image-size", "4"], "vgg8 needs images of"),
-    "explain nothing": (["methods", "skd"], "unknown method 'skd'; did you mean"),
+    "explain nothing": (["methods", "skod"], "unknown method 'skod'; did you mean"),
     "recipe that is no file": (["distill", "none.yaml"], "none.yaml"),
     "recipe that is no YAML": (["distill", "list.yaml"], "list.yaml"),
     "import of nothing": (["methods", "--import", "none.py"], "--import none.py: no such Python file"),
