@@ -11,7 +11,6 @@ from rich.console import Console
 
 from attar.batch import Batch
 from attar.data import DeviceLoader, Mixing
-from attar.distributed.preflight import rows
 from attar.errors import AttarError
 from attar.experiments import launch as starting
 from attar.experiments.training import Training
@@ -46,7 +45,7 @@ def test_an_answer_is_right_where_it_names_the_larger_share(labelled):
     labels = torch.tensor([[0.6, 0.4, 0.0], [0.4, 0.6, 0.0], [0.0, 0.1, 0.9], [1.0, 0.0, 0.0]])
     labels[labelled:] *= 0 if labelled else 1
     answers = torch.nn.functional.one_hot(torch.tensor([0, 0, 2, 0]), 3).float()
-    batch, running = Batch(torch.zeros(4, 1, 2, 2), labels, labelled=labelled), RunningMeans()
+    batch, running = Batch(torch.zeros(4, 1, 2, 2), labels, labelled=labelled, mixed=True), RunningMeans()
     running.add(Losses(torch.ones(()), {}, {}, Knowledge(batch, student=answers)), batch)
     assert running.means()["train_top1"] == pytest.approx(100 * (2 / 3 if labelled else 3 / 4))
 
@@ -140,6 +139,6 @@ def test_a_cache_never_answers_for_another_mixture(tiny, tmp_path, change):
 
 def test_some_rows_of_a_batch_keep_their_labels(mixed, tmp_path):
     batch = next(mixed(tmp_path).loader.epoch(0))
-    part = rows(batch, slice(3, 7))
+    part = batch.rows(slice(3, 7))
     assert torch.equal(part.labels, batch.labels[3:7])
     assert part.labels.shape == (4, 10)

@@ -8,11 +8,13 @@ from attar.data.file_set import FileSet
 from attar.data.images import ImageSet, Splits
 from attar.data.loading.device_loader import DeviceLoader
 from attar.data.loading.load import divided, load_data, read_data
-from attar.data.loading.loader import Loader, Wrapped, eval_batches, loader_for
+from attar.data.loading.loader import Loader, Samples, Wrapped, eval_batches, loader_for
 from attar.data.loading.split import limit, stratified_split
 from attar.data.loading.streaming import StreamingLoader
+from attar.data.loading.tensor_loader import TensorLoader
 from attar.data.registry import DatasetInfo, dataset_info, list_datasets, register_dataset
 from attar.data.sources.wrap import statistics, wrap
+from attar.data.tensor_set import TensorSet, TensorSplits
 from attar.data.transforms.augment import Augment
 from attar.data.transforms.mixing import Mixing, cutmix, mixup
 from attar.data.transforms.own import list_augmentations, register_augmentation
@@ -25,8 +27,12 @@ __all__ = [
     "ImageSet",
     "Loader",
     "Mixing",
+    "Samples",
     "Splits",
     "StreamingLoader",
+    "TensorLoader",
+    "TensorSet",
+    "TensorSplits",
     "Wrapped",
     "cutmix",
     "dataset_info",

@@ -60,6 +60,11 @@ class TensorSet:
         return len(first_tensor(self.inputs))
 
     @property
+    def class_weights(self) -> None:
+        """There are no classes to weigh."""
+        return None
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Of one sample's first input."""
         return tuple(first_tensor(self.inputs).shape[1:])

@@ -28,8 +28,8 @@ class ClassificationMetrics(Metrics):
 
     measures = (
         TOP1,
-        Measure("top5", "top-5 %", 100, 1, higher=True),
         Measure("nll", "NLL", 1, 3),
+        Measure("top5", "top-5 %", 100, 1, higher=True),
         Measure("ece", "ECE %", 100, 1),
         Measure("brier", "Brier", 1, 3),
         Measure("agreement", "agreement %", 100, 1, higher=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from attar.accel.compiled_steps import compiled
 from attar.accel.runtime import Runtime
-from attar.batch import Address, Batch
-from attar.data import ImageSet, Loader, eval_batches
+from attar.batch import Address, Batch, Counts
+from attar.data import Loader, Samples, eval_batches
 from attar.distributed.preflight import differs
 from attar.distributed.team import Team, objective, team
 from attar.errors import AttarError, Stopped
@@ -24,7 +24,7 @@ from attar.knowledge import Losses, owner
 from attar.losses import CrossEntropy
 from attar.methods import Method
 from attar.methods.base import no_grad_clone
-from attar.metrics import evaluate
+from attar.metrics import Measure, Metrics, score
 from attar.recipe import Recipe
 from attar.safety.invariants import Invariants
 from attar.safety.nonfinite import Watch, fail, gradient_norm, moved_by
@@ -38,6 +38,8 @@ from attar.train.progress import Progress
 from attar.train.running_means import RunningMeans
 from attar.train.schedules import learning_rate
 
+# How many of a task's measures are computed after every epoch, the primary one first.
+VALIDATED = 2
 Optimisers = dict[str, torch.optim.Optimizer]
 
 
@@ -63,7 +65,7 @@ class Places:
 def fit(
     method: Method,
     loader: Loader,
-    val: ImageSet | None,
+    val: Samples | None,
     recipe: Recipe,
     runtime: Runtime,
     places: Places,
@@ -107,7 +109,7 @@ class Fit:
         self,
         method: Method,
         loader: Loader,
-        val: ImageSet | None,
+        val: Samples | None,
         recipe: Recipe,
         runtime: Runtime,
         places: Places,
@@ -141,7 +143,7 @@ class Fit:
     def start_epoch(self, epoch: int) -> None:
         """Begin the epoch's sums and checks; those of an interrupted epoch go on, with the leader."""
         self.method.train()
-        self.running = RunningMeans(self.state.running if self.members.leader else {})
+        self.running = RunningMeans(self.state.running if self.members.leader else {}, self.method.task)
         self._begun_at = time.perf_counter()
         self.watch = Watch(self.runtime.device)
         for one in self.optimisers.values():
@@ -154,7 +156,10 @@ class Fit:
         steps = len(self.loader)
         self.rate = learning_rate(optim, epoch * steps + step, steps, self.recipe.epochs)
         # An epoch's last group of accumulated batches may be smaller.
-        group = min(optim.accumulate, steps - step // optim.accumulate * optim.accumulate)
+        first = step // optim.accumulate * optim.accumulate
+        group = min(optim.accumulate, steps - first)
+        if group > 1:
+            batch = replace(batch, counts=self._counts(epoch, range(first, first + group)))
         # Dropout layers draw from the global generator: it follows from the address too.
         torch.manual_seed(batch.address.generator("layers").initial_seed() + self.members.rank)
         for phase, one in self.optimisers.items():
@@ -170,6 +175,12 @@ class Fit:
                 if optim.clip_norm is not None:
                     nn.utils.clip_grads_with_norm_(moved_by(one), optim.clip_norm, norm)
                 update(one, self.rate)
+
+    def _counts(self, epoch: int, steps: Sequence[int]) -> Counts:
+        """How much accumulated batches hold together, over all processes."""
+        first, *rest = (self.loader.counts(epoch, step) for step in steps)
+        whole = sum(rest, first)
+        return replace(whole, parts=len(steps) * self.members.size)
 
     def completes_group(self, step: int) -> bool:
         """Whether the optimisers move after this step: it ends a group of accumulated batches, or the epoch."""
@@ -198,12 +209,12 @@ class Fit:
         """Check the run's invariants, validate, and save the epoch's record with the state."""
         self.invariants.end_epoch(epoch)
         self.members.check_same(self.method)
-        running = RunningMeans(self.members.summed(self.running.sums))
+        running = RunningMeans(self.members.summed(self.running.sums), self.method.task)
         seconds = time.perf_counter() - self._begun_at
         record = {"epoch": epoch + 1, "lr": self.rate, **running.means()}
         with self.ema.applied() if self.ema else nullcontext():
             record |= self.members.from_leader(self._validate)
-            keep_best(self.state, record, self.method)
+            keep_best(self.state, record, self.method, self.method.task.metrics().primary)
         self.state.metrics.append(record)
         self._save(epoch + 1, 0)
         self.progress.epoch(record, seconds)
@@ -211,7 +222,7 @@ class Fit:
             raise Stopped(str(self.places.folder))
 
     def _validate(self) -> dict[str, float]:
-        return validate(self.method.deployed(), self.val, self.loader, self.runtime)
+        return validate(self.method.deployed(), self.val, self.loader, self.runtime, self.method.task.metrics())
 
     def _save(self, epoch: int, step: int, sums: dict[str, Tensor] | None = None) -> None:
         """Write the state of now, to go on at this epoch and step, with the history of before."""
@@ -251,20 +262,23 @@ def group_of(loader: Loader, epoch: int, bad: tuple[int, str], accumulate: int) 
     return [replace(batch, phase=phase) for batch in batches]
 
 
-def validate(net: nn.Module, val: ImageSet | None, loader: Loader, runtime: Runtime) -> dict[str, float]:
-    """Accuracy and NLL on the validation set, where there is one."""
+def validate(
+    net: nn.Module, val: Samples | None, loader: Loader, runtime: Runtime, metrics: Metrics
+) -> dict[str, float]:
+    """The first measures of the task on the validation set, where there is one: "val_top1" and "val_nll" of classes."""
     if val is None:
         return {}
     with runtime.computing():
-        scores = evaluate(net, eval_batches(val, loader.batch_size, loader.device))
-    return {"val_top1": 100 * scores.top1, "val_nll": scores.nll}
+        scores = score(net, eval_batches(val, loader.batch_size, loader.device), metrics)
+    return {f"val_{one.name}": one.scale * scores[one.name] for one in metrics.measures[:VALIDATED]}
 
 
-def keep_best(state: Checkpoint, record: dict[str, float], method: Method) -> None:
-    """Keep the weights with the best validation accuracy, the earlier ones where two are equal."""
-    if "val_top1" in record and record["val_top1"] > state.best.get("val_top1", -1.0):
+def keep_best(state: Checkpoint, record: dict[str, float], method: Method, primary: Measure) -> None:
+    """Keep the weights with the best validation measure, the earlier ones where two are equal."""
+    key = f"val_{primary.name}"
+    if key in record and primary.better(record[key], state.best.get(key)):
         state.best = {
-            "val_top1": record["val_top1"],
+            key: record[key],
             "epoch": record["epoch"],
             "state": no_grad_clone(method.state_dict()),
         }
@@ -296,8 +310,14 @@ def put_back(state: Checkpoint, method: Method, optimisers: Optimisers, ema: Ema
 def smooth_labels(method: Method, amount: float) -> None:
     """Set label smoothing in every cross-entropy with the labels, mixed ones too."""
     for edge in method.edges:
-        if amount and owner(edge.source) == "labels" and isinstance(edge.loss, CrossEntropy):
-            edge.loss.label_smoothing = amount
+        if amount and owner(edge.source) == "labels":
+            for loss in entropies(edge.loss):
+                loss.label_smoothing = amount
+
+
+def entropies(loss: nn.Module) -> list[CrossEntropy]:
+    """The cross-entropies in a loss: itself, or the one it computes at every token."""
+    return [part for part in loss.modules() if isinstance(part, CrossEntropy)]
 
 
 def weigh_labels(method: Method, weights: tuple[float, ...] | None) -> str | None:
@@ -305,7 +325,7 @@ def weigh_labels(method: Method, weights: tuple[float, ...] | None) -> str | Non
     if weights is None:
         return None
     losses = [edge.loss for edge in method.edges if owner(edge.source) == "labels"]
-    weighed = [loss for loss in losses if isinstance(loss, CrossEntropy)]
+    weighed = [one for loss in losses for one in entropies(loss)]
     for loss in weighed:
         loss.class_weights = weights
     if weighed:

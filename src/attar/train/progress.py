@@ -85,8 +85,8 @@ class Progress:
             speed = f" {(done - self._since[1]) * self.batch_size / (now - self._since[0]):,.0f} img/s"
         self._since = (now, done)
         means = running.means()
-        accuracy = f" acc {means['train_top1']:.1f}" if "train_top1" in means else ""
-        state = f"{epoch + 1}/{self.epochs} loss {means['loss']:.3f}{accuracy}{speed}"
+        score = "".join(f" {key} {means[key]:.1f}" for key in means if key.startswith("train_"))
+        state = f"{epoch + 1}/{self.epochs} loss {means['loss']:.3f}{score}{speed}"
         self._bar.update(self._task, completed=done, state=state)
 
     def epoch(self, record: dict[str, Any], seconds: float) -> None:
@@ -99,10 +99,8 @@ class Progress:
         if record["epoch"] % every and record["epoch"] != self.epochs:
             return
         parts = [f"epoch {record['epoch']:>{len(str(self.epochs))}}/{self.epochs}", f"loss {record['loss']:.3f}"]
-        parts += [
-            f"{label} {record[key]:.2f}"
-            for key, label in (("train_top1", "train"), ("val_top1", "val"))
-            if key in record
-        ]
+        for label in ("train", "val"):  # the primary measure comes first
+            found = [value for key, value in record.items() if key.startswith(f"{label}_")]
+            parts += [f"{label} {value:.2f}" for value in found[:1]]
         parts.append(f"{speed:,.0f} images/s")
         self.log("  ".join(parts))

@@ -9,46 +9,55 @@ from torch import Tensor
 
 from attar.batch import Batch
 from attar.knowledge import Losses
+from attar.tasks import Classification, Task
 
 
 class RunningMeans:
-    """Running means of the loss, its terms and the student's accuracy on labelled images; adding waits for nothing.
+    """Running means of the loss, its terms and the primary measure of the student; adding waits for nothing.
 
-    A mixed image counts as correct where the student names the class that has the larger share of it.
+    Losses are averaged over what counts (`Batch.weight`), over rows where every entry counts alike.
+
+    Args:
+        state: sums to go on from.
+        task: whose metrics score the student.
     """
 
-    def __init__(self, state: dict[str, Any] | None = None) -> None:
+    def __init__(self, state: dict[str, Any] | None = None, task: Task | None = None) -> None:
         self.sums: dict[str, Tensor] = dict(state or {})
+        self.task: Task = task or Classification()
+        self._metrics = self.task.metrics().running()
 
     @torch.no_grad()
     def add(self, losses: Losses, batch: Batch, first_phase: bool = True) -> None:
-        """Count one batch; the later phases of a method add their losses but not the images again."""
+        """Count one batch; the later phases of a method add their losses but not the rows again."""
+        weight = None if batch.weight is None else batch.weight.sum().float()
         values = {"loss": losses.total, **{f"terms/{key}": term for key, term in losses.terms.items()}}
         for key, value in values.items():
-            self._add(key, value.detach(), len(batch))
+            self._add(key, value.detach(), len(batch), weight)
         if not first_phase:
             return
         # Made on the device: a number brought there would wait for it.
-        one = torch.ones((), device=batch.device)
-        self._add("images", one, len(batch))
-        logits = losses.knowledge.get("student.logits")
-        if isinstance(logits, Tensor) and len(logits) == len(batch):
-            truth = batch.labels.argmax(1) if batch.mixed else batch.labels
-            self._add("correct", (logits.argmax(1) == truth)[: batch.labelled].sum())
-            if batch.labelled is not None:
-                self._add("labelled", one, batch.labelled)
+        self._add("images", torch.ones((), device=batch.device), len(batch), weight)
+        output = losses.knowledge.get(f"student.{self.task.output}")
+        if isinstance(output, Tensor) and len(output) == len(batch):
+            for key, amount in self._metrics.sums(output, batch).items():
+                self._add(f"metric/{key}", amount)
 
-    def _add(self, key: str, amount: Tensor, times: int = 1) -> None:
+    def _add(self, key: str, amount: Tensor, rows: int = 1, weight: Tensor | None = None) -> None:
+        if weight is not None:
+            amount, rows = amount * weight, 1
         if key not in self.sums:
-            self.sums[key] = amount.float() * times
+            self.sums[key] = amount.float() * rows
         else:  # those of a resumed epoch come from the CPU
-            self.sums[key] = self.sums[key].to(amount.device).add_(amount, alpha=times)
+            self.sums[key] = self.sums[key].to(amount.device).add_(amount, alpha=rows)
 
     def means(self) -> dict[str, Any]:
         """What the epoch came to; this waits for the device."""
         count = float(self.sums["images"])
         terms = {key[6:]: float(total) / count for key, total in self.sums.items() if key.startswith("terms/")}
         means: dict[str, Any] = {"loss": float(self.sums["loss"]) / count, "terms": terms}
-        if "correct" in self.sums:
-            means["train_top1"] = 100 * float(self.sums["correct"]) / float(self.sums.get("labelled", count))
+        self._metrics.totals = {key[7:]: total for key, total in self.sums.items() if key.startswith("metric/")}
+        if self._metrics.totals:
+            primary = self._metrics.primary
+            means[f"train_{primary.name}"] = primary.scale * self._metrics.compute()[primary.name]
         return means

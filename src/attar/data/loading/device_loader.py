@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from attar.batch import Address, Batch
+from attar.batch import Address, Batch, Counts
 from attar.data.images import ImageSet
 from attar.data.loading.batch_slice import Part, part_of
 from attar.data.transforms.augment import Augment, Moves, centre, crop_and_flip, cut_out_, draw, normalise
@@ -150,6 +150,12 @@ class DeviceLoader:
             )
             if step >= start_step:
                 yield batch if self.share[1] == 1 else self._part(batch)
+
+    def counts(self, epoch: int, step: int) -> Counts:
+        """How much the whole batch of a step holds, over all processes; any epoch's."""
+        whole = self._whole_span(step)
+        rows = whole.stop - whole.start
+        return Counts(rows, rows - self.unlabelled_batch)
 
     @property
     def identity(self) -> str:

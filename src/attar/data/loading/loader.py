@@ -8,11 +8,13 @@ from typing import Any, Protocol
 
 import torch
 
-from attar.batch import Batch
+from attar.batch import Batch, Counts
 from attar.data.file_set import FileSet
 from attar.data.images import ImageSet
 from attar.data.loading.device_loader import DeviceLoader
 from attar.data.loading.streaming import StreamingLoader
+from attar.data.loading.tensor_loader import TensorLoader
+from attar.data.tensor_set import TensorSet
 
 
 class Loader(Protocol):
@@ -22,7 +24,9 @@ class Loader(Protocol):
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]: ...
 
-    def whole(self) -> DeviceLoader: ...
+    def whole(self) -> Any: ...
+
+    def counts(self, epoch: int, step: int) -> Counts: ...
 
     @property
     def batch_size(self) -> int: ...
@@ -47,33 +51,47 @@ class Wrapped:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def whole(self) -> DeviceLoader:
+    def whole(self) -> Any:
         """The innermost loader, with whole batches."""
         return self.loader.whole()
 
+    def counts(self, epoch: int, step: int) -> Counts:
+        """How much the whole batch of a step holds, over all processes."""
+        return self.loader.counts(epoch, step)
 
-def loader_for(images: ImageSet, batch_size: int, **settings: Any) -> DeviceLoader:
+
+# What loaders give batches of.
+Samples = ImageSet | TensorSet
+
+
+def loader_for(images: Samples, batch_size: int, **settings: Any) -> Any:
     """A `StreamingLoader` for image files, a `DeviceLoader` for images in memory; both take the same settings.
+
+    For samples of any other kind it is a `TensorLoader`, which takes those that do not speak of images.
 
     >>> pixels = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
     >>> ten = ImageSet(pixels, torch.arange(10), tuple("abcdefghij"), "ten", (0.5,), (0.5,))
     >>> len(loader_for(ten, batch_size=3))
     3
     """
+    if isinstance(images, TensorSet):
+        return TensorLoader(images, batch_size, **settings)
     if isinstance(images, FileSet):
         return StreamingLoader(images, batch_size, **settings)
     return DeviceLoader(images, batch_size, **settings)
 
 
 def eval_batches(
-    images: ImageSet, batch_size: int, device: torch.device | str = "cpu", channels_last: bool = False
+    images: Samples, batch_size: int, device: torch.device | str = "cpu", channels_last: bool = False
 ) -> Iterator[Batch]:
     """Every image of a set once, in order and unvaried; a batch size above the set's means one batch.
 
     Raises:
         AttarError: the batch size is below 1, or the set is empty.
     """
-    settings = {"device": device, "shuffle": False, "channels_last": channels_last}
+    settings: dict[str, Any] = {"device": device, "shuffle": False}
+    if isinstance(images, ImageSet):
+        settings["channels_last"] = channels_last
     if isinstance(images, FileSet):
         settings["stand_ins"] = False
     return loader_for(images, min(batch_size, len(images)), **settings).epoch(0)
