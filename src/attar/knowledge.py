@@ -35,6 +35,24 @@ class Output:
         return self.taps[name]
 
 
+def logits_of(returned: object) -> Tensor:
+    """The logits in what a network returned: a tensor, something with "logits", or a sequence that starts with them.
+
+    >>> logits_of({"logits": torch.zeros(2, 10)}).shape
+    torch.Size([2, 10])
+    """
+    found: object = returned
+    if isinstance(returned, Mapping):
+        found = returned.get("logits")
+    elif hasattr(returned, "logits"):
+        found = returned.logits
+    elif isinstance(returned, (tuple, list)) and returned:
+        found = returned[0]
+    if not isinstance(found, Tensor):
+        raise AttarError(f"the network returned a {type(returned).__name__} without logits; return a tensor of them")
+    return found
+
+
 class Knowledge(Mapping[str, Value]):
     """The named tensors of one forward pass: "labels", "student.logits", "teacher.stage3", ...
 

@@ -163,3 +163,13 @@ def test_interval_is_scipys() -> None:
 def test_impossible_counts_are_refused(correct: int, count: int) -> None:
     with pytest.raises(AttarError, match="0 <= correct <= count"):
         interval(correct, count)
+
+
+@pytest.mark.parametrize("pack", [lambda logits: (logits, logits.sum()), lambda logits: {"logits": logits}])
+def test_networks_that_return_more_than_logits_are_scored_by_them(pack):
+    class Packed(nn.Module):
+        def forward(self, images):
+            return pack(images)
+
+    batches = [Batch(torch.eye(4), torch.tensor([0, 1, 2, 2]))]
+    assert evaluate(Packed(), batches) == evaluate(nn.Identity(), batches)

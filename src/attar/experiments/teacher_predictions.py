@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from attar.data import ImageSet
-from attar.knowledge import Output
+from attar.knowledge import logits_of
 from attar.models import fingerprint
 
 # By the fingerprints of the weights and of the images: the logits of each batch, in order.
@@ -40,7 +40,6 @@ class TeacherPredictions(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of the next batch."""
         if self._next == len(self._batches):
-            output = self.net(images)
-            self._batches.append(output.logits if isinstance(output, Output) else output)
+            self._batches.append(logits_of(self.net(images)))
         self._next += 1
         return self._batches[self._next - 1].to(images.device)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attar.batch import Inputs
 from attar.errors import AttarError
-from attar.knowledge import Output
+from attar.knowledge import logits_of
 from attar.losses import cross_entropy, kl_divergence
 from attar.metrics.calibration import bin_sums, brier_terms, ece_from
 
@@ -99,9 +99,9 @@ def _logits(net: nn.Module, batch: Labelled) -> Tensor:
 
 
 def output_of(net: nn.Module, inputs: Inputs) -> Tensor:
-    """What a network puts out for a batch: a tensor, of an `Output` its logits; inputs with names go in by name."""
+    """A network's logits for a batch, also out of a tuple, a dict or an `Output`; inputs with names go in by name."""
     found = net(**inputs) if isinstance(inputs, dict) else net(inputs)
-    return found.logits if isinstance(found, Output) else found
+    return logits_of(found)
 
 
 def sums_of(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from attar.errors import AttarError
 from attar.files import write_atomically
-from attar.knowledge import Output
+from attar.knowledge import logits_of
 from attar.losses import kl_divergence
 from attar.metrics.accuracy import Labelled, Scores, evaluate
 
@@ -61,8 +61,7 @@ class _Watched(nn.Module):
         self.logits = torch.empty(0)
 
     def forward(self, images: Tensor) -> Tensor:
-        output = self.net(images)
-        self.logits = output.logits if isinstance(output, Output) else output
+        self.logits = logits_of(self.net(images))
         return self.logits
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from attar.batch import Inputs
 from attar.errors import AttarError, unknown
-from attar.knowledge import Output
+from attar.knowledge import Output, logits_of
 from attar.models.surgery.staged import Staged
 
 
@@ -113,24 +113,6 @@ def unspoilt(tap: str, seen: Mapping[str, tuple[Tensor, int]]) -> Tensor:
             f"the tap {tap!r} is overwritten in place by a later layer; tap that layer, or set inplace=False"
         )
     return value
-
-
-def logits_of(said: Any) -> Tensor:
-    """The logits in what a network returned: a tensor, something with "logits", or a sequence that starts with them.
-
-    >>> logits_of({"logits": torch.zeros(2, 10)}).shape
-    torch.Size([2, 10])
-    """
-    found = said
-    if isinstance(said, Mapping):
-        found = said.get("logits")
-    elif hasattr(said, "logits"):
-        found = said.logits
-    elif isinstance(said, (tuple, list)) and said:
-        found = said[0]
-    if not isinstance(found, Tensor):
-        raise AttarError(f"the network returned a {type(said).__name__} without logits; return a tensor of them")
-    return found
 
 
 def classifier_of(net: nn.Module) -> nn.Linear:
