@@ -209,7 +209,10 @@ def _splits(card: dict[str, Any], path: Path, file: Path, data: Any) -> Splits:
 
 def _data_of(card: dict[str, Any], path: Path, other: str | None) -> dict[str, Any]:
     """The images as the network was trained with: size, normalisation, and the set unless another is named."""
-    seen = {"image_size": card["image_shape"][-1], "mean": card["mean"], "std": card["std"], "val_fraction": 0}
+    seen = {"mean": card["mean"], "std": card["std"], "val_fraction": 0}
+    _, height, width = card["image_shape"]
+    if height == width:  # others are as the data have them
+        seen["image_size"] = height
     if other is not None:
         return {"name": other, **seen}
     same = {"name": card["data"], **card.get("data_options", {}), **seen}

@@ -134,7 +134,8 @@ def into_memory(images: FileSet, skip: bool) -> tuple[ImageSet, list[Path]]:
             pixels[place] = torch.from_numpy(found)
         elif not skip:
             raise AttarError(
-                f"cannot read image {images.path(place)} ({found}); mend or remove it, or give skip_unreadable=true"
+                f"cannot read image {images.path(place)} ({found}); mend or remove it, or give "
+                "data.skip_unreadable=true"
             )
         return not isinstance(found, str)
 

@@ -19,7 +19,7 @@ class Classifier:
     Attributes:
         classes: their names, in the order of the logits.
         image_shape: (C, H, W).
-        read_size: side in pixels that files are read at; the centre is cut out of that.
+        read_size: side in pixels, or height and width, that files are read at; the centre is cut out of that.
         mean: per channel in 0..1 units; None when the model normalises by itself.
         std: as mean.
         run: from images (N, C, H, W), uint8 without mean and normalised float32 with it, to logits (N, K).
@@ -27,7 +27,7 @@ class Classifier:
 
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
-    read_size: int
+    read_size: int | tuple[int, int]
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     run: Callable[[np.ndarray], np.ndarray]
@@ -63,7 +63,7 @@ def open_run(path: Path) -> Classifier:
             return net(torch.from_numpy(images)).numpy()
 
     shape = checked_shape(card["image_shape"], path)
-    size = card.get("data_options", {}).get("resize_size") or min(shape[1:])
+    size = card.get("data_options", {}).get("resize_size") or shape[1:]
     return Classifier(tuple(card["classes"]), shape, size, tuple(card["mean"]), tuple(card["std"]), run)
 
 

@@ -32,13 +32,13 @@ def image_files(places: Iterable[str | Path]) -> list[Path]:
     return found
 
 
-def read_pixels(file: Path, channels: int, size: int) -> np.ndarray:
-    """One image file as (C, size, size) bytes: upright, RGB or grey, shorter side scaled, centre cut out.
+def read_pixels(file: Path, channels: int, size: int | tuple[int, int]) -> np.ndarray:
+    """One image file as (C, H, W) bytes: upright, RGB or grey, scaled until it covers the size, centre cut out.
 
     Args:
         file: any format and mode that Pillow reads.
         channels: 3 for colour, 1 for grey.
-        size: side in pixels.
+        size: side in pixels, or height and width.
 
     Raises:
         AttarError: it is missing, no image, or damaged.

@@ -54,7 +54,9 @@ class Student:
     @property
     def facts(self) -> dict[str, str]:
         """The metadata of a graph file: texts by name."""
-        return facts(self.card, self.bake, min(self.test.stored_size))
+        _, height, width = self.test.image_shape
+        stored = self.test.stored_size
+        return facts(self.card, self.bake, min(stored) if height == width else stored)
 
     def once(self, make: Callable[[Student], Any]) -> Any:
         """make(student), computed once and shared by the formats that start from it."""

@@ -194,7 +194,7 @@ def build(recipe: ModelRecipe, splits: Splits, seed: int, role: Literal["student
     Weights of another number of classes are a student's start, whose classifier begins anew; a teacher must know the
     classes. A network with published weights sees the images as those weights do.
     """
-    channels, size, _ = splits.image_shape
+    channels, *size = splits.image_shape
     for option in recipe.options:
         if option in ("num_classes", "in_channels", "image_size", "weights", "head", "mean", "std"):
             raise AttarError(f"{option} of network {recipe.name!r} follows from the data; leave it out of its options")

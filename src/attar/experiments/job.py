@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -99,10 +99,12 @@ class Job:
             write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
             record_imports(self.folder)
         keep_freed_memory()
+        if self.team.leader:
+            self._warn([*self.splits.notes, overlap(self.splits.train, self.splits.test, self.splits.unlabelled)])
         runtime = self._runtime()
         taught = [self._teach(number, runtime) for number in range(len(self.teachers))]
         if self.team.leader:
-            self._warn(taught, runtime)
+            self._warn(self._odd_teachers(taught, runtime))
         if runtime.jobs > 1:
             self._train_side_by_side(runtime)
         with threads(runtime.threads or torch.get_num_threads()):
@@ -159,13 +161,17 @@ class Job:
             [{name: result.timed(named[name]) for name, result in run.items()} for run in runs],
         )
 
-    def _warn(self, taught: list[Result], runtime: Runtime) -> None:
-        """Say what is odd about the images and the teachers."""
-        lines = [*self.splits.notes, overlap(self.splits.train, self.splits.test, self.splits.unlabelled)]
+    def _odd_teachers(self, taught: list[Result], runtime: Runtime) -> list[str | None]:
+        """Lines about teachers that hardly beat guessing, exchange classes or end in probabilities."""
+        lines = []
         for number, (net, result) in enumerate(zip(self.teachers, taught, strict=True)):
             seen = (number, net, self.splits.test)
             weak = weak_teacher(*seen, result.scores.top1, runtime.device)
             lines += [weak or exchanged_classes(*seen, runtime.device), probabilities(*seen, runtime.device)]
+        return lines
+
+    def _warn(self, lines: Sequence[str | None]) -> None:
+        """Print what is odd about the images and the teachers."""
         for line in filter(None, lines):
             self.console.print(f"warning: {line}", markup=False, soft_wrap=True)
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 from attar.errors import AttarError, unknown
 from attar.models.libraries.create import create_outside
 from attar.models.libraries.names import checked_name, library_names, library_of, outside
-from attar.models.preprocessing import resized_input
+from attar.models.preprocessing import Size, height_width, resized_input, shortest
 from attar.models.registry import BUILDERS, MODELS, ModelInfo
 from attar.models.surgery.staged import Staged
 from attar.models.weights import Head, Weights, load_weights
@@ -46,7 +46,7 @@ def create_model(
     name: str,
     num_classes: int = 100,
     in_channels: int = 3,
-    image_size: int = 32,
+    image_size: Size = 32,
     weights: str | Path | None = None,
     *,
     head: Head = "same",
@@ -62,7 +62,8 @@ def create_model(
             (written by save_pretrained) or "onnx/FILE.onnx" (a frozen teacher that gives logits only).
         num_classes: how many logits.
         in_channels: channels of the images: 3 for colour, 1 for grey.
-        image_size: side of the images; it fixes `input_shape` and is checked against what the network can take.
+        image_size: side of the images, or their height and width; it fixes `input_shape` and is checked against what
+            the network can take.
         weights: a file for `load_weights`, or "pretrained" for the weights a library publishes; None leaves the random
             initialisation.
         classes: which rows of the weights' classifier to keep, in the order of the logits: ten of ImageNet's thousand,
@@ -85,15 +86,16 @@ def create_model(
     >>> sum(parameter.numel() for parameter in net.parameters())
     77754
     """
-    sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
-    for what, number in sizes.items():
-        if number < 1:
+    for what, number in {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}.items():
+        if min(height_width(number)) < 1:
             raise AttarError(f"{what} is {number}; give a positive number")
+    image_size = shortest(image_size)
+    sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     if outside(name):
         normalisation = (tuple(mean), tuple(std)) if mean is not None and std is not None else None
         # Nearly all of them are staged; whoever asks for stages holds the others' class against it.
         return cast(Staged, create_outside(name, sizes, Weights(weights, head, classes), normalisation, options))
-    side = options.pop("input_size", image_size)
+    side = shortest(options.pop("input_size", image_size))
     net = _of_zoo(name, {**sizes, "image_size": side}, options)
     if weights is not None:
         load_weights(net, weights, head, classes)
@@ -109,18 +111,21 @@ def _of_library(name: str, num_classes: int, in_channels: int, input_size: int |
     return create_model(name, num_classes, in_channels, **options)
 
 
-def _of_zoo(name: str, sizes: Mapping[str, int], options: Mapping[str, Any]) -> Staged:
+def _of_zoo(name: str, sizes: Mapping[str, Any], options: Mapping[str, Any]) -> Staged:
     """A network of the zoo, newly initialised, with its shape and spec."""
     info = MODELS[name]
     for option in options:
         if option not in info.options:
             raise unknown(f"option of {name}", option, info.options)
     net = info.build(num_classes=sizes["num_classes"], in_channels=sizes["in_channels"], **options)
-    side = sizes["image_size"]
+    height, width = height_width(sizes["image_size"])
     smallest = getattr(net, "smallest", 1)  # a registered network may be a plain module
-    if side < smallest:
-        raise AttarError(f"{name} needs images of {smallest}x{smallest} or more, got {side}; choose another network")
-    net.input_shape = (sizes["in_channels"], side, side)
+    if min(height, width) < smallest:
+        raise AttarError(
+            f"{name} needs images of {smallest}x{smallest} or more, got {height}x{width}; choose another network"
+        )
+    net.input_shape = (sizes["in_channels"], height, width)
+    sizes = {**sizes, "image_size": height if height == width else [height, width]}
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
     net.spec = {"name": name, **sizes, **plain}
     return net

@@ -19,6 +19,32 @@ Numbers = Sequence[float]
 INTERPOLATIONS = ("bicubic", "bilinear")
 
 
+# The side of square images, or their height and width.
+Size = int | Sequence[int]
+
+
+def height_width(size: Size) -> tuple[int, int]:
+    """Height and width of images of a size.
+
+    >>> height_width(32), height_width([12, 24])
+    ((32, 32), (12, 24))
+    """
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return height, width
+
+
+def shortest(size: Size) -> int | tuple[int, int]:
+    """A size as one number where it is a square's.
+
+    >>> shortest((32, 32)), shortest([12, 24])
+    (32, (12, 24))
+    """
+    height, width = height_width(size)
+    return height if height == width else (height, width)
+
+
 @dataclass(frozen=True)
 class ImageInput:
     """The images a network was trained on.
@@ -26,13 +52,13 @@ class ImageInput:
     Attributes:
         mean: per channel, in 0..1 units.
         std: per channel, in 0..1 units.
-        size: the side of the images.
+        size: the side of the images, or their height and width.
         interpolation: how they were brought to that size: "bicubic" or "bilinear".
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    size: int
+    size: int | tuple[int, int]
     interpolation: str = "bicubic"
 
 
@@ -73,11 +99,11 @@ class InputAdapter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = images * self.scale + self.shift
-        size = self.expects.size
-        if x.shape[-2:] == (size, size):
+        size = height_width(self.expects.size)
+        if x.shape[-2:] == size:
             return x
-        shrinks = max(x.shape[-2:]) > size
-        return F.interpolate(x, (size, size), mode=self.expects.interpolation, align_corners=False, antialias=shrinks)
+        shrinks = x.shape[-2] > size[0] or x.shape[-1] > size[1]
+        return F.interpolate(x, size, mode=self.expects.interpolation, align_corners=False, antialias=shrinks)
 
     def extra_repr(self) -> str:
         return f"mean={self.mean}, std={self.std}, {self.expects}"
@@ -110,14 +136,14 @@ class Preprocessed(nn.Module):
         return self.net(self.front(images))
 
 
-def adapt_input(net: nn.Module, mean: Numbers, std: Numbers, image_size: int, expects: ImageInput) -> nn.Module:
+def adapt_input(net: nn.Module, mean: Numbers, std: Numbers, image_size: Size, expects: ImageInput) -> nn.Module:
     """A network that takes the data's images and sees the ones it was trained on; a staged one stays staged.
 
     Args:
         net: any network; its parameters are shared. Where the images are what it expects, it is returned itself.
         mean: of the data's normalisation, per channel in 0..1 units.
         std: of the data's normalisation.
-        image_size: the side of the data's images.
+        image_size: the side of the data's images, or their height and width.
         expects: what the network was trained on.
 
     Returns:
@@ -132,7 +158,11 @@ def adapt_input(net: nn.Module, mean: Numbers, std: Numbers, image_size: int, ex
     >>> adapted.input_shape, adapted.tap_names == net.tap_names
     ((3, 32, 32), True)
     """
-    if image_size == expects.size and tuple(mean) == expects.mean and tuple(std) == expects.std:
+    if (
+        height_width(image_size) == height_width(expects.size)
+        and tuple(mean) == expects.mean
+        and tuple(std) == expects.std
+    ):
         return net
     front = InputAdapter(mean, std, expects)
     adapted: Any
@@ -142,12 +172,12 @@ def adapt_input(net: nn.Module, mean: Numbers, std: Numbers, image_size: int, ex
         adapted.layout = net.layout._replace(stem=("front", *net.layout.stem))
     else:
         adapted = Preprocessed(front, net)
-    adapted.input_shape = (len(mean), image_size, image_size)
+    adapted.input_shape = (len(mean), *height_width(image_size))
     adapted.spec = spec_of(front, getattr(net, "spec", None), image_size)
     return cast(nn.Module, adapted)
 
 
-def resized_input(net: Staged, image_size: int) -> Staged:
+def resized_input(net: Staged, image_size: Size) -> Staged:
     """A network behind a resize from the data's images to the side it was made for; their normalisation stays.
 
     >>> from attar.models.create import create_model
@@ -156,9 +186,9 @@ def resized_input(net: Staged, image_size: int) -> Staged:
     ((3, 128, 128), torch.Size([1, 16, 32, 32]))
     """
     assert net.input_shape is not None
-    channels, side, _ = net.input_shape
+    channels, *size = net.input_shape
     none = (0.0,) * channels, (1.0,) * channels
-    return cast(Staged, adapt_input(net, *none, image_size, ImageInput(*none, side, "bilinear")))
+    return cast(Staged, adapt_input(net, *none, image_size, ImageInput(*none, shortest(size), "bilinear")))
 
 
 @cache
@@ -167,7 +197,7 @@ def fronted(kind: type[Staged]) -> type[Staged]:
     return type(kind.__name__, (Fronted, kind), {"__doc__": kind.__doc__, "__module__": kind.__module__})
 
 
-def spec_of(front: InputAdapter, network: Spec | None, image_size: int) -> dict[str, Any] | None:
+def spec_of(front: InputAdapter, network: Spec | None, image_size: Size) -> dict[str, Any] | None:
     """What rebuilds a network behind an adapter; None where the network cannot be rebuilt."""
     if network is None:
         return None
@@ -176,7 +206,7 @@ def spec_of(front: InputAdapter, network: Spec | None, image_size: int) -> dict[
         "kind": "adapted",
         "num_classes": network.get("num_classes"),
         "in_channels": len(front.mean),
-        "image_size": image_size,
+        "image_size": image_size if isinstance(image_size, int) else list(image_size),
         "mean": list(front.mean),
         "std": list(front.std),
         "expects": expects,
@@ -186,7 +216,7 @@ def spec_of(front: InputAdapter, network: Spec | None, image_size: int) -> dict[
 
 def expected(held: Spec) -> ImageInput:
     """An `ImageInput` from its fields in a spec."""
-    return ImageInput(tuple(held["mean"]), tuple(held["std"]), held["size"], held["interpolation"])
+    return ImageInput(tuple(held["mean"]), tuple(held["std"]), shortest(held["size"]), held["interpolation"])
 
 
 def _adapted(spec: Spec) -> nn.Module:

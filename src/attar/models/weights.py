@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,10 +80,25 @@ def read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
+        refuse_compressed(path)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except AttarError:
+        raise
     except Exception as error:
         # The two readers raise half a dozen types for a damaged file; the user's remedy is the same.
         raise AttarError(f"cannot read {path} as weights; save them with torch.save(net.state_dict(), path)") from error
+
+
+def refuse_compressed(path: Path) -> None:
+    """torch.save never compresses, and a small compressed file may hold many gigabytes.
+
+    Raises:
+        AttarError: the file is a ZIP archive with a compressed member.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise AttarError(f"{path} is compressed, as torch.save never does; save its weights again")
 
 
 def unwrapped(held: Any, path: Path) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from attar.errors import AttarError
 from attar.models.libraries.names import library_of, outside
+from attar.models.preprocessing import height_width
 from attar.profiling.budget import Budget, read_budget
 from attar.profiling.candidates import candidate_names
 from attar.profiling.cost import threads
@@ -144,11 +145,16 @@ def side_of(teacher: str | nn.Module) -> int:
     """The side of the images that a teacher is for."""
     if not isinstance(teacher, str):
         shape = getattr(teacher, "input_shape", None)
+        if shape and shape[1] != shape[2]:
+            raise AttarError(
+                f"the teacher takes images of {shape[1]}x{shape[2]}; give image_size=, the side of a square"
+            )
         return shape[-1] if shape else ZOO_SIDE
     if not outside(teacher):
         return ZOO_SIDE
     library = library_of(teacher)
     try:
-        return library.expects(teacher.removeprefix(library.prefix))[0].size if library else PHOTO_SIDE
+        seen = library.expects(teacher.removeprefix(library.prefix))[0] if library else None
+        return height_width(seen.size)[1] if seen else PHOTO_SIDE
     except (AttarError, ValueError, KeyError, AttributeError):  # no published weights, or no such name
         return PHOTO_SIDE

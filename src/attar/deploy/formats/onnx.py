@@ -66,7 +66,7 @@ def open_classifier(path: Path) -> Classifier:
     return Classifier(
         tuple(json.loads(facts["classes"])),
         checked_shape((len(mean), height, width), path),
-        json.loads(facts["read_size"]),
+        read if isinstance(read := json.loads(facts["read_size"]), int) else tuple(read),
         None if baked else tuple(mean),
         None if baked else tuple(std),
         lambda images: session.run(None, {node.name: images})[0],

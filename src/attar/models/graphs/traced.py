@@ -14,7 +14,7 @@ from attar.errors import AttarError
 from attar.knowledge import Output
 
 INPUT, OUTPUT = "images", "logits"
-RESIZE = "shorter side to the read size (bilinear, antialiased), a square of the image size cut out of the centre"
+RESIZE = "scaled until it covers the read size (bilinear, antialiased), the image size cut out of the centre"
 
 
 class Deployed(nn.Module):
@@ -62,13 +62,14 @@ class Loaded(nn.Module):
         return self.run(images)
 
 
-def facts(card: dict[str, Any], bake: bool, read_size: int | None = None) -> dict[str, str]:
+def facts(card: dict[str, Any], bake: bool, read_size: int | tuple[int, int] | None = None) -> dict[str, str]:
     """What a file says about itself: all that is needed to prepare an image and to name what was recognised.
 
     Args:
         card: the JSON beside the student's weights.
         bake: whether the normalisation is inside.
-        read_size: side in pixels that image files are scaled to before the centre is cut out; None: the image size.
+        read_size: side in pixels, or height and width, that image files are scaled to before the centre is cut out;
+            None: the image size.
 
     >>> card = {"classes": ["cat", "dog"], "image_shape": [1, 8, 8], "mean": [0.5], "std": [0.5], "data": "pets"}
     >>> facts(card, bake=True)["input"]
@@ -79,7 +80,7 @@ def facts(card: dict[str, Any], bake: bool, read_size: int | None = None) -> dic
     return {
         "classes": json.dumps(card["classes"], ensure_ascii=False),
         "image_size": json.dumps([height, width]),
-        "read_size": json.dumps(read_size or min(height, width)),
+        "read_size": json.dumps(read_size or (height if height == width else [height, width])),
         "colour": "RGB" if channels == 3 else "grey" if channels == 1 else f"{channels} channels",
         "mean": json.dumps(card["mean"]),
         "std": json.dumps(card["std"]),

@@ -15,7 +15,7 @@ from attar.errors import AttarError, first_line
 from attar.models.libraries.families import as_staged
 from attar.models.libraries.library_staged import LibraryStaged, drawn_as_whole
 from attar.models.libraries.names import CONFIGS, Library, checked_name, library_of
-from attar.models.preprocessing import ImageInput, Numbers, adapt_input, expected
+from attar.models.preprocessing import ImageInput, Numbers, Size, adapt_input, expected, height_width, shortest
 from attar.models.registry import BUILDERS, Spec
 from attar.models.weights import Weights, fit, read_state
 
@@ -24,7 +24,7 @@ PUBLISHED = "pretrained"
 SMALL, STRIDE = 64, 32
 # Options by which timm and torchvision fetch or open files; a network's JSON comes from anywhere.
 LOADING = ("pretrained", "checkpoint", "weights", "cache", "url", "hub")
-Sizes = Mapping[str, int]
+Sizes = Mapping[str, Any]
 # (mean, std) of the images a network will be given; None is as it wants them.
 Normalisation = tuple[Numbers, Numbers] | None
 
@@ -57,13 +57,13 @@ def create_outside(
     else:
         seen = trained_on(library, short, source, state)
     channels = len(seen.mean) if seen and sizes["in_channels"] == 1 else sizes["in_channels"]
-    side = side or (seen.size if seen else sizes["image_size"])
+    side = shortest(side or (seen.size if seen else sizes["image_size"]))
     spec = {
         "kind": "library",
         "model": name,
         **sizes,
         "in_channels": channels,
-        "image_size": side,
+        "image_size": side if isinstance(side, int) else list(side),
         **{key: list(value) if isinstance(value, tuple) else value for key, value in options.items()},
     }
     net = rebuilt(spec)
@@ -115,7 +115,7 @@ def seen_by(card: Spec, normalisation: Normalisation) -> tuple[ImageInput | None
 
 
 def make(
-    library: Library, name: str, short: str, num_classes: int, channels: int, side: int, options: dict[str, Any]
+    library: Library, name: str, short: str, num_classes: int, channels: int, side: Any, options: dict[str, Any]
 ) -> nn.Module:
     """The library's own network; its complaints become one line.
 
@@ -132,7 +132,8 @@ def make(
             raise
         reason = first_line(error)
         given = f" with {options}" if options else ""
-        raise AttarError(f"{name} cannot be made for images of {side}x{side}{given}: {reason}") from None
+        size = "{}x{}".format(*height_width(side))
+        raise AttarError(f"{name} cannot be made for images of {size}{given}: {reason}") from None
 
 
 def rebuilt(spec: Spec) -> nn.Module:
@@ -143,7 +144,8 @@ def rebuilt(spec: Spec) -> nn.Module:
     """
     fields = dict(spec)
     name, classes = fields.pop("model"), fields.pop("num_classes")
-    channels, side = fields.pop("in_channels"), fields.pop("image_size")
+    channels, side = fields.pop("in_channels"), shortest(fields.pop("image_size"))
+    height, width = height_width(side)
     fields.pop("kind", None)
     library = library_of(name)
     assert library is not None
@@ -151,12 +153,14 @@ def rebuilt(spec: Spec) -> nn.Module:
     # One forward pass finds the stages of some families, and whether small images survive all of them.
     try:
         net: Any = as_staged(raw) or raw
-        if side < SMALL or side % STRIDE:
+        if min(height, width) < SMALL or height % STRIDE or width % STRIDE or height != width:
             probe(net, channels, side)
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = first_line(error)
-        raise AttarError(f"{name} does not take images of {side}x{side}: {reason}; give input_size=224, say") from None
-    net.input_shape = (channels, side, side)
+        raise AttarError(
+            f"{name} does not take images of {height}x{width}: {reason}; give input_size=224, say"
+        ) from None
+    net.input_shape = (channels, height, width)
     net.spec = {**spec, "kind": "library"}
     if isinstance(net, LibraryStaged):
         net.redraw = partial(rebuilt, net.spec)
@@ -169,14 +173,14 @@ BUILDERS["library"] = rebuilt
 
 
 @torch.no_grad()
-def probe(net: nn.Module, channels: int, side: int) -> None:
+def probe(net: nn.Module, channels: int, size: Size) -> None:
     """Run one blank image through."""
     net.eval()
-    net(torch.zeros(1, channels, side, side))
+    net(torch.zeros(1, channels, *height_width(size)))
     net.train()
 
 
-def fetched(library: Library, name: str, short: str, side: int, options: dict[str, Any]) -> Mapping[str, Tensor]:
+def fetched(library: Library, name: str, short: str, side: Any, options: dict[str, Any]) -> Mapping[str, Tensor]:
     """The published weights.
 
     Raises:
@@ -194,7 +198,7 @@ def fetched(library: Library, name: str, short: str, side: int, options: dict[st
 
 
 def fronted(
-    net: nn.Module, sizes: Sizes, side: int, seen: ImageInput | None, normalisation: Normalisation
+    net: nn.Module, sizes: Sizes, side: Any, seen: ImageInput | None, normalisation: Normalisation
 ) -> nn.Module:
     """The network behind what turns the data's images into its own."""
     channels = sizes["in_channels"]
@@ -238,8 +242,8 @@ def from_folder(
         card = card_of(weights.source)
         if card is not None:
             seen, normalisation = seen_by(card, normalisation)
-    side = seen.size if seen else int(config.get("image_size", sizes["image_size"]))
-    net.input_shape = (int(config.get("num_channels", 3)), side, side)
+    side = shortest(seen.size if seen else config.get("image_size") or sizes["image_size"])
+    net.input_shape = (int(config.get("num_channels", 3)), *height_width(side))
     net.spec["num_classes"] = sizes["num_classes"]
     return fronted(net, sizes, side, seen, normalisation)
 
@@ -264,7 +268,7 @@ def from_onnx(file: str, sizes: Sizes, weights: Weights, options: dict[str, Any]
     if options or weights.source is not None or weights.classes is not None:
         raise AttarError(f"onnx/{file} has its weights and no options; leave weights=, classes= and options= out")
     net = OnnxNet(file)
-    shape = (sizes["in_channels"], sizes["image_size"], sizes["image_size"])
+    shape = (sizes["in_channels"], *height_width(sizes["image_size"]))
     try:
         logits = net(torch.zeros(1, *shape))
     except Exception as error:  # onnxruntime's own types

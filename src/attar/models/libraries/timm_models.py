@@ -26,14 +26,14 @@ def has(name: str) -> bool:
     return import_timm().is_model(name)
 
 
-def create(name: str, num_classes: int, in_channels: int, side: int, options: dict[str, Any]) -> nn.Module:
+def create(name: str, num_classes: int, in_channels: int, side: Any, options: dict[str, Any]) -> nn.Module:
     """A timm network, newly initialised; transformers are made for the side of the images."""
     return import_timm().create_model(
         name, num_classes=num_classes, in_chans=in_channels, **sized(name, side), **options
     )
 
 
-def sized(name: str, side: int) -> dict[str, int]:
+def sized(name: str, side: Any) -> dict[str, Any]:
     """The argument that says the size, for the networks that fix it."""
     config = import_timm().get_pretrained_cfg(name)
     return {"img_size": side} if config is not None and config.fixed_input_size else {}
@@ -48,12 +48,12 @@ def expects(name: str) -> tuple[ImageInput, int]:
     return ImageInput(tuple(config.mean), tuple(config.std), config.input_size[-1], how), config.num_classes
 
 
-def published(name: str, side: int, options: dict[str, Any]) -> dict[str, Tensor]:
+def published(name: str, side: Any, options: dict[str, Any]) -> dict[str, Tensor]:
     """The weights timm fetches, for images of a side."""
     return import_timm().create_model(name, pretrained=True, **sized(name, side), **options).state_dict()
 
 
-def create_lite(name: str, num_classes: int, in_channels: int, side: int, options: dict[str, Any]) -> nn.Module:
+def create_lite(name: str, num_classes: int, in_channels: int, side: Any, options: dict[str, Any]) -> nn.Module:
     """EfficientNet-Lite as timm has it for weights from TensorFlow, with its padding and epsilon."""
     return create(f"tf_{name}", num_classes, in_channels, side, options)
 
@@ -63,7 +63,7 @@ def expects_lite(name: str) -> tuple[ImageInput, int]:
     return ImageInput((127 / 255,) * 3, (128 / 255,) * 3, LITE[name], "bicubic"), 1000
 
 
-def published_lite(name: str, side: int, options: dict[str, Any]) -> dict[str, Tensor]:
+def published_lite(name: str, side: Any, options: dict[str, Any]) -> dict[str, Tensor]:
     """ImageNet weights out of the package that carries them, under timm's names.
 
     Raises:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from attar.errors import AttarError
 from attar.models.libraries.imports import import_torchvision
 from attar.models.preprocessing import INTERPOLATIONS, ImageInput
 
@@ -27,7 +28,7 @@ def has(name: str) -> bool:
     return name in names()
 
 
-def create(name: str, num_classes: int, in_channels: int, side: int, options: dict[str, Any]) -> nn.Module:
+def create(name: str, num_classes: int, in_channels: int, side: Any, options: dict[str, Any]) -> nn.Module:
     """A torchvision network, newly initialised; transformers are made for the side of the images."""
     net = models().get_model(name, weights=None, num_classes=num_classes, **sized(name, side), **options)
     if in_channels != 3:
@@ -35,9 +36,11 @@ def create(name: str, num_classes: int, in_channels: int, side: int, options: di
     return net
 
 
-def sized(name: str, side: int) -> dict[str, Any]:
+def sized(name: str, side: Any) -> dict[str, Any]:
     """The arguments that fix the size, and what would only warn (about a slow initialisation)."""
     if name.startswith("vit_"):
+        if not isinstance(side, int):
+            raise AttarError(f"torchvision/{name} takes square images only; give input_size=, or a timm network")
         return {"image_size": side}
     return {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
 
@@ -58,6 +61,6 @@ def expects(name: str) -> tuple[ImageInput, int]:
     return ImageInput(tuple(seen.mean), tuple(seen.std), seen.crop_size[0], how), len(weights.meta["categories"])
 
 
-def published(name: str, side: int, options: dict[str, Any]) -> dict[str, Tensor]:
+def published(name: str, side: Any, options: dict[str, Any]) -> dict[str, Tensor]:
     """The weights torchvision fetches; its transformers have one size."""
     return models().get_model(name, weights="DEFAULT", **options).state_dict()
