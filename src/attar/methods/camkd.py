@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 
 from attar import losses
-from attar.knowledge import Transfer
+from attar.batch import Batch
+from attar.errors import AttarError
+from attar.knowledge import Knowledge, Transfer
 from attar.methods.registry import register
 from attar.methods.several_teachers import SeveralTeachers
 
@@ -46,6 +48,13 @@ class CAMKD(SeveralTeachers):
     ) -> None:
         super().__init__(teacher, student)
         self.temperature, self.ce, self.kd = temperature, ce, kd
+
+    def run(self, batch: Batch) -> Knowledge:
+        if batch.labelled is not None or batch.mixed:
+            raise AttarError(
+                "camkd weighs teachers by the image's own label; leave data.unlabelled and mixed images out"
+            )
+        return super().run(batch)
 
     def transfers(self) -> Iterable[Transfer]:
         yield self.label_edge(weight=self.ce)
