@@ -51,7 +51,7 @@ class CAMKD(SeveralTeachers):
 
     def run(self, batch: Batch) -> Knowledge:
         if batch.labelled is not None or batch.mixed:
-            raise AttarError(
+            raise AttarError("camkd weighs teachers by each image's own label; leave data.unlabelled and mixing out")
                 "camkd weighs teachers by the image's own label; leave data.unlabelled and mixed images out"
             )
         return super().run(batch)
