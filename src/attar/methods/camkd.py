@@ -52,8 +52,6 @@ class CAMKD(SeveralTeachers):
     def run(self, batch: Batch) -> Knowledge:
         if batch.labelled is not None or batch.mixed:
             raise AttarError("camkd weighs teachers by each image's own label; leave data.unlabelled and mixing out")
-                "camkd weighs teachers by the image's own label; leave data.unlabelled and mixed images out"
-            )
         return super().run(batch)
 
     def transfers(self) -> Iterable[Transfer]:
