@@ -53,7 +53,7 @@ class TeacherRecipe(ModelRecipe):
     train_size: int | None = None
     """How many images that training sees; None: as many as the student's."""
     precision: str = "auto"
-    """How it computes while it teaches: float32, bfloat16, int8, or auto: the fastest that agrees with float32."""
+    """Its precision in distillation: float32, bfloat16, int8, or auto: the fastest that agrees with float32."""
     cache: str | None = None
     """A folder that keeps its logits for later seeds, methods and runs; None: it computes every time."""
     cache_top: int | None = None
@@ -132,7 +132,7 @@ class OptimRecipe:
     accumulate: int = 1
     """Batches per optimiser step."""
     ema: float | None = None
-    """Decay of an average of the weights that is evaluated and deployed instead of the last (0.999, say)."""
+    """Decay of an average of the weights that is evaluated and deployed in place of the last (for example 0.999)."""
 
 
 @dataclass
@@ -166,7 +166,7 @@ class Recipe:
     precision: str = "auto"
     """float32, bfloat16, or auto: the faster one, found by trying."""
     compile: bool | None = None
-    """torch.compile of each step, where it says the same; None: tried in a long run, kept where clearly faster."""
+    """torch.compile of each step, where results agree; None: tried in a long run, kept where clearly faster."""
     device: str = "auto"
     """cpu, cuda, or auto."""
     jobs: int | None = None
@@ -284,7 +284,7 @@ def load_yaml(path: Path, kind: str) -> dict[str, Any]:
         AttarError: it is missing, is no YAML, or holds something else.
     """
     if not path.is_file():
-        raise AttarError(f"{kind} {str(path)!r} is no file; `attar distill --help` lists what a recipe may say")
+        raise AttarError(f"{kind} {str(path)!r} is no file; `attar distill --help` lists the keys of a recipe")
     if path.stat().st_size > MOST_BYTES:
         raise AttarError(f"{kind} {str(path)!r} has more than {MOST_BYTES} bytes; is it the right file?")
     try:

@@ -119,7 +119,7 @@ def into_memory(images: FileSet, skip: bool) -> tuple[ImageSet, list[Path]]:
 
     Args:
         images: the files.
-        skip: leave out what cannot be read instead of refusing it.
+        skip: leave out what cannot be read; otherwise refuse it.
 
     Raises:
         AttarError: a file cannot be read and is not to be skipped, or none of a class can.

@@ -31,7 +31,7 @@ class ImageSet:
         std: per channel, in 0..1 units.
         crop: side in pixels of the central square that networks see; a resized crop may use the margin around it.
             None: they see the whole image.
-        class_weights: how much a mistake on each class counts where labels teach; None: all alike.
+        class_weights: how much a mistake on each class counts in the loss from labels; None: all alike.
 
     Raises:
         AttarError: a shape, a type or a label does not fit the others.

@@ -13,7 +13,7 @@ from attar.registry import Registry
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What the registry knows about a data set.
+    """The registry's record of a data set.
 
     Attributes:
         name: what it is called in recipes.

@@ -46,7 +46,7 @@ class DeviceLoader:
         channels_last: batches lie in memory pixel by pixel.
         views: further ways to vary the same images, by name; a batch then has them as `batch.view(name)`. Each view
             has random choices of its own; asking for one changes no other.
-        view_seed: where the variation starts instead; runs with one view_seed show every image the same way.
+        view_seed: seed of the variation in place of `seed`; runs with one view_seed show every image the same way.
         share: (number, of how many) gives only that slice of each batch, as a `Part`; every process of a run has one.
         unlabelled: images without labels. Every batch then ends with some of them, in an order of their own whose
             passes may span epochs; an epoch stays a pass over the labelled images, whose order and variation are those

@@ -54,9 +54,9 @@ def load_data(
         mean: per channel in 0..1 units, what images are normalised with; None: the data set's own.
         std: as `mean`.
         augment: changes to the data set's own `Augment`: crops padded by an eighth of the image, and mirrored images
-            where that keeps the class. Data given as objects are not mirrored unless this says so.
-        class_weights: how much a mistake on each class counts where labels teach: "balanced", a number for each class,
-            or numbers by the names of classes; None: all alike. See `attar.data.loading.class_weights`.
+            where that keeps the class. Data given as objects are not mirrored unless `flip` is set here.
+        class_weights: weight of each class in the loss from labels: "balanced", a number for each class, or numbers
+            by the names of classes; None: all alike. See `attar.data.loading.class_weights`.
         unlabelled: a folder of images without labels, of any layout, that training shows too. They are read as the
             training images are and count nowhere else: not in the split, not in the classes' weights.
         options: further settings of the data set (test_fraction, skip_unreadable, ...).
@@ -107,7 +107,7 @@ def read_data(
 
 
 def _without_images(train: ImageSet) -> list[str]:
-    """A note about classes that nothing is learnt about."""
+    """A note that names classes without training images."""
     counts = train.labels.bincount(minlength=len(train.classes)).tolist()
     empty = [name for name, count in zip(train.classes, counts, strict=True) if not count]
     return [f"classes without training images: {listed(empty)}"] if empty else []

@@ -54,7 +54,7 @@ class StreamingLoader(DeviceLoader):
         images: the files.
         batch_size: images per step.
         augment: how images are varied; None: not at all.
-        workers: how many processes read; 0: the main one; None: as the set says, or one a processor core less
+        workers: how many processes read; 0: the main one; None: the set's number, or one a processor core less
             one for the networks, at most 8.
         stand_ins: whether unreadable images are stood in for; otherwise batches lack them.
         settings: the further arguments of `DeviceLoader`.
@@ -149,7 +149,7 @@ class StreamingLoader(DeviceLoader):
             file, label = self._files.path(number), int(self._files.labels[number])
             of_class = "without a label" if label == NO_LABEL else f"of class {self.images.classes[label]!r}"
             if self.stand_ins and not replaced:
-                raise AttarError(f"no image {of_class} can be read, {file} say ({reason}); mend or remove it")
+                raise AttarError(f"no image {of_class} can be read, for example {file} ({reason}); mend or remove it")
             if len(self.unreadable) > MOST_UNREADABLE * max(len(self._files), AT_LEAST):
                 first = ", ".join(str(self._files.path(one)) for one in list(self.unreadable)[:3])
                 raise AttarError(
@@ -157,8 +157,8 @@ class StreamingLoader(DeviceLoader):
                     f"be read, first {first} ({reason}); mend or remove them"
                 )
             following = "the next without a label" if label == NO_LABEL else "the next of its class"
-            instead = f"{following} stands in" if self.stand_ins else "it is left out"
-            warnings.warn(f"cannot read image {file} ({reason}); {instead}", stacklevel=2)
+            remedy = f"{following} stands in" if self.stand_ins else "it is left out"
+            warnings.warn(f"cannot read image {file} ({reason}); {remedy}", stacklevel=2)
 
 
 def default_workers() -> int:

@@ -16,7 +16,7 @@ from attar.errors import AttarError
 MEMORY_LIMIT = 2 * 10**9  # bytes of decoded pixels
 # Fixed, so that no run ever trains on an image that another run is tested on.
 TEST_SEED = 0
-# From this ratio of the largest to the smallest class on, a note says so.
+# From this ratio of the largest to the smallest class on, a note names them.
 UNEVEN = 10
 
 
@@ -29,7 +29,7 @@ class Reading:
         resize_size: side in pixels that images are read at; None: as networks see them.
         in_memory: whether all are decoded once into memory; None: where that takes at most 2 GB.
         workers: processes that read images otherwise; None: as many as suit the machine.
-        skip_unreadable: leave out images that cannot be decoded, with a note, instead of stopping.
+        skip_unreadable: leave out images that cannot be decoded, with a note, and do not stop.
         test_fraction: the part tested on where the data name none.
 
     Raises:

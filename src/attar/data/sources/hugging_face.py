@@ -174,7 +174,7 @@ def columns_of(place: str, split: Any, image: str | None, label: str | None) -> 
     """The names of the columns of images and of classes: those given, else found by type.
 
     Raises:
-        AttarError: one does not exist, or cannot be told from the others.
+        AttarError: one does not exist, or several fit.
     """
     features = {name: type(feature).__name__ for name, feature in split.features.items()}
     for name in filter(None, (image, label)):

@@ -53,7 +53,7 @@ def manifest(
 
     The table is a CSV file in UTF-8 or a Parquet file. Paths start from the table's folder and may not leave it. As
     with folders, val is the test set where there is no test, and without the column split a part is kept for the
-    test, the same in every run. A Parquet file may hold the images themselves in a column image instead of paths:
+    test, the same in every run. A Parquet file may hold the images themselves in a column image in place of paths:
     bytes, or {bytes, path} as Hugging Face datasets writes them.
 
     Args:

@@ -29,7 +29,7 @@ class Origin(Protocol):
         ...
 
     def identity(self) -> tuple[np.ndarray, ...]:
-        """What tells these images from others: names and sizes in bytes."""
+        """What identifies these images: names and sizes in bytes."""
         ...
 
 

@@ -1,6 +1,6 @@
 """WebDataset shards: plain tar files of KEY.jpg and KEY.cls (or KEY.json), read at any place.
 
-Shards are indexed once, by their headers, instead of being streamed through a shuffle buffer: only so does an epoch's
+Shards are indexed once, by their headers, and not streamed through a shuffle buffer: only so does an epoch's
 order follow from its address, and a resumed run see what the uninterrupted one would.
 """
 
@@ -175,8 +175,8 @@ def index(shard: Path, label_key: str) -> list[Member]:
             most = MOST_LABEL if suffix in LABELS else MOST_IMAGE
             if info.size > most or info.offset_data + info.size > size:
                 raise AttarError(
-                    f"{shard}: {info.name!r} is said to have {info.size} bytes, more than the shard or any such file "
-                    "has; the shard is damaged, write it again"
+                    f"{shard}: the header of {info.name!r} gives {info.size} bytes, more than the shard or any such "
+                    "file has; the shard is damaged, write it again"
                 )
             if key in (labels if suffix in LABELS else images):
                 raise AttarError(f"{shard}: {key!r} has two {'labels' if suffix in LABELS else 'images'}; keep one")

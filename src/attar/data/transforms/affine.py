@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# A matrix says where the pixel (x, y) of the result comes from, from the corner of the image in pixels, pixel centres
+# A matrix maps a pixel (x, y) of the result to its source, from the corner of the image in pixels, pixel centres
 # at halves: source = matrix @ (x, y, 1).
 IDENTITY = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 

@@ -242,7 +242,7 @@ def crop_and_flip(images: Tensor, augment: Augment, moves: Moves) -> Tensor:
 
 
 def _windows(pixels: Tensor, padding: int, mode: str, top: Tensor, left: Tensor, flip: Tensor | None) -> Tensor:
-    """A window of the old size out of each padded image (G, H, W, C), mirrored where `flip` says so."""
+    """A window of the old size out of each padded image (G, H, W, C), mirrored where `flip` is true."""
     count, height, width, channels = pixels.shape
     padded = pad(pixels, padding, mode)
     number = torch.arange(count, device=pixels.device)

@@ -56,7 +56,7 @@ def posterise(images: Tensor, bits: int) -> Tensor:
 
 
 def solarise(images: Tensor, threshold: float) -> Tensor:
-    """Bytes from a threshold upwards, counted from white instead of from black.
+    """Bytes from a threshold upwards, counted from white, not from black.
 
     >>> solarise(torch.tensor([100, 200], dtype=torch.uint8), 128.0).tolist()
     [100, 55]

@@ -62,7 +62,7 @@ class Mixing:
         return Mixes((one / (one + other)).nan_to_num(0.5).float(), cut, centre)
 
     def __call__(self, images: Tensor, partners: Tensor, mixes: Mixes) -> tuple[Tensor, Tensor]:
-        """Each image with its partner, as its own choices say.
+        """Each image mixed with its partner by its own choices.
 
         Args:
             images: (B, C, H, W), normalised.

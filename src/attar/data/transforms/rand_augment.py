@@ -78,7 +78,7 @@ class _Planned(NamedTuple):
 
 
 def _plan(changes: Tensor, signs: Tensor, strength: float, size: tuple[int, int]) -> list[_Planned]:
-    """What is done to a batch, in turn; geometry waits until a colour's turn comes, or the end."""
+    """Applies changes to a batch in order; geometry is delayed until the next change of colour, or the end."""
     planned, pending = [], IDENTITY.repeat(len(changes), 1, 1)
     for change, sign in zip(changes.T, signs.T, strict=True):
         planned.append(_due(pending, change >= CHANGES.index(COLOUR[0])))
@@ -93,7 +93,7 @@ def _plan(changes: Tensor, signs: Tensor, strength: float, size: tuple[int, int]
 
 
 def _due(pending: Tensor, due: Tensor) -> _Planned:
-    """The geometry that waits for those images whose turn it is; nothing waits for them afterwards."""
+    """Apply the delayed geometry of those images; nothing is delayed for them afterwards."""
     moved = (due & (pending != IDENTITY).any(2).any(1)).nonzero()[:, 0]
     matrices = pending[moved]
     pending[moved] = IDENTITY
