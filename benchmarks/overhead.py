@@ -98,7 +98,7 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, list[float]
         alone="skip",
     )
     console = Console(file=io.StringIO())
-    training = Job(recipe, folder, console)._training(0)
+    training = Job(recipe, folder, console).training(0)
     runtime = training.engined(training.precision())
     training.engines.attach(training.method, runtime.teachers)
     loader = Interleaved(training.loader, hand_written.steps(options), WARM + options.steps)

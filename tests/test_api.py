@@ -194,14 +194,14 @@ def test_objects_that_do_not_fit_the_data_are_refused(tmp_path):
 
 def test_peers_do_not_start_as_the_students_twins(tmp_path):
     recipe = read_recipe(**{**TINY, "method": "dml", "out": str(tmp_path / "run")})
-    method = job.Job(recipe, tmp_path / "run", Console(file=io.StringIO()))._training(0).method
+    method = job.Job(recipe, tmp_path / "run", Console(file=io.StringIO())).training(0).method
     student, peer = method.student.module, method.peer1.module
     assert not torch.equal(student.conv1.weight, peer.conv1.weight)
 
 
 def test_the_student_starts_alike_alone_and_distilled(tmp_path):
     built = job.Job(read_recipe(**TINY, teacher="resnet14"), tmp_path / "run", Console(file=io.StringIO()))
-    alone, distilled = built._alone(0).method.student.module, built._training(0).method.student.module
+    alone, distilled = built.training(0, alone=True).method.student.module, built.training(0).method.student.module
     assert all(torch.equal(one, other) for one, other in zip(alone.parameters(), distilled.parameters(), strict=True))
 
 

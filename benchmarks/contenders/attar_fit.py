@@ -18,10 +18,10 @@ import torch
 from rich.console import Console
 
 from attar.accel.allocator import keep_freed_memory
+from attar.accel.engine_spec import INT8, EngineSpec
 from attar.experiments.job import Job
 from attar.recipe import Recipe, read_recipe
 from attar.teachers.cached_loader import with_cached_logits
-from attar.teachers.int8 import Int8
 from attar.train.loop import Places, fit
 from attar.train.progress import Progress
 
@@ -81,16 +81,16 @@ def run(options: object, folder: Path, cache: Path | None) -> Clock:
     """A short training as the command runs it, and its times."""
     torch.set_num_threads(options.threads)  # type: ignore[attr-defined]
     console = Console(file=io.StringIO())
-    training = Job(recipe(options, cache), folder, console)._training(0)
+    training = Job(recipe(options, cache), folder, console).training(0)
     keep_freed_memory()  # where a job does it: after the images were read
     runtime = training.engined(training.precision())
     engines = runtime.teachers
     if not options.weights:  # type: ignore[attr-defined]
         # The logits of random weights differ too much in other precisions to be used; the time it takes is the same.
         precision = training.recipe.teacher.precision
-        engines = (Int8.name if precision == Int8.name else f"folded {precision}",)
+        engines = (INT8 if precision == str(INT8) else EngineSpec("folded", precision),)
     training.engines.attach(training.method, engines)
-    assert training.recipe.teacher.precision in engines[0], runtime.reason
+    assert training.recipe.teacher.precision in str(engines[0]), runtime.reason
     assert runtime.compiled == training.recipe.compile, runtime.reason
     clock = Clock(console, "", EPOCHS, len(training.loader), training.loader.batch_size)
     if options.device != "cpu":  # type: ignore[attr-defined]

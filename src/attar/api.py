@@ -18,7 +18,7 @@ from attar.deploy.model_card import CardText
 from attar.errors import AttarError
 from attar.experiments import launch as starting
 from attar.experiments.build import GIVEN, load_splits, take_objects
-from attar.experiments.training import EVAL_BATCH
+from attar.experiments.evaluation import eval_batch_size
 from attar.files import write_json, write_text
 from attar.metrics import Scores
 from attar.metrics import evaluate as score
@@ -104,7 +104,7 @@ def evaluate(path: str | Path, *, teacher: str | Path | None = None, device: str
         raise AttarError(f"{file.with_suffix('.json')} has no {missing[0]}; it was not written by a run")
     test = _splits(card, Path(path), file, data).test
     other = load(teacher).to(where) if teacher else None
-    return score(net.to(where), eval_batches(test, EVAL_BATCH, where), teacher=other)
+    return score(net.to(where), eval_batches(test, eval_batch_size(test.image_shape), where), teacher=other)
 
 
 def export(

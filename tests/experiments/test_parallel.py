@@ -225,7 +225,7 @@ def test_a_gpu_is_shared_only_where_the_recipe_says_so(tmp_path: Path, slow_thre
     recipe = read_recipe(**JOB, out=str(tmp_path / "job"))
     job = starting.prepare(recipe, Console(file=io.StringIO()), beside=os.getpid)
     on_a_gpu = Runtime(torch.device("cuda"), "float32", "")
-    training = job._training(0)
+    training = job.training(0)
     assert job._share(training, on_a_gpu).jobs == 1
     assert slow_threads == []
     job.recipe.jobs = 2
@@ -233,14 +233,14 @@ def test_a_gpu_is_shared_only_where_the_recipe_says_so(tmp_path: Path, slow_thre
 
 
 def test_one_training_gets_fewer_threads_where_more_hinder(tmp_path: Path, slow_threads, monkeypatch) -> None:
-    used, steps = [], Training.steps
+    used, run = [], Training.run
 
     def spied(self, console, runtime):
         used.append((self.title, torch.get_num_threads()))
-        return (yield from steps(self, console, runtime))
+        return run(self, console, runtime)
 
     monkeypatch.setattr(Training, "step_seconds", lambda *_: 0.1 * torch.get_num_threads())
-    monkeypatch.setattr(Training, "steps", spied)
+    monkeypatch.setattr(Training, "run", spied)
     recipe = read_recipe(**{**JOB, "seeds": 1, "alone": "skip"}, out=str(tmp_path / "job"))
     said = io.StringIO()
     with threads(4):

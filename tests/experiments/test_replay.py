@@ -177,7 +177,7 @@ def test_replay_names_the_module_and_the_state_that_are_bad(broken_run):
     saved = torch.load(file, weights_only=True)
     saved["inputs"][0, 0, 0, 0] = torch.nan
     torch.save(saved, file)
-    assert replay(file, Console(file=io.StringIO())).place == "the images"
+    assert replay(file, Console(file=io.StringIO())).place == "the inputs"
     saved["inputs"].zero_()
     saved["method"]["student.module.fc.bias"][0] = torch.nan
     torch.save(saved, file)

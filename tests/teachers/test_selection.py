@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from attar.accel.engine_spec import INT8, EngineSpec
 from attar.accel.runtime import Runtime
 from attar.batch import Batch
 from attar.data import load_data
@@ -41,7 +42,8 @@ def batches(count=3):
 
 
 def choose(one, runtime, precision="auto", digits=None, passes=0):
-    return choose_engines(one, batches(), runtime, precision, Engines(digits), passes)
+    specs, lines = choose_engines(one, batches(), runtime, precision, Engines(digits), passes)
+    return tuple(map(str, specs)), lines
 
 
 @pytest.fixture
@@ -108,21 +110,21 @@ def test_int8_teaches_where_quantising_pays(fast, digits):
     assert choose(one, HALF, digits=digits, passes=10)[0] == ("folded bfloat16",)
     engines = Engines(digits)
     one.to(memory_format=torch.channels_last)  # as in training; exported like this, the weights would be misread
-    eight = engines.make(one.teacher.module, "int8")
+    eight = engines.make(one.teacher.module, INT8)
     images = torch.randn(5, 1, 8, 8)
     said, true = eight(images).logits, one.teacher(images).logits
     assert (said - true).norm() < 0.2 * true.norm()
     first = said.clone()
     eight(-images)
     assert torch.equal(said, first)  # the answer is not overwritten by the next
-    assert engines.make(one.teacher.module, "int8") is eight
+    assert engines.make(one.teacher.module, INT8) is eight
     with pytest.raises(Exception, match="has no taps"):
         eight(images, ("stage1",))
 
 
 def test_int8_is_not_tried_where_features_are_read_or_the_student_is_float32(monkeypatch):
     tried = []
-    monkeypatch.setattr(Engines, "make", lambda self, module, name: tried.append(name) or Plain(module))
+    monkeypatch.setattr(Engines, "make", lambda self, module, spec: tried.append(str(spec)) or Plain(module))
     for one, runtime in ((method("at"), HALF), (method(), FLOAT), (method(), HALF)):
         choose(one, runtime, passes=10**12)
     assert tried == ["folded bfloat16", "folded float32", "folded bfloat16", "int8"]
@@ -172,10 +174,10 @@ def test_who_ignores_the_teachers_logits(name, expected):
 def test_a_teacher_ends_after_the_last_feature_that_is_read(digits):
     one, engines = method("fitnet"), Engines(digits)
     names, lines = choose_engines(one, batches(), FLOAT, "auto", engines, 0)
-    assert names == ("folded float32, cut",)
+    assert names == (EngineSpec("folded", "float32", cut=True),)
     assert lines[0].endswith("; cut after the last feature it is asked for")
     whole, ran = one.batch_losses(batches()[0]), []
-    engines.attach(one, ("folded float32",))
+    engines.attach(one, (EngineSpec("folded", "float32"),))
     folded = one.batch_losses(batches()[0])
     engines.attach(one, names)
     one.teacher.engine.module.layer3.register_forward_hook(lambda *_: ran.append("layer3"))
@@ -216,11 +218,26 @@ def test_engines_are_made_once_for_the_same_weights(digits):
     engines, first = Engines(digits), net()
     twin = net()
     twin.load_state_dict(first.state_dict())
-    assert engines.make(first, "folded float32") is engines.make(twin, "folded float32")
-    assert engines.make(net(), "folded float32") is not engines.make(first, "folded float32")
+    folded = EngineSpec("folded", "float32")
+    assert engines.make(first, folded) is engines.make(twin, folded)
+    assert engines.make(net(), folded) is not engines.make(first, folded)
 
 
 def test_the_engines_of_a_record_are_attached(digits):
     one = method()
-    Engines(digits).attach(one, ("folded bfloat16",))
+    Engines(digits).attach(one, (EngineSpec("folded", "bfloat16"),))
     assert isinstance(one.teacher.engine, Folded)
+
+
+def test_only_the_engines_in_use_are_kept(digits):
+    one, engines, folded = method(), Engines(digits), EngineSpec("folded", "float32")
+    tried = engines.make(one.teacher.module, EngineSpec("folded", "bfloat16"))
+    engines.attach(one, (folded,))
+    used = one.teacher.engine
+    assert engines.make(one.teacher.module, folded) is used
+    assert engines.make(one.teacher.module, EngineSpec("folded", "bfloat16")) is not tried
+    with torch.no_grad():
+        one.teacher.module.conv1.weight.add_(1)
+    engines.attach(one, (folded,))
+    assert one.teacher.engine is not used
+    assert len(engines._made) == 1

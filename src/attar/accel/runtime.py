@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from attar.accel.engine_spec import EngineSpec
 from attar.accel.function_override import FunctionOverride
 from attar.accel.packed_convolutions import conv2d, matrix_units
 from attar.batch import Batch
@@ -34,7 +35,7 @@ class Runtime:
         device: where the networks and the data live.
         precision: "float32", or "bfloat16" for autocast with float32 weights and losses.
         reason: for the log.
-        teachers: the engine of each frozen network, as `attar.teachers.selection` names them.
+        teachers: the engine of each frozen network, as `attar.teachers.selection` chose it.
         compiled: whether the method's losses go through torch.compile.
         threads: of each training on a processor; None: as many as torch has.
         jobs: how many trainings of a job go at a time, a process each.
@@ -43,7 +44,7 @@ class Runtime:
     device: torch.device
     precision: str
     reason: str
-    teachers: tuple[str, ...] = ()
+    teachers: tuple[EngineSpec, ...] = ()
     compiled: bool = False
     threads: int | None = None
     jobs: int = 1

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from attar.data import FileSet, ImageSet, eval_batches
+from attar.experiments.evaluation import eval_batch_size
 from attar.models import are_probabilities, exchanged, observe
 
 # A teacher below both of these has learnt little more than to guess: twice the chance, which two or three classes reach
@@ -43,7 +44,7 @@ def _content(image: torch.Tensor) -> bytes:
 
 
 def weak_teacher(number: int, teacher: nn.Module, images: ImageSet, top1: float, device: torch.device) -> str | None:
-    """A warning where a teacher hardly knows its own task, with the likely cause.
+    """A warning where a teacher scores hardly above chance on its own task, with the likely cause.
 
     A warning and no error: some study bad teachers on purpose.
 
@@ -80,7 +81,7 @@ def confusion(teacher: nn.Module, images: ImageSet, device: torch.device) -> tor
     count = len(images.classes)
     teacher.to(device).eval()
     table = torch.zeros(count, count)
-    for batch in eval_batches(images, 250, device):
+    for batch in eval_batches(images, eval_batch_size(images.image_shape), device):
         predicted = observe(teacher, batch.inputs).logits.argmax(1).cpu()
         table += torch.zeros(count, count).index_put_((batch.labels.cpu(), predicted), torch.ones(()), accumulate=True)
     return table

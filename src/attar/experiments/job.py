@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
+from torch import nn
 
 from attar.accel.allocator import keep_freed_memory
-from attar.accel.runtime import Runtime, environment, find_device
+from attar.accel.runtime import Runtime, find_device
 from attar.accel.threads import Share, best_share, processes_with_room, wanted_share
 from attar.batch import Address
-from attar.data import FileSet
+from attar.data import FileSet, Splits
 from attar.deploy import load
 from attar.distributed.team import sign, surviving, team
 from attar.errors import AttarError, Stopped
@@ -25,10 +26,11 @@ from attar.experiments.baseline import earlier_baseline
 from attar.experiments.build import Given, Parts, seeded
 from attar.experiments.input_warnings import exchanged_classes, overlap, probabilities, weak_teacher
 from attar.experiments.parallel import LOCK, LOG, TrainingSpec, side_by_side
+from attar.experiments.runtime_record import read_runtime, write_runtime
 from attar.experiments.shared_resources import SharedResources
-from attar.experiments.training import Result, Training, finished, measure
+from attar.experiments.training import Result, Training, finished, followed, measure, report_results
 from attar.files import write_json, write_text
-from attar.methods import create_method, method_info
+from attar.methods import Method, create_method, method_info
 from attar.models.copying import copied
 from attar.plugins import record_imports
 from attar.profiling import latencies, threads
@@ -44,7 +46,7 @@ from attar.track import Tracking
 
 @dataclass
 class Job:
-    """A recipe with everything it names built and checked, and nothing written yet.
+    """A recipe with what it names built, and nothing written yet; `check` tries a batch.
 
     Attributes:
         recipe: what to do.
@@ -75,11 +77,18 @@ class Job:
         self.engines = self.shared.engines(self.splits.train)
         self.teachers = self.parts.teachers()
         self.teacher_predictions = self.shared.teacher_predictions(self.teachers[0]) if self.teachers else None
-        self._prepare_teachers()
-        # The first seed's training is built now, so that every mistake shows before a file is written.
-        first = self._training(self.recipe.seed)
-        first.try_a_batch()
+        self.teacher_trainings = self._teacher_trainings()
         self.earlier = self._earlier_baselines()
+        self._trainings: dict[tuple[int, bool], Training] = {}
+
+    def check(self) -> Job:
+        """Build the first seed's training and try a batch, so that every mistake shows before a file is written.
+
+        Raises:
+            AttarError: what does not hold.
+        """
+        self.training(self.recipe.seed).try_a_batch()
+        return self
 
     def run(self) -> Summary:
         """Train what is not trained yet and write the report.
@@ -102,9 +111,10 @@ class Job:
         if self.team.leader:
             self._warn([*self.splits.notes, overlap(self.splits.train, self.splits.test, self.splits.unlabelled)])
         runtime = self._runtime()
-        taught = [self._teach(number, runtime) for number in range(len(self.teachers))]
+        taught = [self.teach(number, runtime) for number in range(len(self.teachers))]
         if self.team.leader:
             self._warn(self._odd_teachers(taught, runtime))
+        runtime = self._with_engines(runtime)
         if runtime.jobs > 1:
             self._train_side_by_side(runtime)
         with threads(runtime.threads or torch.get_num_threads()):
@@ -118,19 +128,32 @@ class Job:
         return summary
 
     def _runs(self, runtime: Runtime) -> list[dict[str, Result]]:
-        """The results of each seed, one training after another; of those that are finished, what they came to."""
+        """The results of each seed, one training after another; finished ones are read."""
         runs: list[dict[str, Result]] = []
         for seed in self.seeds:
             results = {}
             if self.recipe.alone == "train":
-                alone = self._alone(seed).run(self.console, runtime)
-                results["alone"] = replace(alone[0], name="alone")
+                results["alone"] = replace(self._results(seed, True, runtime)[0], name="alone")
             elif seed in self.earlier:
                 results["alone"] = self.earlier[seed]
-            trained = self._training(seed).run(self.console, runtime)
-            results |= {result.name: result for result in trained}
-            runs.append(results)
+            runs.append(results | {result.name: result for result in self._results(seed, False, runtime)})
         return runs
+
+    def _results(self, seed: int, alone: bool, runtime: Runtime) -> list[Result]:
+        """The results of one training; a finished one's networks are not built."""
+        title, folder = self._place(seed, alone)
+        if self.team.from_leader(lambda: finished(folder)):
+            recipe = self._recipe(seed, alone)
+            with followed(recipe, folder, title, self.tracking, self.console) as following:
+                return report_results(folder, following)
+        results = self.training(seed, alone).run(self.console, runtime)
+        if alone or seed != self.recipe.seed:  # the first seed's is drawn and timed in the end
+            self.release(seed, alone)
+        return results
+
+    def release(self, seed: int, alone: bool) -> None:
+        """Drop a training that is done, with its networks and images."""
+        self._trainings.pop((seed, alone), None)
 
     def _train_side_by_side(self, runtime: Runtime) -> None:
         """Every training that is not finished, several at a time, those that take longest first."""
@@ -148,12 +171,14 @@ class Job:
     def _timed(
         self, taught: list[Result], runs: list[dict[str, Result]], runtime: Runtime
     ) -> tuple[list[Result], list[dict[str, Result]]]:
-        """The results with latencies taken in turns, where each training had taken its own at its end."""
+        """The results with latencies measured interleaved, in place of those that each training measured alone."""
         seed = self.recipe.seed
-        method = self._training(seed).method
+        method = self.training(seed).method
         nets = {"alone": self.parts.student(seed), "student": method.deployed(), **method.also_deployed()}
         shown = [*self.teachers, *(nets[name] for name in runs[0])]
-        times = latencies([net.to(runtime.device) for net in shown], self.splits.image_shape)
+        # In the layout of a network that was just loaded, whatever training needed.
+        layout = {"device": runtime.device, "memory_format": torch.contiguous_format}
+        times = latencies([net.to(**layout) for net in shown], self.splits.image_shape)  # type: ignore[call-overload]
         count = len(self.teachers)
         named = dict(zip(runs[0], times[count:], strict=True))
         return (
@@ -176,35 +201,43 @@ class Job:
             self.console.print(f"warning: {line}", markup=False, soft_wrap=True)
 
     def _runtime(self) -> Runtime:
-        """The leader's choices, on this process's own device."""
+        """The leader's precision, threads and processes, on this process's own device."""
         return replace(self.team.from_leader(self._choose), device=find_device(self.recipe.device))
 
     def _choose(self) -> Runtime:
         """One precision for every training of the job, chosen when it first started and kept when it is resumed."""
-        record = self.folder / "environment.json"
-        if record.exists():
-            chosen = json.loads(record.read_text(encoding="utf-8"))["runtime"]
-            device, teachers = find_device(self.recipe.device), tuple(chosen["teachers"])
-            # Runs of earlier versions do not say all of them.
-            later = {key: chosen[key] for key in ("compiled", "threads", "jobs") if key in chosen}
-            # With the threads as they were, how many go at a time changes no result.
-            later |= {"jobs": self._wanted_jobs} if self.recipe.jobs else {}
-            return Runtime(device, chosen["precision"], chosen["reason"], teachers, **later)
-        training = self._training(self.recipe.seed)
+        recorded, _ = read_runtime(self.folder, find_device(self.recipe.device))
+        if recorded:
+            # With the threads as they were, how many trainings run at a time changes no result.
+            return replace(recorded, jobs=self._wanted_jobs) if self.recipe.jobs else recorded
+        training = self.training(self.recipe.seed)
         runtime = training.precision()
         share = self._share(training, runtime)
-        with threads(share.threads):
-            runtime = training.engined(runtime)
         if share.line:  # else as many threads as there are, wherever the run is resumed
             runtime = replace(runtime, threads=share.threads, jobs=share.jobs)
         runtime = replace(runtime, reason="\n".join(filter(None, [runtime.reason, share.line])))
-        chosen = {key: value for key, value in vars(runtime).items() if key != "device"}
-        write_json(record, {"runtime": chosen, **environment()})
+        write_runtime(self.folder, runtime, engines=False)
         self.console.print(runtime.reason, markup=False, soft_wrap=True)
         return runtime
 
+    def _with_engines(self, runtime: Runtime) -> Runtime:
+        """The leader's choice of the engines of the trained teachers, and of compiled steps."""
+        return replace(self.team.from_leader(lambda: self._choose_engines(runtime)), device=runtime.device)
+
+    def _choose_engines(self, runtime: Runtime) -> Runtime:
+        """Chosen once the teachers are trained, on their final weights, and kept when the job is resumed."""
+        recorded, complete = read_runtime(self.folder, runtime.device)
+        if recorded and complete:
+            return runtime
+        with threads(runtime.threads or torch.get_num_threads()):
+            chosen = self.training(self.recipe.seed).engined(runtime)
+        write_runtime(self.folder, chosen, engines=True)
+        if found := chosen.reason[len(runtime.reason) :].lstrip("\n"):
+            self.console.print(found, markup=False, soft_wrap=True)
+        return chosen
+
     def _check_jobs(self) -> None:
-        """Trainings side by side can be what the recipe wants.
+        """Raise where the recipe wants parallel trainings that cannot be.
 
         Raises:
             AttarError: they cannot.
@@ -231,14 +264,14 @@ class Job:
 
     def share_of(self, copies: int) -> Share:
         """How so many jobs like this one would best share the processor, found by trying."""
-        training = self._training(self.recipe.seed)
+        training = self.training(self.recipe.seed)
         return self._best_share(training, training.precision(), copies=copies)
 
     def _best_share(self, training: Training, runtime: Runtime, apart: bool = True, copies: int = 1) -> Share:
         here, alone = torch.get_num_threads(), self.recipe.alone == "train"
         if runtime.device.type != "cpu":
             return Share(here)
-        others = [self._alone(self.recipe.seed)] * alone
+        others = [self.training(self.recipe.seed, alone=True)] if alone else []
 
         def seconds_with(count: int) -> list[float]:
             with threads(count):
@@ -251,7 +284,7 @@ class Job:
     def _report(self, summary: Summary) -> None:
         """results.json, the graph of who taught whom, the images a report shows, and report.html from all of it."""
         write_json(self.folder / "results.json", summary.to_json())
-        write_text(self.folder / "graph.svg", svg(self._training(self.recipe.seed).method.graph))
+        write_text(self.folder / "graph.svg", svg(self.training(self.recipe.seed).method.graph))
         save_pictures(read_run(self.folder), self.splits.test)
         write_report(self.folder)
 
@@ -269,39 +302,55 @@ class Job:
         folder = self.seed_folder(seed) / "alone" if alone else self.seed_folder(seed)
         return title + (f" seed {seed}" if self.recipe.seeds > 1 else ""), folder
 
-    def _training(self, seed: int) -> Training:
-        splits = self.parts.splits(seed)
-        student = self.parts.student(seed)
-        # Teachers are copied: a method may change them, and the next seed starts from the same ones.
-        teachers = [copied(net) for net in self.teachers] or None
+    def training(self, seed: int, alone: bool = False) -> Training:
+        """One seed's training, the student's with the method or without a teacher; it is built once."""
+        if (seed, alone) not in self._trainings:
+            self._trainings[seed, alone] = self._build(seed, alone)
+        return self._trainings[seed, alone]
+
+    def _build(self, seed: int, alone: bool) -> Training:
+        splits, (title, folder) = self.parts.splits(seed), self._place(seed, alone)
+        method = create_method("supervised", student=self.parts.student(seed)) if alone else self._method(seed, splits)
+        engines = None if alone else self.engines
+        recipe = self._recipe(seed, alone)
+        return Training(method, splits, recipe, folder, title, self.teacher_predictions, engines, self.tracking)
+
+    def _recipe(self, seed: int, alone: bool) -> Recipe:
+        recipe = replace(self.recipe, seed=seed)
+        return replace(recipe, method=MethodRecipe("supervised"), teacher=TeacherRecipe()) if alone else recipe
+
+    def _method(self, seed: int, splits: Splits) -> Method:
+        """One seed's method, around the job's own teachers where it holds them `Frozen`.
+
+        A method that registers them as its submodules trains them, and gets copies: every seed starts from the same.
+        """
+        method = self._created(seed, splits, self.teachers)
+        owned = set(method.modules())
+        if any(module in owned for teacher in self.teachers for module in teacher.modules()):
+            method = self._created(seed, splits, [copied(net) for net in self.teachers])
+        return method
+
+    def _created(self, seed: int, splits: Splits, teachers: list[nn.Module]) -> Method:
+        name = self.recipe.method.name
+        takes_teacher = "+" in name or method_info(name).takes_teacher
         # Not the student's own stream: a peer drawn from that would start as the student's twin and teach nothing.
         with seeded(Address(seed).generator("method").initial_seed()):
-            info_takes = "+" in self.recipe.method.name or method_info(self.recipe.method.name).takes_teacher
             method = create_method(
-                self.recipe.method.name,
-                student=student,
-                teacher=teachers if info_takes else None,
+                name,
+                student=self.parts.student(seed),
+                teacher=teachers if takes_teacher and teachers else None,
                 image_shape=splits.image_shape,
                 **self.recipe.method.options,
             )
             method.setup(splits.train.labels)
-        title, folder = self._place(seed)
-        shared = (self.teacher_predictions, self.engines, self.tracking)
-        return Training(method, splits, replace(self.recipe, seed=seed), folder, title, *shared)
-
-    def _alone(self, seed: int) -> Training:
-        splits = self.parts.splits(seed)
-        recipe = replace(self.recipe, seed=seed, method=MethodRecipe("supervised"), teacher=TeacherRecipe())
-        method = create_method("supervised", student=self.parts.student(seed))
-        title, folder = self._place(seed, alone=True)
-        return Training(method, splits, recipe, folder, title, self.teacher_predictions, None, self.tracking)
+        return method
 
     def _teacher_folder(self, number: int) -> Path:
         return self.folder / ("teacher" if number == 0 else f"teacher{number + 1}")
 
-    def _prepare_teachers(self) -> None:
-        """What training a teacher first would need, built before anything is written."""
-        self.training_first: dict[int, Training] = {}
+    def _teacher_trainings(self) -> dict[int, Training]:
+        """The trainings of teachers without weights, by number, built before anything is written."""
+        trainings = {}
         for number, name in self.parts.untrained():
             recipe = replace(
                 self.recipe,
@@ -310,21 +359,25 @@ class Job:
                 method=MethodRecipe("supervised"),
                 epochs=self.recipe.teacher.epochs or self.recipe.epochs,
             )
-            method = create_method("supervised", student=self.teachers[number])
+            # A copy, because methods freeze the teacher that they are given.
+            method = create_method("supervised", student=copied(self.teachers[number]))
             splits = self.parts.splits(recipe.seed, self.recipe.teacher.train_size)
-            title = f"teacher {name}"
-            folder = self._teacher_folder(number)
-            self.training_first[number] = Training(method, splits, recipe, folder, title, tracking=self.tracking)
+            title, folder = f"teacher {name}", self._teacher_folder(number)
+            trainings[number] = Training(method, splits, recipe, folder, title, tracking=self.tracking)
+        return trainings
 
-    def _teach(self, number: int, runtime: Runtime) -> Result:
-        """The teacher's scores, after training it where it came without weights."""
-        folder, first = self._teacher_folder(number), self.training_first.get(number)
-        if first:
-            # Whether steps compile was tried with the student.
-            result = first.run(self.console, replace(runtime, compiled=False))[0]
-            self.teachers[number].load_state_dict(self.team.from_leader(lambda: load(folder).state_dict()))
-            return replace(result, name="teacher")
-        return self.team.from_leader(lambda: self._measured(number, folder, runtime))
+    def teach(self, number: int, runtime: Runtime) -> Result:
+        """A teacher's scores, after training it where it came without weights."""
+        folder, training = self._teacher_folder(number), self.teacher_trainings.get(number)
+        if training is None:
+            return self.team.from_leader(lambda: self._measured(number, folder, runtime))
+        # Whether steps compile is tried with the student.
+        result = training.run(self.console, replace(runtime, compiled=False))[0]
+        self.teachers[number].load_state_dict(self.team.from_leader(lambda: load(folder).state_dict()))
+        # Its networks are no longer needed; methods that copied the untrained teacher are built again.
+        del self.teacher_trainings[number]
+        self._trainings = {key: one for key, one in self._trainings.items() if key[1]}
+        return replace(result, name="teacher")
 
     def _measured(self, number: int, folder: Path, runtime: Runtime) -> Result:
         """The scores of a teacher that came with weights."""
@@ -346,17 +399,17 @@ class Job:
         return {seed: earlier_baseline(root, name, classes, seed) for seed in self.seeds}
 
 
-def train_beside(seat: TrainingSpec) -> None:
-    """One training of a job in a process of its own, what it prints in the log of its folder.
+def train_beside(spec: TrainingSpec) -> None:
+    """One training of a job in a process of its own; what it prints goes to the log of its folder.
 
     Raises:
         AttarError: another process is at it, or the training fails.
         Stopped: the process was asked to stop.
     """
-    with held(seat.folder / LOCK), (seat.folder / LOG).open("a", encoding="utf-8") as log:
-        job, runtime = _reopened(seat.job)
-        training = job._alone(seat.seed) if seat.alone else job._training(seat.seed)
-        training.run(Console(file=log, width=100), runtime)
+    with held(spec.folder / LOCK), (spec.folder / LOG).open("a", encoding="utf-8") as log:
+        job, runtime = _reopened(spec.job)
+        job.training(spec.seed, spec.alone).run(Console(file=log, width=100), runtime)
+        job.release(spec.seed, spec.alone)
 
 
 # Of a process that trains beside the first: what that one has computed already.
@@ -377,5 +430,5 @@ def _reopened(folder: Path) -> tuple[Job, Runtime]:
     keep_freed_memory()
     runtime = job._runtime()
     for number in range(len(job.teachers)):
-        job._teach(number, runtime)
+        job.teach(number, runtime)
     return job, runtime

@@ -43,7 +43,7 @@ def prepare(
     with surviving():
         check_names(recipe)
         folder = join().from_leader(lambda: free_folder(recipe))
-        return Job(recipe, folder, console or Console(), given or Given(), shared or SharedResources(), beside)
+        return Job(recipe, folder, console or Console(), given or Given(), shared or SharedResources(), beside).check()
 
 
 def reopen(
@@ -63,7 +63,7 @@ def reopen(
         recipe = read_recipe(folder / "recipe.yaml")
         refuse_given(recipe)
         join()
-        return Job(recipe, folder, console, Given(), shared or SharedResources(), beside)
+        return Job(recipe, folder, console, Given(), shared or SharedResources(), beside).check()
 
 
 def check_names(recipe: Recipe) -> None:

@@ -112,18 +112,18 @@ def training_of(folder: Path) -> Training:
 
 def trainings(job: Job) -> Iterator[tuple[Path, Callable[[], Training]]]:
     """Every training of a job: its folder, and what builds it."""
-    for training in job.training_first.values():
+    for training in job.teacher_trainings.values():
         yield training.folder, lambda training=training: training  # type: ignore[misc]
     for seed in job.seeds:
-        yield job.seed_folder(seed) / "alone", lambda seed=seed: job._alone(seed)  # type: ignore[misc]
+        yield job.seed_folder(seed) / "alone", lambda seed=seed: job.training(seed, alone=True)  # type: ignore[misc]
         yield job.seed_folder(seed), lambda seed=seed: taught(job, seed)  # type: ignore[misc]
 
 
 def taught(job: Job, seed: int) -> Training:
     """The main training of a seed, with the teachers that the job trained first."""
-    for number in job.training_first:
-        job._teach(number, job._runtime())
-    return job._training(seed)
+    for number in list(job.teacher_trainings):
+        job.teach(number, job._runtime())
+    return job.training(seed)
 
 
 def show(finding: Finding, failure: dict[str, Any], address: Address, console: Console) -> None:

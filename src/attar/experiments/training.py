@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from attar.data import ImageSet, Mixing, Splits, eval_batches, loader_for
 from attar.deploy import save
 from attar.distributed.team import team
 from attar.errors import AttarError
+from attar.experiments.evaluation import eval_batch_size
 from attar.experiments.teacher_predictions import TeacherPredictions
 from attar.files import write_json
 from attar.methods import Method
@@ -37,7 +37,6 @@ from attar.train.logging import read
 from attar.train.loop import Places, fit
 from attar.train.progress import Progress
 
-EVAL_BATCH = 250
 # How many images a fast teacher must agree on before it is used.
 COMPARED = 512
 
@@ -144,40 +143,35 @@ class Training:
         return next(iter(self.loader.epoch(0)))
 
     def engined(self, runtime: Runtime) -> Runtime:
-        """A runtime with the engine of each frozen teacher and whether steps are compiled, both found by trying."""
+        """A runtime with the engine of each frozen teacher and whether steps are compiled, both found by trying.
+
+        The teachers must be trained: an engine is compared with the very weights that it will stand for.
+        """
         self._place()
         batches = list(islice(self.loader.epoch(0), -(-COMPARED // self.loader.batch_size)))
         shown = len(self.splits.train) + len(self.loader) * self.loader.unlabelled_batch
         passes = self.recipe.epochs * self.recipe.seeds * shown
-        names, lines = choose_engines(
+        specs, lines = choose_engines(
             self.method, batches, runtime, self.recipe.teacher.precision, self._engines, passes
         )
         # What compiling gains is a share of steps with the teacher that training has.
-        self._engines.attach(self.method, names)
+        self._engines.attach(self.method, specs)
         # Processes that work on one run compute as they are.
         wanted = self.recipe.compile if team().size == 1 else False
         steps = self.recipe.epochs * self.recipe.seeds * len(self.loader)
         accumulate = self.recipe.optim.accumulate
         compiled, line = choose_compiled(self.method, batches[0], runtime, wanted, steps, accumulate)
         reason = "\n".join(filter(None, [runtime.reason, *lines, line]))
-        return replace(runtime, teachers=names, compiled=compiled, reason=reason)
+        return replace(runtime, teachers=specs, compiled=compiled, reason=reason)
 
     def run(self, console: Console, runtime: Runtime) -> list[Result]:
         """Train, deploy and measure; what an earlier process did already is not done again."""
         with self._followed(console) as following:
             self._train(console, runtime, following)
-            results = team().from_leader(self._results)
-            following.finish({key: value for result in results for key, value in result.numbers().items()})
-        return results
+            return report_results(self.folder, following)
 
     def _followed(self, console: Console) -> Following:
-        """Those who follow this training, with the records of what it has done so far; only the leader has any."""
-        tracking = self.tracking if self.tracking and team().leader else Tracking([], self.folder)
-        records = read(Places(self.folder).metrics)
-        return tracking.follow(self.folder, asdict(self.recipe), records, partial(self._log, console))
-
-    def _log(self, console: Console, line: str) -> None:
-        console.print(f"{self.title}: {line}", markup=False, highlight=False, soft_wrap=True)
+        return followed(self.recipe, self.folder, self.title, self.tracking, console)
 
     def _train(self, console: Console, runtime: Runtime, following: Following) -> None:
         members = team()
@@ -203,10 +197,6 @@ class Training:
         size = self.loader.batch_size
         return f"{len(images)} unlabelled images join, {more} in each batch beside {size} labelled ones"
 
-    def _results(self) -> list[Result]:
-        tree = json.loads((self.folder / "scores.json").read_text(encoding="utf-8"))
-        return [Result.from_json(entry) for entry in tree["results"]]
-
     @property
     def _engines(self) -> Engines:
         if self.engines is None:
@@ -230,6 +220,29 @@ def finished(folder: Path) -> bool:
     return (folder / "scores.json").exists()
 
 
+def followed(recipe: Recipe, folder: Path, title: str, tracking: Tracking | None, console: Console) -> Following:
+    """Those who follow a training, with the records of what it has done so far; only the leader has any."""
+
+    def log(line: str) -> None:
+        console.print(f"{title}: {line}", markup=False, highlight=False, soft_wrap=True)
+
+    tracking = tracking if tracking and team().leader else Tracking([], folder)
+    return tracking.follow(folder, asdict(recipe), read(Places(folder).metrics), log)
+
+
+def report_results(folder: Path, following: Following) -> list[Result]:
+    """The results of a finished training, reported to those who follow it."""
+    results = team().from_leader(lambda: results_of(folder))
+    following.finish({key: value for result in results for key, value in result.numbers().items()})
+    return results
+
+
+def results_of(folder: Path) -> list[Result]:
+    """The results of a finished training."""
+    tree = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    return [Result.from_json(entry) for entry in tree["results"]]
+
+
 def measure(
     name: str,
     net: nn.Module,
@@ -245,7 +258,7 @@ def measure(
     is_teacher = teacher_predictions is not None and teacher_predictions.net is net
     scores, predictions = evaluate_each(
         teacher_predictions if teacher_predictions and is_teacher else net,
-        eval_batches(images, EVAL_BATCH, device),
+        eval_batches(images, eval_batch_size(images.image_shape), device),
         teacher=None if is_teacher else teacher_predictions,
     )
     save_predictions(predictions, folder / predictions_file(name))

@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from attar.accel.engine_spec import EngineSpec
 from attar.knowledge import Output
 from attar.models.copying import copied
 from attar.models.surgery.folding import fold_norms
 from attar.models.surgery.taps import observe
-
-# How the name of an engine that ends at its last tap ends.
-CUT = ", cut"
 
 
 class Folded:
@@ -33,8 +31,7 @@ class Folded:
     """
 
     def __init__(self, module: nn.Module, dtype: torch.dtype, compiled: bool = False, cut: bool = False) -> None:
-        kind = f"{'compiled' if compiled else 'folded'} {str(dtype).removeprefix('torch.')}"
-        self.name = kind + CUT * cut
+        self.name = str(EngineSpec("compiled" if compiled else "folded", str(dtype).removeprefix("torch."), cut))
         self.dtype, self.cut = dtype, cut
         self._observe = torch.compile(observe, dynamic=False) if compiled else observe
         folded = fold_norms(copied(module).eval()).requires_grad_(False)

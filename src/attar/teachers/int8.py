@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from attar.accel.engine_spec import INT8
 from attar.data import ImageSet, eval_batches
 from attar.errors import AttarError
 from attar.extras import require
@@ -33,7 +34,7 @@ class Int8:
         AttarError: a package of the `speed` extra is missing, or the network cannot be exported or quantised.
     """
 
-    name = "int8"
+    name = str(INT8)
 
     def __init__(self, module: nn.Module, images: ImageSet) -> None:
         openvino = require("openvino", "an int8 teacher", "speed")

@@ -1,14 +1,15 @@
-"""How the frozen teachers of a run compute: the fastest way that says the same, found by trying."""
+"""Engine selection for frozen teachers: the fastest engine whose outputs agree with the float32 network."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from attar.accel.compiled_steps import WORTH_COMPILING
+from attar.accel.engine_spec import INT8, PLAIN, EngineSpec
 from attar.accel.runtime import Runtime
 from attar.batch import Batch, Inputs
 from attar.data import ImageSet
@@ -16,7 +17,7 @@ from attar.errors import first_line
 from attar.knowledge import Output
 from attar.methods import Method
 from attar.models import Engine, Frozen, Plain, fingerprint
-from attar.teachers.engines import CUT, Folded
+from attar.teachers.engines import Folded
 from attar.teachers.int8 import Int8
 from attar.teachers.usage import TeacherUsage, ignores_logits, teacher_usage
 
@@ -57,7 +58,7 @@ class Agreement:
 
 
 class Engines:
-    """Makes engines by name, each once for the same weights: the seeds of a job share them.
+    """Makes engines, each once for the same weights: the seeds of a job share those that its methods use.
 
     Args:
         images: the training set, which calibrates the eight-bit engine.
@@ -65,32 +66,37 @@ class Engines:
 
     def __init__(self, images: ImageSet) -> None:
         self.images = images
-        self._made: dict[tuple[str, str], Engine] = {}
+        self._made: dict[tuple[str, EngineSpec], Engine] = {}
 
-    def make(self, module: nn.Module, name: str) -> Engine:
-        """The engine of that name for a network."""
-        if name == Plain.name:
+    def make(self, module: nn.Module, spec: EngineSpec) -> Engine:
+        """A network's engine."""
+        if spec == PLAIN:
             return Plain(module)
-        key = (fingerprint(module), name)
+        key = (fingerprint(module), spec)
         if key not in self._made:
-            self._made[key] = Int8(module, self.images) if name == Int8.name else _folded(module, name)
+            self._made[key] = self._new(module, spec)
         return self._made[key]
 
-    def attach(self, method: Method, names: tuple[str, ...]) -> None:
-        """Give each frozen network of a method the engine that was chosen for it."""
-        for frozen, name in zip(method.frozen(), names, strict=False):
-            frozen.engine = self.make(frozen.module, name)
+    def _new(self, module: nn.Module, spec: EngineSpec) -> Engine:
+        if spec == INT8:
+            return Int8(module, self.images)
+        return Folded(module, getattr(torch, spec.dtype), compiled=spec.kind == "compiled", cut=spec.cut)
 
+    def attach(self, method: Method, specs: tuple[EngineSpec, ...]) -> None:
+        """Give each frozen network of a method the engine that was chosen for it, and drop all other engines.
 
-def _folded(module: nn.Module, name: str) -> Folded:
-    """A network by names as "folded bfloat16", "compiled float32" and "folded bfloat16, cut"."""
-    how, _, dtype = name.removesuffix(CUT).partition(" ")
-    return Folded(module, getattr(torch, dtype), compiled=how == "compiled", cut=name.endswith(CUT))
+        Engines of other weights, and those that were tried and not chosen, would only hold memory.
+        """
+        for frozen, spec in zip(method.frozen(), specs, strict=False):
+            frozen.engine = self.make(frozen.module, spec)
+        used = [frozen.engine for frozen in method.frozen()]
+        if used:
+            self._made = {key: engine for key, engine in self._made.items() if any(engine is one for one in used)}
 
 
 def choose_engines(
     method: Method, batches: list[Batch], runtime: Runtime, precision: str, engines: Engines, passes: int
-) -> tuple[tuple[str, ...], list[str]]:
+) -> tuple[tuple[EngineSpec, ...], list[str]]:
     """An engine for every frozen network of a method.
 
     Args:
@@ -102,18 +108,18 @@ def choose_engines(
         passes: how many images the run will show the teacher.
 
     Returns:
-        The names, and a line for the log about each.
+        The choices, and a line for the log about each.
     """
-    names, lines = [], []
+    chosen, lines = [], []
     with torch.no_grad():
         read = zip(method.frozen(), teacher_usage(method, batches[0]), strict=True)
         for number, (frozen, reading) in enumerate(read, 1):
-            name, line = _choose(frozen, reading, batches, runtime, precision, engines, passes)
-            if reading.taps and name != Plain.name and ignores_logits(method, frozen, batches[0]):
-                name, line = name + CUT, line + "; cut after the last feature it is asked for"
-            names.append(name)
+            spec, line = _choose(frozen, reading, batches, runtime, precision, engines, passes)
+            if reading.taps and spec != PLAIN and ignores_logits(method, frozen, batches[0]):
+                spec, line = replace(spec, cut=True), line + "; cut after the last feature it is asked for"
+            chosen.append(spec)
             lines.append(f"teacher {number} {line}")
-    return tuple(names), lines
+    return tuple(chosen), lines
 
 
 def _choose(
@@ -124,7 +130,7 @@ def _choose(
     precision: str,
     engines: Engines,
     passes: int,
-) -> tuple[str, str]:
+) -> tuple[EngineSpec, str]:
     """One network's: of the candidates, from slow to fast, the last that agrees.
 
     A folded network runs no race: what a run computes should not hang on the clock. Where nobody asked for
@@ -135,49 +141,49 @@ def _choose(
         truth = [Plain(frozen.module)(one, reading.taps) for one in images]
     with runtime.computing():
         usual = seconds(Plain(frozen.module), images[0], reading.taps)
-        best, before, said = Plain.name, usual, []
-        for name in _candidates(reading, runtime, precision, usual * passes / len(images[0])):
+        best, before, tried = PLAIN, usual, []
+        for spec in _candidates(reading, runtime, precision, usual * passes / len(images[0])):
             try:
-                engine = engines.make(frozen.module, name)
+                engine = engines.make(frozen.module, spec)
                 near = agreement([engine(one, reading.taps) for one in images], truth)
                 took = seconds(engine, images[0], reading.taps)
             except Exception as error:  # whatever a compiler or another library trips over: another engine will do
-                said.append(f"{name}: not to be had ({first_line(error)})")
+                tried.append(f"{spec}: not to be had ({first_line(error)})")
                 continue
-            said.append(f"{name}: {usual / took:.2f} times the speed, {near}")
+            tried.append(f"{spec}: {usual / took:.2f} times the speed, {near}")
             if not near.holds:
-                said[-1] += f" (not used: at least {100 * LABELS:g} %, {NATS} nats, features {100 * TAPS:g} %)"
-            elif precision != "auto" or name.startswith("folded") or took * CLEARLY < before:
-                best, before = name, took
-    return best, f"computes {best}; tried on {sum(map(len, images))} images: " + "; ".join(said)
+                tried[-1] += f" (not used: at least {100 * LABELS:g} %, {NATS} nats, features {100 * TAPS:g} %)"
+            elif precision != "auto" or spec.kind == "folded" or took * CLEARLY < before:
+                best, before = spec, took
+    return best, f"computes {best}; tried on {sum(map(len, images))} images: " + "; ".join(tried)
 
 
-def _candidates(reading: TeacherUsage, runtime: Runtime, precision: str, total: float) -> list[str]:
-    """Names worth trying: only what computes in the precision asked for."""
+def _candidates(reading: TeacherUsage, runtime: Runtime, precision: str, total: float) -> list[EngineSpec]:
+    """Engines worth trying: only what computes in the precision asked for."""
     if precision != "auto":
-        return [Int8.name] if precision == "int8" else [f"folded {precision}"]
-    names = [f"folded {runtime.precision}"]
+        return [INT8 if precision == "int8" else EngineSpec("folded", precision)]
+    specs = [EngineSpec("folded", runtime.precision)]
     fits = runtime.device.type == "cpu" and runtime.precision == "bfloat16" and not reading.taps
     if fits and total > WORTH_QUANTISING:
-        names.append(Int8.name)
+        specs.append(INT8)
     if runtime.device.type == "cuda" and total > WORTH_COMPILING:
-        names.append(f"compiled {runtime.precision}")
-    return names
+        specs.append(EngineSpec("compiled", runtime.precision))
+    return specs
 
 
-def agreement(said: list[Output], truth: list[Output]) -> Agreement:
+def agreement(outputs: list[Output], truth: list[Output]) -> Agreement:
     """Several batches' outputs against those of the float32 network.
 
     >>> one = [Output(torch.tensor([[2.0, 0.0]]))]
     >>> agreement([Output(torch.tensor([[2.1, 0.0]]))], one).holds
     True
     """
-    logits, true = (torch.cat([output.logits.float() for output in outputs]) for outputs in (said, truth))
+    logits, true = (torch.cat([one.logits.float() for one in some]) for some in (outputs, truth))
     log_p, log_q = true.log_softmax(1), logits.log_softmax(1)
     nats = float((log_p.exp() * (log_p - log_q)).sum(1).mean())
     labels = float((logits.argmax(1) == true.argmax(1)).float().mean())
     taps = [
-        max(_relative_error(one.taps[tap], other.taps[tap]) for one, other in zip(said, truth, strict=True))
+        max(_relative_error(one.taps[tap], other.taps[tap]) for one, other in zip(outputs, truth, strict=True))
         for tap in truth[0].taps
     ]
     # NaN compares as not near.
@@ -195,7 +201,7 @@ def seconds(engine: Engine, images: Inputs, taps: tuple[str, ...]) -> float:
     times = []
     for _ in range(1 + TIMED):
         start = time.perf_counter()
-        said = engine(images, taps)
-        float(said.logits.sum())  # waits for the device
+        output = engine(images, taps)
+        float(output.logits.sum())  # waits for the device
         times.append(time.perf_counter() - start)
     return min(times[1:])
