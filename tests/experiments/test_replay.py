@@ -10,7 +10,7 @@ from torch import nn
 
 from attar.errors import AttarError
 from attar.experiments import launch as starting
-from attar.experiments.replay import labelled_rows, replay
+from attar.experiments.replay import replay
 from attar.knowledge import Transfer
 from attar.losses import CrossEntropy
 from attar.methods.supervised import Supervised
@@ -153,15 +153,6 @@ def test_replay_repeats_a_failure_of_mixed_images(broken_run):
     saved = torch.load(file, weights_only=True)
     assert saved["labels"].shape == (len(saved["inputs"]), 10)
     assert replay(file, Console(file=io.StringIO())).terms == saved["terms"]
-
-
-@pytest.mark.parametrize("labelled", [None, 3])
-def test_rows_without_a_label_are_known_by_their_labels(labelled):
-    numbers = torch.tensor([0, 1, 2, 3])
-    soft = 0.6 * torch.eye(4) + 0.4 * torch.eye(4).roll(1, dims=1)
-    if labelled:
-        numbers[labelled:], soft[labelled:] = -1, 0
-    assert labelled_rows(numbers) == labelled_rows(soft) == labelled
 
 
 def test_replay_names_the_gradient(broken_run):

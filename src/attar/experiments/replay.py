@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from attar.accel.runtime import Runtime
 from attar.batch import Address, Batch
@@ -22,7 +21,10 @@ from attar.report.tables import Table
 from attar.safety.nonfinite import Finding, examine
 from attar.train.loop import smooth_labels, weigh_labels
 
-KEYS = {"inputs", "labels", "index", "address", "phase", "epochs", "precision", "terms", "total", "method"}
+KEYS = {
+    *("inputs", "labels", "index", "weight", "mixed", "labelled"),
+    *("address", "phase", "epochs", "precision", "terms", "total", "method"),
+}
 
 
 def replay(file: str | Path, console: Console | None = None) -> Finding:
@@ -51,14 +53,16 @@ def replay(file: str | Path, console: Console | None = None) -> Finding:
     device = training.device
     training.method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = Batch(
-        failure["inputs"].to(device),
-        failure["labels"].to(device),
-        None if failure["index"] is None else failure["index"].to(device),
+        failure["inputs"],
+        failure["labels"],
+        failure["index"],
         Address(**failure["address"]),
         failure["epochs"],
         failure["phase"],
-        labelled=labelled_rows(failure["labels"]),
-    )
+        labelled=failure["labelled"],
+        weight=failure["weight"],
+        mixed=failure["mixed"],
+    ).to(device)
     finding = examine(training.method, batch, Runtime(device, failure["precision"], ""))
     show(finding, failure, batch.address, console or Console())
     return finding
@@ -79,13 +83,6 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(held, dict) or held.keys() != KEYS:
         raise AttarError(f"{path} is no failure.pt of this version of attar; resume the run to write it again")
     return held
-
-
-def labelled_rows(labels: Tensor) -> int | None:
-    """How many rows, the first ones, have a label; None: all."""
-    # Those of mixed images are probabilities, all 0 where there is none.
-    count = int((labels >= 0).sum() if labels.ndim == 1 else labels.any(1).sum())
-    return None if count == len(labels) else count
 
 
 def training_of(folder: Path) -> Training:

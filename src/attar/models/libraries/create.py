@@ -253,9 +253,11 @@ def language_model(name: str | Path, sizes: Sizes, weights: Weights, options: di
     from attar.models.libraries import causal_lm
 
     if isinstance(name, Path):
-        net = causal_lm.from_folder(name, sizes["num_classes"])
+        net: Any = causal_lm.from_folder(name, sizes["num_classes"])
     else:
         net = causal_lm.create(name, sizes["num_classes"], options)
+    # The side of images is here the length of sequences.
+    net.input_shape = (sizes["image_size"],)
     if weights.source is not None:
         fit(net, read_state(weights.source), str(weights.source), weights.head, weights.classes)
     return net
