@@ -6,7 +6,7 @@ Arguments are always (learner, source, ...); reductions are named; every softmax
 from attar.losses.alpha_beta import AlphaBeta, alpha_beta
 from attar.losses.boundaries import ActivationBoundary, PartialL2, activation_boundary, negative_mean, partial_l2
 from attar.losses.contrast import Contrast, contrast
-from attar.losses.correlation import DIST, dist
+from attar.losses.correlation import DIST, MapCorrelation, dist, map_correlation
 from attar.losses.decoupled import DKD, NKD, dkd, nckd, nkd, tckd
 from attar.losses.distributions import GaussianKL, gaussian_kl
 from attar.losses.embeddings import CosineDistance, NormalisedSmoothL1, Redundancy, cosine_distance, redundancy
@@ -37,9 +37,20 @@ from attar.losses.responses import (
     reverse_kl,
 )
 from attar.losses.scaled import TTM, WTTM, NormKD, Standardised, normkd, standardise, ttm, wttm
-from attar.losses.similarities import CC, PKT, InformationFlow, SimilarityPreserving, cc, information_flow, pkt, sp
+from attar.losses.similarities import (
+    CC,
+    PKT,
+    InformationFlow,
+    SimilarityPreserving,
+    cc,
+    information_flow,
+    linear_cka,
+    pkt,
+    sp,
+)
 from attar.losses.structured import InterLayer, IntraLayer, inter_layer, intra_layer
 from attar.losses.teachers import AverageKL, ConfidenceWeightedKL, DenselyGuidedKL, EntropyWeightedKL, RoutedKL
+from attar.losses.transport import WKDLogits, transport_cost, wkd_logits
 from attar.losses.weights import L2ToStart, l2_to_start
 
 __all__ = [
@@ -81,6 +92,7 @@ __all__ = [
     "LocalRelations",
     "LogitsMSE",
     "Loss",
+    "MapCorrelation",
     "NormKD",
     "NormalisedSmoothL1",
     "PartialL2",
@@ -95,6 +107,7 @@ __all__ = [
     "Standardised",
     "Streamlined",
     "VariationalInformation",
+    "WKDLogits",
     "activation_boundary",
     "alpha_beta",
     "at",
@@ -113,7 +126,9 @@ __all__ = [
     "jensen_shannon",
     "kl_divergence",
     "l2_to_start",
+    "linear_cka",
     "logits_mse",
+    "map_correlation",
     "mlkd",
     "mse",
     "nckd",
@@ -130,6 +145,8 @@ __all__ = [
     "sp",
     "standardise",
     "tckd",
+    "transport_cost",
     "ttm",
+    "wkd_logits",
     "wttm",
 ]

@@ -1,12 +1,14 @@
-"""DIST: predictions that correlate with the teacher's, within a sample and within a class."""
+"""DIST and DIST+: predictions and maps that correlate with the teacher's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from attar.losses.checks import check_logits, check_positive
+from attar.losses.checks import check_logits, check_positive, check_same_shape
+from attar.losses.features import ADAPT, same_size
 from attar.losses.loss import Loss
 from attar.losses.numerics import log_probabilities
 
@@ -62,3 +64,45 @@ class DIST(Loss):
 
     def forward(self, learner: Tensor, source: Tensor) -> Tensor:
         return dist(learner, source, self.beta, self.gamma, self.temperature)
+
+
+def map_correlation(student_map: Tensor, teacher_map: Tensor, channel: float = 1.0, spatial: float = 1.0) -> Tensor:
+    """DIST+'s terms on maps: channel * (1 - correlation of channels) + spatial * (1 - correlation of positions).
+
+    The first is Pearson's correlation across the channels, at each position of each image. The second sums a map over
+    its channels and correlates each position across the batch. Of two sizes the larger map is average-pooled first.
+
+    Deviates: the public code (torchdistill) adds the correlation of channels, which drives the maps apart; its distance
+    is added here.
+
+    Args:
+        student_map: (B, C, H, W).
+        teacher_map: (B, C, H, W), H and W may differ.
+        channel: iota, 1 in the public configuration.
+        spatial: kappa, 1 there.
+
+    Raises:
+        AttarError: the channels differ.
+
+    >>> import torch
+    >>> k = torch.arange(36.0).reshape(3, 3, 2, 2)
+    >>> round(map_correlation((1.3 * k).sin(), (0.7 * k).cos()).item(), 4)
+    1.2948
+    """
+    student, teacher = same_size(student_map, teacher_map)
+    check_same_shape(student, teacher, ADAPT)
+    channels = _uncorrelated(student, teacher, 1)
+    positions = _uncorrelated(student.sum(1), teacher.sum(1), 0)
+    return channel * channels + spatial * positions
+
+
+@dataclass(eq=False, repr=False)
+class MapCorrelation(Loss):
+    """`map_correlation` as a module: loss(student_map, teacher_map)."""
+
+    channel: float = 1.0
+    spatial: float = 1.0
+    whole_batch: ClassVar[bool] = True  # correlations over the batch
+
+    def forward(self, learner: Tensor, source: Tensor) -> Tensor:
+        return map_correlation(learner, source, self.channel, self.spatial)

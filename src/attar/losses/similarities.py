@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -146,3 +147,24 @@ class CC(Loss):
 
     def forward(self, learner: Tensor, source: Tensor) -> Tensor:
         return cc(learner, source)
+
+
+def linear_cka(left: Tensor, right: Tensor) -> Tensor:
+    """Linear centred kernel alignment of two sets of features: ||X^T Y||^2 / (||X^T X|| ||Y^T Y||), a number in 0..1.
+
+    X and Y are the features minus their means over the batch (Kornblith et al., arXiv:1905.00414). It is computed from
+    the B x B matrices of inner products, whatever the features' lengths. It is 0 where a set does not vary.
+
+    Args:
+        left: (B, ...), flattened.
+        right: (B, ...), flattened; its length may differ.
+
+    >>> import torch
+    >>> vs = torch.tensor([[1.0, 0, 2], [0, 1, 1], [2, 1, 0]])
+    >>> vt = torch.tensor([[1.0, 1, 0, 0], [0, 2, 1, 0], [0, 0, 1, 3]])
+    >>> round(linear_cka(vs, vt).item(), 4)
+    0.9544
+    """
+    check_same_batch(left, right)
+    first, second = (gram(rows - rows.mean(0)) for rows in (widen(left).flatten(1), widen(right).flatten(1)))
+    return (first * second).sum() / (first.norm() * second.norm()).clamp_min(torch.finfo(first.dtype).tiny)

@@ -16,6 +16,7 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     dcm,
     dgkd,
     dist,
+    distplus,
     dkd,
     dks,
     dml,
@@ -24,6 +25,7 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     ekd,
     fitnet,
     hkd,
+    iakd,
     kd,
     kdp2p,
     ldrld,
@@ -53,6 +55,7 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     vid,
     vkd,
     wkdf,
+    wkdl,
     wttm,
 )
 from attar.methods.base import Composed, Method, Offline
