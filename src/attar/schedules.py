@@ -77,6 +77,36 @@ class ExponentialDecay:
         return self.start * self.rate**epoch
 
 
+@dataclass(frozen=True)
+class From:
+    """0 before an epoch and `weight` from it on: the labels after an initialisation phase (AB, FSP, FT).
+
+    >>> [From(30)(epoch, 240) for epoch in (0, 29, 30)]
+    [0.0, 0.0, 1.0]
+    """
+
+    epoch: int
+    weight: float = 1.0
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        return self.weight if epoch >= self.epoch else 0.0
+
+
+@dataclass(frozen=True)
+class Until:
+    """`weight` before an epoch and 0 from it on: what only an initialisation phase trains.
+
+    >>> [Until(30)(epoch, 240) for epoch in (0, 29, 30)]
+    [1.0, 1.0, 0.0]
+    """
+
+    epoch: int
+    weight: float = 1.0
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        return self.weight if epoch < self.epoch else 0.0
+
+
 def value(weight: float | WeightSchedule, epoch: int, epochs: int) -> float:
     """A weight at an epoch, whether it is a number or a ramp."""
     return float(weight(epoch, epochs)) if callable(weight) else float(weight)

@@ -11,7 +11,7 @@ from attar.batch import Batch
 from attar.conformance.mixed_batches import check_mixed
 from attar.conformance.unlabelled_batches import check_unlabelled
 from attar.errors import AttarError
-from attar.knowledge import Losses
+from attar.knowledge import Losses, weights_of
 from attar.methods.base import Method
 
 
@@ -19,9 +19,9 @@ def check(method: Method, batch: Batch) -> Losses:
     """Run one batch through a method and hold what must be true of it; the method is as before afterwards.
 
     Every edge names knowledge that exists and its shapes agree; the loss is one finite number; every trainable
-    parameter gets a gradient and no frozen one does; every loss and regressor with parameters belongs to the method; no
-    loss follows from the label of a row that has none; where images are mixed, edges from the labels alone follow from
-    them.
+    parameter gets a gradient, now or in the last epoch, and no frozen one does; every loss and regressor with
+    parameters belongs to the method; no loss follows from the label of a row that has none; where images are mixed,
+    edges from the labels alone follow from them.
 
     Returns:
         The losses of the batch, of the last phase where there are several.
@@ -45,12 +45,27 @@ def check(method: Method, batch: Batch) -> Losses:
             reached = {name for name, parameter in method.named_parameters() if parameter.grad is not None}
             check_phase(method, phase, reached)
             learnt |= reached
-        check_gradients(method, learnt)
+        check_gradients(method, learnt | learns_later(method, batch))
     finally:
         method.zero_grad(set_to_none=True)
         method.load_state_dict(state)
         method.train(training)
     return losses
+
+
+def learns_later(method: Method, batch: Batch) -> set[str]:
+    """The parameters that get a gradient in the last epoch, where an edge that weighs 0 now weighs something then."""
+    last = replace(batch, address=replace(batch.address, epoch=batch.epochs - 1))
+    reached: set[str] = set()
+    for phase in method.phases:
+        edges = [edge for edge in method.edges if edge.phase == phase]
+        now, then = weights_of(edges, batch), weights_of(edges, last)
+        if not any(then[key] != 0.0 for key, weight in now.items() if weight == 0.0):
+            continue
+        method.zero_grad(set_to_none=True)
+        method.batch_losses(replace(last, phase=phase)).total.backward()
+        reached |= {name for name, parameter in method.named_parameters() if parameter.grad is not None}
+    return reached
 
 
 def check_total(losses: Losses) -> None:

@@ -1,6 +1,7 @@
 """Methods: one file a paper, their base, and the registry."""
 
 from attar.methods import (  # noqa: F401, the methods register themselves
+    ab,
     abkd,
     at,
     atsc,
@@ -33,11 +34,13 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     nkd,
     normkd,
     nst,
+    ofd,
     okddip,
     one,
     pefd,
     pkt,
     redundancy,
+    reviewkd,
     rkd,
     rld,
     rsd,

@@ -6,6 +6,7 @@ from torch import nn
 
 from attar.errors import AttarError
 from attar.models import Staged
+from attar.models.surgery.adapters import resized
 
 
 def require_staged(method: str, role: str, net: nn.Module) -> Staged:
@@ -40,3 +41,9 @@ def common_stages(method: str, teacher: nn.Module, student: nn.Module) -> list[t
         (stage_name(method, "teacher", first, -back), stage_name(method, "student", second, -back))
         for back in range(depth, 0, -1)
     ]
+
+
+def connector(own: tuple[int, ...], theirs: tuple[int, ...]) -> nn.Sequential:
+    """A student's map (C, H, W) to the teacher's shape without a ReLU: 1x1 convolution, batch norm, resized."""
+    (inputs, *old), (outputs, *new) = own, theirs
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), *resized(old, new))
