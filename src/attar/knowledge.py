@@ -23,7 +23,7 @@ Value = Tensor | tuple[Tensor, ...]
 
 @dataclass
 class Output:
-    """What one network said about one batch: its logits (B, K) and the features that were tapped, by name."""
+    """The output of one network for one batch: its logits (B, K) and the features that were tapped, by name."""
 
     logits: Tensor
     taps: dict[str, Tensor] = field(default_factory=dict)
@@ -68,18 +68,18 @@ class Knowledge(Mapping[str, Value]):
     def __init__(self, batch: Batch, **objects: Output | Tensor) -> None:
         self.batch = batch
         self._values: dict[str, Value] = {"labels": batch.labels}
-        for name, said in objects.items():
-            if isinstance(said, Tensor):
-                said = Output(said)
-            self.add(f"{name}.{batch.output}", said.logits)
-            for tap, feature in said.taps.items():
+        for name, output in objects.items():
+            if isinstance(output, Tensor):
+                output = Output(output)
+            self.add(f"{name}.{batch.output}", output.logits)
+            for tap, feature in output.taps.items():
                 self.add(f"{name}.{tap}", feature)
 
-    def add(self, name: str, said: Value) -> Knowledge:
+    def add(self, name: str, tensor: Value) -> Knowledge:
         """Enter a further tensor, an ensemble's logits say, and return self."""
         if name in self._values:
             raise AttarError(f"the knowledge {name!r} was given twice; name each tensor once")
-        self._values[name] = said
+        self._values[name] = tensor
         return self
 
     def __getitem__(self, name: str) -> Value:
@@ -169,20 +169,20 @@ class Transfer:
         return len(batch) * step.parts / step.rows
 
 
-def detached(said: Value) -> Value:
+def detached(tensor: Value) -> Value:
     """The same values outside the graph."""
-    return tuple(part.detach() for part in said) if isinstance(said, tuple) else said.detach()
+    return tuple(part.detach() for part in tensor) if isinstance(tensor, tuple) else tensor.detach()
 
 
-def labelled(said: Value, batch: Batch, key: str) -> Value:
+def labelled(tensor: Value, batch: Batch, key: str) -> Value:
     """The rows whose images have a label.
 
     Raises:
         AttarError: it has other rows than the batch.
     """
     if batch.labelled is None:
-        return said
-    parts = said if isinstance(said, tuple) else (said,)
+        return tensor
+    parts = tensor if isinstance(tensor, tuple) else (tensor,)
     for part in parts:
         if part.shape[:1] != batch.labels.shape[:1]:
             raise AttarError(
@@ -190,7 +190,7 @@ def labelled(said: Value, batch: Batch, key: str) -> Value:
                 "which rows have a label is not known; leave the unlabelled images out"
             )
     cut = tuple(part[: batch.labelled] for part in parts)
-    return cut if isinstance(said, tuple) else cut[0]
+    return cut if isinstance(tensor, tuple) else cut[0]
 
 
 @dataclass
@@ -337,7 +337,7 @@ class Graph:
         return "\n".join(lines)
 
     def matrix(self, epoch: int = 0, epochs: int = 1) -> tuple[list[str], list[list[float]]]:
-        """Names and the matrix W: row i says with what weight object i learns from each object.
+        """Names and the matrix W: row i is the weight with which object i learns from each object.
 
         Several edges between one pair add up; an edge that teaches both ways counts in both rows.
         """

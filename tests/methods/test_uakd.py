@@ -185,7 +185,7 @@ def test_oracle_3_permuting_a_group_changes_nothing():
 
 def targets(graph, logits):
     knowledge = lessons(graph, logits)[1].knowledge
-    return {lesson.learner: knowledge[f"{lesson.source}.logits"] for lesson in graph.lessons}
+    return {one.learner: knowledge[f"{one.source}.logits"] for one in graph.imitations}
 
 
 def test_oracle_4_selectivity():

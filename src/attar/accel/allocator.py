@@ -18,7 +18,7 @@ def keep_freed_memory() -> bool:
     photographs of 224 pixels, nearly half of it. The price is memory that stays with the process until it ends.
 
     Returns:
-        Whether there was a glibc to tell.
+        Whether the C library is glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

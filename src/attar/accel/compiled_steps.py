@@ -1,4 +1,4 @@
-"""A method's losses through torch.compile, where that says the same and pays."""
+"""A method's losses through torch.compile, where they agree and are faster."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CLEARLY, COMPARISONS = 1.1, 3
 # passes, a wrong formula does not. In bfloat16 the plain step is itself farther off (a fifth, for a fresh resnet20),
 # and sets the measure.
 NEAR, AS_NEAR = 0.01, 1.25
-# Tracing looks at the gradient of whatever it is given, and says what it must leave to Python.
+# Tracing looks at the gradient of whatever it is given, and warns of what it leaves to Python.
 HARMLESS = ("The .grad attribute of a Tensor that is not a leaf", "Dynamo does not know how to trace")
 
 
@@ -102,7 +102,7 @@ def choose_compiled(
         method: as it will be trained.
         batch: as training will show it.
         runtime: its device and precision.
-        wanted: True: wherever it says the same; False: never; None: where it is clearly faster in a run that is long
+        wanted: True: wherever the losses agree; False: never; None: where it is clearly faster in a run that is long
             enough to pay for it.
         steps: how many the run has.
         accumulate: batches of a step.
@@ -144,12 +144,14 @@ def times_as_fast(method: Method, losses_of: Callable[[Batch], Losses], batch: B
 
 def errors(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime) -> tuple[float, float]:
     """How far from the plain step in float32 another way to compute a method's losses is, and the plain one."""
-    exact = said(method, method.batch_losses, batch, replace(runtime, precision="float32"))
-    usual = said(method, method.batch_losses, batch, runtime)
-    return apart(said(method, losses_of, batch, runtime), exact), apart(usual, exact)
+    exact = terms_and_gradient(method, method.batch_losses, batch, replace(runtime, precision="float32"))
+    usual = terms_and_gradient(method, method.batch_losses, batch, runtime)
+    return apart(terms_and_gradient(method, losses_of, batch, runtime), exact), apart(usual, exact)
 
 
-def said(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime) -> list[Tensor]:
+def terms_and_gradient(
+    method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime
+) -> list[Tensor]:
     """Every term and the whole gradient of each phase, from the same state; the method is as before afterwards."""
     found, learners = [], [p for p in method.parameters() if p.requires_grad]
     for phase in method.phases:

@@ -52,7 +52,7 @@ def small(
 
 @cache
 def matrix_units() -> bool:
-    """Whether this processor multiplies matrices of bfloat16 (AMX), as far as this version of torch can tell."""
+    """Whether this processor multiplies matrices of bfloat16 (AMX), as far as this version of torch can detect."""
     return bool(torch.cpu.get_capabilities().get("amx_bf16")) if hasattr(torch.cpu, "get_capabilities") else False
 
 

@@ -101,7 +101,7 @@ def processes_with_room() -> int:
     """How many processes as large as this one ever was the memory has room for beside it, but one at least."""
     try:
         import resource
-    except ImportError:  # Windows does not say
+    except ImportError:  # not on Windows
         return 1
     unit = 1 if os.uname().sysname == "Darwin" else 1024
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

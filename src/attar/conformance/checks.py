@@ -97,7 +97,7 @@ def odd_batches(case: Case) -> None:
 
 
 def sources_do_not_learn(case: Case) -> None:
-    """The source of an edge that says learns="target" gets no gradient from it."""
+    """The source of an edge with learns="target" gets no gradient from it."""
     method = case.make()
     for phase in method.phases:
         batch = replace(case.batch(), phase=phase)
@@ -230,7 +230,7 @@ def draws(case: Case) -> None:
         raise AssertionError("the graph has no Mermaid text")
     names, matrix = graph.matrix(epoch=1, epochs=2)
     if len(matrix) != len(names) or not any(map(any, matrix)):
-        raise AssertionError("nobody teaches anybody")
+        raise AssertionError("no edge teaches")
 
 
 CHECKS = (
@@ -282,4 +282,4 @@ def _rebuilds(name: str, net: nn.Module, batch: Batch) -> None:
     again = build(spec)
     again.load_state_dict(net.state_dict())
     if not torch.equal(again.eval()(batch.inputs), net(batch.inputs)):
-        raise AssertionError(f"{name}, rebuilt from its spec, answers differently")
+        raise AssertionError(f"{name}, rebuilt from its spec, has other outputs")

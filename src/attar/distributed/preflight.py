@@ -31,7 +31,7 @@ class Sharing(Protocol):
 def differs(method: Method, loader: Sharing, members: Team) -> str | None:
     """A warning where the gradient of a few images in several processes is not that of one process; both are computed.
 
-    A method that draws random numbers for its slice differs, and so does a loss between samples that does not say
+    A method that draws random numbers for its slice differs, and so does a loss between samples that does not declare
     that it is one (`whole_batch = True`). The method is as before afterwards.
     """
     if members.size == 1:

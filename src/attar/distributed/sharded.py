@@ -13,7 +13,7 @@ from attar.models import Frozen, Plain
 
 
 def shard(frozen: Frozen, images: Tensor) -> int:
-    """Spread a frozen network's parameters over all processes (FSDP2); it answers as before, to the last bit.
+    """Spread a frozen network's parameters over all processes (FSDP2); its outputs stay, to the last bit.
 
     For a loop of your own, and for teachers that do not fit: a layer's parameters are gathered when it runs and dropped
     after it. From here on every process must call the network equally often, each with its own images. Such a network
@@ -27,13 +27,13 @@ def shard(frozen: Frozen, images: Tensor) -> int:
         How many numbers of its parameters this process holds now.
 
     Raises:
-        AttarError: there is one process only, or the network answers otherwise than before, because it reads
+        AttarError: there is one process only, or the outputs change, because it reads
             parameters of layers that it does not call.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         raise AttarError("a network is sharded over several processes; start them with torchrun")
     frozen.plain()
-    before, refusal = frozen(images).logits, "its answer is another"
+    before, refusal = frozen(images).logits, "its output changes"
     mesh = init_device_mesh(images.device.type, (dist.get_world_size(),))
     for module in frozen.module.modules():
         if any(True for _ in module.parameters(recurse=False)):

@@ -16,7 +16,7 @@ from attar.knowledge import Transfer, Value
 from attar.losses import CC, DIST, MLKD, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from attar.losses.numerics import widen
 
-# These compare samples with each other. Any other loss says so with an attribute: whole_batch = True.
+# These compare samples with each other. Any other loss declares it: whole_batch = True.
 BETWEEN_SAMPLES = (CC, DIST, MLKD, PKT, RKDAngle, RKDDistance, SimilarityPreserving)
 
 

@@ -64,7 +64,7 @@ class Team:
         return self.rank, self.size
 
     def wait(self) -> None:
-        """Go on when everybody is here."""
+        """A barrier: go on when all processes are here."""
         self.any(False)
 
     def any(self, *flags: bool) -> list[bool]:
@@ -182,34 +182,34 @@ def begun_here(folder: Path, recipe: str) -> bool:
 
 @contextmanager
 def surviving() -> Iterator[None]:
-    """What ends this process is told to torchrun; one that only lost the others lets the one that failed speak first.
+    """Report what ends this process to torchrun; one that only lost the others waits for the one that failed.
 
     Raises:
-        AttarError: the others are gone and nobody ended this process.
+        AttarError: the other processes are gone and this one was not stopped.
     """
     try:
         yield
     except AttarError as error:
-        tell_torchrun(str(error))
+        report_to_torchrun(str(error))
         raise
     except Stopped as stopped:
-        tell_torchrun(f"stopped; the state is saved: attar resume {stopped}")
+        report_to_torchrun(f"stopped; the state is saved: attar resume {stopped}")
         raise
     except RuntimeError as error:
         if team().size == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
         time.sleep(GRACE_SECONDS)
         raise AttarError(
-            f"process {team().rank} stops because another process of this run ended, whose message says why; "
+            f"process {team().rank} stops because another process of this run ended, see its message; "
             "`attar resume` goes on from the last checkpoint"
         ) from None
 
 
-def tell_torchrun(message: str) -> None:
+def report_to_torchrun(message: str) -> None:
     """The line that torchrun's own report of a failure ends with."""
     if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
-        said = {"message": message, "extraInfo": {"py_callstack": message, "timestamp": str(int(time.time()))}}
-        write_json(Path(file), {"message": said})
+        record = {"message": message, "extraInfo": {"py_callstack": message, "timestamp": str(int(time.time()))}}
+        write_json(Path(file), {"message": record})
 
 
 class Objective(nn.Module):

@@ -1,4 +1,4 @@
-"""Contrastive distillation: an image's own embedding told apart from those of other classes."""
+"""Contrastive distillation: an image's own embedding against those of other classes."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from attar.losses.features import ADAPT, same_size
 from attar.losses.loss import Loss
 from attar.losses.numerics import log_probabilities
 
-# The authors' guard. It also silences columns in which nobody sees anything.
+# The authors' guard. It also removes columns in which no image has the class.
 _EPS = 1e-8
 
 

@@ -41,7 +41,7 @@ class ATSC(Method):
     L1 = beta * MSE(projector(student's last map), teacher's last map) + w * sum ||theta - theta_0||^2,
     with theta the teacher's convolution kernels and theta_0 their pretrained values; the sum is not averaged. The
     second, phase "classify", moves only the teacher's classifier: L2 = CE(teacher, labels), after another forward pass
-    of the updated teacher. The student answers with that classifier, so labels reach it only through the teacher.
+    of the updated teacher. The student uses that classifier, so labels reach it only through the teacher.
     Everything runs in training mode, so the teacher's running statistics move twice per batch.
 
     The losses, weights and steps are those of the authors' code, which has one teacher; the paper's full text was not
@@ -111,17 +111,17 @@ class ATSC(Method):
     def run(self, batch: Batch) -> Knowledge:
         if batch.phase == CLASSIFY:
             return Knowledge(batch, **{name: one.classified(batch.images) for name, one in self.teachers.items()})
-        knowledge, answers = Knowledge(batch), []
+        knowledge, logits = Knowledge(batch), []
         own = self.student.last_map(batch.images)
         for number, (name, one) in enumerate(self.teachers.items()):
             taught = one.net.features(batch.images, ["final"])
             mine, theirs = match_size(own, taught.tap("final"))
             projected = self.student.projectors[number](mine)
-            answers.append(self.student.classify(number, projected))
+            logits.append(self.student.classify(number, projected))
             knowledge.add(f"{name}.logits", taught.logits).add(f"{name}.map", theirs)
             knowledge.add(f"{name}.weights", one.weights).add(f"{name}_start.weights", one.start)
             knowledge.add(f"student.for_{name}", projected)
-        return knowledge.add("student.logits", torch.stack(answers).mean(0))
+        return knowledge.add("student.logits", torch.stack(logits).mean(0))
 
     def transfers(self) -> Iterable[Transfer]:
         count = len(self.teachers)

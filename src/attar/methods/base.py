@@ -38,7 +38,7 @@ class Method(nn.Module):
         name: the name it is registered under.
         task: what is learnt; the edges' losses on outputs are the task's.
         many_teachers: whether `teacher` may be a list of networks.
-        phases: the optimiser steps per batch, each with a forward pass of its own (`batch.phase` says which) and the
+        phases: the optimiser steps per batch, each with a forward pass of its own (named by `batch.phase`) and the
             edges of that name. Nearly every method takes one.
     """
 

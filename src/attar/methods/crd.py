@@ -35,7 +35,7 @@ class CRD(Offline):
     side is contrasted (`attar.losses.contrast`) with what is remembered of the other: the image's own embedding against
     those of other classes. L = ce * CE + weight * (student against teacher + teacher against student); the latter
     trains the teacher's linear layer only. Remembered embeddings move by a running mean, over every training image,
-    so the method must be told of them (`setup`), which a run does by itself.
+    so `setup` must be called before training, which a run does by itself.
 
     Deviates: see `contrast` on the images of other classes; Z is the mean over all images of the first batch's scores,
     where the authors' code takes that of the drawn ones.
@@ -52,7 +52,7 @@ class CRD(Offline):
         image_shape: (C, H, W) of one image; by default the networks' own.
 
     Raises:
-        AttarError: in its first pass: nobody was enrolled, a batch does not say which images it holds, or it holds
+        AttarError: in its first pass: `setup` was not called, a batch has no index, or it holds
             images without labels.
 
     >>> from attar.models import create_model
@@ -108,7 +108,7 @@ class CRD(Offline):
 
 
 class Memory(nn.Module):
-    """Contrasts a learner with what is remembered of its source, then remembers what the source says now.
+    """Contrasts a learner with the stored embeddings of its source, then stores the source's current ones.
 
     Args:
         contrast: the loss.

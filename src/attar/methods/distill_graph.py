@@ -1,7 +1,7 @@
 """Distillation as a matrix: objects, the ensembles they form, and who learns from whom.
 
 RECONSTRUCTED: the abstract of UAKD promises one framework with the known methods as special cases; this form of it is
-ours. An object is anything with logits. Row i of the matrix says from whom object i learns. In mixture mode the row
+ours. An object is anything with logits. Row i of the matrix: from whom object i learns. In mixture mode the row
 is the ensemble whose logits teach i; in pairwise mode each entry is the weight of an edge of its own.
 """
 
@@ -25,7 +25,7 @@ Mode = Literal["mixture", "pairwise"]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Imitation:
     """One learner compared with one source, an object or an ensemble."""
 
     learner: str
@@ -50,7 +50,7 @@ class DistillGraph:
     """
 
     objects: tuple[str, ...]
-    lessons: tuple[Lesson, ...]
+    imitations: tuple[Imitation, ...]
     ensembles: Mapping[str, Row] = field(default_factory=dict)
     labels: Mapping[str, float] = field(default_factory=dict)
     loss: nn.Module = field(default_factory=lambda: KLDivergence(3.0))
@@ -71,9 +71,9 @@ class DistillGraph:
     def matrix(self) -> list[list[float]]:
         """Row i, column j: with what weight object i learns from object j."""
         rows = {name: dict.fromkeys(self.objects, 0.0) for name in self.objects}
-        for lesson in self.lessons:
-            for name, share in self.row(lesson.source).items():
-                rows[lesson.learner][name] += lesson.weight * share
+        for imitation in self.imitations:
+            for name, share in self.row(imitation.source).items():
+                rows[imitation.learner][name] += imitation.weight * share
         return [list(row.values()) for row in rows.values()]
 
     def enter(self, knowledge: Knowledge, learned: Mapping[str, Tensor] | None = None) -> Knowledge:
@@ -88,11 +88,11 @@ class DistillGraph:
         """The edges: the labels', then the lessons', whose weights ramp up over `ramp` epochs (0: at once)."""
         for name, weight in self.labels.items():
             yield Transfer("labels", f"{name}.logits", CrossEntropy(), weight=weight)
-        for lesson in self.lessons:
-            weight = alpha * lesson.weight
+        for imitation in self.imitations:
+            weight = alpha * imitation.weight
             yield Transfer(
-                f"{lesson.source}.logits",
-                f"{lesson.learner}.logits",
+                f"{imitation.source}.logits",
+                f"{imitation.learner}.logits",
                 self.loss,
                 weight=ExponentialRampUp(ramp, weight) if ramp else weight,
                 learns="target" if self.detach else "both",
@@ -103,9 +103,9 @@ class DistillGraph:
 
 
 def _logits(knowledge: Knowledge, name: str) -> Tensor:
-    said = knowledge[f"{name}.logits"]
-    assert isinstance(said, Tensor)
-    return said
+    logits = knowledge[f"{name}.logits"]
+    assert isinstance(logits, Tensor)
+    return logits
 
 
 def mixture(logits: Sequence[Tensor], shares: Sequence[float | Tensor]) -> Tensor:
@@ -169,7 +169,7 @@ def from_matrix(
         AttarError: the matrix is not square, or a row of A does not sum to 1.
 
     >>> graph = from_matrix(["student", "a", "b"], [[0, 0.5, 0.5], [0, 0, 1], [0, 0, 0]])
-    >>> [(lesson.learner, lesson.source) for lesson in graph.lessons]
+    >>> [(one.learner, one.source) for one in graph.imitations]
     [('student', 'target_of_student'), ('a', 'b')]
     """
     if mode not in ("mixture", "pairwise"):
@@ -177,18 +177,18 @@ def from_matrix(
     if any(len(row) != len(objects) for row in (matrix, *matrix)):
         raise AttarError(f"{len(objects)} objects need a matrix of {len(objects)}x{len(objects)}")
     ensembles: dict[str, Row] = {}
-    lessons: list[Lesson] = []
+    imitations: list[Imitation] = []
     for learner, row in zip(objects, matrix, strict=True):
         shares = {name: share for name, share in zip(objects, row, strict=True) if share}
         if mode == "pairwise" or len(shares) < 2:
-            lessons += [Lesson(learner, name, share) for name, share in shares.items()]
+            imitations += [Imitation(learner, name, share) for name, share in shares.items()]
         else:
             # Learners with the same row have the same teacher: it is made and drawn once.
             source = next((name for name, known in ensembles.items() if known == shares), f"target_of_{learner}")
             ensembles[source] = shares
-            lessons.append(Lesson(learner, source))
+            imitations.append(Imitation(learner, source))
         if mode == "mixture" and shares and abs(sum(shares.values()) - 1) > 1e-6:
             raise AttarError(f"the row of {learner!r} sums to {sum(shares.values()):g}; rows of a mixture sum to 1")
     labels = dict.fromkeys(objects, 1.0) if labels is None else labels
     loss = KLDivergence(3.0) if loss is None else loss
-    return DistillGraph(tuple(objects), tuple(lessons), ensembles, labels, loss, detach)
+    return DistillGraph(tuple(objects), tuple(imitations), ensembles, labels, loss, detach)

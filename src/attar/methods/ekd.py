@@ -23,7 +23,7 @@ class EKD(Offline):
     Args:
         teacher: a trained network.
         student: the network to train.
-        log_prior: lambda, the logarithm of the evidence everybody has (-1.22 for resnet32x4 to resnet8x4; -0.93 for
+        log_prior: lambda, the logarithm of the evidence of every class (-1.22 for resnet32x4 to resnet8x4; -0.93 for
             resnet56 to resnet20, with weights 5, 3, 2).
         temperature: T (1).
         ce: weight of the labels (1).

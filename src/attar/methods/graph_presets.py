@@ -14,7 +14,7 @@ from torch import nn
 
 from attar.errors import unknown
 from attar.losses import KLDivergence, LogitsMSE
-from attar.methods.distill_graph import DistillGraph, Lesson, Row, from_matrix, mean_of, others
+from attar.methods.distill_graph import DistillGraph, Imitation, Row, from_matrix, mean_of, others
 
 
 def kd(objects: Sequence[str], temperature: float = 4.0) -> DistillGraph:
@@ -42,33 +42,33 @@ def dks(objects: Sequence[str], temperature: float = 1.0) -> DistillGraph:
 
 
 def cl_ilr(objects: Sequence[str], temperature: float = 3.0) -> DistillGraph:
-    """CL-ILR: everybody learns from the mean of the others."""
+    """CL-ILR: each object learns from the mean of the others."""
     learners = objects if len(objects) > 1 else ()
     ensembles = {f"all_but_{name}": mean_of(others(objects, name)) for name in learners}
-    lessons = tuple(Lesson(name, f"all_but_{name}") for name in learners)
-    return DistillGraph(tuple(objects), lessons, ensembles, dict.fromkeys(objects, 1.0), KLDivergence(temperature))
+    imitations = tuple(Imitation(name, f"all_but_{name}") for name in learners)
+    return DistillGraph(tuple(objects), imitations, ensembles, dict.fromkeys(objects, 1.0), KLDivergence(temperature))
 
 
 def taught_by_one(objects: Sequence[str], members: Sequence[str], loss: nn.Module) -> DistillGraph:
     """Everybody learns from one mean."""
     alone = len(objects) == 1
     ensembles = {} if alone else {"ensemble": mean_of(members)}
-    lessons = () if alone else tuple(Lesson(name, "ensemble") for name in objects)
-    return DistillGraph(tuple(objects), lessons, ensembles, dict.fromkeys(objects, 1.0), loss)
+    imitations = () if alone else tuple(Imitation(name, "ensemble") for name in objects)
+    return DistillGraph(tuple(objects), imitations, ensembles, dict.fromkeys(objects, 1.0), loss)
 
 
 def symmetric(objects: Sequence[str], temperature: float = 3.0) -> DistillGraph:
-    """The control of UAKD: everybody, each branch itself included, learns from the mean of all branches."""
+    """The control of UAKD: each object, a branch itself included, learns from the mean of all branches."""
     return taught_by_one(objects, objects[1:], KLDivergence(temperature))
 
 
 def eed(objects: Sequence[str], temperature: float = 3.0) -> DistillGraph:
-    """EED: everybody learns the mean logits of all by their squared error, which has no temperature."""
+    """EED: each object learns the mean logits of all by their squared error, which has no temperature."""
     return taught_by_one(objects, objects, LogitsMSE())
 
 
 def one(objects: Sequence[str], temperature: float = 3.0) -> DistillGraph:
-    """ONE: everybody learns from one gated ensemble, which learns from the labels."""
+    """ONE: each object learns from one gated ensemble, which learns from the labels."""
     plain = taught_by_one(objects, objects, KLDivergence(temperature))
     learned = tuple(plain.ensembles)
     return replace(plain, labels={**plain.labels, **dict.fromkeys(learned, 1.0)}, learned=learned)
@@ -78,20 +78,20 @@ def okddip(objects: Sequence[str], temperature: float = 3.0) -> DistillGraph:
     """OKDDip: each peer attends to all peers, the leader learns from their mean; sources learn too."""
     leader, *peers = objects
     ensembles = {f"attention_of_{peer}": mean_of(peers) for peer in peers}
-    lessons = tuple(Lesson(peer, f"attention_of_{peer}") for peer in peers)
+    imitations = tuple(Imitation(peer, f"attention_of_{peer}") for peer in peers)
     if peers:
-        ensembles, lessons = {**ensembles, "peers": mean_of(peers)}, (Lesson(leader, "peers"), *lessons)
+        ensembles, imitations = {**ensembles, "peers": mean_of(peers)}, (Imitation(leader, "peers"), *imitations)
     labels, loss = dict.fromkeys(objects, 1.0), KLDivergence(temperature)
     learned = tuple(f"attention_of_{peer}" for peer in peers)
-    return DistillGraph(tuple(objects), lessons, ensembles, labels, loss, detach=False, learned=learned)
+    return DistillGraph(tuple(objects), imitations, ensembles, labels, loss, detach=False, learned=learned)
 
 
 def byot(objects: Sequence[str], temperature: float = 3.0, share: float = 0.1) -> DistillGraph:
-    """BYOT: the deepest teaches everybody and learns from nobody; KL, whose gradient is its soft cross-entropy's."""
+    """BYOT: the deepest teaches the others and learns from none; KL, whose gradient is its soft cross-entropy's."""
     deepest, *shallow = objects
-    lessons = tuple(Lesson(name, deepest, share) for name in shallow)
+    imitations = tuple(Imitation(name, deepest, share) for name in shallow)
     labels = dict.fromkeys(objects, 1 - share)
-    return DistillGraph(tuple(objects), lessons, {}, labels, KLDivergence(temperature))
+    return DistillGraph(tuple(objects), imitations, {}, labels, KLDivergence(temperature))
 
 
 def uakd(
@@ -107,7 +107,7 @@ def uakd(
     """UAKD: the main object learns from all groups equally, a branch from the other groups. RECONSTRUCTED.
 
     Args:
-        main: the deployed object, which teaches nobody.
+        main: the deployed object, which teaches no other.
         groups: each group's branches; groups that fork later come later.
         temperature: of the KL.
         leader_teaches: the main object teaches the branches too, as one more group.
@@ -126,21 +126,21 @@ def uakd(
         raise unknown("direction", direction, ("all", "deeper"))
     names = list(groups)
     ensembles: dict[str, Row] = {name: mean_of(members) for name, members in groups.items()}
-    lessons: list[Lesson] = []
+    imitations: list[Imitation] = []
 
     def teach(learner: str, sources: Sequence[str], called: str = "") -> None:
         if sources:
             source = sources[0] if len(sources) == 1 else called or "_and_".join(sources)
             if len(sources) > 1:
                 ensembles[source] = mean_of(sources)
-            lessons.append(Lesson(learner, source))
+            imitations.append(Imitation(learner, source))
 
     teach(main, names)
     for number, (group, members) in enumerate(groups.items()):
         sources = names[number + 1 :] if direction == "deeper" else others(names, group)
         sources = [*sources, *([main] if leader_teaches or direction == "deeper" else [])]
         for member in members:
-            # A group that has nobody else to learn from falls back to CL-ILR among its members.
+            # A group without another one to learn from falls back to CL-ILR among its members.
             if sources:
                 teach(member, sources)
             else:
@@ -148,7 +148,7 @@ def uakd(
     objects = (main, *(member for members in groups.values() for member in members))
     labels = dict.fromkeys((*objects, *(names if ensemble_ce else ())), 1.0)
     learned = tuple(names) if gated else ()
-    return DistillGraph(objects, tuple(lessons), ensembles, labels, KLDivergence(temperature), learned=learned)
+    return DistillGraph(objects, tuple(imitations), ensembles, labels, KLDivergence(temperature), learned=learned)
 
 
 # The presets over a trunk and its branches; KD needs a frozen teacher and UAKD the groups.

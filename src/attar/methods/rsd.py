@@ -54,8 +54,8 @@ class Mixing:
 
     def __call__(self, own: Tensor, others: Tensor) -> Tensor:
         """Each sample of the first, mixed with its partner of the second."""
-        everybody = others if self.batch is None else self.batch.all_rows(others)
-        return self.share * own + (1 - self.share) * everybody[self.partners]
+        all_rows = others if self.batch is None else self.batch.all_rows(others)
+        return self.share * own + (1 - self.share) * all_rows[self.partners]
 
 
 @register(
@@ -151,18 +151,18 @@ class RSD(Method):
         if self.training and self.mixture:
             mixing = Mixing.of(batch, len(cast(Staged, self.student.module).stages))
         if self.training and self.distill:
-            said = self._said(batch, mixing)
+            logits = self._logits(batch, mixing)
         else:
-            said = [self.student(batch.images).logits] * len(self.passes)
-        knowledge = Knowledge(batch, **dict(zip(self.passes, said, strict=True)))
+            logits = [self.student(batch.images).logits] * len(self.passes)
+        knowledge = Knowledge(batch, **dict(zip(self.passes, logits, strict=True)))
         if self.mixture:
-            labels = F.one_hot(batch.labels, said[0].shape[1]).to(batch.images.dtype)
+            labels = F.one_hot(batch.labels, logits[0].shape[1]).to(batch.images.dtype)
             knowledge.add("labels.mixed", mixing(labels, labels) if mixing else labels)
         if self.teacher is not None:
             knowledge.add("teacher.logits", self.teacher(batch.images).logits)
         return knowledge
 
-    def _said(self, batch: Batch, mixing: Mixing | None) -> list[Tensor]:
+    def _logits(self, batch: Batch, mixing: Mixing | None) -> list[Tensor]:
         """The logits of each pass of a training step, the student's first."""
         net, images = self.student.module, batch.images
         rows, own = (batch.whole, batch.own) if self.per_sample else (1, None)

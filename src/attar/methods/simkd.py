@@ -64,8 +64,8 @@ class SimKD(Method):
         taught = self.teacher(batch.images, ["final"])
         own, theirs = match_size(self.student.last_map(batch.images), taught.tap("final"))
         projected = self.student.projectors[0](own)
-        said = Output(self.student.classify(0, projected), {"projected": projected})
-        return Knowledge(batch, teacher=taught, student=said).add("teacher.aligned", theirs)
+        student = Output(self.student.classify(0, projected), {"projected": projected})
+        return Knowledge(batch, teacher=taught, student=student).add("teacher.aligned", theirs)
 
     def transfers(self) -> Iterable[Transfer]:
         yield Transfer("teacher.aligned", "student.projected", MSE(), weight=self.weight)

@@ -10,7 +10,7 @@ from attar.models.surgery.adapters import resized
 
 
 def require_staged(method: str, role: str, net: nn.Module) -> Staged:
-    """The network as a staged one, or an error that says which method asked and which methods would work."""
+    """The network as a staged one, or an error with the method that asked and the methods that would work."""
     if isinstance(net, Staged):
         return net
     raise AttarError(

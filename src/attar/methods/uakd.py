@@ -42,9 +42,9 @@ class UAKD(Method):
         KL(q <- p) = T^2 KL(p_T || q_T), p detached;  omega = exp(-5 (1 - min(epoch, ramp) / ramp)^2)
 
     The objects are the student and branches that fork from it. Branches of one stage form a group, whose ensemble is
-    its mean logits. The student learns from the mean of the groups' ensembles and teaches nobody; a branch learns from
-    the mean of the other groups' ensembles, or, where its group is the only one, from its fellows. `method.plan` is
-    the matrix of this as data: `print(method.plan)`.
+    its mean logits. The student learns from the mean of the groups' ensembles and teaches no other; a branch learns
+    from the mean of the other groups' ensembles, or, where its group is the only one, from its fellows. `method.plan`
+    is the matrix of this as data: `print(method.plan)`.
     T, alpha and ramp are those of the public ONE and OKDDip code; the shape of the branches follows DKS.
     Deviates: no small number is added to the target's softmax, as the ancestors do.
 

@@ -96,7 +96,7 @@ class UniKD(Method):
 
     Raises:
         AttarError: networks without stages, an unknown profile, gate or logits, or a teacher's Gaussian from which
-            nobody is left to learn.
+            no edge is left.
     """
 
     def __init__(
@@ -181,10 +181,10 @@ class UniKD(Method):
         """What the teacher's Gaussian teaches, and learns."""
         # "mean" divides by K, which gives the closed form the scale of the sampled one.
         loss = GaussianKL("mean") if self.profile.closed_form else KLDivergence(self.feat_temperature)
-        said = "gaussian" if self.profile.closed_form else "sample"
+        kind = "gaussian" if self.profile.closed_form else "sample"
         return Transfer(
-            f"teacher_fdp.{said}",
-            f"student_fdp.{said}",
+            f"teacher_fdp.{kind}",
+            f"student_fdp.{kind}",
             loss,
             weight=self.feat,
             learns=learners(self.detach_feat_target),
@@ -195,7 +195,7 @@ class UniKD(Method):
 
 
 class Predictor(nn.Module):
-    """What one network's features say as a Gaussian.
+    """One network's features as a Gaussian.
 
     Args:
         shapes: each tap's shape; without fusion there is one.
@@ -217,8 +217,8 @@ class Predictor(nn.Module):
             channels = [width]
         self.read = FDP(channels[0], num_classes)
 
-    def forward(self, said: Output) -> Gaussian:
-        features = [said.tap(tap) for tap in self.taps]
+    def forward(self, kind: Output) -> Gaussian:
+        features = [kind.tap(tap) for tap in self.taps]
         return self.read(features[0] if self.fuse is None else self.fuse(features))
 
 

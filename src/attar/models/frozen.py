@@ -28,7 +28,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class CachedOutput:
-    """What a network said about one batch.
+    """A network's output for one batch.
 
     Attributes:
         images: the inputs, one tensor or tensors by name.
@@ -80,7 +80,7 @@ class Frozen:
         module: any network.
 
     Attributes:
-        engine: what computes the forward pass; the network itself until somebody puts a faster one here.
+        engine: what computes the forward pass; the network itself until a faster one is put here.
 
     >>> from attar.models.create import create_model
     >>> frozen = Frozen(create_model("resnet20"))
@@ -117,7 +117,7 @@ class Frozen:
         return cached or self.engine(images, wanted)
 
     def set_output(self, images: Inputs, output: Output) -> None:
-        """What the network says about this very tensor is known already: the next calls with it compute nothing.
+        """Set the output for this very tensor: the next calls with it compute nothing.
 
         Another tensor, even an equal one, the same tensor written to since, or taps that `output` lacks are computed.
         """

@@ -53,7 +53,7 @@ BUILDERS: dict[str, Callable[[Spec], nn.Module]] = {}
 def build(spec: Spec) -> nn.Module:
     """A network rebuilt from its `spec`, newly initialised.
 
-    A spec is plain data that survives JSON. Its "kind" ("model" where it has none) says who rebuilds it; other
+    A spec is plain data that survives JSON. Its "kind" ("model" where it has none) names its builder; other
     modules enter theirs in `BUILDERS`.
 
     Raises:

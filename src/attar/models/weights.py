@@ -1,4 +1,4 @@
-"""Trained weights from a file into a network, or one line that says why not."""
+"""Trained weights from a file into a network, or an error in one line."""
 
 from __future__ import annotations
 

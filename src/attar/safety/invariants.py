@@ -31,8 +31,8 @@ class Invariants:
         say: where a warning goes, one line each.
     """
 
-    def __init__(self, method: Method, say: Callable[[str], None]) -> None:
-        self.method, self.say = method, say
+    def __init__(self, method: Method, warn: Callable[[str], None]) -> None:
+        self.method, self.warn = method, warn
         self._frozen = [state_checksums(one.module) for one in method.frozen()]
         self._named = {name: p for name, p in method.named_parameters() if p.requires_grad}
         self._start: Tensor | None = None
@@ -95,7 +95,7 @@ class Invariants:
         """Each warning once."""
         if about not in self._said:
             self._said.add(about)
-            self.say(f"warning: {line}")
+            self.warn(f"warning: {line}")
 
 
 def state_checksums(network: nn.Module) -> Tensor:
@@ -132,7 +132,7 @@ def check_frozen(method: Method, before: list[Tensor]) -> None:
             )
         if any(module.training for module in teacher.module.modules()):
             raise AttarError(
-                f"method {method.name!r} left a frozen network in training mode: it does not answer as it was "
+                f"method {method.name!r} left a frozen network in training mode: its outputs are not those it had "
                 "measured; call it only through its Frozen wrapper"
             )
 
@@ -159,7 +159,7 @@ def check_modes(method: Method) -> None:
 
 
 def check_sources(method: Method, batch: Batch, phase: str) -> None:
-    """No edge sends a gradient to its own source, unless it says that both ends learn.
+    """No edge sends a gradient to its own source, unless both of its ends learn.
 
     `Transfer` detaches its source, so only edges of a class of their own are run; the method is as before afterwards.
 
@@ -176,7 +176,7 @@ def check_sources(method: Method, batch: Batch, phase: str) -> None:
             source, target = knowledge[edge.source], knowledge[edge.target]
             feeds = _reaches(target, source)  # a network that learns from its own deeper part
             if not feeds and _reaches(edge(knowledge), source):
-                raise AttarError(f"edge {edge.key!r} sends a gradient to its source; detach it, or say learns='both'")
+                raise AttarError(f"edge {edge.key!r} sends a gradient to its source; detach it, or give learns='both'")
 
 
 def _reaches(what: object, source: object) -> bool:

@@ -85,7 +85,7 @@ def _take(file: IO[str]) -> bool:
 
 
 def _alive(holder: dict[str, Any]) -> bool:
-    """Whether the process in a lock file still runs, as far as can be told from here."""
+    """Whether the process in a lock file still runs, as far as this machine can see."""
     if not holder:
         return False
     # Windows has no signal 0, and other machines cannot be asked.
@@ -95,7 +95,7 @@ def _alive(holder: dict[str, Any]) -> bool:
         os.kill(holder["pid"], 0)
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's process
+    except OSError:  # another user's process
         return True
     return True
 

@@ -1,4 +1,4 @@
-"""A NaN or an infinity is found without waiting for the device at each step, and said with where it came from."""
+"""Detect and localise non-finite values without a host sync at each step."""
 
 from __future__ import annotations
 
@@ -136,12 +136,12 @@ def watched(method: Method) -> Iterator[list[str]]:
     """A list that fills with the modules whose output is not finite, in the order they ran."""
     seen: list[str] = []
 
-    def look(name: str, said: Any) -> None:
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors(said)):
+    def look(name: str, value: Any) -> None:
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors(value)):
             seen.append(f"the output of {name}")
 
     def hook(name: str, module: nn.Module) -> RemovableHandle:
-        return module.register_forward_hook(lambda _, __, said: look(f"{name} ({type(module).__name__})", said))
+        return module.register_forward_hook(lambda _, __, value: look(f"{name} ({type(module).__name__})", value))
 
     networks = [("", method), *((f"frozen network {n}: ", one.module) for n, one in enumerate(method.frozen()))]
     hooks = [
@@ -157,15 +157,15 @@ def watched(method: Method) -> Iterator[list[str]]:
             handle.remove()
 
 
-def tensors(said: Any) -> Iterator[Tensor]:
+def tensors(value: Any) -> Iterator[Tensor]:
     """The floating-point tensors in what a module returned."""
-    if isinstance(said, Tensor):
-        if said.is_floating_point():
-            yield said.detach()
-    elif isinstance(said, Output):
-        yield from tensors([said.logits, *said.taps.values()])
-    elif isinstance(said, dict | list | tuple):
-        for part in said.values() if isinstance(said, dict) else said:
+    if isinstance(value, Tensor):
+        if value.is_floating_point():
+            yield value.detach()
+    elif isinstance(value, Output):
+        yield from tensors([value.logits, *value.taps.values()])
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
             yield from tensors(part)
 
 

@@ -11,7 +11,7 @@ from types import FrameType
 
 @dataclass
 class StopRequest:
-    """Whether somebody asked the run to stop; it is its own signal handler."""
+    """Whether the run was asked to stop; it is its own signal handler."""
 
     requested: bool = False
 

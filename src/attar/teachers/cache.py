@@ -1,4 +1,4 @@
-"""What a frozen teacher said about every image of an epoch, kept on disk for later seeds, methods and runs."""
+"""A frozen teacher's logits for every image of an epoch, cached on disk for later seeds, methods and runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMAT = 1
 DIGEST = 16
 # An epoch's rows up to so many bytes lie on the device, where a step finds them without waiting.
 MOST_ON_DEVICE = 10**9
-# Seconds after which an unfinished file belongs to nobody, on a file system that cannot say who holds it.
+# Seconds after which an unfinished file is abandoned, on a file system without locks.
 ABANDONED = 7 * 24 * 3600
 
 
@@ -74,7 +74,7 @@ class TeacherCache:
         try:
             if file.stat().st_size != content + DIGEST:
                 return None
-            # "c": torch wants memory that could be written to; nobody does, and it would not reach the file.
+            # "c": torch wants writable memory; it is never written, and that would not reach the file.
             whole = np.memmap(file, np.uint8, mode="c")
         except OSError:
             return None
@@ -108,7 +108,7 @@ class Writer:
         self.file = file
         _remove_abandoned(file.parent)
         self._temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        # Held open, because its lock says that somebody is writing.
+        # Held open, because its lock marks it as being written.
         self._handle = os.open(self._temporary, os.O_RDWR | os.O_CREAT, 0o644)
         if claim(self._handle) is False:
             os.close(self._handle)
@@ -154,7 +154,7 @@ def _remove_abandoned(folder: Path) -> None:
     for part in folder.glob(".*.tmp"):
         try:
             handle = os.open(part, os.O_RDWR)
-        except OSError:  # just finished, or somebody else's
+        except OSError:  # just finished, or another process's
             continue
         try:
             free = claim(handle)
@@ -169,17 +169,17 @@ def _digest(content: np.ndarray) -> bytes:
 
 
 def check_space(root: Path, needed: int) -> str:
-    """A line that says what a cache will take.
+    """A line on the space that a cache will take.
 
     Raises:
         AttarError: the disk has not that much room.
     """
     existing = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
-    said = f"teacher cache in {root}: {size(needed)} to be written, {size(free)} free"
+    line = f"teacher cache in {root}: {size(needed)} to be written, {size(free)} free"
     if needed > 0.95 * free:
-        raise AttarError(f"{said}; set teacher.cache_top, or choose another teacher.cache folder, or leave it out")
-    return said
+        raise AttarError(f"{line}; set teacher.cache_top, or choose another teacher.cache folder, or leave it out")
+    return line
 
 
 def size(count: float) -> str:

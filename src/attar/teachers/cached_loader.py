@@ -1,4 +1,4 @@
-"""A loader whose batches come with what the frozen teachers say about them, read from a cache where it is there."""
+"""A loader that sets each frozen teacher's logits from a disk cache, and fills the cache where it is empty."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def with_cached_logits(
     recipe: Recipe,
     images: ImageSet,
     runtime: Runtime,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> Loader:
-    """A loader with the teachers' answers, where the recipe names a cache for them and the method can use one.
+    """A loader with cached logits, where the recipe names a cache and the method can use one.
 
     Raises:
         AttarError: the disk has no room for the cache.
@@ -45,14 +45,14 @@ def with_cached_logits(
     if not root or not any(True for _ in method.frozen()):
         return loader
     if whole.unlabelled_batch:
-        say("no teacher cache: it holds every image once an epoch, and unlabelled images have passes of their own")
+        log("no teacher cache: it holds every image once an epoch, and unlabelled images have passes of their own")
         return loader
     packing = TopK(len(images.classes), top) if top else Dense(len(images.classes))
     caches = []
     for frozen, reading in zip(method.frozen(), teacher_usage(method, next(iter(whole.epoch(0)))), strict=True):
         if reading.taps or not reading.own_images:
             what = f"reads {', '.join(reading.taps)}" if reading.taps else "shows its teacher other images"
-            say(f"no teacher cache: {recipe.method.name} {what}; a cache holds the logits of a batch's own images")
+            log(f"no teacher cache: {recipe.method.name} {what}; a cache holds the logits of a batch's own images")
             continue
         facts = {
             "teacher": fingerprint(frozen.module),
@@ -68,15 +68,15 @@ def with_cached_logits(
         caches.append((frozen, TeacherCache(Path(root), facts, len(images), packing, runtime.device)))
     if not caches:
         return loader
-    say(check_space(Path(root), sum(cache.bytes_needed(recipe.epochs) for _, cache in caches)))
-    return CachedLoader(loader, caches, runtime, say)
+    log(check_space(Path(root), sum(cache.bytes_needed(recipe.epochs) for _, cache in caches)))
+    return CachedLoader(loader, caches, runtime, log)
 
 
 @dataclass
 class CachedLoader(Wrapped):
-    """Batches of another loader; each frozen network is told its answer before the method asks.
+    """Batches of another loader; each frozen network's output is set before the method runs it.
 
-    An answer passes through the cache's format whether it is read or computed, so a run is the same to the last bit
+    Logits pass through the cache's format whether it is read or computed, so a run is the same to the last bit
     with a cache that is full, empty or half there.
 
     Attributes:
@@ -88,42 +88,42 @@ class CachedLoader(Wrapped):
 
     caches: list[tuple[Frozen, TeacherCache]]
     runtime: Runtime
-    say: Callable[[str], object]
+    log: Callable[[str], object]
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, as the loader gives them."""
         with ExitStack() as closing:
-            answers = [self._open(frozen, cache, epoch, start_step) for frozen, cache in self.caches]
-            for answer in answers:
-                closing.callback(answer.close)
+            entries = [self._open(frozen, cache, epoch, start_step) for frozen, cache in self.caches]
+            for entry in entries:
+                closing.callback(entry.close)
             for batch in self.loader.epoch(epoch, start_step):
-                for answer in answers:
+                for entry in entries:
                     with self.runtime.computing(), torch.no_grad():
-                        answer.tell(batch)
+                        entry.set_output(batch)
                 yield batch
-            for answer in answers:
-                answer.finish()
+            for entry in entries:
+                entry.finish()
 
-    def _open(self, frozen: Frozen, cache: TeacherCache, epoch: int, start_step: int) -> _Answers:
+    def _open(self, frozen: Frozen, cache: TeacherCache, epoch: int, start_step: int) -> _EpochLogits:
         rows = cache.read(epoch)
         if rows is None and cache.file(epoch).exists():
-            self.say(f"{cache.file(epoch)} is damaged; it is written again")
-        answers = _Answers(frozen, cache, rows, None, self.say)
+            self.log(f"{cache.file(epoch)} is damaged; it is written again")
+        entries = _EpochLogits(frozen, cache, rows, None, self.log)
         # A file holds the images of all processes, each of which sees only its own.
         if rows is None and start_step == 0 and team().size == 1:
-            answers.start_writing(epoch)
-        return answers
+            entries.start_writing(epoch)
+        return entries
 
 
 @dataclass
-class _Answers:
-    """One teacher's answers during one epoch."""
+class _EpochLogits:
+    """One teacher's cached logits during one epoch."""
 
     frozen: Frozen
     cache: TeacherCache
     rows: Tensor | None
     writer: Writer | None
-    say: Callable[[str], object]
+    log: Callable[[str], object]
     checked: bool = False
 
     def start_writing(self, epoch: int) -> None:
@@ -131,10 +131,10 @@ class _Answers:
             self.writer = self.cache.writer(epoch)
         except (OSError, AttarError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            self.say(f"the teacher cache cannot be written ({reason}); this epoch goes on without it")
+            self.log(f"the teacher cache cannot be written ({reason}); this epoch goes on without it")
 
-    def tell(self, batch: Batch) -> None:
-        """Give the teacher its answer about a batch."""
+    def set_output(self, batch: Batch) -> None:
+        """Set the teacher's output for a batch."""
         assert batch.index is not None
         if self.rows is not None and not self.checked:
             self._check(batch)
@@ -156,7 +156,7 @@ class _Answers:
         fresh = packing.unpack(packing.pack(self.frozen.engine(batch.inputs).logits))
         found = self.cache.unpack(self.rows, batch.index)
         if not float((found - fresh).norm()) <= STALE * float(fresh.norm()):
-            self.say(f"{self.cache.folder} is not this teacher's; computing instead (delete that folder)")
+            self.log(f"{self.cache.folder} is not this teacher's; computing instead (delete that folder)")
             self.rows = None
 
     def finish(self) -> None:
@@ -165,10 +165,10 @@ class _Answers:
             try:
                 self.writer.commit()
             except OSError as error:
-                self.say(f"the teacher cache was not written ({error.strerror})")
+                self.log(f"the teacher cache was not written ({error.strerror})")
 
     def close(self) -> None:
-        """Whatever happened: nothing half-written stays, and no answer outlives its batch."""
+        """Whatever happened: nothing half-written stays, and no output outlives its batch."""
         if self.writer:
             self.writer.discard()
         self.frozen.clear_output()

@@ -41,7 +41,7 @@ class Folded:
         kind = images.device.type
         mixed = torch.is_autocast_enabled(kind)
         with torch.autocast(kind, enabled=False):
-            said = self._observe(self.module, images.to(self.dtype), taps, not self.cut)
+            output = self._observe(self.module, images.to(self.dtype), taps, not self.cut)
         # Without autocast, what reads the taps has float32 weights.
-        kept = said.taps if mixed else {tap: value.float() for tap, value in said.taps.items()}
-        return Output(said.logits.float(), kept)
+        kept = output.taps if mixed else {tap: value.float() for tap, value in output.taps.items()}
+        return Output(output.logits.float(), kept)

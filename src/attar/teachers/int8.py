@@ -59,5 +59,5 @@ class Int8:
         if taps:
             raise AttarError(f"an int8 teacher has no taps ({', '.join(taps)}); set teacher.precision=bfloat16")
         logits = self._request.infer({0: images.float().contiguous().numpy()})[0]
-        # The request writes every answer into the same memory.
+        # The request writes every output into the same memory.
         return Output(torch.from_numpy(logits.copy()))

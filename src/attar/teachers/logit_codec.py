@@ -89,5 +89,5 @@ class TopK:
 
 
 def _half(logits: Tensor) -> Tensor:
-    # float16 ends at 65504; a softmax cannot tell such logits apart.
+    # float16 ends at 65504; a softmax cannot separate such logits.
     return logits.clamp(-65504, 65504).half().contiguous()

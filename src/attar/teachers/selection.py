@@ -133,7 +133,7 @@ def _choose(
 ) -> tuple[EngineSpec, str]:
     """One network's: of the candidates, from slow to fast, the last that agrees.
 
-    A folded network runs no race: what a run computes should not hang on the clock. Where nobody asked for
+    A folded network is not timed: what a run computes should not hang on the clock. Unasked,
     eight bits, or for compiling, they must be clearly faster.
     """
     images = [batch.inputs for batch in batches]

@@ -85,8 +85,8 @@ class _NanLogits:
         self.engine = engine
 
     def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
-        said = self.engine(images, taps)
-        return Output(torch.full_like(said.logits, torch.nan), said.taps)
+        output = self.engine(images, taps)
+        return Output(torch.full_like(output.logits, torch.nan), output.taps)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the graph formats share: the network that is traced, what the file says about it, what cannot be traced."""
+"""What the graph formats share: the traced network, the metadata of its file, and the message where tracing fails."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Deployed(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(std)[:, None, None])
 
     def forward(self, images: Tensor) -> Tensor:
-        said = self.net((images.float() - self.mean) / self.std if self.bake else images)
-        return said.logits if isinstance(said, Output) else said
+        messages = self.net((images.float() - self.mean) / self.std if self.bake else images)
+        return messages.logits if isinstance(messages, Output) else messages
 
     def inputs(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) as this network takes them: the bytes they were made of, where it is baked."""
@@ -63,7 +63,7 @@ class Loaded(nn.Module):
 
 
 def facts(card: dict[str, Any], bake: bool, read_size: int | tuple[int, int] | None = None) -> dict[str, str]:
-    """What a file says about itself: all that is needed to prepare an image and to name what was recognised.
+    """The metadata of a file: all that is needed to prepare an image and to name what was recognised.
 
     Args:
         card: the JSON beside the student's weights.
@@ -94,15 +94,15 @@ def facts(card: dict[str, Any], bake: bool, read_size: int | tuple[int, int] | N
 
 def untraceable(kind: str, error: Exception) -> AttarError:
     """One line for a network that a format cannot hold, with the operator where the exporter names one."""
-    said = []
+    messages = []
     seen: BaseException | None = error
     while seen is not None:
-        said.append(f"{type(seen).__name__}: {seen}")
+        messages.append(f"{type(seen).__name__}: {seen}")
         seen = seen.__cause__
-    text = "\n".join(reversed(said))
-    # The first is how ONNX says it, the second how ExecuTorch does.
+    text = "\n".join(reversed(messages))
+    # The first is ONNX's message, the second ExecuTorch's.
     if found := re.search(r"OpOverload\(op='([^']+)'|Operator torch\._ops\.(\S+) is not", text):
         name = found[1] or found[2]
         return AttarError(f"{kind} has no operator {name}; replace it in the network, or leave {kind} out")
-    lines = [line.strip() for line in said[-1].splitlines() if line.strip()]
+    lines = [line.strip() for line in messages[-1].splitlines() if line.strip()]
     return AttarError(f"{kind} cannot hold this network ({lines[0]}); leave {kind} out")

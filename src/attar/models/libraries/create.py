@@ -205,7 +205,7 @@ def fronted(
     if seen and normalisation:
         (mean, std), own = normalisation, (seen.mean, seen.std)
     else:
-        # Nobody says how the images are normalised: they are as the network wants them.
+        # No normalisation is given: the images are as the network wants them.
         width = shape_of(net)[0]
         mean, std = (0.0,) * channels, (1.0,) * channels
         own = (0.0,) * width, (1.0,) * width

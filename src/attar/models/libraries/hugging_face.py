@@ -62,7 +62,7 @@ def create(config: Mapping[str, Any], num_classes: int | None = None) -> Hugging
         AttarError: transformers is missing, or does not know this kind of network as an image classifier.
     """
     transformers = import_transformers()
-    # What the folder says of code of its own is not followed.
+    # Code that the folder names is never run.
     known = {key: value for key, value in config.items() if key not in ("auto_map", "num_labels")}
     if num_classes is not None and num_classes != labels(config):
         known |= {"id2label": {number: f"{number}" for number in range(num_classes)}, "label2id": {}}
@@ -93,19 +93,19 @@ def weights(folder: Path) -> dict[str, Tensor]:
     transformers = import_transformers()
     transformers.utils.logging.disable_progress_bar()
     try:
-        net, told = transformers.AutoModelForImageClassification.from_pretrained(
+        net, loading = transformers.AutoModelForImageClassification.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = first_line(error)
         raise AttarError(f"{folder} cannot be loaded: {reason}; save it with save_pretrained") from None
-    if lacking := sorted(told["missing_keys"]):
+    if lacking := sorted(loading["missing_keys"]):
         raise AttarError(f"{folder} lacks {len(lacking)} weights (first {lacking[0]!r}); save it with save_pretrained")
     return net.state_dict()
 
 
 def expects(folder: Path, config: Mapping[str, Any]) -> ImageInput | None:
-    """What preprocessor_config.json says of the images; None where there is none."""
+    """The image settings of preprocessor_config.json; None where there is none."""
     file = folder / "preprocessor_config.json"
     if not file.is_file():
         return None

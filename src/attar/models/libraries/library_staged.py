@@ -49,7 +49,7 @@ class LibraryStaged(Staged):
         self.redraw: Callable[[], nn.Module] | None = None
         for module in self.modules():
             if next(module.parameters(recurse=False), None) is not None and not hasattr(module, "reset_parameters"):
-                # `initialise` draws those; the attribute says that they can be drawn.
+                # `initialise` draws those; the attribute marks that they can be drawn.
                 module.reset_parameters = drawn_elsewhere  # type: ignore[assignment]
 
     def stem(self, images: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class Family:
         entry: the stem; may be empty where `units` begins with it.
         stages: one path a stage; empty where `units` are grouped instead.
         units: modules in order; a stage begins with each that makes the map smaller, and what stands before the
-            first of these belongs to the entry where `opens` says so.
+            first of these belongs to the entry where `opens` is set.
         exit: from the last stage to the averaged map.
         classifier: the last linear layer.
         opens: whether the units before the first that shrinks belong to the entry rather than to stage 1.

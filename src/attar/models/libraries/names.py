@@ -51,7 +51,7 @@ def _lite(module: ModuleType) -> Library:
     )
 
 
-# What a name begins with, the module that knows more, and what it says; nothing is imported before it is asked for.
+# A name's prefix, the module of its library and how to read it; nothing is imported before it is needed.
 LIBRARIES: dict[str, tuple[str, Callable[[ModuleType], Library]]] = {
     "timm/": ("timm_models", _timm),
     "torchvision/": ("torchvision_models", _torchvision),

@@ -34,7 +34,7 @@ def create(name: str, num_classes: int, in_channels: int, side: Any, options: di
 
 
 def sized(name: str, side: Any) -> dict[str, Any]:
-    """The argument that says the size, for the networks that fix it."""
+    """The argument that sets the size, for the networks that fix it."""
     config = import_timm().get_pretrained_cfg(name)
     return {"img_size": side} if config is not None and config.fixed_input_size else {}
 

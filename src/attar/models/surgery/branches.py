@@ -70,12 +70,12 @@ class Branched(nn.Module):
         self.ilr = ilr
 
     def forward(self, images: Tensor) -> tuple[Output, dict[str, Output]]:
-        """What the trunk says and what each branch says, with the taps "pooled" and every stage that it ran."""
-        said: dict[str, Output] = {}
-        trunk = self._grow("", self.trunk, self.trunk.stem(images), 0, said)
-        return trunk, {name: said[name] for name in self.forks}
+        """The outputs of the trunk and of each branch, with the taps "pooled" and every stage that it ran."""
+        outputs: dict[str, Output] = {}
+        trunk = self._grow("", self.trunk, self.trunk.stem(images), 0, outputs)
+        return trunk, {name: outputs[name] for name in self.forks}
 
-    def _grow(self, name: str, net: Staged, x: Tensor, start: int, said: dict[str, Output]) -> Output:
+    def _grow(self, name: str, net: Staged, x: Tensor, start: int, outputs: dict[str, Output]) -> Output:
         """Run one path from stage `start` on, and everything that forks from it."""
         stages: dict[str, Tensor] = {}
         for number in range(start + 1, len(net.layout.stages) + 1):
@@ -85,7 +85,7 @@ class Branched(nn.Module):
             if children and self.ilr:
                 x = DividedGradient.apply(x, len(children) + 1)
             for child in children:
-                said[child] = self._grow(child, cast(Staged, self.branches[child]), x, number, said)
+                outputs[child] = self._grow(child, cast(Staged, self.branches[child]), x, number, outputs)
         output = net.resume(x, len(net.layout.stages), ["pooled"])
         return Output(output.logits, {**stages, **output.taps})
 

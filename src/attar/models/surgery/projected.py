@@ -73,13 +73,13 @@ class ProjectedNet(nn.Module):
         return x
 
     def logits(self, number: int, x: Tensor) -> Tensor:
-        """What teacher `number`'s classifier (from 0) says of the student's last map."""
+        """The logits of teacher `number`'s classifier (from 0) on the student's last map."""
         if self.map_sizes is not None:
             x = shrunk(x, self.map_sizes[number])
         return self.classify(number, self.projectors[number](x))
 
     def classify(self, number: int, projected: Tensor) -> Tensor:
-        """What teacher `number`'s classifier says of a projected map."""
+        """The logits of teacher `number`'s classifier on a projected map."""
         return self.classifiers[number](averaged(projected))
 
     @property

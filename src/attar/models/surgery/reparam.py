@@ -59,11 +59,11 @@ class MultiBranch(nn.Module):
             keep: (B, branches) or (1, branches), each branch's factor; None is 1 throughout.
         """
         # One call a branch: stacking the kernels into one convolution was measured and is slower on CPUs.
-        said = [one(x) for one in self.branches]
+        outputs = [one(x) for one in self.branches]
         if keep is not None:
-            factors = keep.to(said[0].dtype).unbind(dim=1)
-            said = [y * factor.view(-1, 1, 1, 1) for y, factor in zip(said, factors, strict=True)]
-        return reduce(torch.add, said)
+            factors = keep.to(outputs[0].dtype).unbind(dim=1)
+            outputs = [y * factor.view(-1, 1, 1, 1) for y, factor in zip(outputs, factors, strict=True)]
+        return reduce(torch.add, outputs)
 
     @torch.no_grad()
     def merged(self, chosen: Sequence[int] | None = None) -> nn.Conv2d:

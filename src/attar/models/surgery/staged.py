@@ -24,10 +24,10 @@ class Layout(NamedTuple):
 
 
 class Block(nn.Module):
-    """A block that ends in a ReLU and can say what goes into it."""
+    """A block that ends in a ReLU and can give its pre-activation."""
 
     def preactivation(self, x: Tensor) -> Tensor:
-        """The value before the last ReLU: a fresh tensor that nobody else reads."""
+        """The value before the last ReLU: a new tensor that nothing else reads."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class Block(nn.Module):
 class Staged(nn.Module):
     """Stem -> stage 1..S -> head, each runnable alone.
 
-    A family says how its stem runs (`stem`), what stands between the last stage and the average over space (`final`,
+    A family defines how its stem runs (`stem`), what stands between the last stage and the average over space (`final`,
     nothing by default), and which of its submodules belong where. Taps are "stem", "stage1" .. "stageS" (what flows
     into the next stage), "stage1.preact" .. (the same before the stage's last ReLU, where it ends in one), "final"
     (the map that is averaged) and "pooled" (what the classifier sees).
@@ -46,7 +46,7 @@ class Staged(nn.Module):
         layout: which of the submodules make the stem, the stages and the head.
 
     Attributes:
-        input_shape: (C, H, W) of the images it was made for; None where nobody said.
+        input_shape: (C, H, W) of the images it was made for; None where it is unknown.
         spec: what `attar.models.build` rebuilds it from, without weights; None for a network made by hand.
         smallest: the smallest image side it can take.
         input_dtype: the type of its inputs where it is not that of its parameters: token ids are int64.
@@ -97,7 +97,7 @@ class Staged(nn.Module):
         return averaged(x)
 
     def output(self, final: Tensor, pooled: Tensor) -> Tensor:
-        """What the network puts out: logits (B, K) of the pooled vector, unless a family says otherwise."""
+        """What the network puts out: logits (B, K) of the pooled vector, unless a family overrides it."""
         return self.classifier(pooled)
 
     @property
@@ -113,7 +113,7 @@ class Staged(nn.Module):
         Raises:
             AttarError: a tap that the network does not have.
         """
-        x = self.stem(images)  # type: ignore[arg-type]  # a family says what its stem takes
+        x = self.stem(images)  # type: ignore[arg-type]  # a family defines what its stem takes
         output = self.resume(x, taps=taps, logits=logits)
         if "stem" in taps:
             output.taps["stem"] = x
@@ -134,8 +134,8 @@ class Staged(nn.Module):
             seen = {name: value for name, value in seen.items() if name in taps}
         seen["final"] = self.final(x)
         seen["pooled"] = self.average(seen["final"])
-        said = self.output(seen["final"], seen["pooled"])
-        return Output(said, {name: value for name, value in seen.items() if name in taps})
+        taken = {name: value for name, value in seen.items() if name in taps}
+        return Output(self.output(seen["final"], seen["pooled"]), taken)
 
     @property
     def tap_names(self) -> tuple[str, ...]:
@@ -178,6 +178,6 @@ def averaged(x: Tensor) -> Tensor:
 
 
 def check_stages(depths: Sequence[int], widths: Sequence[int]) -> None:
-    """Depths and widths must speak of the same stages."""
+    """Depths and widths must have one entry for each stage."""
     if len(depths) != len(widths) or not depths or min(*depths, *widths) < 1:
         raise AttarError(f"depths {list(depths)} and widths {list(widths)} differ; give a positive pair for each stage")

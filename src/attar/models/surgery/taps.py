@@ -17,7 +17,7 @@ from attar.models.surgery.staged import Staged
 
 
 class Tapped(nn.Module):
-    """A network that also says what it saw: `tapped(images, taps) -> Output`.
+    """A network that also returns tapped features: `tapped(images, taps) -> Output`.
 
     Args:
         module: any network. Of a `Staged` one the taps are "stem", "stage1", "stage1.preact", .., "final" and
@@ -73,8 +73,8 @@ def observe(net: nn.Module, images: Inputs, taps: Collection[str] = (), logits: 
     with ExitStack() as hooks:
         for tap in taps:
             hooks.enter_context(hook(net, tap, seen))
-        said = net(**images) if isinstance(images, dict) else net(images)
-    return Output(logits_of(said), {tap: unspoilt(tap, seen) for tap in taps})
+        output = net(**images) if isinstance(images, dict) else net(images)
+    return Output(logits_of(output), {tap: unspoilt(tap, seen) for tap in taps})
 
 
 def hook(net: nn.Module, tap: str, seen: dict[str, tuple[Tensor, int]]) -> torch.utils.hooks.RemovableHandle:
@@ -104,7 +104,7 @@ def version(value: Tensor) -> int:
 
 
 def unspoilt(tap: str, seen: Mapping[str, tuple[Tensor, int]]) -> Tensor:
-    """A tapped value, provided that it ran and that nobody wrote over it."""
+    """A tapped value, provided that it ran and was not written over."""
     if tap not in seen:
         raise AttarError(f"the tap {tap!r} did not run in the forward pass; choose a module that does")
     value, then = seen[tap]
