@@ -4,16 +4,27 @@ Arguments are always (learner, source, ...); reductions are named; every softmax
 """
 
 from attar.losses.alpha_beta import AlphaBeta, alpha_beta
+from attar.losses.boosted import Boosted, boosted
 from attar.losses.boundaries import ActivationBoundary, PartialL2, activation_boundary, negative_mean, partial_l2
+from attar.losses.cells import ScaleDecoupled, cell_logits, scale_decoupled
 from attar.losses.contrast import Contrast, contrast
 from attar.losses.correlation import DIST, MapCorrelation, dist, map_correlation
 from attar.losses.decoupled import DKD, NKD, dkd, nckd, nkd, tckd
 from attar.losses.distributions import GaussianKL, gaussian_kl
-from attar.losses.embeddings import CosineDistance, NormalisedSmoothL1, Redundancy, cosine_distance, redundancy
+from attar.losses.embeddings import (
+    CosineDistance,
+    NormalisedSmoothL1,
+    NormDirection,
+    Redundancy,
+    cosine_distance,
+    norm_direction,
+    redundancy,
+)
 from attar.losses.entries import PerToken
 from attar.losses.entropy import BalancedDivergence, EntropyAdaptiveKL, balanced_divergence, entropy_adaptive_kl
 from attar.losses.evidential import DirichletKL, EvidentialCrossEntropy, EvidentialMeanKL
 from attar.losses.features import MSE, NST, AttentionTransfer, at, mse, nst
+from attar.losses.flows import FactorTransfer, factor_transfer, flow
 from attar.losses.logit_relations import LocalRelations, Refined, Streamlined
 from attar.losses.loss import Loss
 from attar.losses.maps import (
@@ -69,6 +80,7 @@ __all__ = [
     "AttentionTransfer",
     "AverageKL",
     "BalancedDivergence",
+    "Boosted",
     "ClassActivation",
     "ConfidenceWeightedKL",
     "Contrast",
@@ -80,6 +92,7 @@ __all__ = [
     "EntropyWeightedKL",
     "EvidentialCrossEntropy",
     "EvidentialMeanKL",
+    "FactorTransfer",
     "GaussianKL",
     "GaussianWasserstein",
     "HierarchicalContext",
@@ -93,6 +106,7 @@ __all__ = [
     "LogitsMSE",
     "Loss",
     "MapCorrelation",
+    "NormDirection",
     "NormKD",
     "NormalisedSmoothL1",
     "PartialL2",
@@ -103,6 +117,7 @@ __all__ = [
     "Refined",
     "ReverseKL",
     "RoutedKL",
+    "ScaleDecoupled",
     "SimilarityPreserving",
     "Standardised",
     "Streamlined",
@@ -112,13 +127,17 @@ __all__ = [
     "alpha_beta",
     "at",
     "balanced_divergence",
+    "boosted",
     "cc",
+    "cell_logits",
     "contrast",
     "cosine_distance",
     "cross_entropy",
     "dist",
     "dkd",
     "entropy_adaptive_kl",
+    "factor_transfer",
+    "flow",
     "gaussian_kl",
     "information_flow",
     "inter_layer",
@@ -134,6 +153,7 @@ __all__ = [
     "nckd",
     "negative_mean",
     "nkd",
+    "norm_direction",
     "normkd",
     "nst",
     "partial_l2",
@@ -142,6 +162,7 @@ __all__ = [
     "reverse_kl",
     "rkd_angle",
     "rkd_distance",
+    "scale_decoupled",
     "sp",
     "standardise",
     "tckd",

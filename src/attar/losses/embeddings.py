@@ -1,10 +1,11 @@
-"""Losses between feature vectors: cosine distance (PEFD), whitened smooth L1 (VkD), cross-correlation (redundancy)."""
+"""Losses between feature vectors: cosine (PEFD), whitened smooth L1 (VkD), cross-correlation, direction (KD++)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -96,3 +97,30 @@ class Redundancy(Loss):
 
     def forward(self, learner: Tensor, source: Tensor) -> Tensor:
         return redundancy(learner, source, self.kappa)
+
+
+def norm_direction(student: Tensor, teacher: Tensor, direction: Tensor) -> Tensor:
+    """KD++'s ND: 1 - <f_s, e> / max(|f_s|, |f_t|), averaged over the batch (arXiv:2305.17007).
+
+    Args:
+        student: (B, D).
+        teacher: (B, D).
+        direction: (B, D), e, the unit vector of the teacher's mean feature of each image's class.
+
+    >>> import torch
+    >>> f, t, e = torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 10.0]]), torch.tensor([[0.0, 1.0]])
+    >>> round(norm_direction(f, t, e).item(), 4)
+    0.6
+    """
+    check_same_shape(student, teacher, "project the student's features to the teacher's width")
+    own, theirs = widen(student), widen(teacher)
+    longest = torch.maximum(own.norm(dim=1), theirs.norm(dim=1)).clamp(min=_SMALL)
+    return (1 - (own * widen(direction)).sum(1) / longest).mean()
+
+
+@dataclass(eq=False, repr=False)
+class NormDirection(Loss):
+    """`norm_direction` as a module: loss(student, teacher, direction)."""
+
+    def forward(self, learner: Tensor, source: Tensor, direction: Tensor) -> Tensor:
+        return norm_direction(learner, source, direction)
