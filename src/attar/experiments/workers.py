@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from types import FrameType
 from typing import Any
 
@@ -18,6 +20,8 @@ from attar.safety.signals import StopRequest, stop_requests
 
 # How soon a request to stop is seen.
 POLL_SECONDS = 0.2
+# What a process that was asked to stop may take to save; its files are whole whenever it is killed.
+LAST_SECONDS = 120.0
 DIED = (
     "a process beside this one died, killed or out of memory; what was saved is kept. `attar resume` goes on (one at "
     "a time with `jobs: 1` in the run's recipe.yaml), or `attar bench` with a smaller jobs=. In a script of your own, "
@@ -27,11 +31,56 @@ DIED = (
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
+class Worker:
+    """A process with a pipe of its own: processes share no lock that one of them could take along when it is killed.
+
+    Args:
+        context: how it is started.
+        threads: of its computations.
+        prepare: what it calls first.
+    """
+
+    def __init__(self, context: SpawnContext, threads: int, prepare: Callable[[], object] | None) -> None:
+        self.connection, theirs = context.Pipe()
+        self.task: int | None = None
+        self.process = context.Process(target=_serve, args=(theirs, threads, prepare))
+        self.process.start()
+        theirs.close()
+
+    def begin(self, number: int, task: Task) -> None:
+        """Hand out a task; of a process that has died, `result` is the one to complain."""
+        self.task = number
+        with suppress(ConnectionError):
+            self.connection.send(task)
+
+    def result(self) -> Any:
+        """What the task in hand returned; what it raised is raised here.
+
+        Raises:
+            AttarError: the process died.
+        """
+        try:
+            error, value = self.connection.recv()
+        except (EOFError, ConnectionError):
+            raise AttarError(DIED) from None
+        self.task = None
+        if error is not None:
+            raise error
+        return value
+
+    def end(self) -> None:
+        """Wait for the process, which ends when its pipe does, after the task in hand."""
+        self.connection.close()
+        self.process.join(LAST_SECONDS)
+        self.process.kill()
+        self.process.join()
+
+
 class WorkerPool:
     """Processes that each compute with some threads; when the block ends early they save and stop.
 
     A process has at most one task in hand and none in store, so that after a stop nothing else begins. A process whose
-    parent has died saves and ends too.
+    parent has died saves and ends too. One that dies with nothing in hand is not missed.
 
     Args:
         jobs: how many.
@@ -57,35 +106,42 @@ class WorkerPool:
             Stopped: the process was asked to stop (SIGINT, SIGTERM); every task has saved what it can.
         """
         with _environment(OMP_NUM_THREADS=str(self.threads)), stop_requests() as stop:
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(
-                self.jobs, context, initializer=_start, initargs=(self.threads, self.prepare)
-            ) as pool:
-                try:
-                    yield from self._in_order(pool, tasks, stop)
-                except BrokenProcessPool:
-                    raise AttarError(DIED) from None
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    for process in multiprocessing.active_children():
-                        process.terminate()
-                    raise
+            workers: list[Worker] = []
+            early = True
+            try:
+                for _ in range(min(self.jobs, len(tasks))):
+                    workers.append(Worker(multiprocessing.get_context("spawn"), self.threads, self.prepare))
+                yield from self._in_order(workers, tasks, stop)
+                early = False
+            finally:
+                _end(workers, early)
 
-    def _in_order(self, pool: ProcessPoolExecutor, tasks: list[Task], stop: StopRequest) -> Iterator[tuple[int, Any]]:
-        """Hand out as many tasks as there are processes: the pool would start those in its own store after a stop."""
-        running: dict[Future[Any], int] = {}
+    def _in_order(self, workers: list[Worker], tasks: list[Task], stop: StopRequest) -> Iterator[tuple[int, Any]]:
+        """Hand out a task to every process that has none."""
         waiting = list(enumerate(tasks))
-        while waiting or running:
-            while waiting and len(running) < self.jobs:
-                number, (function, arguments) = waiting.pop(0)
-                running[pool.submit(_task, function, *arguments)] = number
-            done = wait(running, POLL_SECONDS, FIRST_COMPLETED).done
+        while waiting or any(worker.task is not None for worker in workers):
+            for worker in workers:
+                if waiting and worker.task is None:
+                    worker.begin(*waiting.pop(0))
+            busy = {worker.connection: worker for worker in workers if worker.task is not None}
+            done = wait(list(busy), POLL_SECONDS)
             if self.meanwhile:
                 self.meanwhile()
             if stop.requested:
                 raise Stopped
-            for future in done:
-                yield running.pop(future), future.result()
+            for worker in (busy[connection] for connection in done):  # type: ignore[index]
+                number = worker.task
+                assert number is not None
+                yield number, worker.result()
+
+
+def _end(workers: list[Worker], early: bool) -> None:
+    """End every process; where it is early, all are asked to save before the first is waited for."""
+    for worker in workers:
+        if early and worker.task is not None:
+            worker.process.terminate()
+    for worker in workers:
+        worker.end()
 
 
 @contextmanager
@@ -102,6 +158,31 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _serve(connection: Connection, threads: int, prepare: Callable[[], object] | None) -> None:
+    """One task after another, until the pipe ends."""
+    _start(threads, prepare)
+    while True:
+        try:
+            function, arguments = connection.recv()
+            connection.send(_outcome(function, arguments))
+        except (EOFError, ConnectionError):
+            return
+
+
+def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[BaseException | None, Any]:
+    """What a task raised, and what it returned; an error that cannot be sent is sent as its text."""
+    try:
+        return None, _task(function, *arguments)
+    except BaseException as error:
+        if not isinstance(error, AttarError | Stopped):
+            traceback.print_exc()
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return RuntimeError(f"{type(error).__name__}: {error}"), None
+        return error, None
+
+
 def _start(threads: int, prepare: Callable[[], object] | None) -> None:
     import torch
 
@@ -109,7 +190,7 @@ def _start(threads: int, prepare: Callable[[], object] | None) -> None:
     # Ctrl-C would reach every process of the terminal, and a second request interrupts: the parent sends the only one.
     if hasattr(os, "setsid"):
         os.setsid()
-    # With nothing in hand there is nothing to save; the pool ends the process.
+    # With nothing in hand there is nothing to save; the process ends with its pipe.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     threading.Thread(target=_follow, args=(multiprocessing.parent_process(),), daemon=True).start()
     if prepare:
