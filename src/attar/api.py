@@ -10,12 +10,12 @@ from typing import Any
 from rich.console import Console
 
 from attar.accel.runtime import environment, find_device
-from attar.data import ImageSet, Splits, eval_batches, limit
+from attar.data import ImageSet, Splits, eval_batches, limit, list_datasets
 from attar.deploy import Export, Student, Trained, export_student, find_trained, load, load_card
 from attar.deploy.export import check_formats
 from attar.deploy.formats import FORMATS
 from attar.deploy.model_card import CardText
-from attar.errors import AttarError
+from attar.errors import AttarError, UnknownNameError
 from attar.experiments import launch as starting
 from attar.experiments.build import GIVEN, load_splits, take_objects
 from attar.experiments.evaluation import eval_batch_size
@@ -66,9 +66,18 @@ def plain(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def resume(folder: str | Path, *, console: Console | None = None) -> Summary:
-    """Go on with an interrupted run; a finished one only prints its table again."""
-    return starting.resume(folder, console)
+def resume(folder: str | Path, *, console: Console | None = None, accept_changes: bool = False) -> Summary:
+    """Go on with an interrupted run; of a finished one the summary is read.
+
+    Args:
+        folder: the run's.
+        console: where progress goes; by default the terminal.
+        accept_changes: go on although the data or the given weights are not those the run began with.
+
+    Raises:
+        AttarError: there is no run, or its data or given weights have changed.
+    """
+    return starting.resume(folder, console, accept_changes=accept_changes)
 
 
 def compare(*runs: str | Path, out: str | Path = "compare.html") -> Comparison:
@@ -197,7 +206,7 @@ def _splits(card: dict[str, Any], path: Path, file: Path, data: Any) -> Splits:
     """
     keys = data if isinstance(data, dict) else {}
     with naming_imports(path):
-        recipe = read_recipe(data={**_data_of(card, path, keys.get("name")), **keys})
+        recipe = read_recipe(data=_data_keys(card, path, keys))
         splits = load_splits(recipe, recipe.seed, None if isinstance(data, dict) else data)
     if list(splits.classes) != list(card["classes"]):
         raise AttarError(
@@ -205,6 +214,18 @@ def _splits(card: dict[str, Any], path: Path, file: Path, data: Any) -> Splits:
             f"{splits.num_classes} other ones; give the data it was trained on"
         )
     return splits
+
+
+def _data_keys(card: dict[str, Any], path: Path, keys: dict[str, Any]) -> dict[str, Any]:
+    """The data section of a saved network with these changes; a folder that was named by its path has no other root."""
+    changes = dict(keys)
+    same = _data_of(card, path, changes.get("name"))
+    if "name" not in changes and same["name"] not in list_datasets():
+        name = str(changes.pop("root", same["name"]))
+        if not Path(name).expanduser().is_dir():
+            raise UnknownNameError(f"the images are not in {name}; give data.root=FOLDER, where they are now")
+        same = {**same, "name": name, "root": None}
+    return {**same, **changes}
 
 
 def _data_of(card: dict[str, Any], path: Path, other: str | None) -> dict[str, Any]:

@@ -29,12 +29,8 @@ def evaluate(
 ) -> None:
     """Score a saved network on the test set of its own data, or on another one with the same classes."""
     from attar import api
-    from attar.recipe import parse
 
-    keys: dict[str, Any] = {}
-    for pair in data or ():
-        keys |= parse(pair)
-    keys |= keys.pop("data", None) or {}
+    keys = data_keys(data or [])
     if clash := {"path", "teacher", "device"} & keys.keys():
         raise AttarError(f"{clash.pop()} is no key of data; give --teacher or --device, see attar evaluate --help")
     scores = api.evaluate(network, teacher=teacher, device=device, **keys)
@@ -43,6 +39,18 @@ def evaluate(
             console.print(
                 f"{key:>10}  {value:.4f}" if isinstance(value, float) else f"{key:>10}  {value}", markup=False
             )
+
+
+def data_keys(pairs: list[str]) -> dict[str, Any]:
+    """key=value arguments as keys of a recipe's data section, with or without `data.` before them."""
+    from attar.recipe import parse
+
+    keys: dict[str, Any] = {}
+    for pair in pairs:
+        tree = parse(pair)
+        section = tree.pop("data", {})
+        keys |= tree | (section if isinstance(section, dict) else {"name": section})
+    return keys
 
 
 @app.command(short_help="Measure parameters, MACs, latency and memory.")

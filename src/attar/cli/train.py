@@ -69,11 +69,20 @@ def bench(
 
 
 @app.command(short_help="Continue an interrupted run.")
-def resume(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugins: Plugin = None) -> None:
-    """Continue an interrupted run exactly where it stopped; a finished run prints its table again."""
+def resume(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on with other data or weights than the run began with.")
+    ] = False,
+    plugins: Plugin = None,
+) -> None:
+    """Continue an interrupted run exactly where it stopped; a finished run prints its table again.
+
+    A run whose data or given weights have changed since it began is refused.
+    """
     from attar.experiments import launch
 
-    show(launch.resume(run, console, _beside()))
+    show(launch.resume(run, console, _beside(), accept_changes))
 
 
 @app.command(short_help="Find the non-finite value that stopped a run.")

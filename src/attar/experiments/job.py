@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,14 @@ from attar.errors import AttarError, Stopped
 from attar.experiments.baseline import earlier_baseline
 from attar.experiments.build import Given, Parts, seeded
 from attar.experiments.input_warnings import exchanged_classes, overlap, probabilities, weak_teacher
+from attar.experiments.inputs_record import Fingerprints, changed_inputs, check_inputs, data_fingerprints, write_inputs
 from attar.experiments.parallel import LOCK, LOG, TrainingSpec, side_by_side
 from attar.experiments.runtime_record import read_runtime, write_runtime
 from attar.experiments.shared_resources import SharedResources
 from attar.experiments.training import Result, Training, finished, followed, measure, report_results
 from attar.files import write_json, write_text
 from attar.methods import Method, create_method, method_info
+from attar.models import fingerprint
 from attar.models.copying import copied
 from attar.plugins import record_imports
 from attar.profiling import latencies, threads
@@ -56,6 +58,7 @@ class Job:
         shared: what it shares with other jobs of this process.
         beside: called first in every process that trains beside this one; None: no process is started unasked, because
             what the caller has registered would be missing there.
+        accept_changes: whether a resumed job goes on where its data or given weights have changed.
     """
 
     recipe: Recipe
@@ -64,6 +67,7 @@ class Job:
     given: Given = field(default_factory=Given)
     shared: SharedResources = field(default_factory=SharedResources)
     beside: Callable[[], object] | None = None
+    accept_changes: bool = False
 
     def __post_init__(self) -> None:
         self.team = team()
@@ -87,8 +91,21 @@ class Job:
         Raises:
             AttarError: what does not hold.
         """
+        inputs = self.inputs
+        if not self.accept_changes:
+            check_inputs(self.folder, inputs)
         self.training(self.recipe.seed).try_a_batch()
         return self
+
+    @cached_property
+    def inputs(self) -> Fingerprints:
+        """The fingerprints of the data and of networks whose weights were given."""
+        trained = {number for number, _ in self.parts.untrained()}
+        given = [(number, net) for number, net in enumerate(self.teachers) if number not in trained]
+        found = {f"weights of {self._teacher_folder(number).name}": fingerprint(net) for number, net in given}
+        if self.recipe.student.weights:
+            found["weights of student"] = fingerprint(self.parts.student(self.recipe.seed))
+        return {**found, **data_fingerprints(self.splits)}
 
     def run(self) -> Summary:
         """Train what is not trained yet and write the report.
@@ -105,6 +122,7 @@ class Job:
     def _run(self) -> Summary:
         if self.team.leader:
             sign(self.folder)
+            self._record_inputs()
             write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
             record_imports(self.folder)
         keep_freed_memory()
@@ -126,6 +144,14 @@ class Job:
             self._report(summary)
         self.team.wait()
         return summary
+
+    def _record_inputs(self) -> None:
+        """Write what the job begins with; after an accepted change, teachers that are not trained are scored again."""
+        if changed := changed_inputs(self.folder, self.inputs):
+            self._warn([f"going on with other {', '.join(changed)}; trainings that are finished keep their results"])
+            for number in set(range(len(self.teachers))) - self.teacher_trainings.keys():
+                (self._teacher_folder(number) / "scores.json").unlink(missing_ok=True)
+        write_inputs(self.folder, self.inputs)
 
     def _runs(self, runtime: Runtime) -> list[dict[str, Result]]:
         """The results of each seed, one training after another; finished ones are read."""

@@ -10,6 +10,7 @@ from rich.console import Console
 from attar.distributed.team import begun_here, join, surviving
 from attar.errors import AttarError
 from attar.experiments.build import GIVEN, Given, refuse_given
+from attar.experiments.finished_job import finished_summary
 from attar.experiments.job import Job
 from attar.experiments.shared_resources import SharedResources
 from attar.methods import method_info
@@ -27,9 +28,12 @@ def start(
     return prepare(recipe, console, given, beside=beside).run()
 
 
-def resume(folder: str | Path, console: Console | None = None, beside: Beside | None = None) -> Summary:
-    """Go on with a run from its folder alone."""
-    return reopen(folder, console, beside=beside).run()
+def resume(
+    folder: str | Path, console: Console | None = None, beside: Beside | None = None, accept_changes: bool = False
+) -> Summary:
+    """Go on with a run from its folder alone; a finished one is read, and nothing is measured or written."""
+    done = finished_summary(recipe_of(folder), Path(folder))
+    return done or reopen(folder, console, beside=beside, accept_changes=accept_changes).run()
 
 
 def prepare(
@@ -51,19 +55,35 @@ def reopen(
     console: Console | None = None,
     shared: SharedResources | None = None,
     beside: Beside | None = None,
+    accept_changes: bool = False,
 ) -> Job:
-    """The job that a folder holds."""
-    folder = Path(folder)
-    if not (folder / "recipe.yaml").is_file():
-        raise AttarError(f"{folder} holds no run (no recipe.yaml); give the folder that `attar distill` printed")
+    """The job that a folder holds.
+
+    Raises:
+        AttarError: there is none, or its data or given weights have changed and the change is not accepted.
+    """
+    folder, recipe = Path(folder), recipe_of(folder)
     console = console or Console()
     for name in changed_imports(folder):
         console.print(f"warning: {name} has changed since this run began", markup=False, soft_wrap=True)
     with surviving(), naming_imports(folder):
-        recipe = read_recipe(folder / "recipe.yaml")
-        refuse_given(recipe)
         join()
-        return Job(recipe, folder, console, Given(), shared or SharedResources(), beside).check()
+        return Job(recipe, folder, console, Given(), shared or SharedResources(), beside, accept_changes).check()
+
+
+def recipe_of(folder: str | Path) -> Recipe:
+    """The recipe of the run in a folder.
+
+    Raises:
+        AttarError: there is no run, or it was made of objects that its folder cannot build.
+    """
+    folder = Path(folder)
+    if not (folder / "recipe.yaml").is_file():
+        raise AttarError(f"{folder} holds no run (no recipe.yaml); give the folder that `attar distill` printed")
+    with naming_imports(folder):
+        recipe = read_recipe(folder / "recipe.yaml")
+    refuse_given(recipe)
+    return recipe
 
 
 def check_names(recipe: Recipe) -> None:

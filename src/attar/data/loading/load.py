@@ -143,6 +143,8 @@ def _named(
     """The sets of a registered name or of a path, and whether mirrored images keep their class."""
     if name not in DATASETS and Path(name).expanduser().is_dir():
         name, root = "folder", Path(name).expanduser()
+    if name not in DATASETS and Path(name).name != name:
+        raise AttarError(f"data={name}: there is no such folder; give data=FOLDER, where the images are")
     info = DATASETS[name]
     for option in options:
         if option not in info.options:

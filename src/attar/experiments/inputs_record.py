@@ -1,0 +1,60 @@
+"""inputs.json: fingerprints of the data and the given weights that a run began with, compared when it is resumed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from attar.data import Splits
+from attar.errors import AttarError
+from attar.files import write_json
+
+RECORD = "inputs.json"
+
+Fingerprints = dict[str, str]
+
+
+def data_fingerprints(splits: Splits) -> Fingerprints:
+    """The fingerprint of each set of images, by its name in messages."""
+    sets = {
+        "training images": splits.train,
+        "validation images": splits.val,
+        "test images": splits.test,
+        "unlabelled images": splits.unlabelled,
+    }
+    return {name: images.fingerprint for name, images in sets.items() if images is not None}
+
+
+def read_inputs(folder: Path) -> Fingerprints | None:
+    """What a run began with; None where the record is missing or damaged."""
+    try:
+        held = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return {str(key): str(value) for key, value in held.items()} if isinstance(held, dict) else None
+
+
+def write_inputs(folder: Path, inputs: Fingerprints) -> None:
+    """Write what a run begins with."""
+    write_json(folder / RECORD, inputs)
+
+
+def changed_inputs(folder: Path, inputs: Fingerprints) -> list[str]:
+    """The names of inputs that are not those the run in a folder began with; none where nothing is recorded."""
+    began = read_inputs(folder)
+    if began is None:
+        return []
+    return [name for name in {**began, **inputs} if began.get(name) != inputs.get(name)]
+
+
+def check_inputs(folder: Path, inputs: Fingerprints) -> None:
+    """Refuse to go on with other inputs than a run began with.
+
+    Raises:
+        AttarError: an input has changed.
+    """
+    if changed := changed_inputs(folder, inputs):
+        raise AttarError(
+            f"{folder} began with other {', '.join(changed)}; put them back, or, where the change is meant, "
+            f"`attar resume {folder} --accept-changes`"
+        )
