@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: distill test test-all coverage check docs soak clean
+.PHONY: distill test test-all test-oldest test-wheel coverage check docs soak clean
 
 distill: .venv/.core
 	$(BIN)/attar distill
@@ -29,6 +29,31 @@ check: .venv/.dev
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
+# Core tests with the lowest versions that pyproject.toml allows. TORCH_INDEX is an index of CPU builds of torch; without
+# it the one of PyPI is installed, which brings CUDA (2.5 GB).
+test-oldest: .venv-oldest/.core
+	.venv-oldest/bin/python -m pytest -W ignore::DeprecationWarning -m "not slow" $(CORE_TESTS)
+
+CORE_TESTS := tests/conformance tests/losses tests/methods tests/metrics tests/models/surgery tests/models/zoo \
+	tests/train tests/experiments/test_resume.py tests/test_api.py tests/test_knowledge.py tests/test_recipe.py
+
+.venv-oldest/.core: pyproject.toml tests/support/floors.py
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	$(PYTHON) tests/support/floors.py > .venv-oldest/floors.txt
+	.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/floors.txt \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+		--editable . pytest hypothesis torchmetrics scikit-learn pillow
+	touch $@
+
+# A wheel, in an environment that has nothing else, distils the digits.
+test-wheel:
+	rm -rf .venv-wheel build/wheel
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet --constraint constraints.txt build/wheel/attar-*.whl
+	cd build/wheel && ../../.venv-wheel/bin/attar distill epochs=3 teacher.epochs=3 alone=skip seeds=1 out=run
+	test -s build/wheel/run/student.safetensors
+
 # Kill runs and caches at random moments, break images, watch memory, read random recipes; some 15 minutes.
 soak: .venv/.dev
 	$(BIN)/python benchmarks/soak
@@ -47,4 +72,4 @@ soak: .venv/.dev
 	touch $@
 
 clean:
-	rm -rf .venv build site src/attar.egg-info
+	rm -rf .venv .venv-oldest .venv-wheel build site src/attar.egg-info

@@ -205,7 +205,7 @@ def test_the_student_starts_alike_alone_and_distilled(tmp_path):
     assert all(torch.equal(one, other) for one, other in zip(alone.parameters(), distilled.parameters(), strict=True))
 
 
-def test_latencies_of_a_job_are_taken_in_turns(tmp_path, monkeypatch):
+def test_latencies_of_a_job_are_interleaved(tmp_path, monkeypatch):
     timed = []
 
     def known(nets, image_shape):

@@ -92,7 +92,7 @@ def test_a_ramp_follows_the_batch_epoch(tensors):
     assert losses.weights == {"teacher.logits->student.logits": 1.0}
 
 
-def test_only_edges_of_the_batch_turn_count(tensors):
+def test_only_edges_of_the_batch_phase_count(tensors):
     batch = Batch(torch.zeros(4, 1, 2, 2), torch.zeros(4).long(), phase="second")
     losses = total_loss(Knowledge(batch, **tensors), [edge(), edge(phase="second", name="later")])
     assert list(losses) == ["later"]

@@ -29,6 +29,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_that_are_named_exist(page: Path) -> None:
+    for file, name in re.findall(r"(tests/[\w/]+\.py)(?:::(test_\w+))?", page.read_text()):
+        assert (ROOT / file).is_file(), file
+        assert f"def {name}(" in (ROOT / file).read_text() or not name, f"{file}::{name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_are_real(page: Path) -> None:
     """Every attar command in a page has a known verb, and its keys fit the recipe's schema."""
     verbs = {command.name or command.callback.__name__ for command in app.registered_commands}

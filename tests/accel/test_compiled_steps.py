@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from attar.accel import compiled_steps as room
+from attar.accel import compiled_steps
 from attar.accel.compiled_steps import Compiled, choose_compiled, errors
 from attar.accel.runtime import Runtime
 from attar.batch import Address, Batch
@@ -24,10 +24,20 @@ FLOAT = Runtime(torch.device("cpu"), "float32", "")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
-def a_method(name="kd", **options):
+def a_plain_net(*_, classes=6):
+    """The smallest with a convolution, a batch norm and a linear layer: tracing a deep one takes long."""
+    layers = (nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, classes))
+    return nn.Sequential(*layers)
+
+
+def a_staged_net(name):
+    return create_model(name, num_classes=6, in_channels=1, image_size=8)
+
+
+def a_method(name="kd", net=a_plain_net, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        nets = [create_model(net, num_classes=6, in_channels=1, image_size=8) for net in ("resnet14", "resnet8")]
+        nets = [net("resnet14"), net("resnet8")]
         teacher = nets[0] if method_info(name).takes_teacher else None
         method = create_method(name, teacher=teacher, student=nets[1], image_shape=(1, 8, 8), **options).train()
         method.setup(torch.arange(8) % 6)
@@ -49,9 +59,12 @@ def traced(monkeypatch):
     torch.compiler.reset()
 
 
+FEWER_BRANCHES = {"rsd": {"duplicates": 1}, "uakd": {"replicas": 1}}
+
+
 @pytest.mark.parametrize("name", sweep())
 def test_every_method_computes_the_same(traced, name):
-    method = a_method(name, **({"duplicates": 1} if name == "rsd" else {}))  # tracing five branches takes long
+    method = a_method(name, a_staged_net, **FEWER_BRANCHES.get(name, {}))
     losses_of = Compiled(method)
     assert errors(method, losses_of, a_batch(), FLOAT)[0] < 1e-4
     # Other numbers at other addresses: what was traced at the first is not baked in.
@@ -83,7 +96,7 @@ def test_what_was_said_already_is_used(traced):
 )
 def test_who_is_replayed_as_one_launch(name, device, accumulate, expected):
     runtime = Runtime(torch.device(device), "float32", "")
-    assert room.compiled(a_method(name), runtime, accumulate).cuda_graphs is expected
+    assert compiled_steps.compiled(a_method(name, a_staged_net), runtime, accumulate).cuda_graphs is expected
 
 
 def test_nobody_tries_what_is_forbidden():
@@ -116,7 +129,7 @@ def test_in_bfloat16_the_plain_step_sets_the_measure(traced, monkeypatch):
     assert chosen
     assert ", plain ones " in line
     for error, expected in ((0.24, True), (0.26, False)):
-        monkeypatch.setattr(room, "errors", lambda *_, error=error: (error, 0.2))
+        monkeypatch.setattr(compiled_steps, "errors", lambda *_, error=error: (error, 0.2))
         assert choose_compiled(a_method(), a_batch(), half, True, 10, 1)[0] is expected
 
 
@@ -144,17 +157,19 @@ def test_a_compiler_that_fails_costs_nothing(monkeypatch):
     ],
 )
 def test_unasked_it_must_pay(traced, monkeypatch, device, quick, steps, expected):
-    monkeypatch.setattr(room, "step_seconds", lambda method, way, *_: quick if isinstance(way, Compiled) else 1.0)
-    monkeypatch.setattr(room, "compiled", lambda method, *_: Compiled(method))
-    monkeypatch.setattr(room, "errors", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(
+        compiled_steps, "step_seconds", lambda method, way, *_: quick if isinstance(way, Compiled) else 1.0
+    )
+    monkeypatch.setattr(compiled_steps, "compiled", lambda method, *_: Compiled(method))
+    monkeypatch.setattr(compiled_steps, "errors", lambda *_: (0.0, 0.0))
     there = Runtime(torch.device(device), "float32", "")
     assert choose_compiled(a_method(), a_batch(), there, None, steps, 1)[0] is expected
 
 
 def test_a_machine_that_slows_down_meanwhile_changes_nothing(traced, monkeypatch):
     times = iter([1.0, 1.0, 0.5, 6.0, 1.0, 2.0, 1.0])  # the first says whether to try at all
-    monkeypatch.setattr(room, "step_seconds", lambda *_: next(times))
-    monkeypatch.setattr(room, "errors", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(compiled_steps, "step_seconds", lambda *_: next(times))
+    monkeypatch.setattr(compiled_steps, "errors", lambda *_: (0.0, 0.0))
     compiled, line = choose_compiled(a_method(), a_batch(), FLOAT, None, 10_000, 1)
     assert (compiled, line) == (True, "compiled steps: 2.00 times the speed, losses and gradients 0 % from float32")
 
@@ -163,6 +178,9 @@ def test_a_resumed_run_ends_the_same(traced, training, resuming_changes):
     class Traced(training):
         def __init__(self, folder):
             super().__init__(folder, "dkd", runtime=replace(FLOAT, compiled=True))
+
+        def net(self, name):
+            return a_plain_net(classes=10)
 
     assert resuming_changes(Traced, 1, 2, "crash") == []
 
@@ -194,7 +212,8 @@ def test_it_is_tried_with_the_engine_that_training_has(tmp_path, monkeypatch):
 
 def test_a_job_keeps_its_choice(traced, tmp_path, capsys):
     recipe = read_recipe(
-        overrides=["teacher=resnet14", "student=resnet8", "data=digits", "compile=true", "alone=skip"],
+        overrides=["teacher=resnet8", "student=resnet8", "data=digits", "compile=true", "alone=skip"],
+        teacher={"epochs": 1, "train_size": 60},
         epochs=1,
         out=str(tmp_path / "run"),
         precision="float32",
@@ -208,7 +227,7 @@ def test_a_job_keeps_its_choice(traced, tmp_path, capsys):
 
 
 def test_an_engine_that_is_compiled_says_the_same(traced):
-    net = create_model("resnet8", num_classes=6, in_channels=1, image_size=8).eval()
+    net = a_staged_net("resnet8").eval()
     images = a_batch().inputs
     with torch.no_grad():
         said, true = (one(images, ("stage2",)) for one in (Folded(net, torch.float32, compiled=True), Plain(net)))
@@ -219,8 +238,7 @@ def test_an_engine_that_is_compiled_says_the_same(traced):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")
 def test_generated_code_computes_the_same():
-    layers = (nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 6))
-    method = create_method("supervised", student=nn.Sequential(*layers)).train()
+    method = create_method("supervised", student=a_plain_net()).train()
     assert errors(method, Compiled(method), a_batch(), FLOAT)[0] < 1e-3
 
 

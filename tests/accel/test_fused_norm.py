@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from attar.accel import compiled_steps as room
+from attar.accel import compiled_steps
 from attar.accel.compiled_steps import Compiled
 from attar.accel.fused_norm import batch_norm
 from attar.accel.norm_override import norms_by
@@ -75,7 +75,9 @@ def test_only_norms_that_compute_statistics_are_replaced():
 def test_a_compiled_step_takes_it_on_a_processor(monkeypatch):
     taken = []
     monkeypatch.setattr(torch, "compile", lambda one, **_: one)
-    monkeypatch.setattr(room, "batch_norm", lambda *given, **named: taken.append(1) or batch_norm(*given, **named))
+    monkeypatch.setattr(
+        compiled_steps, "batch_norm", lambda *given, **named: taken.append(1) or batch_norm(*given, **named)
+    )
     student = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
     batch = Batch(torch.randn(5, 1, 4, 4), torch.arange(5) % 3, torch.arange(5), Address(0, 0, 0), epochs=1)
     Compiled(create_method("supervised", student=student).train())(batch)

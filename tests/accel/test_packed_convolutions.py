@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from attar.accel import packed_convolutions as small_maps
+from attar.accel import packed_convolutions
 from attar.accel import runtime as runtimes
 from attar.accel.compiled_steps import Compiled
 from attar.accel.function_override import FunctionOverride
@@ -43,7 +43,7 @@ def test_value_and_gradients(batch, size, kernel_and_stride, bias):
 def taken(monkeypatch, x, weight, **options):
     """Whether a convolution is computed in rows; it is torch's own whatever way it is computed."""
     found = []
-    monkeypatch.setattr(small_maps, "in_rows", lambda *given: found.append(1) or in_rows(*given))
+    monkeypatch.setattr(packed_convolutions, "in_rows", lambda *given: found.append(1) or in_rows(*given))
     mine, true = conv2d(x, weight, **options), torch.conv2d(x, weight, **options)
     assert (mine - true).float().norm() <= 0.01 * true.float().norm()
     return bool(found)
@@ -126,7 +126,7 @@ def gradient(method, losses_of):
 def test_a_step_takes_it_on_a_processor_with_matrix_units(monkeypatch, compiled):
     usual, found, gradients = torch.compile, [], []
     monkeypatch.setattr(torch, "compile", lambda one, **options: usual(one, **{**options, "backend": "aot_eager"}))
-    monkeypatch.setattr(small_maps, "in_rows", lambda *given: found.append(1) or in_rows(*given))
+    monkeypatch.setattr(packed_convolutions, "in_rows", lambda *given: found.append(1) or in_rows(*given))
     for units in (True, False):
         monkeypatch.setattr(runtimes, "matrix_units", lambda units=units: units)
         method = a_method()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from attar.accel import threads as room
+from attar.accel import threads
 from attar.accel.threads import Share, best_share, free_memory, processes_with_room, wanted_share, whole
 
 LONG = 1_000_000
@@ -75,9 +75,9 @@ def test_what_the_recipe_wants():
 def test_memory_bounds_the_processes(monkeypatch):
     resource = pytest.importorskip("resource")
     unit = 1 if sys.platform == "darwin" else 1024
-    own = max(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, room.GIB // 4)
+    own = max(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, threads.GIB // 4)
     for free, expected in ((3.5 * own, 3), (1.5 * own, 1), (1000, 1)):
-        monkeypatch.setattr(room, "free_memory", lambda free=free: int(free))
+        monkeypatch.setattr(threads, "free_memory", lambda free=free: int(free))
         assert processes_with_room() == expected
 
 
@@ -86,8 +86,8 @@ def test_a_container_leaves_what_its_limit_says(monkeypatch, tmp_path, limit, ex
     pytest.importorskip("resource")
     (tmp_path / "max").write_text(limit)
     (tmp_path / "current").write_text("600")
-    monkeypatch.setattr(room, "CONTAINER", ())
+    monkeypatch.setattr(threads, "CONTAINER", ())
     everything = free_memory()
-    monkeypatch.setattr(room, "CONTAINER", ((tmp_path / "max", tmp_path / "current"),))
+    monkeypatch.setattr(threads, "CONTAINER", ((tmp_path / "max", tmp_path / "current"),))
     found = free_memory()
     assert found == expected if expected is not None else found > everything / 2

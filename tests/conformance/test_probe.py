@@ -43,7 +43,7 @@ def test_a_loss_that_is_not_finite_names_its_edges(method):
         check(method, batch(float("nan")))
 
 
-def test_a_turn_that_reaches_what_another_turn_steps(method):
+def test_a_phase_that_reaches_what_another_phase_steps(method):
     class Turns(type(method)):
         phases = ("", "again")
 

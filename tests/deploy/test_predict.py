@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import attar
-from attar.deploy import image_files as pictures
+from attar.deploy import image_files
 from attar.deploy.predict import open_classifier, predict
 from attar.errors import AttarError
 
@@ -84,16 +84,16 @@ def test_pixels_are_those_of_the_data_set(photo, tmp_path, name):
     from attar.decoding import read_image
 
     MODES[name](photo).save(tmp_path / name)
-    mine = pictures.read_pixels(tmp_path / name, 3, 16)
+    mine = image_files.read_pixels(tmp_path / name, 3, 16)
     assert np.array_equal(mine, read_image(tmp_path / name, 16).transpose(2, 0, 1))
-    assert pictures.read_pixels(tmp_path / name, 1, 16).shape == (1, 16, 16)
+    assert image_files.read_pixels(tmp_path / name, 1, 16).shape == (1, 16, 16)
 
 
 def test_a_photograph_stands_upright(photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: the left side is the bottom
     photo.save(tmp_path / "turned.png", exif=exif)
-    red, green, _ = pictures.read_pixels(tmp_path / "turned.png", 3, 16)
+    red, green, _ = image_files.read_pixels(tmp_path / "turned.png", 3, 16)
     assert red[:6].min() == 255
     assert green[:6].max() == 0
     assert red[10:].min() < 255

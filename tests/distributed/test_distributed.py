@@ -258,6 +258,7 @@ def test_a_loss_between_samples_must_say_so_or_is_found_out(pair):
     assert "'spreading' is not what it is in one" in found
 
 
+@pytest.mark.slow
 def test_four_processes_are_one_too(tmp_path):
     holds(asked(four, 4, tmp_path)[0]["deviations"])
 

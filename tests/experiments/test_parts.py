@@ -97,7 +97,7 @@ def test_a_tally_weighs_batches_by_their_size():
     assert means["loss"] == pytest.approx(2 * (3 * good + bad) / 4, rel=1e-5)
 
 
-def test_later_turns_do_not_count_images_again():
+def test_later_phases_do_not_count_images_again():
     running, batch = RunningMeans(), Batch(torch.zeros(2, 1, 1, 1), torch.zeros(2).long())
     losses = total_loss(
         Knowledge(batch, student=torch.zeros(2, 3)), [Transfer("labels", "student.logits", CrossEntropy())]

@@ -36,7 +36,7 @@ def images():
     return load_data("digits").test
 
 
-def judged(teacher_predictions: TeacherPredictions, images, student: nn.Module):
+def scored(teacher_predictions: TeacherPredictions, images, student: nn.Module):
     teacher_predictions.begin(images)
     return evaluate(student, eval_batches(images, 250), teacher=teacher_predictions)
 
@@ -46,7 +46,7 @@ def test_every_batch_is_computed_once_and_compared_as_the_network_itself(images)
     teacher_predictions = TeacherPredictions(net)
     truth = evaluate(student, eval_batches(images, 250), teacher=net)
     computed = net.passes
-    assert [judged(teacher_predictions, images, student) for _ in range(3)] == [truth] * 3
+    assert [scored(teacher_predictions, images, student) for _ in range(3)] == [truth] * 3
     assert net.passes == 2 * computed
     assert truth.kl > 0
 
@@ -54,16 +54,16 @@ def test_every_batch_is_computed_once_and_compared_as_the_network_itself(images)
 def test_other_weights_and_other_images_are_computed_again(images) -> None:
     net, student = Counting(), Counting()
     teacher_predictions = TeacherPredictions(net)
-    first = judged(teacher_predictions, images, student)
+    first = scored(teacher_predictions, images, student)
     with torch.no_grad():
         net.net.classifier.weight.neg_()
     assert (
-        judged(teacher_predictions, images, student).kl
+        scored(teacher_predictions, images, student).kl
         == evaluate(student, eval_batches(images, 250), teacher=net).kl
         != first.kl
     )
     fewer = images.subset(torch.arange(100))
-    assert judged(teacher_predictions, fewer, student) == evaluate(student, eval_batches(fewer, 250), teacher=net)
+    assert scored(teacher_predictions, fewer, student) == evaluate(student, eval_batches(fewer, 250), teacher=net)
 
 
 def test_a_pass_that_broke_off_is_taken_up(images) -> None:
@@ -72,7 +72,7 @@ def test_a_pass_that_broke_off_is_taken_up(images) -> None:
     teacher_predictions.begin(images)
     teacher_predictions(next(iter(eval_batches(images, 250))).inputs)
     student = Counting()
-    assert judged(teacher_predictions, images, student) == evaluate(student, eval_batches(images, 250), teacher=net)
+    assert scored(teacher_predictions, images, student) == evaluate(student, eval_batches(images, 250), teacher=net)
 
 
 def test_a_job_shows_its_teacher_the_test_set_once(tmp_path: Path, monkeypatch) -> None:

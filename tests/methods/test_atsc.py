@@ -44,7 +44,7 @@ def batch(size: int = 8, phase: str = "", classes: int = CLASSES, dtype: torch.d
 
 
 def steps(one: ATSC, count: int, lr: float = 0.02, on: Batch | None = None) -> None:
-    """As the training loop steps: each turn with its own forward pass and optimiser."""
+    """As the training loop steps: each phase with its own forward pass and optimiser."""
     learners = {phase: torch.optim.SGD(one.trainable(phase), lr, 0.9, weight_decay=5e-4) for phase in one.phases}
     data = on or batch()
     for _ in range(count):
@@ -396,7 +396,7 @@ def test_the_networks_given_stay():
 
 
 @pytest.mark.parametrize("update", ["layer", "bias", "none"])
-def test_each_parameter_belongs_to_one_turn(update):
+def test_each_parameter_belongs_to_one_phase(update):
     one = method(classifier_update=update)
     phases = [[id(parameter) for parameter in one.trainable(phase)] for phase in one.phases]
     learning = {id(parameter) for parameter in one.parameters() if parameter.requires_grad}

@@ -16,12 +16,12 @@ from attar.models import create_model
 LABELS = torch.arange(12) % 4
 
 
-def crd(name="crd", enrolled=True, **options):
+def crd(name="crd", set_up=True, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         nets = [create_model(net, num_classes=4, image_size=8) for net in ("resnet14", "wrn_16_2")]
         method = create_method(name, teacher=nets[0], student=nets[1], **options).train()
-        if enrolled:
+        if set_up:
             method.setup(LABELS)
         return method
 
@@ -131,7 +131,7 @@ def test_it_joins_others_as_the_first():
 
 def test_it_must_know_the_images():
     with pytest.raises(AttarError, match=r"call method.setup\(labels\) with theirs first"):
-        crd(enrolled=False).batch_losses(a_batch())
+        crd(set_up=False).batch_losses(a_batch())
 
 
 def test_it_must_know_which_images_a_batch_has():

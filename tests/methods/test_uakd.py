@@ -45,7 +45,7 @@ def tensors(logits):
     return {name: torch.as_tensor(z, dtype=torch.float64).clone() for name, z in logits.items()}
 
 
-def lessons(graph, logits, learned=None):
+def losses_of(graph, logits, learned=None):
     """What each learner loses against its sources, from logits alone."""
     logits = tensors(logits) if not isinstance(next(iter(logits.values())), torch.Tensor) else logits
     size = len(next(iter(logits.values())))
@@ -60,7 +60,7 @@ def lessons(graph, logits, learned=None):
 
 
 def total(graph, logits, learned=None):
-    return float(sum(lessons(graph, logits, learned)[0].values()))
+    return float(sum(losses_of(graph, logits, learned)[0].values()))
 
 
 def kl(learner, source, temperature=3.0):
@@ -139,7 +139,7 @@ def test_who_learns_from_the_labels(name, labels):
 
 def test_oracle_2_the_fixture():
     graph = presets.uakd("main", GROUPS)
-    terms, losses = lessons(graph, FIXTURE)
+    terms, losses = losses_of(graph, FIXTURE)
     expected = {"main": 0.530055, "a1": 1.440422, "a2": 1.440422, "b1": 0.990170}
     assert {name: round(float(term), 6) for name, term in terms.items()} == expected
     assert float(sum(terms.values())) == pytest.approx(4.401070, abs=1e-6)
@@ -184,7 +184,7 @@ def test_oracle_3_permuting_a_group_changes_nothing():
 
 
 def targets(graph, logits):
-    knowledge = lessons(graph, logits)[1].knowledge
+    knowledge = losses_of(graph, logits)[1].knowledge
     return {one.learner: knowledge[f"{one.source}.logits"] for one in graph.imitations}
 
 
@@ -206,7 +206,7 @@ def test_oracle_4_selectivity():
 )
 def test_oracle_5_only_learners_get_gradients(graph):
     logits = {name: z.requires_grad_() for name, z in tensors(noise(*FIXTURE)).items()}
-    terms, _ = lessons(graph, logits)
+    terms, _ = losses_of(graph, logits)
     before = targets(graph, noise(*FIXTURE))
     for learner, term in terms.items():
         gradients = torch.autograd.grad(term, [*logits.values()], allow_unused=True, retain_graph=True)
@@ -222,7 +222,7 @@ def test_oracle_5_only_learners_get_gradients(graph):
 def test_oracle_5_okddip_teaches_its_teachers_too():
     graph = presets.okddip(list(FIXTURE))
     logits = {name: z.requires_grad_() for name, z in tensors(noise(*FIXTURE)).items()}
-    terms, _ = lessons(graph, logits)
+    terms, _ = losses_of(graph, logits)
     (gradient,) = torch.autograd.grad(terms["a1"], logits["b1"])
     assert gradient.any()
 
@@ -247,9 +247,9 @@ def test_oracle_6_without_branches_it_is_plain_training(rule):
 
 def test_oracle_6_one_group_is_cl_ilr():
     logits = noise("main", "x", "y", "z")
-    terms, _ = lessons(presets.uakd("main", {"only": ["x", "y", "z"]}), logits)
-    among, _ = lessons(presets.cl_ilr(["x", "y", "z"]), {name: logits[name] for name in "xyz"})
-    whole, _ = lessons(presets.cl_ilr(["main", "x", "y", "z"]), logits)
+    terms, _ = losses_of(presets.uakd("main", {"only": ["x", "y", "z"]}), logits)
+    among, _ = losses_of(presets.cl_ilr(["x", "y", "z"]), {name: logits[name] for name in "xyz"})
+    whole, _ = losses_of(presets.cl_ilr(["main", "x", "y", "z"]), logits)
     assert {name: terms[name] for name in "xyz"} == among
     torch.testing.assert_close(terms["main"], whole["main"])
 
@@ -283,7 +283,7 @@ def test_oracle_7_the_ramp_weighs_the_loss():
     assert all(edge.weight == 1 for edge in method(ramp=0).edges)
 
 
-# 8 and 9 are in tests/nets/test_branches.py; here that the method hands them on
+# 8 and 9 are in tests/models/surgery/test_branches.py; here that the method hands them on
 
 
 def test_oracle_8_the_default_is_two_branches_a_stage():

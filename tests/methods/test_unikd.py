@@ -79,7 +79,7 @@ def test_conformance(options):
     check_method("unikd", **options)
 
 
-# The oracles of the specification, in its order. The gate (2) and the single modules (3, 4) are in tests/nets.
+# The oracles of the specification, in its order. The gate (2) and single modules (3, 4) are in tests/models/surgery.
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from attar.accel.runtime import Runtime
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.recipe import read_recipe
 from sweeps import one_of_each_kind_first, sweep
 
@@ -73,7 +73,7 @@ def digests(folder):
 def undisturbed(tmp_path_factory):
     """The digests of a run that nobody killed."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    starting.start(read_recipe(overrides=[*RECIPE, f"out={folder}"]))
+    launch.start(read_recipe(overrides=[*RECIPE, f"out={folder}"]))
     return digests(folder)
 
 
@@ -84,6 +84,6 @@ def test_a_process_killed_while_it_saves(tmp_path, undisturbed, rename):
     assert subprocess.run(process, capture_output=True).returncode == -9
     assert list(killed.glob(".*.tmp"))
     assert list(killed.glob("checkpoint*.pt"))
-    starting.resume(killed)
+    launch.resume(killed)
     assert digests(killed) == undisturbed
     assert not list(killed.rglob("*.tmp"))

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from attar.errors import AttarError
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.safety import locks as lock
 from attar.safety.locks import locked
 
@@ -64,7 +64,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path, holder):
 def test_a_job_takes_the_lock_before_it_writes(tmp_path, holder):
     values = {"student": "resnet8", "method": "supervised", "alone": "skip", "epochs": 1, "precision": "float32"}
     with pytest.raises(AttarError, match=f"in use by process {holder.pid}"):
-        starting.start(starting.read_recipe(**values, out=str(tmp_path)))
+        launch.start(launch.read_recipe(**values, out=str(tmp_path)))
     assert [file.name for file in tmp_path.iterdir()] == [".lock"]
 
 

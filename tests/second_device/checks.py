@@ -140,7 +140,7 @@ def _method(name: str) -> Method:
 
 
 def steps_of(name: str, device: str, precision: str) -> tuple[list[float], list[str]]:
-    """The losses of a few steps of a method, turn by turn as the training loop does it, and the last step's waits."""
+    """The losses of a few steps of a method, phase by phase as the training loop does it, and the last step's waits."""
     import apart
 
     method, runtime = _method(name).to(device).train(), Runtime(torch.device(device), precision, "")

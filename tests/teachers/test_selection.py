@@ -12,7 +12,7 @@ from attar.errors import AttarError
 from attar.knowledge import Output
 from attar.methods import create_method
 from attar.models import Plain, create_model
-from attar.teachers import selection as teaching
+from attar.teachers import selection
 from attar.teachers.engines import Folded
 from attar.teachers.selection import Engines, agreement, choose_engines
 from attar.teachers.usage import ignores_logits, teacher_usage
@@ -49,7 +49,7 @@ def choose(one, runtime, precision="auto", digits=None, passes=0):
 @pytest.fixture
 def fast(monkeypatch):
     """Folded engines always win the race; what is tested is not the machine."""
-    monkeypatch.setattr(teaching, "seconds", lambda engine, *_: 2.0 if isinstance(engine, Plain) else 1.0)
+    monkeypatch.setattr(selection, "seconds", lambda engine, *_: 2.0 if isinstance(engine, Plain) else 1.0)
 
 
 @pytest.mark.parametrize(("runtime", "expected"), [(FLOAT, "folded float32"), (HALF, "folded bfloat16")])
@@ -62,7 +62,7 @@ def test_the_faster_engine_that_agrees_is_taken(fast, runtime, expected):
 
 
 def test_folding_does_not_hang_on_the_clock(monkeypatch):
-    monkeypatch.setattr(teaching, "seconds", lambda engine, *_: 1.0 if isinstance(engine, Plain) else 2.0)
+    monkeypatch.setattr(selection, "seconds", lambda engine, *_: 1.0 if isinstance(engine, Plain) else 2.0)
     assert choose(method(), FLOAT)[0] == ("folded float32",)
 
 
@@ -74,14 +74,14 @@ def test_eight_bits_must_be_clearly_faster(monkeypatch, took, expected):
         return engine
 
     monkeypatch.setattr(Engines, "make", make)
-    monkeypatch.setattr(teaching, "LABELS", 0.0)  # untrained networks waver between classes
-    monkeypatch.setattr(teaching, "seconds", lambda engine, *_: {"int8": took, "plain": 4.0}.get(engine.name, 2.0))
+    monkeypatch.setattr(selection, "LABELS", 0.0)  # untrained networks waver between classes
+    monkeypatch.setattr(selection, "seconds", lambda engine, *_: {"int8": took, "plain": 4.0}.get(engine.name, 2.0))
     assert choose(method(), HALF, passes=10**12)[0] == (expected,)
 
 
 @pytest.mark.parametrize("limit", ["LABELS", "NATS"])
 def test_one_that_disagrees_is_not(fast, monkeypatch, limit):
-    monkeypatch.setattr(teaching, limit, 1.1 if limit == "LABELS" else -1.0)
+    monkeypatch.setattr(selection, limit, 1.1 if limit == "LABELS" else -1.0)
     names, lines = choose(method(), FLOAT)
     assert names == ("plain",)
     assert "not used: at least" in lines[0]
@@ -134,7 +134,7 @@ def test_a_missing_package_is_a_line_not_an_end(fast, monkeypatch):
     def missing(*_):
         raise AttarError("an int8 teacher needs openvino")
 
-    monkeypatch.setattr(teaching, "Int8", type("Int8", (), {"name": "int8", "__init__": missing}))
+    monkeypatch.setattr(selection, "Int8", type("Int8", (), {"name": "int8", "__init__": missing}))
     names, lines = choose(method(), HALF, "int8")
     assert names == ("plain",)
     assert "int8: not to be had (an int8 teacher needs openvino)" in lines[0]

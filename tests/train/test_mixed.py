@@ -12,7 +12,7 @@ from rich.console import Console
 from attar.batch import Batch
 from attar.data import DeviceLoader, Mixing
 from attar.errors import AttarError
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.experiments.training import Training
 from attar.knowledge import Knowledge, Losses
 from attar.models import create_model
@@ -76,7 +76,7 @@ def distil(folder, **values):
     data = {"name": "digits", "train_size": 41, "val_fraction": 0, "mixup": 0.5, "cutmix": 1, **keys.pop("data", {})}
     teacher = {"name": "resnet14", "weights": str(weights), "cache": str(folder.parent / "cache")}
     recipe = read_recipe(**keys, data=data, teacher=teacher, precision="float32", out=str(folder))
-    starting.start(recipe, Console(file=said, width=200))
+    launch.start(recipe, Console(file=said, width=200))
     return said.getvalue()
 
 

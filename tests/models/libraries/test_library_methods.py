@@ -1,6 +1,6 @@
 """Which method works with which network: the table of docs/models.md, made here and held against the page.
 
-`python tests/nets/test_library_methods.py` writes the table into the page.
+`python tests/models/libraries/test_library_methods.py` writes the table into the page.
 """
 
 import copy
