@@ -211,7 +211,7 @@ def test_oracle_7_what_is_deployed_answers_as_in_training():
         assert torch.equal(deployed(batch().inputs), expected)
     names = {name.split(".")[0] for name in deployed.state_dict()}
     assert names == {"trunk", "projectors", "classifiers"}
-    steps(one, 1)
+    steps(one.train(), 1)
     with torch.no_grad():
         assert torch.equal(deployed(batch().inputs), expected), "training on must not reach a copy"
         again = build(deployed.spec).eval()

@@ -195,8 +195,10 @@ class Tethered(nn.Module):
         with torch.no_grad():
             pooled = self.net.features(images, ["pooled"]).tap("pooled")
         classifier = self.net.classifier
-        weight = classifier.weight if "weight" in self.moved_names else classifier.weight.detach()
-        return F.linear(pooled, weight, classifier.bias)
+        # Autocast looks up no view in its cache, where torch 2.6 holds the copy without a gradient that was made above.
+        moved = {name: parameter.view_as(parameter) for name, parameter in classifier.named_parameters()}
+        weight = moved["weight"] if "weight" in self.moved_names else classifier.weight.detach()
+        return F.linear(pooled, weight, moved.get("bias"))
 
 
 def check_classifiers(classifiers: Sequence[nn.Linear], classes: int, update: Update) -> None:
