@@ -82,9 +82,8 @@ def test_13_the_square_of_the_temperature_stays_without_labels(ce):
 
 @pytest.mark.parametrize("name", [name for name in list_methods() if "ce" in method_info(name).defaults])
 def test_13_no_other_edge_depends_on_the_weight_of_the_labels(name):
-    with_labels, without = (
-        make(name, ce=ce).losses(IMAGES, LABELS, index=torch.arange(len(LABELS)), epochs=2) for ce in (1.0, 0.0)
-    )
+    there = {"index": torch.arange(len(LABELS)), "epoch": 0, "epochs": 2, "step": 0}
+    with_labels, without = (make(name, ce=ce).losses(IMAGES, LABELS, **there) for ce in (1.0, 0.0))
     others = [key for key in with_labels if not key.startswith("labels")]
     assert others
     for key in others:
@@ -112,6 +111,7 @@ def test_16_a_job_needs_no_gpu_and_no_user(monkeypatch, tmp_path):
     for name in ("_lazy_init", "current_device", "get_device_name", "synchronize"):
         monkeypatch.setattr(torch.cuda, name, none)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     recipe = read_recipe(
         teacher={"name": "resnet8", "epochs": 1, "train_size": 60},
         student="resnet8",

@@ -12,6 +12,7 @@ import inspect
 import io
 import itertools
 import math
+import os
 import re
 import textwrap
 from dataclasses import dataclass, field
@@ -365,7 +366,7 @@ def listed(names: str) -> list[str]:
 
 def _at_home(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """A layer whose texts have the home folder for a leading ~, which not every shell puts there."""
-    home = str(Path.home())
+    home = os.path.expanduser("~")  # stays ~ where a user has no home
     return {
         key: _at_home(value, f"{key}.")
         if isinstance(value, dict)

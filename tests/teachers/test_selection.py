@@ -75,7 +75,9 @@ def test_eight_bits_must_be_clearly_faster(monkeypatch, took, expected):
 
     monkeypatch.setattr(Engines, "make", make)
     monkeypatch.setattr(selection, "LABELS", 0.0)  # untrained networks waver between classes
-    monkeypatch.setattr(selection, "seconds", lambda engine, *_: {"int8": took, "plain": 4.0}.get(engine.name, 2.0))
+    monkeypatch.setattr(
+        selection, "seconds", lambda engine, *_: {"int8": took, "plain": 4.0}.get(str(engine.name), 2.0)
+    )
     assert choose(method(), HALF, passes=10**12)[0] == (expected,)
 
 
@@ -189,7 +191,7 @@ def test_a_teacher_ends_after_the_last_feature_that_is_read(digits):
 
 @pytest.mark.parametrize("name", ["kd", "sokd", "kd+fitnet"])
 def test_one_whose_logits_are_read_is_whole(name, digits):
-    assert "cut" not in choose_engines(method(name), batches(), FLOAT, "auto", Engines(digits), 0)[0][0]
+    assert not choose_engines(method(name), batches(), FLOAT, "auto", Engines(digits), 0)[0][0].cut
 
 
 @pytest.mark.parametrize(
