@@ -184,7 +184,7 @@ def test_objects_that_do_not_fit_the_data_are_refused(tmp_path):
     wrong = attar.create_model("resnet8", num_classes=3, in_channels=1, image_size=8)
     colour = attar.create_model("resnet8", num_classes=10)
     for student, message in (
-        (wrong, "the student knows 3 classes, the data have 10"),
+        (wrong, "the student has 3 classes, the data have 10"),
         (colour, "does not take images"),
     ):
         with pytest.raises(attar.AttarError, match=message):

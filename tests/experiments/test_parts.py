@@ -211,7 +211,7 @@ def test_a_teacher_object_of_a_library_is_staged(digits):
     own = import_timm().create_model("test_resnet", num_classes=10, in_chans=1)
     assert isinstance(checked(own, "teacher", digits), Staged)
     assert checked(own, "student", digits) is own
-    with pytest.raises(AttarError, match="the teacher knows 7 classes, the data have 10"):
+    with pytest.raises(AttarError, match="the teacher has 7 classes, the data have 10"):
         checked(import_timm().create_model("test_resnet", num_classes=7, in_chans=1), "teacher", digits)
     vit = import_timm().create_model("test_vit2", img_size=32, dynamic_img_size=False, num_classes=10, in_chans=1)
     with pytest.raises(AttarError, match=r"the teacher does not take images of .1, 8, 8."):

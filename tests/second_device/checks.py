@@ -115,17 +115,17 @@ def _tensors(batch: Batch) -> list[torch.Tensor]:
 
 def cached_logits(folder: Path, most_on_device: int, top: int | None) -> tuple[str, list[list[float]]]:
     """Where the rows of a cache lie, and what comes back from its file."""
-    packing = TopK(CLASSES, top) if top else Dense(CLASSES)
+    codec = TopK(CLASSES, top) if top else Dense(CLASSES)
     with patch.object(teacher_cache, "MOST_ON_DEVICE", most_on_device):
-        cache = TeacherCache(folder, {}, images=3, packing=packing, device=torch.device("apart"))
+        cache = TeacherCache(folder, {}, images=3, codec=codec, device=torch.device("apart"))
     logits, writer = torch.arange(3.0 * CLASSES).view(3, CLASSES).to("apart"), cache.writer(0)
     for numbers in ([2, 0], [1]):
         index = torch.tensor(numbers).to("apart")
-        writer.write(index, packing.pack(logits[index]))
+        writer.write(index, codec.encode(logits[index]))
     writer.commit()
     rows = cache.read(0)
     assert rows is not None
-    back = cache.unpack(rows, torch.arange(3).to("apart"))
+    back = cache.decode(rows, torch.arange(3).to("apart"))
     assert back.device.type == "apart"
     return rows.device.type, back.tolist()
 

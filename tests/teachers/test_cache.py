@@ -144,11 +144,11 @@ def test_rows_of_another_teacher_under_the_same_key_are_noticed(filled):
         writer.commit()
     again, said = distil(root / "second", root / "cache")
     assert again == metrics
-    assert "is not this teacher's" in " ".join(said.split())
+    assert "is of another teacher" in " ".join(said.split())
 
 
 def test_an_epoch_that_broke_off_leaves_no_file(tmp_path):
-    cache = TeacherCache(tmp_path, {}, images=4, packing=Dense(2))
+    cache = TeacherCache(tmp_path, {}, images=4, codec=Dense(2))
     writer = cache.writer(0)
     writer.write(torch.tensor([0, 2, 3]), torch.zeros(3, 4, dtype=torch.uint8))
     writer.commit()  # image 1 is missing
@@ -293,16 +293,16 @@ def test_the_facts_lie_beside_the_rows(filled):
 
 def test_dense_keeps_half_precision():
     logits = torch.tensor([[1.0, -2.5, 1e9]])
-    back = Dense(3).unpack(Dense(3).pack(logits))
+    back = Dense(3).decode(Dense(3).encode(logits))
     assert back.tolist() == [[1.0, -2.5, 65504.0]]
 
 
 def test_top_k_keeps_the_probabilities_of_the_largest():
     torch.manual_seed(0)
-    logits, packing = 3 * torch.randn(5, 20), TopK(20, 6)
-    rows = packing.pack(logits)
-    assert rows.shape == (5, packing.row_bytes)
-    back = packing.unpack(rows)
+    logits, codec = 3 * torch.randn(5, 20), TopK(20, 6)
+    rows = codec.encode(logits)
+    assert rows.shape == (5, codec.row_bytes)
+    back = codec.decode(rows)
     kept = logits.topk(6).indices
     torch.testing.assert_close(back.softmax(1).gather(1, kept), logits.softmax(1).gather(1, kept), rtol=5e-3, atol=1e-4)
     assert back.softmax(1).sort().values[:, :14].std(dim=1).max() < 1e-6
@@ -316,11 +316,11 @@ def test_top_k_must_leave_some_out(top):
 
 
 def test_batches_carry_the_index_the_rows_go_by(tmp_path):
-    cache = TeacherCache(tmp_path, {}, images=3, packing=Dense(2))
+    cache = TeacherCache(tmp_path, {}, images=3, codec=Dense(2))
     logits = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     writer = cache.writer(0)
     batch = Batch(torch.zeros(3, 1, 2, 2), torch.zeros(3), index=torch.tensor([2, 0, 1]))
-    writer.write(batch.index, cache.packing.pack(logits))
+    writer.write(batch.index, cache.codec.encode(logits))
     writer.commit()
     rows = cache.read(0)
-    assert cache.unpack(rows, torch.tensor([0, 2])).tolist() == [[3.0, 4.0], [1.0, 2.0]]
+    assert cache.decode(rows, torch.tensor([0, 2])).tolist() == [[3.0, 4.0], [1.0, 2.0]]

@@ -68,9 +68,9 @@ def test_folding_does_not_hang_on_the_clock(monkeypatch):
 
 @pytest.mark.parametrize(("took", "expected"), [(1.6, "int8"), (1.8, "folded bfloat16")])
 def test_eight_bits_must_be_clearly_faster(monkeypatch, took, expected):
-    def make(self, module, name):
+    def make(self, module, spec):
         engine = Plain(module)
-        engine.name = name
+        engine.name = str(spec)
         return engine
 
     monkeypatch.setattr(Engines, "make", make)

@@ -28,8 +28,8 @@ WORTH_COMPILING_ON_CPU = 3600.0
 # Unasked, it must be so many times as fast, in the middle one of so many comparisons.
 CLEARLY, COMPARISONS = 1.1, 3
 # How near its losses and gradients must be to those of the plain step in float32 (difference over size): rounding
-# passes, a wrong formula does not. In bfloat16 the plain step is itself farther off (a fifth, for a fresh resnet20),
-# and sets the measure.
+# passes, a wrong formula does not. In bfloat16 the plain step is itself farther off (a fifth for an untrained resnet20)
+# and sets the limit.
 NEAR, AS_NEAR = 0.01, 1.25
 # Tracing looks at the gradient of whatever it is given, and warns of what it leaves to Python.
 HARMLESS = ("The .grad attribute of a Tensor that is not a leaf", "Dynamo does not know how to trace")
@@ -136,7 +136,7 @@ def choose_compiled(
 
 
 def times_as_fast(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime) -> float:
-    """Another way to compute a method's losses against the plain one, in turns: a machine's speed may change."""
+    """Another way to compute a method's losses against the plain one, interleaved: a machine's speed may change."""
     ways = (method.batch_losses, losses_of)
     pairs = [[step_seconds(method, way, batch, runtime) for way in ways] for _ in range(COMPARISONS)]
     return median(plain / other for plain, other in pairs)

@@ -1,4 +1,4 @@
-"""Which way of computing a frozen network was chosen: a value that is written into the run and read back."""
+"""The engine chosen for a frozen network, as a value that is written into the run and read back."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def norms_by(batch_norm: Callable[..., Tensor]) -> FunctionOverride:
     """Inside, every batch norm that computes statistics is computed by another function of the same arguments.
 
     Args:
-        batch_norm: instead of `torch.nn.functional.batch_norm`.
+        batch_norm: in place of `torch.nn.functional.batch_norm`.
     """
 
     def in_training(*args: Any, **kwargs: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Convolutions of small maps: those of several images side by side in one row, for processors with matrix units."""
+"""Convolutions of small maps, several images packed into one row, for processors with matrix units (AMX)."""
 
 from __future__ import annotations
 

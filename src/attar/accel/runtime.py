@@ -85,7 +85,7 @@ def choose(method: Method, batch: Batch, device: torch.device, precision: str) -
     The method's weights and statistics are as before afterwards.
     """
     if precision != "auto":
-        return Runtime(device, precision, f"{precision} on {device}, as the recipe says")
+        return Runtime(device, precision, f"{precision} on {device}, as in the recipe")
     took = {name: step_seconds(method, method.batch_losses, batch, Runtime(device, name, "")) for name in PRECISIONS}
     fastest = min(took, key=lambda name: took[name])
     times = ", ".join(f"{name} {1000 * s:.1f} ms" for name, s in took.items())
@@ -139,7 +139,7 @@ def _version(name: str) -> str | None:
 
 
 def _processor() -> str:
-    """The processor's name where the system tells it."""
+    """The processor's name where the system gives it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))

@@ -1,4 +1,4 @@
-"""How a processor is shared: the threads of a step, and how many trainings go side by side."""
+"""How trainings share a processor: threads of a step, and parallel processes."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Share:
 
 
 def wanted_share(jobs: int, threads: int) -> Share:
-    """So many trainings at a time, as the recipe says.
+    """So many trainings at a time, as in the recipe.
 
     >>> wanted_share(3, 8).line
     '3 trainings at a time, 2 threads each'
     """
     each = max(1, threads // jobs)
-    return Share(each, jobs, _said(jobs, each))
+    return Share(each, jobs, _line(jobs, each))
 
 
 def best_share(seconds_with: Callable[[int], list[float]], threads: int, steps: int, most: int) -> Share:
@@ -77,7 +77,7 @@ def best_share(seconds_with: Callable[[int], list[float]], threads: int, steps: 
     if usual - best[0] <= WORTH_SHARING or usual < CLEARLY * best[0]:
         return Share(threads)
     gain = f"{usual / best[0]:.1f} times as fast as {'one after another ' if best[1] > 1 else ''}on {threads}"
-    return Share(chosen, best[1], f"{_said(best[1], chosen)}: {gain}")
+    return Share(chosen, best[1], f"{_line(best[1], chosen)}: {gain}")
 
 
 def whole(seconds: list[float], jobs: int) -> float:
@@ -92,7 +92,7 @@ def whole(seconds: list[float], jobs: int) -> float:
     return max(places)
 
 
-def _said(jobs: int, threads: int) -> str:
+def _line(jobs: int, threads: int) -> str:
     trainings = f"{jobs} trainings at a time, " if jobs > 1 else ""
     return f"{trainings}{threads} thread{'s' if threads > 1 else ''}{' each' if jobs > 1 else ' a step'}"
 

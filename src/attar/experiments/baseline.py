@@ -1,4 +1,4 @@
-"""The student alone, taken from an earlier run in place of training it again."""
+"""The baseline (the student without a teacher) read from an earlier run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`attar bench`: methods x pairs x seeds, a run folder each, and a table that grows while it works."""
+"""`attar bench`: methods x pairs x seeds, a run folder each, and a table that is written after each."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Bench:
         try:
             folder, recipe = self.folder / waiting[0].folder, read_recipe(**waiting[0].values)
             share = Job(recipe, folder, Console(quiet=True)).share_of(len(waiting))
-        except AttarError:  # that run will say it
+        except AttarError:  # that run will report it
             return Share(here)
         if share.jobs == 1:  # each run finds its own threads
             return Share(here)
@@ -196,7 +196,7 @@ def _same_recipe(folder: Path, values: dict[str, Any]) -> None:
     for entry in dataclasses.fields(Recipe):
         old, new = getattr(there, entry.name), getattr(wanted, entry.name)
         if old != new:
-            raise AttarError(f"{folder} holds a run with {entry.name}={old}, the suite says {new}; choose another out=")
+            raise AttarError(f"{folder} holds a run with {entry.name}={old}, the suite {new}; choose another out=")
 
 
 def read_suite(file: str | Path, overrides: list[str], console: Console) -> Bench:

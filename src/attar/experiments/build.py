@@ -1,4 +1,4 @@
-"""From a recipe's names, or from objects handed over in their place, to images and networks."""
+"""Build images and networks from a recipe's names, or take objects that were given in their place."""
 
 from __future__ import annotations
 
@@ -191,8 +191,8 @@ def divided_splits(whole: Splits, data: DataRecipe, seed: int) -> Splits:
 def build(recipe: ModelRecipe, splits: Splits, seed: int, role: Literal["student", "teacher"] = "student") -> nn.Module:
     """A network for these images, initialised from the seed, with the recipe's weights.
 
-    Weights of another number of classes are a student's start, whose classifier begins anew; a teacher must know the
-    classes. A network with published weights sees the images as those weights do.
+    Weights of another number of classes are a student's start, whose classifier begins anew; a teacher must have
+    these classes. A network with published weights sees the images as those weights do.
     """
     channels, *size = splits.image_shape
     for option in recipe.options:
@@ -256,7 +256,7 @@ def recorded_order(recipe: ModelRecipe, splits: Splits, role: str) -> list[int] 
 
 
 def checked(net: nn.Module, role: str, splits: Splits) -> nn.Module:
-    """A network that was handed over, if it takes these images and knows these classes.
+    """A network that was handed over, if it takes these images and has these classes.
 
     A teacher of timm or torchvision comes back staged where its family is known, so that every method can use it.
 
@@ -273,7 +273,7 @@ def checked(net: nn.Module, role: str, splits: Splits) -> nn.Module:
         reason = first_line(error)
         raise AttarError(f"the {role} does not take images of {splits.image_shape}: {reason}") from None
     if logits.shape[-1] != splits.num_classes:
-        raise AttarError(f"the {role} knows {logits.shape[-1]} classes, the data have {splits.num_classes}")
+        raise AttarError(f"the {role} has {logits.shape[-1]} classes, the data have {splits.num_classes}")
     return net
 
 

@@ -1,4 +1,4 @@
-"""What is odd about a job's inputs: nothing that stops a run, all that would make its numbers mean something else."""
+"""Warnings about a job's inputs that do not stop a run but change what its numbers mean."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attar.models import are_probabilities, exchanged, observe
 # A teacher below both of these has learnt little more than to guess: twice the chance, which two or three classes reach
 # by guessing, and a fifth of the way from chance to certainty.
 TIMES_CHANCE, ABOVE_CHANCE = 2.0, 0.2
-# Guesses that name the true class this often once the classes are renamed know the images but not their labels.
+# Predictions that are right this often once the classes are renamed come from weights with another order of classes.
 RENAMED = 0.5
 SAMPLE = 2000
 
@@ -61,7 +61,7 @@ def weak_teacher(number: int, teacher: nn.Module, images: ImageSet, top1: float,
     sample = images.subset(torch.arange(0, len(images), max(1, len(images) // SAMPLE)))
     renamed = renamed_accuracy(teacher, sample, device)
     cause = (
-        f"with its classes renamed it would have {100 * renamed:.0f} %, so its weights know them in another order"
+        f"with its classes renamed it would have {100 * renamed:.0f} %, so its weights have them in another order"
         if renamed >= RENAMED
         else "its weights were probably trained with other mean and std, another image size, or not at all"
     )
@@ -103,7 +103,7 @@ def exchanged_classes(number: int, teacher: nn.Module, images: ImageSet, device:
     names = ", ".join(repr(images.classes[one]) for one in moved[:4]) + (", ..." if len(moved) > 4 else "")
     return (
         f"teacher {number + 1} predicts {len(moved)} of {len(images.classes)} classes under each other's names "
-        f"({names}): its weights have them in another order; say which rows of its classifier to use with "
+        f"({names}): its weights have them in another order; give the rows of its classifier to use, "
         "teacher.classes=[...]"
     )
 

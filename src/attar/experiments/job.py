@@ -276,7 +276,7 @@ class Job:
 
     @property
     def _wanted_jobs(self) -> int:
-        """What the recipe says, but no more than there are trainings."""
+        """As many as the recipe gives, but no more than there are trainings."""
         return min(self.recipe.jobs or 1, len(self.seeds) * (1 + (self.recipe.alone == "train")))
 
     def _share(self, training: Training, runtime: Runtime) -> Share:

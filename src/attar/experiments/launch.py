@@ -1,4 +1,4 @@
-"""How a job begins: from a recipe in a free folder, or again from the folder of an earlier one."""
+"""Start a job from a recipe in a free folder, or resume one from its folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trainings of one job in processes of their own, and what can be seen of them meanwhile."""
+"""Trainings of one job in parallel processes, their logs and their progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCK = ".training.lock"
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """Where one training sits.
+    """Which training of a job, and where it is.
 
     Attributes:
         job: the job's folder.
@@ -46,10 +46,10 @@ def side_by_side(
     prepare: Callable[[], object] | None,
     console: Console,
 ) -> None:
-    """Work on every seat, several at a time; what each writes to its log is printed here too.
+    """Work on every training, several at a time; what each writes to its log is printed here too.
 
     Args:
-        seats: in the order they begin.
+        specs: the trainings, in the order they begin.
         work: what a process does; it must survive pickling.
         jobs: how many processes.
         threads: of each.
@@ -62,7 +62,7 @@ def side_by_side(
     """
     with Watch(specs, console) as watch:
         pool = WorkerPool(jobs, threads, prepare, watch.look)
-        for _ in pool.results([(work, (seat,)) for seat in specs]):
+        for _ in pool.results([(work, (spec,)) for spec in specs]):
             watch.look()
 
 
@@ -70,16 +70,16 @@ class Watch:
     """Prints what trainings write to their logs, and in a terminal shows a bar for each that is going on.
 
     Args:
-        seats: the trainings.
+        specs: the trainings.
         console: where to print.
     """
 
     def __init__(self, specs: list[TrainingSpec], console: Console) -> None:
         self.specs, self.console = specs, console
         # A resumed training's log begins with what was printed before.
-        self._read = {seat: _size(seat.folder / LOG) for seat in specs}
+        self._read = {spec: _size(spec.folder / LOG) for spec in specs}
         self._bars = bars(console, "{task.completed:.0f}/{task.total:.0f} epochs")
-        self._bar = {seat: self._bars.add_task(seat.title, total=seat.epochs, visible=False) for seat in specs}
+        self._bar = {spec: self._bars.add_task(spec.title, total=spec.epochs, visible=False) for spec in specs}
 
     def __enter__(self) -> Watch:
         self._bars.start()
@@ -91,22 +91,22 @@ class Watch:
 
     def look(self) -> None:
         """What is new since the last look."""
-        for seat in self.specs:
-            for line in self._new_lines(seat):
+        for spec in self.specs:
+            for line in self._new_lines(spec):
                 self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-            done = _lines(Places(seat.folder).metrics)
-            self._bars.update(self._bar[seat], completed=done, visible=_size(seat.folder / LOCK) > 0)
+            done = _lines(Places(spec.folder).metrics)
+            self._bars.update(self._bar[spec], completed=done, visible=_size(spec.folder / LOCK) > 0)
 
-    def _new_lines(self, seat: TrainingSpec) -> list[str]:
+    def _new_lines(self, spec: TrainingSpec) -> list[str]:
         """Whole lines; one that is still being written waits for the next look."""
-        log = seat.folder / LOG
-        if _size(log) == self._read[seat]:
+        log = spec.folder / LOG
+        if _size(log) == self._read[spec]:
             return []
         with log.open("rb") as file:
-            file.seek(self._read[seat])
+            file.seek(self._read[spec])
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
-        self._read[seat] += len(whole)
+        self._read[spec] += len(whole)
         return whole.decode("utf-8", "replace").splitlines()
 
 

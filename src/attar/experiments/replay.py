@@ -1,4 +1,4 @@
-"""`attar replay`: a batch that broke a run, run again, with where the first bad number appears."""
+"""`attar replay`: run a failing batch again and find where the first non-finite value appears."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEYS = {
 
 
 def replay(file: str | Path, console: Console | None = None) -> Finding:
-    """Run the batch of a failure.pt again, in the state it met, and say what it does.
+    """Run the batch of a failure.pt again, in the state it met, and report where it fails.
 
     The networks are built from the recipe of the run that holds the file. On the CPU the numbers are exactly those of
     the run.

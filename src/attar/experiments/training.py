@@ -1,4 +1,4 @@
-"""One training in one folder: prepared before anything is written, fitted, measured, and never done twice."""
+"""One training in one folder: built, fitted, measured; a finished one is read."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Training:
         """One batch through the method, where every mistake in a recipe shows.
 
         Raises:
-            AttarError: what does not hold, as `check` says it.
+            AttarError: what does not hold, with the message of `check`.
         """
         self._place()
         check(self.method, next(iter(self.loader.epoch(0))))
@@ -131,7 +131,7 @@ class Training:
         self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def precision(self) -> Runtime:
-        """Device and precision of the student, found by trying where the recipe says auto."""
+        """Device and precision of the student, found by trying where the recipe has auto."""
         return choose(self.method, self._a_batch(), self.device, self.recipe.precision)
 
     def step_seconds(self, runtime: Runtime) -> float:

@@ -1,4 +1,4 @@
-"""Processes for runs side by side."""
+"""A pool of worker processes for parallel runs."""
 
 from __future__ import annotations
 

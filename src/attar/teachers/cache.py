@@ -41,7 +41,7 @@ class TeacherCache:
         root: the cache; every key gets a folder of its own.
         facts: what the logits follow from, as plain values; written beside them.
         images: how many images an epoch has.
-        packing: how a row of logits is stored.
+        codec: how a row of logits is stored.
         device: where the logits are wanted.
     """
 
@@ -50,14 +50,14 @@ class TeacherCache:
         root: Path,
         facts: dict[str, Any],
         images: int,
-        packing: Dense | TopK,
+        codec: Dense | TopK,
         device: torch.device = CPU,
     ) -> None:
-        facts = {**facts, "packing": str(packing), "images": images, "format": FORMAT}
+        facts = {**facts, "packing": str(codec), "images": images, "format": FORMAT}
         text = json.dumps(facts, sort_keys=True)
         self.folder = root / hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-        self.facts, self.images, self.packing = facts, images, packing
-        self.device = device if images * packing.row_bytes <= MOST_ON_DEVICE else CPU
+        self.facts, self.images, self.codec = facts, images, codec
+        self.device = device if images * codec.row_bytes <= MOST_ON_DEVICE else CPU
 
     def file(self, epoch: int) -> Path:
         return self.folder / f"epoch{epoch:04d}.bin"
@@ -65,12 +65,12 @@ class TeacherCache:
     def bytes_needed(self, epochs: int) -> int:
         """How much the epochs that are not there yet will take."""
         missing = sum(not self.file(epoch).exists() for epoch in range(epochs))
-        return missing * (self.images * self.packing.row_bytes + DIGEST)
+        return missing * (self.images * self.codec.row_bytes + DIGEST)
 
     def read(self, epoch: int) -> Tensor | None:
         """The rows of an epoch, (images, row_bytes) bytes, on a CPU mapped from the file; None without a sound file."""
         file = self.file(epoch)
-        content = self.images * self.packing.row_bytes
+        content = self.images * self.codec.row_bytes
         try:
             if file.stat().st_size != content + DIGEST:
                 return None
@@ -80,7 +80,7 @@ class TeacherCache:
             return None
         if _digest(whole[:content]) != whole[content:].tobytes():
             return None
-        return torch.from_numpy(whole[:content].reshape(self.images, self.packing.row_bytes)).to(self.device)
+        return torch.from_numpy(whole[:content].reshape(self.images, self.codec.row_bytes)).to(self.device)
 
     def writer(self, epoch: int) -> Writer:
         """For an epoch that is seen from its first batch on.
@@ -91,11 +91,11 @@ class TeacherCache:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "key.json", self.facts)
-        return Writer(self.file(epoch), self.images, self.packing.row_bytes, self.device)
+        return Writer(self.file(epoch), self.images, self.codec.row_bytes, self.device)
 
-    def unpack(self, rows: Tensor, index: Tensor) -> Tensor:
+    def decode(self, rows: Tensor, index: Tensor) -> Tensor:
         """The logits of some images, (B, K) float32."""
-        return self.packing.unpack(rows.index_select(0, index.to(rows.device))).to(index.device)
+        return self.codec.decode(rows.index_select(0, index.to(rows.device))).to(index.device)
 
 
 class Writer:

@@ -23,7 +23,7 @@ from attar.teachers.cache import TeacherCache, Writer, check_space
 from attar.teachers.logit_codec import Dense, TopK
 from attar.teachers.usage import teacher_usage
 
-# A cached batch further than this from a fresh one (norm of the difference over the norm) is not the same teacher's.
+# Cached logits further than this from computed ones (norm of the difference over the norm) are of another teacher.
 STALE = 0.05
 
 
@@ -47,7 +47,7 @@ def with_cached_logits(
     if whole.unlabelled_batch:
         log("no teacher cache: it holds every image once an epoch, and unlabelled images have passes of their own")
         return loader
-    packing = TopK(len(images.classes), top) if top else Dense(len(images.classes))
+    codec = TopK(len(images.classes), top) if top else Dense(len(images.classes))
     caches = []
     for frozen, reading in zip(method.frozen(), teacher_usage(method, next(iter(whole.epoch(0)))), strict=True):
         if reading.taps or not reading.own_images:
@@ -65,7 +65,7 @@ def with_cached_logits(
         if whole.mixing:
             # Who is mixed with whom follows from the epoch's order, and that from the run's own seed.
             facts |= {"mixing": str(whole.mixing), "order": [whole.seed, whole.shuffle]}
-        caches.append((frozen, TeacherCache(Path(root), facts, len(images), packing, runtime.device)))
+        caches.append((frozen, TeacherCache(Path(root), facts, len(images), codec, runtime.device)))
     if not caches:
         return loader
     log(check_space(Path(root), sum(cache.bytes_needed(recipe.epochs) for _, cache in caches)))
@@ -76,14 +76,14 @@ def with_cached_logits(
 class CachedLoader(Wrapped):
     """Batches of another loader; each frozen network's output is set before the method runs it.
 
-    Logits pass through the cache's format whether it is read or computed, so a run is the same to the last bit
+    Logits pass through the cache's format whether they are read or computed, so a run is the same to the last bit
     with a cache that is full, empty or half there.
 
     Attributes:
         loader: where the batches come from.
         caches: each frozen network that reads the batch's own images and gives only logits, with its cache.
         runtime: the precision in which the networks run.
-        say: called with a line when a cache is not what it should be.
+        log: called with a line when a cache is not what it should be.
     """
 
     caches: list[tuple[Frozen, TeacherCache]]
@@ -139,12 +139,12 @@ class _EpochLogits:
         if self.rows is not None and not self.checked:
             self._check(batch)
         if self.rows is not None:
-            logits = self.cache.unpack(self.rows, batch.index)
+            logits = self.cache.decode(self.rows, batch.index)
         else:
-            packed = self.cache.packing.pack(self.frozen.engine(batch.inputs).logits)
+            row = self.cache.codec.encode(self.frozen.engine(batch.inputs).logits)
             if self.writer:
-                self.writer.write(batch.index, packed)
-            logits = self.cache.packing.unpack(packed)
+                self.writer.write(batch.index, row)
+            logits = self.cache.codec.decode(row)
         self.frozen.set_output(batch.inputs, Output(logits))
 
     def _check(self, batch: Batch) -> None:
@@ -152,11 +152,11 @@ class _EpochLogits:
         assert self.rows is not None
         assert batch.index is not None
         self.checked = True
-        packing = self.cache.packing
-        fresh = packing.unpack(packing.pack(self.frozen.engine(batch.inputs).logits))
-        found = self.cache.unpack(self.rows, batch.index)
-        if not float((found - fresh).norm()) <= STALE * float(fresh.norm()):
-            self.log(f"{self.cache.folder} is not this teacher's; computing instead (delete that folder)")
+        codec = self.cache.codec
+        computed = codec.decode(codec.encode(self.frozen.engine(batch.inputs).logits))
+        found = self.cache.decode(self.rows, batch.index)
+        if not float((found - computed).norm()) <= STALE * float(computed.norm()):
+            self.log(f"{self.cache.folder} is of another teacher; its logits are computed (delete that folder)")
             self.rows = None
 
     def finish(self) -> None:

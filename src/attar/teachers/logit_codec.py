@@ -18,8 +18,8 @@ class Dense:
     Attributes:
         classes: K.
 
-    >>> packing = Dense(classes=3)
-    >>> packing.unpack(packing.pack(torch.tensor([[1.0, 2.0, 0.5]])))
+    >>> codec = Dense(classes=3)
+    >>> codec.decode(codec.encode(torch.tensor([[1.0, 2.0, 0.5]])))
     tensor([[1.0000, 2.0000, 0.5000]])
     """
 
@@ -29,11 +29,11 @@ class Dense:
     def row_bytes(self) -> int:
         return 2 * self.classes
 
-    def pack(self, logits: Tensor) -> Tensor:
+    def encode(self, logits: Tensor) -> Tensor:
         """(B, K) logits to (B, row_bytes) bytes on their device."""
         return _half(logits.float()).view(torch.uint8)
 
-    def unpack(self, rows: Tensor) -> Tensor:
+    def decode(self, rows: Tensor) -> Tensor:
         """(B, row_bytes) bytes to (B, K) float32 on their device."""
         return rows.view(torch.float16).float()
 
@@ -51,8 +51,8 @@ class TopK:
         classes: K.
         top: how many are kept.
 
-    >>> packing = TopK(classes=4, top=2)
-    >>> packing.unpack(packing.pack(torch.tensor([[0.0, 4.0, 2.0, 0.0]])))
+    >>> codec = TopK(classes=4, top=2)
+    >>> codec.decode(codec.encode(torch.tensor([[0.0, 4.0, 2.0, 0.0]])))
     tensor([[0., 4., 2., 0.]])
     """
 
@@ -68,7 +68,7 @@ class TopK:
         # Values and the rest in float16, indices in 32 bits.
         return 2 * (self.top + 1) + 4 * self.top
 
-    def pack(self, logits: Tensor) -> Tensor:
+    def encode(self, logits: Tensor) -> Tensor:
         """(B, K) logits to (B, row_bytes) bytes on their device."""
         logits = logits.float()
         values, indices = logits.topk(self.top, dim=1)
@@ -76,7 +76,7 @@ class TopK:
         floats = _half(torch.cat([values, rest], dim=1))
         return torch.cat([floats.view(torch.uint8), indices.int().view(torch.uint8)], dim=1)
 
-    def unpack(self, rows: Tensor) -> Tensor:
+    def decode(self, rows: Tensor) -> Tensor:
         """(B, row_bytes) bytes to (B, K) float32 on their device."""
         split = 2 * (self.top + 1)
         # Cloned, because a view of another type must begin at a multiple of its size.

@@ -1,4 +1,4 @@
-"""What a method reads from its frozen networks, found by running it."""
+"""Which taps and logits a method reads from its frozen networks, found by running it."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def teacher_usage(method: Method, batch: Batch) -> list[TeacherUsage]:
 
 
 def ignores_logits(method: Method, frozen: Frozen, batch: Batch) -> bool:
-    """Whether no loss follows from the logits of a frozen network, found by spoiling them; the method stays as it was.
+    """Whether no loss follows from the logits of a frozen network, found by making them NaN.
 
     A method that reads them in later epochs only is not noticed, and fails when it does.
     """
     true = _terms(method, batch)
     engine, frozen.engine = frozen.engine, _NanLogits(frozen.engine)
     try:
-        spoilt = _terms(method, batch)
+        without = _terms(method, batch)
     finally:
         frozen.engine = engine
-    return all(torch.equal(one, other) for one, other in zip(true, spoilt, strict=True))
+    return all(torch.equal(one, other) for one, other in zip(true, without, strict=True))
 
 
 def _terms(method: Method, batch: Batch) -> list[Tensor]:
@@ -61,9 +61,9 @@ def _terms(method: Method, batch: Batch) -> list[Tensor]:
 
 
 class _Recording:
-    """An engine that notes what is asked of another."""
+    """An engine that records the taps and images that another is called with."""
 
-    name = "listening"
+    name = "recording"
 
     def __init__(self, engine: Engine, own: Inputs) -> None:
         self.engine, self.own = engine, own
@@ -79,7 +79,7 @@ class _Recording:
 class _NanLogits:
     """An engine whose logits are NaN."""
 
-    name = "spoiling"
+    name = "nan"
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine

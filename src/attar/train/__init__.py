@@ -1,1 +1,1 @@
-"""Training: the flat loop, optimisers, schedules, checkpoints, run folders and jobs."""
+"""Training: the flat loop, optimisers, schedules, checkpoints, logs."""

@@ -1,4 +1,4 @@
-"""What a run needs to go on exactly where it stopped, sealed so that damage is found."""
+"""Checkpoints: the state that a run needs to resume exactly, with a digest that shows damage."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     def write(temporary: Path) -> None:
         try:
             torch.save(vars(checkpoint), temporary)
-        except RuntimeError as error:  # torch's own writer does not say what the system told it
+        except RuntimeError as error:  # torch's own writer drops the system's message
             raise OSError(None, "the disk is full or cannot be written", str(temporary)) from error
         with temporary.open("ab") as file:
             file.write(_seal(temporary, temporary.stat().st_size))
@@ -102,7 +102,7 @@ def is_whole(file: Path) -> bool:
 
 
 def _seal(file: Path, length: int) -> bytes:
-    """The line that says what the first `length` bytes of a file are."""
+    """The line with the digest of the first `length` bytes of a file."""
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     with file.open("rb") as stream:
         while length > 0 and (chunk := stream.read(min(CHUNK_BYTES, length))):

@@ -1,4 +1,4 @@
-"""What a person sees while a run works: a live bar in a terminal, plain lines elsewhere."""
+"""The progress of a training: a live bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums over an epoch, kept on the device until somebody looks."""
+"""Sums over an epoch, kept on the device until they are read."""
 
 from __future__ import annotations
 
