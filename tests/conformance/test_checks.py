@@ -136,7 +136,7 @@ def test_the_global_generator(failures):
         def run(self, batch):
             return super().run(batch).add("noise", torch.rand(2))
 
-    assert "forward draws from torch's global generator; use batch.rng(purpose)" in failures(Mine)
+    assert "run draws from torch's global generator; use batch.rng(purpose)" in failures(Mine)
 
 
 def test_randomness_without_an_address(failures):
