@@ -25,6 +25,7 @@ from attar.losses.entropy import BalancedDivergence, EntropyAdaptiveKL, balanced
 from attar.losses.evidential import DirichletKL, EvidentialCrossEntropy, EvidentialMeanKL
 from attar.losses.features import MSE, NST, AttentionTransfer, at, mse, nst
 from attar.losses.flows import FactorTransfer, factor_transfer, flow
+from attar.losses.generations import ConfidenceWeightedCE, PermutedKL, confidence_weighted_ce, permuted
 from attar.losses.logit_relations import LocalRelations, Refined, Streamlined
 from attar.losses.loss import Loss
 from attar.losses.maps import (
@@ -48,6 +49,7 @@ from attar.losses.responses import (
     reverse_kl,
 )
 from attar.losses.scaled import TTM, WTTM, NormKD, Standardised, normkd, standardise, ttm, wttm
+from attar.losses.self_targets import SameClassKL, VirtualTeacherKL, same_class_kl, virtual_teacher
 from attar.losses.similarities import (
     CC,
     PKT,
@@ -82,6 +84,7 @@ __all__ = [
     "BalancedDivergence",
     "Boosted",
     "ClassActivation",
+    "ConfidenceWeightedCE",
     "ConfidenceWeightedKL",
     "Contrast",
     "CosineDistance",
@@ -111,17 +114,20 @@ __all__ = [
     "NormalisedSmoothL1",
     "PartialL2",
     "PerToken",
+    "PermutedKL",
     "RKDAngle",
     "RKDDistance",
     "Redundancy",
     "Refined",
     "ReverseKL",
     "RoutedKL",
+    "SameClassKL",
     "ScaleDecoupled",
     "SimilarityPreserving",
     "Standardised",
     "Streamlined",
     "VariationalInformation",
+    "VirtualTeacherKL",
     "WKDLogits",
     "activation_boundary",
     "alpha_beta",
@@ -130,6 +136,7 @@ __all__ = [
     "boosted",
     "cc",
     "cell_logits",
+    "confidence_weighted_ce",
     "contrast",
     "cosine_distance",
     "cross_entropy",
@@ -157,17 +164,20 @@ __all__ = [
     "normkd",
     "nst",
     "partial_l2",
+    "permuted",
     "pkt",
     "redundancy",
     "reverse_kl",
     "rkd_angle",
     "rkd_distance",
+    "same_class_kl",
     "scale_decoupled",
     "sp",
     "standardise",
     "tckd",
     "transport_cost",
     "ttm",
+    "virtual_teacher",
     "wkd_logits",
     "wttm",
 ]

@@ -17,7 +17,7 @@ from attar.models.surgery.projected import ProjectedNet
 from attar.models.surgery.reinitialise import fresh_copy, reinitialise
 from attar.models.surgery.reparam import MultiBranch, dropping, merge, multi_branch
 from attar.models.surgery.staged import Block, Layout, Staged
-from attar.models.surgery.taps import Tapped, classifier_of, has_tap, observe, tap_shapes
+from attar.models.surgery.taps import Tapped, class_count, classifier_of, has_tap, observe, tap_shapes
 from attar.models.weights import load_weights
 from attar.models.zoo import csrnet, mobilenet, resnet, shufflenet_v1, shufflenet_v2, vgg, wide_resnet  # noqa: F401
 
@@ -48,6 +48,7 @@ __all__ = [
     "as_staged",
     "bifurcate",
     "build",
+    "class_count",
     "class_rows",
     "classifier_of",
     "create_model",

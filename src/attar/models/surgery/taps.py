@@ -145,6 +145,22 @@ def tap_shapes(
     >>> tap_shapes(create_model("resnet20"), ["stage2", "pooled"])
     {'stage2': (32, 16, 16), 'pooled': (64,)}
     """
+    output = _output_of_zeros(net, taps, image_shape)
+    return {tap: tuple(output.tap(tap).shape[1:]) for tap in taps}
+
+
+def class_count(net: nn.Module, image_shape: tuple[int, ...] | None = None) -> int:
+    """How many numbers its logits have, found as `tap_shapes` finds a tap's.
+
+    >>> from attar.models.create import create_model
+    >>> class_count(create_model("resnet20", num_classes=10))
+    10
+    """
+    return _output_of_zeros(net, (), image_shape).logits.shape[1]
+
+
+def _output_of_zeros(net: nn.Module, taps: Sequence[str], image_shape: tuple[int, ...] | None) -> Output:
+    """What a network gives for two images of zeros; it is left as it was."""
     shape = image_shape or getattr(net, "input_shape", None)
     if shape is None:
         raise AttarError(f"{type(net).__name__} does not say its input_shape; give image_shape=(C, H, W)")
@@ -154,12 +170,7 @@ def tap_shapes(
     net.eval()
     try:
         with torch.no_grad():
-            output = observe(
-                net,
-                torch.zeros(2, *shape, device=like.device, dtype=dtype),
-                taps,
-            )
+            return observe(net, torch.zeros(2, *shape, device=like.device, dtype=dtype), taps)
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return {tap: tuple(output.tap(tap).shape[1:]) for tap in taps}
