@@ -24,6 +24,7 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     dkd,
     dks,
     dml,
+    dpk,
     eakd,
     ebkd,
     ekd,
