@@ -12,7 +12,7 @@ from attar.models.surgery.taps import observe
 
 
 @torch.compiler.disable
-@torch.enable_grad()  # type: ignore[no-untyped-call, untyped-decorator]
+@torch.enable_grad()
 def input_gradient(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """d CE(net(x), y) / dx of each image, (B, C, H, W); parameters get no gradient.
 
@@ -72,7 +72,7 @@ def integrated_gradients(
 
 
 @torch.compiler.disable
-@torch.enable_grad()  # type: ignore[no-untyped-call, untyped-decorator]
+@torch.enable_grad()
 def _probability_gradient(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     leaf = images.detach().requires_grad_()
     probabilities = observe(net, leaf).logits.softmax(1)
