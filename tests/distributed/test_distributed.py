@@ -369,8 +369,8 @@ def test_a_mistake_is_said_once_and_last():
     run = torchrun("distill", "method=skod")
     said, error = run.communicate(timeout=120)
     assert (run.returncode, said) == (1, "")
-    assert error.count("attar: unknown method 'skod'; did you mean 'sokd'?") == 1
-    assert error.splitlines()[-2].endswith("unknown method 'skod'; did you mean 'sokd'?")
+    assert error.count("attar: unknown method 'skod'; did you mean 'skd'?") == 1
+    assert error.splitlines()[-2].endswith("unknown method 'skod'; did you mean 'skd'?")
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="the processes of torchrun are found in /proc")

@@ -202,6 +202,7 @@ def test_oracle_6_a_free_teacher_comes_to_meet_the_student():
     assert free.batch_losses(batch())[MSE].item() < fixed.batch_losses(batch())[MSE].item()
 
 
+@pytest.mark.filterwarnings("ignore:.*layers are in eval mode")
 def test_oracle_7_what_is_deployed_answers_as_in_training():
     one = method()
     steps(one, 2)

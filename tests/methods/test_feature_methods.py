@@ -75,3 +75,9 @@ def test_pefd_averages_its_projectors():
     projected = sum(layer(own).relu() for layer in method.projector.layers) / 2
     expected = 1 - F.cosine_similarity(projected, theirs).mean()
     assert found["teacher.pooled->student.pooled"].item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_wasserstein_distance_of_channels():
+    own = torch.tensor([[[[1.0, 2], [3, 4]], [[0, 0], [1, 1]]]], dtype=torch.float64)
+    theirs = torch.tensor([[[[2.0, 2], [2, 2]], [[1, 0], [1, 0]]]], dtype=torch.float64)
+    assert losses.GaussianWasserstein()(own, theirs).item() == pytest.approx(2.658522, abs=1e-6)

@@ -193,7 +193,9 @@ def test_streamed_batches_are_those_in_memory(folders, mixing):
 
 def test_a_broken_image_in_memory(folders):
     (folders / "more" / "a" / "broken.png").write_bytes(b"no PNG")
-    with pytest.raises(AttarError, match=r"cannot read image .*more/a/broken\.png .* or give skip_unreadable=true"):
+    with pytest.raises(
+        AttarError, match=r"cannot read image .*more/a/broken\.png .* or give data\.skip_unreadable=true"
+    ):
         load(folders)
     splits = load(folders, skip_unreadable=True)
     assert len(splits.unlabelled) == 7

@@ -57,7 +57,8 @@ def count(net: nn.Module) -> int:
 
 
 def test_the_table_is_the_zoo():
-    assert list_models() == sorted(PARAMETERS)
+    # csrnet counts objects: it has no classes, and tests of its own.
+    assert [name for name in list_models() if name != "csrnet"] == sorted(PARAMETERS)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
