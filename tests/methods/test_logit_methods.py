@@ -31,7 +31,9 @@ class Constant(nn.Module):
 
 def total(name: str, student: torch.Tensor = S, teacher: torch.Tensor = T, **options: object) -> float:
     method = create_method(name, teacher=Constant(teacher), student=Constant(student), **options)
-    return method.losses(torch.zeros(len(student), 3, 8, 8), Y.repeat(len(student) // 2), epoch=0, epochs=1, step=0).total.item()
+    return method.losses(
+        torch.zeros(len(student), 3, 8, 8), Y.repeat(len(student) // 2), epoch=0, epochs=1, step=0
+    ).total.item()
 
 
 @pytest.mark.parametrize(
