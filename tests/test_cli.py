@@ -187,7 +187,7 @@ def test_an_interrupted_job_names_the_folder_to_resume(attar, tmp_path, monkeypa
     def stop(*arguments):
         raise loop.Stopped(str(arguments[5].folder))
 
-    monkeypatch.setattr(run, "steps", stop)
+    monkeypatch.setattr(run, "fit", stop)
     status, out, _ = attar("distill", *TAUGHT, "out=broken")
     assert status == cli.INTERRUPTED
     assert out.strip().endswith("attar resume broken")
@@ -196,7 +196,7 @@ def test_an_interrupted_job_names_the_folder_to_resume(attar, tmp_path, monkeypa
 def test_an_interrupted_job_goes_on(attar, monkeypatch, tmp_path):
     from attar.experiments import training as run
 
-    kept, calls = run.steps, []
+    kept, calls = run.fit, []
 
     def twice(*arguments):
         calls.append(arguments)
@@ -205,7 +205,7 @@ def test_an_interrupted_job_goes_on(attar, monkeypatch, tmp_path):
         return kept(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(run, "steps", twice)
+        patched.setattr(run, "fit", twice)
         assert attar("distill", *TAUGHT, f"out={tmp_path / 'it'}")[0] == cli.INTERRUPTED
     status, out, err = attar("resume", tmp_path / "it")
     assert status == 0, err
@@ -260,7 +260,7 @@ MISTAKES = {
     "a run that exists": (["out=run"], "run holds a run already; `attar resume run`"),
     "out that is a file": (["out=file"], "out=file is a file"),
     "out below a file": (["out=file/run"], "Not a directory"),
-    "one class": (["data=folder", "data.root=one"], "one has 1 class folders"),
+    "one class": (["data=folder", "data.root=one"], "one has 0 class folders with images"),
     "unreadable image": (["data=folder", "data.root=photos"], "cannot read image photos/cat/x.png"),
     "no folder": (["data=folder", "data.root=nowhere"], "nowhere"),
     "no baseline": (["alone=nowhere"], "alone=nowhere: no finished run of seed 0 there"),
