@@ -211,7 +211,7 @@ def resumes_exactly(folder: Path, epoch: int, step: int, **keys: Any) -> bool:
     from attar.train import loop
 
     whole = job("apart", folder / "whole", **keys)
-    keep = loop.keep
+    keep = loop.write
 
     def stop(state: Checkpoint, places: loop.Places, members: Team) -> None:
         keep(state, places, members)
@@ -219,7 +219,7 @@ def resumes_exactly(folder: Path, epoch: int, step: int, **keys: Any) -> bool:
             raise AttarError("stopped")
 
     try:
-        with patch.object(loop, "keep", stop):
+        with patch.object(loop, "write", stop):
             job("apart", folder / "broken", **keys, checkpoint_minutes=1e-9)
     except AttarError:
         pass
