@@ -10,21 +10,22 @@ from contextlib import redirect_stderr, redirect_stdout
 
 from attar.cli import main
 
-# All processes meet the same mistakes: the others wait so long with theirs that the first has said it.
-WAIT_SECONDS = 2.0
+# All processes meet the same mistakes: the others hold theirs back until the first has printed it and torchrun has ended
+# them. On a busy machine their imports are seconds apart.
+WAIT_SECONDS = 10.0
 
 
 def follow() -> None:
-    """The command line of a process that is not the first: it is heard only if it fails alone."""
-    said = io.StringIO()
+    """The command line of a process that is not the first: it prints only if it fails alone."""
+    message = io.StringIO()
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         try:
-            with redirect_stderr(said):
+            with redirect_stderr(message):
                 main()
         except SystemExit as end:
             if end.code:
                 time.sleep(WAIT_SECONDS)
-                print(said.getvalue(), end="", file=sys.stderr)
+                print(message.getvalue(), end="", file=sys.stderr)
             raise
 
 
