@@ -11,7 +11,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from attar.cli import main
 
 # All processes meet the same mistakes: the others hold theirs back until the first has printed it and torchrun has
-ended  # them. On a busy machine their imports are seconds apart.
+# ended them. On a busy machine their imports are seconds apart.
 WAIT_SECONDS = 10.0
 
 
