@@ -220,7 +220,7 @@ def _data_keys(card: dict[str, Any], path: Path, keys: dict[str, Any]) -> dict[s
     """The data section of a saved network with these changes; a folder that was named by its path has no other root."""
     changes = dict(keys)
     same = _data_of(card, path, changes.get("name"))
-    if "name" not in changes and same["name"] not in list_datasets():
+    if "name" not in changes and same["name"] not in list_datasets() and not same["name"].startswith(GIVEN):
         name = str(changes.pop("root", same["name"]))
         if not Path(name).expanduser().is_dir():
             raise UnknownNameError(f"the images are not in {name}; give data.root=FOLDER, where they are now")

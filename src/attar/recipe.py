@@ -291,14 +291,14 @@ def load_yaml(path: Path, kind: str) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         check_yaml(text, f"{kind} {str(path)!r}")
-        loaded = OmegaConf.load(io.StringIO(text))
+        loaded, texts = OmegaConf.load(io.StringIO(text)), yaml.load(text, TextLoader)
     except AttarError:
         raise
     except Exception as error:  # every parser error means the same to the user
         raise AttarError(f"{kind} {str(path)!r} is no YAML: {_one_line(error)}") from None
     if not isinstance(loaded, DictConfig):
         raise AttarError(f"{kind} {str(path)!r} must be a mapping of keys to values")
-    return _with_texts(OmegaConf.to_container(loaded), yaml.load(text, TextLoader))
+    return _with_texts(OmegaConf.to_container(loaded), texts)
 
 
 class TextLoader(yaml.SafeLoader):

@@ -198,7 +198,7 @@ def test_a_teacher_with_its_classes_in_another_order_is_told_so(digits):
     assert weak_teacher(0, Oracle(images, 0), images, 1.0, cpu) is None
     said = weak_teacher(0, Oracle(images, 1), images, 0.0, cpu)
     assert said.startswith("teacher 1 has 0.0 % on 'digits', where guessing has 10.0 %: with its classes renamed it")
-    assert "100 %, so its weights know them in another order" in said
+    assert "100 %, so its weights have them in another order" in said
 
 
 def test_a_teacher_that_knows_nothing_is_told_why_that_may_be(digits):

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from attar.experiments.training import Result, finished
+from rich.console import Console
+
+from attar.experiments.layout import training_place, training_recipe, trainings_of
+from attar.experiments.training import Result, finished, followed, report_results
 from attar.recipe import Recipe
 from attar.report.summary import Summary
+from attar.track import Tracking
 
 
 def finished_summary(recipe: Recipe, folder: Path) -> Summary | None:
     """The summary that a finished job wrote; None where something is missing or damaged, so that the job goes on."""
-    if not (folder / "report.html").is_file() or not all(map(finished, _trainings(recipe, folder))):
+    places = [training_place(recipe, folder, *one)[1] for one in trainings_of(recipe)]
+    if not (folder / "report.html").is_file() or not all(map(finished, places)):
         return None
     try:
         tree = json.loads((folder / "results.json").read_text(encoding="utf-8"))
@@ -23,8 +28,10 @@ def finished_summary(recipe: Recipe, folder: Path) -> Summary | None:
     return Summary(recipe, teachers, runs, folder) if len(runs) == recipe.seeds else None
 
 
-def _trainings(recipe: Recipe, folder: Path) -> list[Path]:
-    """The folders of a job's students."""
-    seeds = range(recipe.seed, recipe.seed + recipe.seeds)
-    students = [folder] if recipe.seeds == 1 else [folder / f"seed{seed}" for seed in seeds]
-    return students + ([student / "alone" for student in students] if recipe.alone == "train" else [])
+def catch_up(recipe: Recipe, folder: Path, console: Console) -> None:
+    """Log what trackers have not got yet: one that was left out, or a process that ended before it could log."""
+    tracking = Tracking(recipe.track, folder)
+    for seed, alone in trainings_of(recipe):
+        title, place = training_place(recipe, folder, seed, alone)
+        with followed(training_recipe(recipe, seed, alone), place, title, tracking, console) as following:
+            report_results(place, following)

@@ -26,6 +26,7 @@ from attar.experiments.baseline import earlier_baseline
 from attar.experiments.build import Given, Parts, seeded
 from attar.experiments.input_warnings import exchanged_classes, overlap, probabilities, weak_teacher
 from attar.experiments.inputs_record import Fingerprints, changed_inputs, check_inputs, data_fingerprints, write_inputs
+from attar.experiments.layout import seed_folder, training_place, training_recipe
 from attar.experiments.parallel import LOCK, LOG, TrainingSpec, side_by_side
 from attar.experiments.runtime_record import read_runtime, write_runtime
 from attar.experiments.shared_resources import SharedResources
@@ -169,7 +170,7 @@ class Job:
         """The results of one training; a finished one's networks are not built."""
         title, folder = self._place(seed, alone)
         if self.team.from_leader(lambda: finished(folder)):
-            recipe = self._recipe(seed, alone)
+            recipe = training_recipe(self.recipe, seed, alone)
             with followed(recipe, folder, title, self.tracking, self.console) as following:
                 return report_results(folder, following)
         results = self.training(seed, alone).run(self.console, runtime)
@@ -320,13 +321,11 @@ class Job:
 
     def seed_folder(self, seed: int) -> Path:
         """Where one seed's run lives: the job's own folder where there is only one."""
-        return self.folder if self.recipe.seeds == 1 else self.folder / f"seed{seed}"
+        return seed_folder(self.recipe, self.folder, seed)
 
     def _place(self, seed: int, alone: bool = False) -> tuple[str, Path]:
         """What one training is called, and its folder."""
-        title = "alone" if alone else self.recipe.method.name
-        folder = self.seed_folder(seed) / "alone" if alone else self.seed_folder(seed)
-        return title + (f" seed {seed}" if self.recipe.seeds > 1 else ""), folder
+        return training_place(self.recipe, self.folder, seed, alone)
 
     def training(self, seed: int, alone: bool = False) -> Training:
         """One seed's training, the student's with the method or without a teacher; it is built once."""
@@ -338,12 +337,8 @@ class Job:
         splits, (title, folder) = self.parts.splits(seed), self._place(seed, alone)
         method = create_method("supervised", student=self.parts.student(seed)) if alone else self._method(seed, splits)
         engines = None if alone else self.engines
-        recipe = self._recipe(seed, alone)
+        recipe = training_recipe(self.recipe, seed, alone)
         return Training(method, splits, recipe, folder, title, self.teacher_predictions, engines, self.tracking)
-
-    def _recipe(self, seed: int, alone: bool) -> Recipe:
-        recipe = replace(self.recipe, seed=seed)
-        return replace(recipe, method=MethodRecipe("supervised"), teacher=TeacherRecipe()) if alone else recipe
 
     def _method(self, seed: int, splits: Splits) -> Method:
         """One seed's method, around the job's own teachers where it holds them `Frozen`.

@@ -10,7 +10,7 @@ from rich.console import Console
 from attar.distributed.team import begun_here, join, surviving
 from attar.errors import AttarError
 from attar.experiments.build import GIVEN, Given, refuse_given
-from attar.experiments.finished_job import finished_summary
+from attar.experiments.finished_job import catch_up, finished_summary
 from attar.experiments.job import Job
 from attar.experiments.shared_resources import SharedResources
 from attar.methods import method_info
@@ -31,9 +31,13 @@ def start(
 def resume(
     folder: str | Path, console: Console | None = None, beside: Beside | None = None, accept_changes: bool = False
 ) -> Summary:
-    """Go on with a run from its folder alone; a finished one is read, and nothing is measured or written."""
-    done = finished_summary(recipe_of(folder), Path(folder))
-    return done or reopen(folder, console, beside=beside, accept_changes=accept_changes).run()
+    """Go on with a run from its folder alone; of a finished one nothing is measured again, only trackers catch up."""
+    recipe, folder = recipe_of(folder), Path(folder)
+    done = finished_summary(recipe, folder)
+    if done is None:
+        return reopen(folder, console, beside=beside, accept_changes=accept_changes).run()
+    catch_up(recipe, folder, console or Console())
+    return done
 
 
 def prepare(
