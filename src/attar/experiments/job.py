@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from attar.accel.allocator import keep_freed_memory
+from attar.accel.allocator import keep_freed_memory, release_freed_memory
 from attar.accel.runtime import Runtime, find_device
 from attar.accel.threads import Share, best_share, processes_with_room, wanted_share
 from attar.batch import Address
@@ -193,6 +193,9 @@ class Job:
         ]
         each = runtime.threads or torch.get_num_threads()
         logits = {key: [one.cpu().numpy() for one in batches] for key, batches in self.shared.teacher_logits.items()}
+        # The trainings build their own engines, and what this process freed is theirs to use.
+        self.engines.clear(self.training(self.recipe.seed).method)
+        release_freed_memory()
         side_by_side(specs, train_beside, runtime.jobs, each, partial(_arrive, self.beside, logits), self.console)
 
     def _timed(

@@ -77,6 +77,12 @@ class Engines:
             self._made[key] = self._new(module, spec)
         return self._made[key]
 
+    def clear(self, method: Method) -> None:
+        """Drop all engines; the frozen networks of a method are computed as they are again."""
+        for frozen in method.frozen():
+            frozen.plain()
+        self._made = {}
+
     def _new(self, module: nn.Module, spec: EngineSpec) -> Engine:
         if spec == INT8:
             return Int8(module, self.images)
