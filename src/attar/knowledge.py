@@ -56,6 +56,8 @@ def logits_of(returned: object) -> Tensor:
 class Knowledge(Mapping[str, Value]):
     """The named tensors of one forward pass: "labels", "student.logits", "teacher.stage3", ...
 
+    "epoch", the epoch as one number, is there for every batch and not among the names.
+
     Args:
         batch: the batch it is about; its labels become "labels".
         objects: each network's `Output` (or a tensor of logits) under the network's name.
@@ -83,6 +85,8 @@ class Knowledge(Mapping[str, Value]):
         return self
 
     def __getitem__(self, name: str) -> Value:
+        if name == "epoch":
+            return epoch_of(self.batch)
         if name not in self._values:
             raise unknown("knowledge", name, self._values)
         return self._values[name]
@@ -92,6 +96,12 @@ class Knowledge(Mapping[str, Value]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+@torch.compiler.disable  # or every epoch would be compiled anew
+def epoch_of(batch: Batch) -> Tensor:
+    """The epoch as a tensor of one number, on the batch's device."""
+    return torch.full((), float(batch.address.epoch), device=batch.device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,7 +99,8 @@ class MethodRecipe:
     name: str = "kd"
     """A method (`attar methods`), or several joined by + ("kd+at")."""
     options: dict[str, Any] = field(default_factory=dict)
-    """The method's own settings (`attar methods NAME`), also written method.temperature=4."""
+    """The method's own settings (`attar methods NAME`), also written method.temperature=4; and of every method weights
+    and logit_edges, see docs/edge-options.md."""
 
 
 @dataclass
@@ -382,24 +383,34 @@ def parse(override: str) -> dict[str, Any]:
 
     >>> parse("data.root=2024_05"), parse("seed=2024_05")
     ({'data': {'root': '2024_05'}}, {'seed': 202405})
+    >>> parse('method.weights."labels->student.logits"=until(30)')
+    {'method': {'weights': {'labels->student.logits': 'until(30)'}}}
     """
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise AttarError(f"expected key=value, got {override!r}; for example epochs=10")
     if _is_plain_text(key, value):
-        *sections, name = key.split(".")
-        held: dict[str, Any] = {name: value}
-        for section in reversed(sections):
-            held = {section: held}
-        return held
+        return _nested(key.split("."), value)
     try:
         check_yaml(value, f"{key[:60]}=")
+        if '"' in key:
+            # A part in quotation marks is one key, whatever dots it has.
+            parts = [quoted or plain for quoted, plain in re.findall(r'"([^"]+)"|([^."]+)', key)]
+            return _nested(parts, OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))["value"])  # type: ignore[index, call-overload]
         tree: Any = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
     except AttarError:
         raise
     except Exception as error:
         raise AttarError(f"{override!r} cannot be read: {_one_line(error)}") from None
     return tree
+
+
+def _nested(keys: list[str], value: Any) -> dict[str, Any]:
+    """A value under nested keys."""
+    held: dict[str, Any] = {keys[-1]: value}
+    for key in reversed(keys[:-1]):
+        held = {key: held}
+    return held
 
 
 def _is_plain_text(key: str, value: str) -> bool:

@@ -6,8 +6,11 @@ A `Transfer` takes a ramp wherever it takes a number.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Protocol
+
+from attar.errors import AttarError, unknown
 
 
 class WeightSchedule(Protocol):
@@ -35,15 +38,21 @@ class LinearWarmup:
 class Linear:
     """From `start` to `end` in equal steps, `end` in the last epoch: PS-KD's trust in its past predictions.
 
+    With `over` the steps are done after so many epochs, and the weight stays.
+
     >>> [round(Linear(0.0, 0.8)(epoch, 300), 6) for epoch in (0, 149, 299)]
     [0.002667, 0.4, 0.8]
+    >>> [Linear(0.0, 1.0, over=20)(epoch, 300) for epoch in (0, 9, 19, 299)]
+    [0.05, 0.5, 1.0, 1.0]
     """
 
     start: float
     end: float
+    over: int | None = None
 
     def __call__(self, epoch: int, epochs: int) -> float:
-        return self.start + (self.end - self.start) * (epoch + 1) / epochs
+        over = epochs if self.over is None else self.over
+        return self.start + (self.end - self.start) * (min((epoch + 1) / over, 1.0) if over > 0 else 1.0)
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,79 @@ class Until:
 
     def __call__(self, epoch: int, epochs: int) -> float:
         return self.weight if epoch < self.epoch else 0.0
+
+
+# What a recipe may write for a weight: NAME(argument, ...).
+BY_NAME: dict[str, Callable[..., WeightSchedule]] = {
+    "warmup": LinearWarmup,
+    "linear": Linear,
+    "rampup": ExponentialRampUp,
+    "decay": ExponentialDecay,
+    "from": From,
+    "until": Until,
+}
+
+
+def read_weight(text: str | float | WeightSchedule) -> float | WeightSchedule:
+    """A weight as a recipe writes it: a number, or a schedule such as "linear(0, 1, 20)".
+
+    The schedules are warmup(over, weight), linear(start, end, over), rampup(over, weight), decay(start, rate),
+    from(epoch, weight) and until(epoch, weight), see the classes of this module.
+
+    Raises:
+        AttarError: no finite number and no schedule, or arguments that it does not take.
+
+    >>> read_weight("linear(0, 1, 20)")
+    Linear(start=0, end=1, over=20)
+    >>> read_weight("0.5")
+    0.5
+    """
+    if callable(text):
+        return text
+    name, numbers = read_call(str(text))
+    if not name and len(numbers) == 1:
+        return numbers[0]
+    if name not in BY_NAME:
+        raise unknown("weight schedule", name or str(text), BY_NAME)
+    kind = BY_NAME[name]
+    try:
+        return kind(*numbers)
+    except TypeError:
+        takes = ", ".join(field.name for field in fields(kind))  # type: ignore[arg-type]
+        raise AttarError(f"{text!r}: {name} takes ({takes}), got {len(numbers)} numbers") from None
+
+
+def read_call(text: str) -> tuple[str, list[float]]:
+    """The name and the numbers of "name(1, 2.5)"; "name" alone has none, and a number alone has no name.
+
+    Raises:
+        AttarError: what stands between the brackets is no list of finite numbers.
+
+    >>> read_call("learnt(1, 20)"), read_call("learnt"), read_call("3")
+    (('learnt', [1, 20]), ('learnt', []), ('', [3]))
+    """
+    name, bracket, rest = text.strip().partition("(")
+    if not bracket:
+        found = _number(name)
+        return (name, []) if found is None else ("", [found])
+    inner = rest.strip().removesuffix(")")
+    numbers = [_number(part) for part in inner.split(",")] if inner.strip() else []
+    if not rest.strip().endswith(")") or None in numbers:
+        raise AttarError(f"{text!r} cannot be read; write NAME(number, ...), for example linear(0, 1, 20)")
+    return name.strip(), [number for number in numbers if number is not None]
+
+
+def _number(text: str) -> float | None:
+    """A finite number in a text, an int where it is written as one."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def value(weight: float | WeightSchedule, epoch: int, epochs: int) -> float:

@@ -31,6 +31,20 @@ def needs_whole_batch(loss: nn.Module) -> bool:
     return isinstance(loss, BETWEEN_SAMPLES) or summed or bool(getattr(loss, "whole_batch", False))
 
 
+def whole_batch_losses(loss: nn.Module) -> Iterator[nn.Module]:
+    """A loss, or those inside a loss that wraps others, as far as they need the whole batch.
+
+    >>> from attar.losses import Standardised
+    >>> [type(one).__name__ for one in whole_batch_losses(Standardised(DIST()))]
+    ['DIST']
+    """
+    if needs_whole_batch(loss):
+        yield loss
+        return
+    for part in loss.children():
+        yield from whole_batch_losses(part)
+
+
 @contextmanager
 def seeing_everything(edges: Sequence[Transfer], sizes: list[int]) -> Iterator[None]:
     """Inside, batch norm in training and the losses that need it see the rows of all processes.
@@ -48,7 +62,7 @@ def seeing_everything(edges: Sequence[Transfer], sizes: list[int]) -> Iterator[N
         }
 
     with ExitStack() as stack:
-        for loss in {edge.loss for edge in edges if needs_whole_batch(edge.loss)}:
+        for loss in {loss for edge in edges for loss in whole_batch_losses(edge.loss)}:
             stack.enter_context(loss.register_forward_pre_hook(gather, with_kwargs=True))
         stack.enter_context(norms_by(batch_norm))
         yield

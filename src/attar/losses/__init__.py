@@ -21,7 +21,13 @@ from attar.losses.embeddings import (
     redundancy,
 )
 from attar.losses.entries import PerToken
-from attar.losses.entropy import BalancedDivergence, EntropyAdaptiveKL, balanced_divergence, entropy_adaptive_kl
+from attar.losses.entropy import (
+    BalancedDivergence,
+    EntropyAdaptiveKL,
+    EntropyWeighted,
+    balanced_divergence,
+    entropy_adaptive_kl,
+)
 from attar.losses.evidential import DirichletKL, EvidentialCrossEntropy, EvidentialMeanKL
 from attar.losses.features import MSE, NST, AttentionTransfer, at, mse, nst
 from attar.losses.flows import FactorTransfer, factor_transfer, flow
@@ -48,7 +54,7 @@ from attar.losses.responses import (
     logits_mse,
     reverse_kl,
 )
-from attar.losses.scaled import TTM, WTTM, NormKD, Standardised, normkd, standardise, ttm, wttm
+from attar.losses.scaled import TTM, WTTM, NormalisedTemperature, NormKD, Standardised, normkd, standardise, ttm, wttm
 from attar.losses.self_targets import SameClassKL, VirtualTeacherKL, same_class_kl, virtual_teacher
 from attar.losses.similarities import (
     CC,
@@ -92,6 +98,7 @@ __all__ = [
     "DenselyGuidedKL",
     "DirichletKL",
     "EntropyAdaptiveKL",
+    "EntropyWeighted",
     "EntropyWeightedKL",
     "EvidentialCrossEntropy",
     "EvidentialMeanKL",
@@ -112,6 +119,7 @@ __all__ = [
     "NormDirection",
     "NormKD",
     "NormalisedSmoothL1",
+    "NormalisedTemperature",
     "PartialL2",
     "PerToken",
     "PermutedKL",

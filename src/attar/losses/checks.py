@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attar.errors import AttarError, unknown
 
@@ -55,6 +55,28 @@ def _weighted(terms: Tensor, reduction: str, weight: Tensor) -> Tensor:
         return rows.sum()
     elements = terms[0].numel() if reduction == "mean" else 1
     return rows.sum() / (weight.sum() * elements).clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def row_weighted(loss: nn.Module, compared: tuple[Tensor, ...], rows: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The mean of rows * (the loss of each row), of a loss that takes a weight.
+
+    Args:
+        loss: loss(*compared, weight=...), the mean over what counts.
+        compared: its arguments.
+        rows: (B,) the factor of each row.
+        weight: (B,) how much each row counts in the mean; None: all alike.
+    """
+    shares = rows if weight is None else rows * weight
+    return loss(*compared, weight=shares) * (shares.sum() / (len(rows) if weight is None else weight.sum()))
+
+
+def check_counts(loss: nn.Module) -> None:
+    """Refuse a loss that takes no weight."""
+    if not getattr(loss, "counts", False):
+        raise AttarError(
+            f"{type(loss).__name__} takes no weight of rows; choose a loss whose forward has weight= (the divergences, "
+            "DKD, NKD)"
+        )
 
 
 def check_positive(name: str, number: float | Tensor) -> None:

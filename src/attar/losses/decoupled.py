@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ def tckd(
     labels: Tensor,
     temperature: float = 4.0,
     reduction: str = "batchmean",
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Target-class distillation: T^2 KL between the pairs (p_y, 1 - p_y) of teacher and student (part of DKD).
 
@@ -42,6 +44,7 @@ def tckd(
         labels: (B,) class numbers.
         temperature: T; 4 in the paper's CIFAR-100 recipe.
         reduction: over the batch: "batchmean", "mean" (the same), "sum" or "none" (B,).
+        weight: (B,) how much each row counts; None: all alike.
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
@@ -52,7 +55,7 @@ def tckd(
     check_positive("the temperature", temperature)
     own = label_mask(student_logits, labels)
     pairs = (_target_or_not(logits, own, temperature) for logits in (teacher_logits, student_logits))
-    return reduced(temperature**2 * divergence_terms(*pairs).sum(1), reduction)
+    return reduced(temperature**2 * divergence_terms(*pairs).sum(1), reduction, weight)
 
 
 def nckd(
@@ -61,6 +64,7 @@ def nckd(
     labels: Tensor,
     temperature: float = 4.0,
     reduction: str = "batchmean",
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Non-target distillation: T^2 KL between the softmaxes over all classes but the label's own (part of DKD).
 
@@ -70,6 +74,7 @@ def nckd(
         labels: (B,) class numbers.
         temperature: T; 4 in the paper's CIFAR-100 recipe.
         reduction: over the batch: "batchmean", "mean" (the same), "sum" or "none" (B,).
+        weight: (B,) how much each row counts; None: all alike.
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
@@ -80,7 +85,7 @@ def nckd(
     check_positive("the temperature", temperature)
     own = label_mask(student_logits, labels)
     others = (_among_others(logits, own, temperature) for logits in (teacher_logits, student_logits))
-    return reduced(temperature**2 * divergence_terms(*others).sum(1), reduction)
+    return reduced(temperature**2 * divergence_terms(*others).sum(1), reduction, weight)
 
 
 def dkd(
@@ -90,6 +95,7 @@ def dkd(
     alpha: float = 1.0,
     beta: float = 8.0,
     temperature: float = 4.0,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Decoupled knowledge distillation: alpha TCKD + beta NCKD (Zhao et al., arXiv:2203.08679).
 
@@ -100,14 +106,15 @@ def dkd(
         alpha: the weight of `tckd`; 1 in the paper.
         beta: the weight of `nckd`; by pair in the recipes: ResNet-56 to 20 has 2, WRN and VGG 6, ResNet-32x4 to 8x4 8.
         temperature: T; 4 on CIFAR-100, 1 on ImageNet.
+        weight: (B,) how much each row counts; None: all alike.
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
     >>> round(dkd(S, T, torch.tensor([0, 1])).item(), 4)
     0.4036
     """
-    target = tckd(student_logits, teacher_logits, labels, temperature)
-    return alpha * target + beta * nckd(student_logits, teacher_logits, labels, temperature)
+    target = tckd(student_logits, teacher_logits, labels, temperature, weight=weight)
+    return alpha * target + beta * nckd(student_logits, teacher_logits, labels, temperature, weight=weight)
 
 
 @dataclass(eq=False, repr=False)
@@ -117,9 +124,10 @@ class DKD(Loss):
     alpha: float = 1.0
     beta: float = 8.0
     temperature: float = 4.0
+    counts: ClassVar[bool] = True
 
-    def forward(self, learner: Tensor, source: Tensor, labels: Tensor) -> Tensor:
-        return dkd(learner, source, labels, self.alpha, self.beta, self.temperature)
+    def forward(self, learner: Tensor, source: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+        return dkd(learner, source, labels, self.alpha, self.beta, self.temperature, weight)
 
 
 def nkd(
@@ -128,6 +136,7 @@ def nkd(
     labels: Tensor,
     gamma: float = 1.5,
     temperature: float = 1.0,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Normalised distillation: -p_t,y log p_s,y, and gamma T^2 times the cross-entropy among the other classes.
 
@@ -139,6 +148,7 @@ def nkd(
         labels: (B,) class numbers.
         gamma: the weight of the non-target term; 1.5 in the paper on ImageNet.
         temperature: T of the non-target term; 1 in the paper on ImageNet.
+        weight: (B,) how much each row counts; None: all alike.
 
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
     >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
@@ -152,7 +162,7 @@ def nkd(
     others_t, others_s = (_among_others(logits, own, temperature) for logits in (teacher_logits, student_logits))
     # At the label's own place the student's others hold 0, so the product vanishes there.
     others = gamma * temperature**2 * (others_t.exp() * others_s)
-    return -(target.masked_fill(~own, 0.0) + others).sum(1).mean()
+    return reduced(-(target.masked_fill(~own, 0.0) + others).sum(1), "mean", weight)
 
 
 @dataclass(eq=False, repr=False)
@@ -161,6 +171,7 @@ class NKD(Loss):
 
     gamma: float = 1.5
     temperature: float = 1.0
+    counts: ClassVar[bool] = True
 
-    def forward(self, learner: Tensor, source: Tensor, labels: Tensor) -> Tensor:
-        return nkd(learner, source, labels, self.gamma, self.temperature)
+    def forward(self, learner: Tensor, source: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+        return nkd(learner, source, labels, self.gamma, self.temperature, weight)

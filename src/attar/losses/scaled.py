@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from attar.losses.checks import check_logits, check_positive
+from attar.losses.checks import check_counts, check_logits, check_positive, row_weighted
 from attar.losses.loss import Loss
 from attar.losses.numerics import divergence_terms, log_probabilities, widen
 
@@ -19,14 +19,14 @@ def standardise(logits: Tensor) -> Tensor:
     A pre-process: give the standardised logits of both sides to any loss on logits.
 
     Args:
-        logits: (B, K).
+        logits: (B, K), or (B, L, K) of tokens: over the last dimension.
 
     >>> import torch
     >>> [round(z, 4) for z in standardise(torch.tensor([[1.0, 2.0, 3.0]]))[0].tolist()]
     [-1.0, 0.0, 1.0]
     """
     logits = widen(logits)
-    return (logits - logits.mean(1, keepdim=True)) / (logits.std(1, keepdim=True) + _SMALL)
+    return (logits - logits.mean(-1, keepdim=True)) / (logits.std(-1, keepdim=True) + _SMALL)
 
 
 class Standardised(nn.Module):
@@ -46,9 +46,44 @@ class Standardised(nn.Module):
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()
         self.loss = loss
+        self.counts = getattr(loss, "counts", False)
 
-    def forward(self, learner: Tensor, source: Tensor, *given: Tensor) -> Tensor:
-        return self.loss(standardise(learner), standardise(source), *given)
+    def forward(self, learner: Tensor, source: Tensor, *given: Tensor, **weight: Tensor) -> Tensor:
+        return self.loss(standardise(learner), standardise(source), *given, **weight)
+
+
+class NormalisedTemperature(nn.Module):
+    """Another loss on logits with the temperature of NormKD: the loss's own times the deviation of each row's logits.
+
+    Each network's logits are divided by their deviation, and each row counts by the square of the teacher's: KL at T
+    then is `normkd` at scale T.
+
+    Args:
+        loss: called as loss(learner, source, *given, weight=...); it has to take a weight (`Loss.counts`).
+
+    Raises:
+        AttarError: it takes none.
+
+    >>> import torch
+    >>> from attar.losses import KLDivergence
+    >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
+    >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
+    >>> round(NormalisedTemperature(KLDivergence(2.0))(S, T).item(), 4)
+    0.0302
+    """
+
+    counts = True
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        check_counts(loss)
+        self.loss = loss
+
+    def forward(self, learner: Tensor, source: Tensor, *given: Tensor, weight: Tensor | None = None) -> Tensor:
+        check_logits(learner, source)
+        own, theirs = (widen(one).std(1, keepdim=True).clamp(min=_SMALL) for one in (learner, source))
+        compared = (widen(learner) / own, widen(source) / theirs, *given)
+        return row_weighted(self.loss, compared, theirs.squeeze(1).square(), weight)
 
 
 def normkd(student_logits: Tensor, teacher_logits: Tensor, scale: float = 2.0) -> Tensor:

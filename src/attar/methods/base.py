@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Graph, Knowledge, Losses, Transfer, total_loss, union
+from attar.methods.edge_options import EdgeOptions
 from attar.methods.own_loop import (
     Inputs,
     OwnLoop,
@@ -46,6 +47,10 @@ class Method(nn.Module):
     many_teachers: ClassVar[bool] = False
     phases: ClassVar[tuple[str, ...]] = ("",)
     task: Task = Classification()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.edge_options: EdgeOptions | None = None
 
     def run(self, batch: Batch) -> Knowledge:
         """Run the networks once on a batch and return what they produced, by name. Every method defines this."""
@@ -83,13 +88,18 @@ class Method(nn.Module):
     @cached_property
     def edges(self) -> tuple[Transfer, ...]:
         """The transfers, made once; the taps they name are requested from the networks here."""
-        edges = tuple(self.transfers())
+        edges = self.adjusted()
         for end in (end for edge in edges for end in (edge.source, edge.target, *edge.given)):
             network, _, tap = end.partition(".")
             wrapped = getattr(self, network, None)
             if tap != self.task.output and isinstance(wrapped, Tapped | Frozen) and has_tap(wrapped.module, tap):
                 wrapped.request(tap)
         return edges
+
+    def adjusted(self) -> tuple[Transfer, ...]:
+        """The transfers, with the changes that a recipe makes to them."""
+        edges = tuple(self.transfers())
+        return edges if self.edge_options is None else self.edge_options.applied(edges)
 
     @property
     def graph(self) -> Graph:
@@ -302,7 +312,7 @@ class Composed(Method):
         return self._methods[0].run(batch)
 
     def transfers(self) -> Iterable[Transfer]:
-        return union(*(method.transfers() for method in self._methods))
+        return union(*(method.adjusted() for method in self._methods))
 
     def setup(self, labels: Tensor) -> None:
         for method in self._methods:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attar import losses
-from attar.batch import Batch
-from attar.knowledge import Knowledge, ScaledGradient, Transfer
+from attar.knowledge import Transfer
 from attar.methods.base import Offline
+from attar.methods.learnt_temperature import LearntTemperature
 from attar.methods.registry import register
 
 
@@ -27,7 +25,9 @@ class CTKD(Offline):
 
     L = ce * CE + kd * T^2 KL(p_t || p_s) with T = start + span * sigmoid(theta). The student makes it small and theta
     makes it large: theta's gradient is multiplied by lambda, which falls from 0 to -1 along a half cosine over the
-    first epochs, see `reversal`. T starts at 15.62 and has the student's optimiser, weight decay too.
+    first epochs, see `LearntTemperature`. T starts at 15.62 and has the student's optimiser, weight decay too.
+
+    Any other method's logit edges learn their temperature with method.logit_edges=learnt.
 
     Deviates: the paper's other variant, a temperature for each image from a small network, is not here; lambda is taken
     at epoch 0 in the first epoch, where the authors' code counts epochs from 1.
@@ -54,45 +54,9 @@ class CTKD(Offline):
         kd: float = 0.9,
     ) -> None:
         super().__init__(teacher, student)
-        self.loss = LearntTemperatureKL(start, span)
-        self.loops, self.ce, self.kd = loops, ce, kd
-
-    def run(self, batch: Batch) -> Knowledge:
-        scale = torch.full((), reversal(batch.address.epoch, self.loops), device=batch.device)
-        return super().run(batch).add("temperature.scale", scale)
+        self.loss = LearntTemperature(losses.KLDivergence(), start, span, loops)
+        self.ce, self.kd = ce, kd
 
     def transfers(self) -> Iterable[Transfer]:
         yield self.label_edge(weight=self.ce)
-        yield Transfer("teacher.logits", "student.logits", self.loss, weight=self.kd, given=("temperature.scale",))
-
-
-def reversal(epoch: int, loops: int) -> float:
-    """Lambda: (cos(pi * epoch / loops) - 1) / 2 until `loops`, -1 from there on.
-
-    >>> [round(reversal(epoch, 10), 6) + 0.0 for epoch in (0, 5, 10, 200)]
-    [0.0, -0.5, -1.0, -1.0]
-    """
-    return (math.cos(math.pi * min(epoch / loops, 1.0)) - 1) / 2 if loops > 0 else -1.0
-
-
-class LearntTemperatureKL(nn.Module):
-    """T^2 KL(p_t || p_s) at a temperature that is a parameter: loss(student_logits, teacher_logits, scale).
-
-    `scale` multiplies the gradient of the parameter: -1 moves the temperature to where the loss is larger.
-
-    >>> round(LearntTemperatureKL(1.0, 20.0).temperature().item(), 4)
-    15.6212
-    """
-
-    def __init__(self, start: float, span: float) -> None:
-        super().__init__()
-        self.start, self.span = start, span
-        self.theta = nn.Parameter(torch.ones(1))
-
-    def temperature(self) -> Tensor:
-        """(1,): T as it is now."""
-        return self.start + self.span * self.theta.sigmoid()
-
-    def forward(self, learner: Tensor, source: Tensor, scale: Tensor) -> Tensor:
-        theta = ScaledGradient.apply(self.theta, scale)
-        return losses.kl_divergence(learner, source, self.start + self.span * theta.sigmoid())
+        yield Transfer("teacher.logits", "student.logits", self.loss, weight=self.kd, given=("epoch",))

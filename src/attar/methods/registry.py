@@ -11,6 +11,7 @@ from torch import nn
 
 from attar.errors import AttarError, unknown
 from attar.methods.base import Composed, Method
+from attar.methods.edge_options import EdgeOptions, LogitEdges, Weights
 from attar.methods.own_loop import check_apart
 from attar.registry import Registry, check_types
 from attar.tasks import Task, create_task
@@ -103,6 +104,8 @@ def create_method(
     teacher: nn.Module | Sequence[nn.Module] | None = None,
     image_shape: tuple[int, int, int] | None = None,
     task: str | Task = "classification",
+    weights: Weights | None = None,
+    logit_edges: LogitEdges | None = None,
     **options: Any,
 ) -> Method:
     """Build a method around networks.
@@ -115,11 +118,16 @@ def create_method(
         image_shape: (C, H, W) of one image, for methods that choose adapters from shapes; by default the
             networks' own `input_shape`.
         task: what is learnt, which chooses the losses on labels and outputs: a registered name or a `Task`.
+        weights: weights of edges by their keys, in place of the method's: numbers, schedules, or texts such as
+            "linear(0, 1, 20)" (`attar.schedules.read_weight`).
+        logit_edges: what is done to logits in every edge between two networks' logits, or, by their keys, in some:
+            "standardised" (LSKD), "normalised" (NormKD's temperature), "learnt(start, span, loops)" (CTKD's) or
+            "entropy(temperature)" (EA-KD's weights).
         options: the method's own settings, `attar methods NAME` lists them.
 
     Raises:
-        AttarError: the method or an option is unknown, a teacher is missing, one is given to a method without, or it
-            shares parameters with the student.
+        AttarError: the method, an option or an edge is unknown, a teacher is missing, one is given to a method
+            without, or it shares parameters with the student.
 
     >>> import attar
     >>> kd = create_method("kd", teacher=attar.create_model("resnet14"), student=attar.create_model("resnet8"))
@@ -134,6 +142,9 @@ def create_method(
     for part in method.modules():
         if isinstance(part, Method):
             part.task = chosen
+    if weights or logit_edges:
+        edges = tuple(method.transfers())
+        method.edge_options = EdgeOptions(edges, chosen.output, weights, logit_edges)
     return method
 
 
@@ -153,7 +164,7 @@ def _single(name: str, student: nn.Module, teacher: Any, image_shape: Any, optio
         raise AttarError(f"method {name!r} has no teacher ({info.family}); leave teacher= out")
     if "image_shape" in inspect.signature(info.cls).parameters:
         options["image_shape"] = image_shape
-    return info.cls(student=student, **options)
+    return info.cls(student=student, **options)  # type: ignore[call-arg]  # every method takes a student
 
 
 def _teacher_for(info: MethodInfo, teacher: nn.Module | Sequence[nn.Module] | None) -> Any:

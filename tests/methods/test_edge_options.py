@@ -1,0 +1,188 @@
+"""Weights of any edge and what is done to logits, for every method, from Python, YAML and the command line."""
+
+import pytest
+import torch
+from torch import nn
+
+import attar
+from attar import losses
+from attar.batch import Address, Batch
+from attar.distributed.synchronised import whole_batch_losses
+from attar.errors import AttarError
+from attar.methods.edge_options import WRAPPERS
+from attar.recipe import read_recipe, to_yaml
+from attar.schedules import Linear, Until, read_weight
+
+S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]], dtype=torch.float64)
+T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]], dtype=torch.float64)
+Y = torch.tensor([0, 1])
+IMAGES = torch.zeros(2, 3, 8, 8)
+EDGE = "teacher.logits->student.logits"
+
+
+class Constant(nn.Module):
+    """A network whose logits are a parameter."""
+
+    input_shape = (3, 8, 8)
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = nn.Parameter(logits.clone())
+
+    def forward(self, images):
+        return self.logits
+
+
+def built(name="kd", **options):
+    return attar.create_method(name, teacher=Constant(T), student=Constant(S), **options).double()
+
+
+@pytest.mark.parametrize(
+    ("text", "epochs", "expected"),
+    [
+        (0.5, (0, 99), (0.5, 0.5)),
+        ("2", (0, 99), (2.0, 2.0)),
+        ("linear(0, 1, 20)", (0, 9, 19, 99), (0.05, 0.5, 1.0, 1.0)),
+        ("linear(1,0)", (0, 49, 99), (0.99, 0.5, 0.0)),
+        ("warmup(20, 3)", (0, 19), (0.15, 3.0)),
+        ("rampup(80)", (40,), (0.2865048,)),
+        ("decay(100, 0.7)", (10,), (2.824752,)),
+        ("from(30, 2)", (29, 30), (0.0, 2.0)),
+        ("until(30)", (29, 30), (1.0, 0.0)),
+        (Until(3), (2, 3), (1.0, 0.0)),
+    ],
+)
+def test_a_weight_of_any_edge_is_a_number_or_a_schedule(text, epochs, expected):
+    method = built(weights={EDGE: text})
+    for epoch, weight in zip(epochs, expected, strict=True):
+        found = method.losses(IMAGES, Y, epoch=epoch, epochs=100)
+        assert found.weights[EDGE] == pytest.approx(weight, abs=1e-6)
+        assert found.weights["labels->student.logits"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("linaer(0,1)", "unknown weight schedule 'linaer'; did you mean 'linear'"),
+        ("linear(0,1", "NAME\\(number, ...\\)"),
+        ("linear(0,x)", "NAME\\(number, ...\\)"),
+        ("linear(0)", "linear takes \\(start, end, over\\), got 1 numbers"),
+        ("nan", "unknown weight schedule"),
+    ],
+)
+def test_a_weight_that_cannot_be_read(text, message):
+    with pytest.raises(AttarError, match=message):
+        built(weights={EDGE: text})
+
+
+def test_an_unknown_edge_is_answered_with_the_edges():
+    with pytest.raises(AttarError, match=f"no edge 'teacher->student'; the edges are .*'{EDGE}'"):
+        built(weights={"teacher->student": 1})
+    with pytest.raises(AttarError, match=f"no edge 'labels->student.logits'; the edges are '{EDGE}'"):
+        built(logit_edges={"labels->student.logits": "standardised"})
+
+
+def test_recipes_write_them_as_yaml_and_as_overrides(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"method:\n  name: kd\n  weights:\n    {EDGE}: linear(0, 1, 20)\n  logit_edges: standardised\n")
+    from_file = read_recipe(file)
+    override = read_recipe(
+        overrides=["method=kd", f'method.weights."{EDGE}"=linear(0,1,20)', "method.logit_edges=standardised"]
+    )
+    for recipe in (from_file, override):
+        assert read_weight(recipe.method.options["weights"][EDGE]) == Linear(0, 1, 20)
+        assert recipe.method.options["logit_edges"] == "standardised"
+        file.write_text(to_yaml(recipe))
+        assert read_recipe(file) == recipe
+
+
+def test_standardised_is_lskd():
+    found = built(temperature=2.0, kd=9.0, logit_edges="standardised").losses(IMAGES, Y)
+    assert found.total.item() == pytest.approx(built("lskd").losses(IMAGES, Y).total.item(), abs=1e-12)
+
+
+def test_normalised_is_normkd():
+    found = built(temperature=2.0, logit_edges="normalised").losses(IMAGES, Y)
+    assert found[EDGE].item() == pytest.approx(losses.normkd(S, T).item(), abs=1e-9)
+    wrapped = losses.NormalisedTemperature(losses.KLDivergence(2.0))
+    second = wrapped(S, T, weight=torch.tensor([0.0, 1.0]))
+    assert second.item() == pytest.approx(losses.normkd(S[1:], T[1:]).item(), abs=1e-9)
+
+
+def test_entropy_is_eakd():
+    found = built(logit_edges="entropy").losses(IMAGES, Y)
+    assert found[EDGE].item() == pytest.approx(losses.entropy_adaptive_kl(S, T).item(), abs=1e-9)
+    assert found[EDGE].item() == pytest.approx(0.104651, abs=1e-6)
+    wrapped = losses.EntropyWeighted(losses.KLDivergence(4.0))
+    second = wrapped(S, T, weight=torch.tensor([0.0, 1.0]))
+    assert second.item() == pytest.approx(losses.entropy_adaptive_kl(S[1:], T[1:]).item(), abs=1e-9)
+
+
+def test_entropy_weighs_the_rows_of_dkd():
+    found = built("dkd", logit_edges="entropy(3)").losses(IMAGES, Y, epoch=0)
+    each = torch.stack([losses.dkd(S[[i]], T[[i]], Y[[i]]) for i in (0, 1)])
+    expected = (torch.tensor([1.002090, 1.037080], dtype=torch.float64) * each).mean()
+    assert found[EDGE].item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_learnt_is_ctkd_and_its_parameter_moves_against_the_student():
+    method = built(logit_edges="learnt(1, 20, 10)")
+    found, expected = (one.losses(IMAGES, Y, epoch=5, epochs=20) for one in (method, built("ctkd")))
+    assert found.total.item() == pytest.approx(expected.total.item(), abs=1e-9)
+    (theta,) = (parameter for name, parameter in method.named_parameters() if "theta" in name)
+    assert any(theta is one for one in method.trainable())
+    found.total.backward()
+    straight = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    (0.9 * losses.kl_divergence(S, T, 1 + 20 * straight.sigmoid())).backward()
+    torch.testing.assert_close(theta.grad, -0.5 * straight.grad)
+
+
+@pytest.mark.parametrize("name", ["dkd", "nkd", "dist", "rld", "skd", "abkd"])
+def test_a_learnt_temperature_starts_as_the_losses_own_would(name):
+    learnt = built(name, logit_edges="learnt(2, 4)")
+    temperature = 2 + 4 * torch.ones((), dtype=torch.float64).sigmoid().item()
+    plain = built(name)
+    next(edge for edge in plain.edges if edge.key == EDGE).loss.temperature = temperature
+    values = [one.losses(IMAGES, Y, epoch=0)[EDGE].item() for one in (learnt, plain)]
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+
+
+def test_what_a_loss_cannot_take_is_refused_with_its_edge():
+    with pytest.raises(AttarError, match=f"edge '{EDGE}' cannot be learnt: TTM has no temperature"):
+        built("ttm", logit_edges="learnt")
+    with pytest.raises(AttarError, match=f"edge '{EDGE}' cannot be normalised: DIST takes no weight"):
+        built("dist", logit_edges="normalised")
+    with pytest.raises(AttarError, match="unknown value of logit_edges: 'standard'; did you mean 'standardised'"):
+        built(logit_edges="standard")
+    with pytest.raises(AttarError, match=r"entropy takes \(temperature\)"):
+        built(logit_edges="entropy(1,2)")
+    with pytest.raises(AttarError, match="no edge joins the logits of two networks"):
+        attar.create_method("supervised", student=Constant(S), logit_edges="learnt")
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_peers_and_bridges_have_them_too(name):
+    assert len(attar.check_method("dml", logit_edges=name)) == 12
+
+
+def test_joined_methods_take_them_together_or_each():
+    nets = {"teacher": attar.create_model("resnet14"), "student": attar.create_model("resnet8")}
+    both = attar.create_method("kd+at", **nets, weights={"teacher.stage3->student.stage3": 7}, logit_edges="learnt")
+    weights = {edge.key: edge.weight for edge in both.edges}
+    assert weights["teacher.stage3->student.stage3"] == 7
+    assert weights["teacher.stage2->student.stage2"] == 1000
+    assert any("theta" in name for name, _ in both.named_parameters())
+    own = attar.create_method("kd+at", **nets, at={"weights": {"teacher.stage3->student.stage3": 7}})
+    assert {edge.key: edge.weight for edge in own.edges} == weights
+
+
+def test_what_wraps_a_loss_between_samples_is_gathered_inside():
+    wrapped = losses.Standardised(losses.DIST())
+    assert list(whole_batch_losses(wrapped)) == [wrapped.loss]
+
+
+def test_the_epoch_is_knowledge_of_every_batch():
+    batch = Batch(IMAGES, Y, address=Address(epoch=7), epochs=10)
+    known = built().batch_losses(batch).knowledge
+    assert known["epoch"].item() == 7.0
+    assert "epoch" not in list(known)
