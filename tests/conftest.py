@@ -48,7 +48,7 @@ def attar(monkeypatch, capsys, tmp_path):
             cli.main()
         except SystemExit as end:
             status = end.code
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
 
     return run

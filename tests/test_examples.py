@@ -18,9 +18,9 @@ def attar(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_own_method_is_short_checked_drawn_and_run(tmp_path: Path) -> None:
     file = EXAMPLES / "my_method.py"
     assert len(file.read_text().splitlines()) <= 30
-    told = attar("methods", "cosine", "--import", str(file), "--svg", "cosine.svg", cwd=tmp_path)
-    assert told.returncode == 0, told.stderr
-    assert "teacher -->" in told.stdout
+    printed = attar("methods", "cosine", "--import", str(file), "--svg", "cosine.svg", cwd=tmp_path)
+    assert printed.returncode == 0, printed.stderr
+    assert "teacher -->" in printed.stdout
     assert "5 x Cosine" in (tmp_path / "cosine.svg").read_text()
     run = attar(
         "distill", "method=cosine", "method.weight=2", "epochs=1", "teacher.epochs=1", "seeds=1", "out=run",

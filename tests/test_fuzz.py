@@ -26,16 +26,16 @@ KEYS = [key for key, _, _ in describe()]
 
 
 def refused(call, *arguments, **values):
-    """What is said against an input, or None where it is taken; any other exception goes through."""
+    """The error of an input, or None where it is taken; any other exception goes through."""
     try:
         call(*arguments, **values)
     except AttarError as error:
-        said = str(error)
+        message = str(error)
     else:
         return None
-    assert said.strip()
-    assert "\n" not in said, said
-    return said
+    assert message.strip()
+    assert "\n" not in message, message
+    return message
 
 
 SCALARS = st.one_of(

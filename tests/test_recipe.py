@@ -174,10 +174,10 @@ def test_junk_is_a_recipe_or_one_line(overrides):
 def assert_recipe_or_line(**given):
     """Any exception but an AttarError goes through."""
     try:
-        said = read_recipe(**given)
+        message = read_recipe(**given)
     except AttarError as error:
-        said = str(error)
-    assert isinstance(said, Recipe) or (said.strip() and "\n" not in said)
+        message = str(error)
+    assert isinstance(message, Recipe) or (message.strip() and "\n" not in message)
 
 
 TREES = st.recursive(

@@ -41,8 +41,8 @@ def there():
 
 
 def test_the_device_is_strict_and_notes_what_waits(there) -> None:
-    said = there("refuses_the_cpus")
-    assert ["on the CPU: (2, 3)" in line for line in said] == [True] * 3 + [False] * 4
+    printed = there("refuses_the_cpus")
+    assert ["on the CPU: (2, 3)" in line for line in printed] == [True] * 3 + [False] * 4
 
 
 @pytest.mark.parametrize("method", sweep())

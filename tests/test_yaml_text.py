@@ -39,13 +39,13 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 @pytest.mark.parametrize("read", [read_recipe, lambda file: read_suite(file, [], None)], ids=["recipe", "suite"])
 def test_a_hostile_file_is_refused_in_one_line_and_at_once(tmp_path, name, read):
-    text, said = BOMBS[name]
+    text, printed = BOMBS[name]
     file = tmp_path / "x.yaml"
     file.write_text(text)
     tracemalloc.start()
     begun = time.process_time()
     try:
-        with pytest.raises(AttarError, match=said) as caught:
+        with pytest.raises(AttarError, match=printed) as caught:
             read(file)
         seconds, peak = time.process_time() - begun, tracemalloc.get_traced_memory()[1]
     finally:

@@ -29,7 +29,7 @@ def faults(keep: bool) -> int:
     return int(run.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
 def test_freed_memory_is_not_faulted_in_again():
     assert faults(keep=True) < 500 < faults(keep=False) / 20
 

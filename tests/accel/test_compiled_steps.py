@@ -82,7 +82,7 @@ def test_a_weight_that_moves_compiles_nothing_anew(traced):
     assert len(weights) > 3
 
 
-def test_what_was_said_already_is_used(traced):
+def test_what_was_computed_already_is_used(traced):
     method = a_method()
     losses_of, batch = Compiled(method), a_batch()
     losses_of(a_batch())
@@ -230,9 +230,9 @@ def test_an_engine_that_is_compiled_says_the_same(traced):
     net = a_staged_net("resnet8").eval()
     images = a_batch().inputs
     with torch.no_grad():
-        said, true = (one(images, ("stage2",)) for one in (Folded(net, torch.float32, compiled=True), Plain(net)))
-    assert torch.allclose(said.logits, true.logits, atol=1e-5)
-    assert torch.allclose(said.tap("stage2"), true.tap("stage2"), atol=1e-5)
+        output, true = (one(images, ("stage2",)) for one in (Folded(net, torch.float32, compiled=True), Plain(net)))
+    assert torch.allclose(output.logits, true.logits, atol=1e-5)
+    assert torch.allclose(output.tap("stage2"), true.tap("stage2"), atol=1e-5)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")

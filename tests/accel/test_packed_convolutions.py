@@ -140,7 +140,7 @@ def test_a_step_takes_it_on_a_processor_with_matrix_units(monkeypatch, compiled)
 def test_matrix_units_are_what_torch_says(monkeypatch):
     for capabilities, expected in (({"amx_bf16": True}, True), ({"amx_bf16": False}, False), ({}, False)):
         matrix_units.cache_clear()
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda said=capabilities: said, raising=False)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda output=capabilities: output, raising=False)
         assert matrix_units() is expected
     matrix_units.cache_clear()
     monkeypatch.delattr(torch.cpu, "get_capabilities")

@@ -62,9 +62,9 @@ def test_a_teacher_that_gets_a_gradient(failures):
         def transfers(self):
             yield Transfer("teacher.logits", "student.logits", KLDivergence(), learns="both")
 
-    said = failures(Mine)
-    assert "got a gradient; detach its output" in said
-    assert "frozen parameter 'conv1.weight'" in said
+    printed = failures(Mine)
+    assert "got a gradient; detach its output" in printed
+    assert "frozen parameter 'conv1.weight'" in printed
 
 
 def test_a_teacher_that_is_a_submodule(failures):

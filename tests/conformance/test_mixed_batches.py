@@ -98,10 +98,12 @@ def test_who_cannot_is_known_for_every_method(labelled):
 def test_who_reads_class_numbers_elsewhere_is_refused(name, options):
     with pytest.raises(AttarError) as caught:
         check(make(name, **options), batch())
-    said = str(caught.value)
-    assert said.startswith(f"method {name!r} cannot learn from mixed images: it reads their labels as class numbers (")
-    assert said.endswith("(kd, at, rkd, fitnet, simkd, sokd, dml), or leave data.mixup and data.cutmix out")
-    assert "\n" not in said
+    message = str(caught.value)
+    assert message.startswith(
+        f"method {name!r} cannot learn from mixed images: it reads their labels as class numbers ("
+    )
+    assert message.endswith("(kd, at, rkd, fitnet, simkd, sokd, dml), or leave data.mixup and data.cutmix out")
+    assert "\n" not in message
 
 
 def test_the_same_methods_can_where_nothing_but_labels_edges_reads_them():
@@ -127,16 +129,16 @@ class Plain(Offline):
 
 class Largest(Plain):
     def run(self, batch):
-        said = super().run(batch)
+        message = super().run(batch)
         labels = batch.labels.argmax(1) if batch.labels.ndim > 1 else batch.labels
         right = F.one_hot(labels, 6).float()
-        return Knowledge(batch, student=said["student.logits"], teacher=said["teacher.logits"] + right)
+        return Knowledge(batch, student=message["student.logits"], teacher=message["teacher.logits"] + right)
 
 
 class ClassNumbers(Plain):
     def run(self, batch):
-        said = super().run(batch)
-        return said.add("own.logits", said["student.logits"][torch.arange(len(batch)), batch.labels])
+        message = super().run(batch)
+        return message.add("own.logits", message["student.logits"][torch.arange(len(batch)), batch.labels])
 
 
 def test_labels_that_are_read_out_of_sight_are_found():
@@ -147,7 +149,7 @@ def test_labels_that_are_read_out_of_sight_are_found():
         check_mixed(ClassNumbers(*networks()).train(), batch())
 
 
-def test_a_mistake_that_has_nothing_to_do_with_mixing_is_said_as_it_is():
+def test_a_mistake_that_has_nothing_to_do_with_mixing_is_reported_as_it_is():
     class Wrong(Plain):
         def transfers(self):
             yield Transfer("labels", "students.logits", CrossEntropy())

@@ -83,12 +83,17 @@ def test_the_weights_are_the_runs(exported, run):
 def test_onnx_says_how_to_use_it(exported, run, file):
     model = onnx.load(exported.folder / file)
     onnx.checker.check_model(model, full_check=True)
-    said, card = {entry.key: entry.value for entry in model.metadata_props}, find_trained(run).card
-    assert json.loads(said["classes"]) == card["classes"]
-    assert (json.loads(said["mean"]), json.loads(said["std"])) == (card["mean"], card["std"])
-    assert (said["image_size"], said["colour"], said["data"], said["method"]) == ("[8, 8]", "grey", "digits", "kd")
-    assert said["input"] == "float32 (N, 1, 8, 8), (pixels / 255 - mean) / std"
-    assert ("512 training images" in said.get("quantisation", "")) == (file == "student.int8.onnx")
+    output, card = {entry.key: entry.value for entry in model.metadata_props}, find_trained(run).card
+    assert json.loads(output["classes"]) == card["classes"]
+    assert (json.loads(output["mean"]), json.loads(output["std"])) == (card["mean"], card["std"])
+    assert (output["image_size"], output["colour"], output["data"], output["method"]) == (
+        "[8, 8]",
+        "grey",
+        "digits",
+        "kd",
+    )
+    assert output["input"] == "float32 (N, 1, 8, 8), (pixels / 255 - mean) / std"
+    assert ("512 training images" in output.get("quantisation", "")) == (file == "student.int8.onnx")
     assert {entry.version for entry in model.opset_import if not entry.domain} == {18}
 
 

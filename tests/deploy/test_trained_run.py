@@ -1,4 +1,4 @@
-"""Which student a path means, and what is said where there is none yet."""
+"""Which student a path means, and what the error says where there is none yet."""
 
 import json
 import shutil

@@ -139,10 +139,10 @@ def fitted(folder, share=(0, 1), alarm=None, **optim):
     recipe = read_recipe(
         epochs=2, batch_size=12, optim={"lr": 0.05, "accumulate": 2, "clip_norm": 1, "ema": 0.8, **optim}
     )
-    method, loader, said = method_of("kd", {}), loader_of(share, 12, 50), io.StringIO()
+    method, loader, printed = method_of("kd", {}), loader_of(share, 12, 50), io.StringIO()
     loader.alarm = alarm
     folder.mkdir(exist_ok=True)
-    console = Console(file=said, width=200)
+    console = Console(file=printed, width=200)
     stopped = failed = None
     try:
         with Progress(console, "kd", 2, len(loader), 12) as progress:
@@ -152,7 +152,7 @@ def fitted(folder, share=(0, 1), alarm=None, **optim):
         stopped = str(error)
     except AttarError as error:
         failed = str(error)
-    return {"state": method.state_dict(), "said": said.getvalue(), "stopped": stopped, "failed": failed}
+    return {"state": method.state_dict(), "printed": printed.getvalue(), "stopped": stopped, "failed": failed}
 
 
 def normed(rows, share):
@@ -265,7 +265,7 @@ def test_four_processes_are_one_too(tmp_path):
 
 def test_batch_norm_of_slices_is_batch_norm_of_the_batch(pair):
     for place, rows in enumerate((3, 8)):
-        one, other = (answer["norms"][place] for answer in pair[1])
+        one, other = (result["norms"][place] for result in pair[1])
         alone = normed(rows, (0, 1))
         torch.testing.assert_close(torch.cat([one["x"], other["x"]]), alone["x"])
         for key in ("weight", "bias"):
@@ -276,18 +276,18 @@ def test_batch_norm_of_slices_is_batch_norm_of_the_batch(pair):
 
 
 def test_gathered_rows_get_the_gradients_of_all(pair):
-    (whole, first), (_, second) = (answer["gathered"] for answer in pair[1])
+    (whole, first), (_, second) = (result["gathered"] for result in pair[1])
     assert whole == [0, 1, 2, 3, 4]
     assert first + second == [0, 3, 6, 9, 12]
 
 
 def test_what_the_processes_agree_on(pair):
-    for answer in pair[1]:
-        assert answer["any"] == [True, False]
-        assert answer["leader"] == "from 0"
-        assert {key: float(total) for key, total in answer["sums"].items()} == {"a": 20, "b": 3}
-        assert answer["same"][0] is None
-        assert "no longer have the same weights" in answer["same"][1]
+    for result in pair[1]:
+        assert result["any"] == [True, False]
+        assert result["leader"] == "from 0"
+        assert {key: float(total) for key, total in result["sums"].items()} == {"a": 20, "b": 3}
+        assert result["same"][0] is None
+        assert "no longer have the same weights" in result["same"][1]
 
 
 def close(one, other):
@@ -295,9 +295,9 @@ def close(one, other):
 
 
 def test_a_training_is_the_one_of_one_process(pair, tmp_path):
-    folder, answers = pair
+    folder, results = pair
     alone = fitted(tmp_path / "alone")
-    assert all(close(answer["whole"]["state"], alone["state"]) for answer in answers)
+    assert all(close(result["whole"]["state"], alone["state"]) for result in results)
     here, there = (
         [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
         for place in (tmp_path / "alone", folder / "whole")
@@ -310,14 +310,14 @@ def test_a_training_is_the_one_of_one_process(pair, tmp_path):
 
 
 def test_a_signal_to_one_stops_all_after_the_same_step_and_any_number_resumes(pair, tmp_path):
-    folder, answers = pair
-    assert all(answer["stopped"]["stopped"] == str(folder / "stopped") for answer in answers)
-    assert "going on at epoch 2, step 2" in answers[0]["resumed"]["said"]
+    folder, results = pair
+    assert all(result["stopped"]["stopped"] == str(folder / "stopped") for result in results)
+    assert "going on at epoch 2, step 2" in results[0]["resumed"]["printed"]
     alone = fitted(tmp_path / "alone")
-    assert close(answers[0]["resumed"]["state"], alone["state"])
+    assert close(results[0]["resumed"]["state"], alone["state"])
     # Two began, one goes on.
     rest = fitted(folder / "half")
-    assert "going on at epoch 2, step 2" in rest["said"]
+    assert "going on at epoch 2, step 2" in rest["printed"]
     assert close(rest["state"], alone["state"])
     losses = [(place / "metrics.jsonl").read_text().splitlines()[1] for place in (tmp_path / "alone", folder / "half")]
     here, there = (json.loads(line)["loss"] for line in losses)
@@ -365,10 +365,10 @@ def torchrun(*arguments, **settings):
     return subprocess.Popen([*command, "-m", "attar", *arguments], env=environment, **pipes, **settings)
 
 
-def test_a_mistake_is_said_once_and_last():
+def test_a_mistake_is_reported_once_and_last():
     run = torchrun("distill", "method=skod")
-    said, error = run.communicate(timeout=120)
-    assert (run.returncode, said) == (1, "")
+    printed, error = run.communicate(timeout=120)
+    assert (run.returncode, printed) == (1, "")
     assert error.count("attar: unknown method 'skod'; did you mean 'skd'?") == 1
     assert error.splitlines()[-2].endswith("unknown method 'skod'; did you mean 'skd'?")
 
@@ -386,9 +386,9 @@ def test_a_killed_process_ends_the_others_and_a_restart_goes_on(tmp_path):
         time.sleep(0.02)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
-    said, error = run.communicate(timeout=120)
+    printed, error = run.communicate(timeout=120)
     assert run.returncode == 0, error
-    assert "going on at epoch" in said
-    assert said.count("Report:") == 1
+    assert "going on at epoch" in printed
+    assert printed.count("Report:") == 1
     assert [file.name for file in (tmp_path / "runs").iterdir()] == [folder.name]
     assert len(records.read_text().splitlines()) == 4

@@ -53,16 +53,16 @@ def work(rank, size, folder):
     torch.set_num_threads(1)
     limit = timedelta(seconds=120)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size, timeout=limit)
-    answers = {}
+    results = {}
     for name in ("kd", "at"):
         whole, _ = losses_of(name, team(), split=False)
         parts, held = losses_of(name, team(), split=True)
-        answers[name] = (all(map(torch.equal, whole, parts)), len(whole), held)
+        results[name] = (all(map(torch.equal, whole, parts)), len(whole), held)
     try:
         shard(Frozen(Reader()), torch.ones(2, 1, 8, 8))
     except AttarError as error:
-        answers["refused"] = str(error)
-    torch.save(answers, folder / f"rank{rank}.pt")
+        results["refused"] = str(error)
+    torch.save(results, folder / f"rank{rank}.pt")
     dist.destroy_process_group()
 
 

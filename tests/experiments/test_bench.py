@@ -124,7 +124,7 @@ def test_unasked_runs_go_side_by_side_where_that_pays(finished: Bench, tmp_path:
     monkeypatch.setattr(Job, "share_of", share_of)
     bench = suite(tmp_path)
     assert bench.jobs is None
-    assert bench._share().jobs == 1  # nobody said how a process begins
+    assert bench._share().jobs == 1  # it is not known how a process begins
     bench.prepare = os.getpid
     assert bench.run() == finished.table()
     assert asked == [("supervised", 4)]

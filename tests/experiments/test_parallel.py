@@ -50,9 +50,9 @@ FILES = [f"{training}/{name}" for training in TRAININGS for name in ("student.sa
 
 
 def distil(folder: Path, **values) -> str:
-    said = io.StringIO()
-    starting.start(read_recipe(**{**JOB, **values}, out=str(folder)), Console(file=said, width=200))
-    return said.getvalue()
+    printed = io.StringIO()
+    starting.start(read_recipe(**{**JOB, **values}, out=str(folder)), Console(file=printed, width=200))
+    return printed.getvalue()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -67,11 +67,11 @@ def one_by_one(tmp_path_factory) -> Path:
 
 
 def test_two_at_a_time_end_as_one_after_another(one_by_one: Path, tmp_path: Path) -> None:
-    said = distil(tmp_path / "two", jobs=2)
+    printed = distil(tmp_path / "two", jobs=2)
     assert contents(tmp_path / "two") == contents(one_by_one)
-    assert "2 trainings at a time, 1 thread each" in said
+    assert "2 trainings at a time, 1 thread each" in printed
     for title in ("kd seed 0", "kd seed 1", "alone seed 0", "alone seed 1"):
-        assert said.count(f"{title}: epoch 3/3") == 1
+        assert printed.count(f"{title}: epoch 3/3") == 1
     runtime = json.loads((tmp_path / "two" / "environment.json").read_text())["runtime"]
     assert (runtime["jobs"], runtime["threads"]) == (2, 1)
 
@@ -84,16 +84,16 @@ def test_what_is_finished_is_not_done_again(one_by_one: Path, tmp_path: Path, mo
     (tmp_path / "job" / "seed1" / LOG).write_text("kd seed 1: epoch 1/3\n")
     recipe = read_recipe(tmp_path / "job" / "recipe.yaml", jobs=3)
     (tmp_path / "job" / "recipe.yaml").write_text(to_yaml(recipe))
-    specs, said = [], io.StringIO()
+    specs, printed = [], io.StringIO()
     monkeypatch.setattr(
         room, "side_by_side", lambda waiting, *more: specs.extend(waiting) or side_by_side(waiting, *more)
     )
-    starting.resume(tmp_path / "job", Console(file=said))
-    assert [seat.title for seat in specs] == ["kd seed 1"]
+    starting.resume(tmp_path / "job", Console(file=printed))
+    assert [spec.title for spec in specs] == ["kd seed 1"]
     after = {name: (tmp_path / "job" / name).stat().st_mtime_ns for name in FILES}
     assert {name for name in FILES if before[name] != after[name]} == {"seed1/student.safetensors"}
     assert contents(tmp_path / "job") == contents(one_by_one)
-    assert "epoch 1/3" not in said.getvalue()  # the log's earlier lines
+    assert "epoch 1/3" not in printed.getvalue()  # the log's earlier lines
 
 
 def test_the_teacher_is_examined_once(one_by_one: Path, tmp_path: Path, monkeypatch) -> None:
@@ -105,8 +105,8 @@ def test_the_teacher_is_examined_once(one_by_one: Path, tmp_path: Path, monkeypa
 
     def in_this_process(specs, work, jobs, each, prepare, console) -> None:
         prepare()
-        for seat in specs:
-            work(seat)
+        for spec in specs:
+            work(spec)
         room._reopened.cache_clear()
         room._shared.teacher_logits.clear()
 
@@ -161,9 +161,9 @@ def epochs(folder: Path) -> int:
 
 
 def test_a_training_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:
-    seat = TrainingSpec(tmp_path, 0, False, "kd", tmp_path / "seed0", 3)
+    spec = TrainingSpec(tmp_path, 0, False, "kd", tmp_path / "seed0", 3)
     with held(tmp_path / "seed0" / LOCK), pytest.raises(AttarError, match="seed0 is in use by process"):
-        train_beside(seat)
+        train_beside(spec)
 
 
 def test_what_cannot_go_side_by_side_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch) -> None:
@@ -242,12 +242,12 @@ def test_one_training_gets_fewer_threads_where_more_hinder(tmp_path: Path, slow_
     monkeypatch.setattr(Training, "step_seconds", lambda *_: 0.1 * torch.get_num_threads())
     monkeypatch.setattr(Training, "run", spied)
     recipe = read_recipe(**{**JOB, "seeds": 1, "alone": "skip"}, out=str(tmp_path / "job"))
-    said = io.StringIO()
+    printed = io.StringIO()
     with threads(4):
-        starting.start(recipe, Console(file=said, width=200))
+        starting.start(recipe, Console(file=printed, width=200))
         assert torch.get_num_threads() == 4
     assert used == [("teacher resnet14", 4), ("kd", 1)]
-    assert "1 thread a step: 4.0 times as fast as on 4" in said.getvalue()
+    assert "1 thread a step: 4.0 times as fast as on 4" in printed.getvalue()
 
 
 def test_one_at_a_time_is_what_one_gets(tmp_path: Path, slow_threads) -> None:
@@ -264,31 +264,31 @@ def test_a_choice_is_kept(tmp_path: Path, slow_threads) -> None:
 
 
 def test_whole_lines_are_shown_once(tmp_path: Path) -> None:
-    seat, said = TrainingSpec(tmp_path, 0, False, "kd", tmp_path, 3), io.StringIO()
+    spec, printed = TrainingSpec(tmp_path, 0, False, "kd", tmp_path, 3), io.StringIO()
     log = tmp_path / LOG
     log.write_text("before\n")
-    other = replace(seat, title="alone", folder=tmp_path / "alone")
-    with Watch([seat, other], Console(file=said)) as watch:
+    other = replace(spec, title="alone", folder=tmp_path / "alone")
+    with Watch([spec, other], Console(file=printed)) as watch:
         with log.open("a") as file:
             file.write("kd: epoch 1/3 [bold]\nkd: ep")
         watch.look()
         watch.look()
-        assert said.getvalue() == "kd: epoch 1/3 [bold]\n"
+        assert printed.getvalue() == "kd: epoch 1/3 [bold]\n"
         with log.open("a") as file:
             file.write("och 2/3\n")
-    assert said.getvalue() == "kd: epoch 1/3 [bold]\nkd: epoch 2/3\n"
+    assert printed.getvalue() == "kd: epoch 1/3 [bold]\nkd: epoch 2/3\n"
 
 
 def test_a_terminal_shows_a_bar_for_each_that_is_going_on(tmp_path: Path) -> None:
     specs = [TrainingSpec(tmp_path, seed, False, f"kd seed {seed}", tmp_path / str(seed), 8) for seed in range(3)]
-    said = io.StringIO()
-    with held(specs[1].folder / LOCK), Watch(specs, Console(file=said, force_terminal=True, width=80)) as watch:
+    printed = io.StringIO()
+    with held(specs[1].folder / LOCK), Watch(specs, Console(file=printed, force_terminal=True, width=80)) as watch:
         Places(specs[1].folder).metrics.write_text("{}\n{}\n{}\n")
         watch.look()
         watch._bars.refresh()
-    assert "kd seed 1" in said.getvalue()
-    assert "3/8 epochs" in said.getvalue()
-    assert "kd seed 0" not in said.getvalue()
+    assert "kd seed 1" in printed.getvalue()
+    assert "3/8 epochs" in printed.getvalue()
+    assert "kd seed 0" not in printed.getvalue()
 
 
 def test_a_process_that_dies_is_an_error_with_advice() -> None:

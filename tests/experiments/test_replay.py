@@ -124,7 +124,7 @@ def test_a_watch_reads_when_it_is_time_and_keeps_the_first_bad_step():
 
 @pytest.fixture
 def broken_run(tmp_path, monkeypatch):
-    """A run of `attar train` that stopped at a bad number, and what it said."""
+    """A run of `attar train` that stopped at a bad number, and what it printed."""
 
     def run(how, **data):
         break_at(monkeypatch, how)
@@ -156,11 +156,11 @@ def test_replay_repeats_a_failure_of_mixed_images(broken_run):
 
 
 def test_replay_names_the_gradient(broken_run):
-    file, said = broken_run(bad_gradient)
+    file, printed = broken_run(bad_gradient)
     finding = replay(file, Console(file=io.StringIO()))
     assert finding.edge == "bad"
     assert finding.place == "the gradient of 'student.module.conv1.weight'"
-    assert finding.place in said
+    assert finding.place in printed
 
 
 def test_replay_names_the_module_and_the_state_that_are_bad(broken_run):
@@ -184,7 +184,7 @@ def test_replay_finds_the_first_module_that_overflows(tiny, monkeypatch):
     assert finding.place == "the output of student.module.conv1 (Conv2d)"
 
 
-def test_a_failure_that_does_not_come_back_is_said(broken_run, monkeypatch):
+def test_a_failure_that_does_not_come_back_is_reported(broken_run, monkeypatch):
     file, _ = broken_run(infinite)
     monkeypatch.undo()
     out = io.StringIO()

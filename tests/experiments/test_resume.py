@@ -78,8 +78,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tiny):
     whole.fit()
     broken.stopped_fit(1, 2)
     (broken.folder / "checkpoint.pt").write_bytes(b"half")
-    said = broken.fit()
-    assert "checkpoint.pt is damaged; going on from the checkpoint before it" in said
+    printed = broken.fit()
+    assert "checkpoint.pt is damaged; going on from the checkpoint before it" in printed
     assert broken.metrics == whole.metrics
     assert all(torch.equal(tensor, whole.state[key]) for key, tensor in broken.state.items())
 

@@ -36,7 +36,7 @@ def test_a_removed_key_is_an_unknown_one_with_advice(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["pairs", "methods"])
-def test_what_is_missing_is_said(tmp_path, key):
+def test_what_is_missing_is_reported(tmp_path, key):
     with pytest.raises(AttarError, match="needs `methods` and `pairs`"):
         loaded(tmp_path, **{key: "[]"})
 

@@ -80,9 +80,9 @@ def test_a_job_shows_its_teacher_the_test_set_once(tmp_path: Path, monkeypatch) 
 
     def counted(self: TeacherPredictions, batch: torch.Tensor) -> torch.Tensor:
         before = len(self._batches)
-        said = forward(self, batch)
+        printed = forward(self, batch)
         shown.append(len(self._batches) > before)
-        return said
+        return printed
 
     monkeypatch.setattr(TeacherPredictions, "forward", counted)
     values = {"data": {"train_size": 60}, "epochs": 1, "seeds": 2, "batch_size": 20, "precision": "float32"}

@@ -63,6 +63,17 @@ def test_a_request_to_stop_ends_all_although_an_idle_process_was_killed(tmp_path
         next(results)
 
 
+def ask_to_stop():
+    """A request that arrives before the process has a task."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_task_that_is_on_its_way_when_its_process_is_asked_to_stop_does_not_begin(tmp_path, deadline):
+    (tmp_path / "go").touch()
+    with pytest.raises(Stopped):
+        list(WorkerPool(1, 1, prepare=ask_to_stop).results([(process_once, (str(tmp_path / "go"),))]))
+
+
 def test_a_process_that_is_killed_at_work_is_an_error_and_the_others_end(tmp_path, deadline):
     (tmp_path / "now").touch()
     tasks = [(process_once, (str(tmp_path / name),)) for name in ("go", "now", "never")]

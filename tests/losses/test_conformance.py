@@ -31,7 +31,7 @@ def labelled(rng: torch.Generator) -> tuple:
     return (*logits(rng), labels(rng))
 
 
-def answers(rng: torch.Generator) -> tuple:
+def scored(rng: torch.Generator) -> tuple:
     return logits(rng)[0], labels(rng)
 
 
@@ -96,10 +96,10 @@ def flat(function: Callable) -> Callable:
 
 # fmt: off
 CASES = {
-    "ce": Case(losses.cross_entropy, losses.CrossEntropy(), reference.cross_entropy, answers, at_equality=None),
+    "ce": Case(losses.cross_entropy, losses.CrossEntropy(), reference.cross_entropy, scored, at_equality=None),
     "ce smoothed": Case(
         lambda z, y: losses.cross_entropy(z, y, 0.1), losses.CrossEntropy(0.1),
-        lambda z, y: reference.cross_entropy(z, y, 0.1), answers, at_equality=None,
+        lambda z, y: reference.cross_entropy(z, y, 0.1), scored, at_equality=None,
     ),
     "kl": Case(losses.kl_divergence, losses.KLDivergence(), reference.kl_divergence, logits),
     "kl T=1": Case(

@@ -369,11 +369,11 @@ def test_several_teachers_average_their_losses_and_logits():
     torch.testing.assert_close(losses.total, expected)
     student = one.student
     own = student.last_map(batch(dtype=torch.float64).inputs)
-    answers = [
+    outputs = [
         held.net.classifier(projector(own).mean((2, 3)))
         for held, projector in zip(one.teachers.values(), student.projectors, strict=True)
     ]
-    torch.testing.assert_close(losses.knowledge["student.logits"], sum(answers) / 2)
+    torch.testing.assert_close(losses.knowledge["student.logits"], sum(outputs) / 2)
 
 
 # Everything else that is promised.

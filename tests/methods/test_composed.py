@@ -36,8 +36,8 @@ def batch():
 
 def test_taps_of_the_guest_are_requested_by_themselves(nets, batch):
     method = create_method("kd+at", **nets)
-    said = method.batch_losses(batch).knowledge
-    assert {"teacher.stage1", "student.stage1", "teacher.stage3", "student.stage3"} <= set(said)
+    values = method.batch_losses(batch).knowledge
+    assert {"teacher.stage1", "student.stage1", "teacher.stage3", "student.stage3"} <= set(values)
 
 
 def test_networks_run_once_whatever_is_joined():

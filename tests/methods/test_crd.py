@@ -1,4 +1,4 @@
-"""CRD: two memories, each of what one side said about every image."""
+"""CRD: two memories, each of an embedding of every image."""
 
 import math
 
@@ -55,9 +55,9 @@ def test_the_published_settings():
 
 
 def test_embeddings_have_length_one():
-    said = crd().run(a_batch())
+    knowledge = crd().run(a_batch())
     for name in ("teacher", "student"):
-        assert torch.allclose(said[f"{name}.embedding"].norm(dim=1), torch.ones(6), atol=1e-6)
+        assert torch.allclose(knowledge[f"{name}.embedding"].norm(dim=1), torch.ones(6), atol=1e-6)
 
 
 def test_each_side_learns_from_the_memory_of_the_other():

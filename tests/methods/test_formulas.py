@@ -146,30 +146,30 @@ def features(net, batch, taps):
 
 def test_at_is_labels_plus_1000_times_each_stage(nets, batch):
     stages = ["stage1", "stage2", "stage3"]
-    taught, said = (features(net, batch, stages) for net in nets.values())
-    expected = CrossEntropy()(said.logits, batch.labels)
+    taught, knowledge = (features(net, batch, stages) for net in nets.values())
+    expected = CrossEntropy()(knowledge.logits, batch.labels)
     for stage in stages:
-        maps = [f.tap(stage).square().mean(1).flatten(1) for f in (taught, said)]
+        maps = [f.tap(stage).square().mean(1).flatten(1) for f in (taught, knowledge)]
         first, second = (m / m.norm(dim=1, keepdim=True) for m in maps)
         expected = expected + 1000 * (first - second).square().mean()
         torch.testing.assert_close(
-            AttentionTransfer()(said.tap(stage), taught.tap(stage)), (first - second).square().mean()
+            AttentionTransfer()(knowledge.tap(stage), taught.tap(stage)), (first - second).square().mean()
         )
     torch.testing.assert_close(create_method("at", **nets).batch_losses(batch).total, expected)
 
 
 def test_rkd_is_25_distances_and_50_angles_of_the_pooled_features(nets, batch):
-    taught, said = (features(net, batch, ["pooled"]) for net in nets.values())
-    ends = said.tap("pooled"), taught.tap("pooled")
-    expected = CrossEntropy()(said.logits, batch.labels) + 25 * RKDDistance()(*ends) + 50 * RKDAngle()(*ends)
+    taught, knowledge = (features(net, batch, ["pooled"]) for net in nets.values())
+    ends = knowledge.tap("pooled"), taught.tap("pooled")
+    expected = CrossEntropy()(knowledge.logits, batch.labels) + 25 * RKDDistance()(*ends) + 50 * RKDAngle()(*ends)
     torch.testing.assert_close(create_method("rkd", **nets).batch_losses(batch).total, expected)
 
 
 def test_fitnet_compares_the_regressed_second_stage(nets, batch):
     method = create_method("fitnet", **nets).eval()
-    taught, said = (features(net, batch, ["stage2"]) for net in nets.values())
-    hint = (method.regressor(said.tap("stage2")) - taught.tap("stage2")).square().mean()
-    expected = CrossEntropy()(said.logits, batch.labels) + 100 * hint
+    taught, knowledge = (features(net, batch, ["stage2"]) for net in nets.values())
+    hint = (method.regressor(knowledge.tap("stage2")) - taught.tap("stage2")).square().mean()
+    expected = CrossEntropy()(knowledge.logits, batch.labels) + 100 * hint
     torch.testing.assert_close(method.batch_losses(batch).total, expected)
 
 

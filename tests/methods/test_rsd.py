@@ -120,7 +120,7 @@ def test_oracle6_eval_is_safe(rate):
     assert torch.equal(torch.get_rng_state(), state)
     plain = net(batch.inputs)
     for name in ("student", "full", *MIXED):
-        assert all(torch.equal(said[f"{name}.logits"], plain) for said in knowledge)
+        assert all(torch.equal(outputs[f"{name}.logits"], plain) for outputs in knowledge)
     assert torch.equal(knowledge[0]["labels.mixed"].argmax(1), batch.labels)
     assert torch.equal(method.student.module(batch.inputs), plain)
 
@@ -145,7 +145,7 @@ def test_oracle7_the_loss_is_the_six_terms(alpha, beta, temperature):
 def test_oracle7_the_passes_step_by_step(point):
     method, batch = rsd().double(), at_point(point, dtype=torch.float64)
     net, mixing = copy.deepcopy(method.student.module), Mixing.of(batch, 3)
-    said = method.run(batch)
+    outputs = method.run(batch)
     parts = [net.stem, *(lambda x, n=n: net.run_stage(n, x)[0] for n in range(3))]
 
     def run(x, start, end):
@@ -164,11 +164,11 @@ def test_oracle7_the_passes_step_by_step(point):
     logits = net.fc(run(torch.cat([full, *mixed]), point + 1, 4).mean((2, 3)))
     expected = {"student": thinned, "full": logits[:5], "mixed_full": logits[5:10], "mixed_student": logits[10:]}
     for name, value in expected.items():
-        torch.testing.assert_close(said[f"{name}.logits"], value, atol=1e-10, rtol=0)
+        torch.testing.assert_close(outputs[f"{name}.logits"], value, atol=1e-10, rtol=0)
     # The gradients agree too: the student's features learn from the mixture, so nothing on the way is detached.
     slopes = [
         torch.autograd.grad(sum(logits.sin().sum() for logits in each), list(one.parameters()))
-        for each, one in (([said[f"{name}.logits"] for name in expected], method), (expected.values(), net))
+        for each, one in (([outputs[f"{name}.logits"] for name in expected], method), (expected.values(), net))
     ]
     for own, other in zip(*slopes, strict=True):
         torch.testing.assert_close(own, other, atol=1e-9, rtol=1e-9)
@@ -176,7 +176,7 @@ def test_oracle7_the_passes_step_by_step(point):
         label = torch.zeros(CLASSES, dtype=torch.float64)
         label[batch.labels[sample]] += share
         label[batch.labels[partners[sample]]] += 1 - share
-        torch.testing.assert_close(said["labels.mixed"][sample], label, atol=1e-12, rtol=0)
+        torch.testing.assert_close(outputs["labels.mixed"][sample], label, atol=1e-12, rtol=0)
 
 
 def test_oracle8_every_branch_learns():
@@ -243,7 +243,7 @@ def test_the_randomness_is_the_address_s():
     assert not torch.equal(first["student.logits"], other["student.logits"])
 
 
-def test_the_mixing_is_distributed_as_said():
+def test_the_mixing_is_distributed_as_described():
     drawn = [Mixing.of(a_batch(4, step), 3) for step in range(4000)]
     shares = torch.stack([mixing.share for mixing in drawn])
     # Beta(2, 2): mean 1/2, variance 1/20, kurtosis 15/7.

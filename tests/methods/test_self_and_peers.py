@@ -117,7 +117,7 @@ def test_ctkd_schedule_and_first_temperature():
     assert method.loss.temperature().item() == pytest.approx(15.621171, abs=1e-5)
 
 
-@pytest.mark.parametrize(("epoch", "scale"), [(0, 0.0), (5, -0.5), (10, -1.0)])
+@pytest.mark.parametrize(("epoch", "scale"), [(0, (math.cos(math.pi / 10) - 1) / 2), (4, -0.5), (9, -1.0)])
 def test_ctkd_turns_the_gradient_of_the_temperature_and_no_other(epoch, scale):
     method = built("ctkd", T).double()
     found = method.losses(IMAGES, Y, epoch=epoch, epochs=20)

@@ -76,7 +76,7 @@ def test_dgkd_keeps_at_least_one():
         built("dgkd", T, keep=2.0)
 
 
-def test_dgkd_survival_is_as_probable_as_said():
+def test_dgkd_survival_is_as_probable_as_described():
     method = built("dgkd", T, U, T, U, keep=0.75)
     steps = [method.kept(Batch(torch.zeros(2, 1), Y, address=Address(0, 0, step))) for step in range(2000)]
     assert torch.stack(steps).mean().item() == pytest.approx(0.75, abs=0.02)

@@ -41,25 +41,25 @@ def test_families_mix_whatever_their_map_sizes(teacher, student, tmp_path):
     method = simkd(teacher, student, size=32)
     images = batch(32)
     check(method, images)
-    said = method.eval().run(images)
-    assert said["student.projected"].shape == said["teacher.aligned"].shape
+    values = method.eval().run(images)
+    assert values["student.projected"].shape == values["teacher.aligned"].shape
     net = method.deployed().eval()
-    torch.testing.assert_close(net(images.inputs), said["student.logits"])
+    torch.testing.assert_close(net(images.inputs), values["student.logits"])
     save(net, tmp_path / "student.safetensors")
     assert torch.equal(load(tmp_path / "student.safetensors")(images.inputs), net(images.inputs))
 
 
 def test_predictions_are_the_teachers_classifier_on_the_projected_map():
     method = simkd("resnet14", "resnet8").eval()
-    said = method.run(batch())
-    expected = method.teacher.module.fc(said["student.projected"].mean((2, 3)))
-    torch.testing.assert_close(said["student.logits"], expected)
+    values = method.run(batch())
+    expected = method.teacher.module.fc(values["student.projected"].mean((2, 3)))
+    torch.testing.assert_close(values["student.logits"], expected)
 
 
 def test_a_perfect_projection_predicts_what_the_teacher_does():
     method = simkd("resnet14", "resnet8").eval()
-    said = method.run(batch())
-    torch.testing.assert_close(method.student.classify(0, said["teacher.aligned"]), said["teacher.logits"])
+    values = method.run(batch())
+    torch.testing.assert_close(method.student.classify(0, values["teacher.aligned"]), values["teacher.logits"])
 
 
 def test_training_never_moves_the_classifier_nor_the_teacher():
@@ -83,6 +83,6 @@ def test_labels_teach_nothing():
 def test_loss_is_the_mean_square_of_the_maps():
     method = simkd("resnet14", "resnet8", weight=3.0).eval()
     losses = method.batch_losses(batch())
-    said = losses.knowledge
-    expected = 3 * (said["student.projected"] - said["teacher.aligned"]).square().mean()
+    values = losses.knowledge
+    expected = 3 * (values["student.projected"] - values["teacher.aligned"]).square().mean()
     torch.testing.assert_close(losses.total, expected)

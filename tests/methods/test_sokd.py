@@ -59,7 +59,7 @@ def train(method, steps=3, lr=0.05, momentum=0.9, decay=5e-4):
         learner.step()
 
 
-def said(**logits):
+def outputs(**logits):
     """Knowledge from logits alone."""
     tensors = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in logits.items()}
     size = len(next(iter(tensors.values())))
@@ -218,7 +218,7 @@ def test_oracle_7_the_loss_against_numpy():
     weights = {"a1": 0.5, "a2": 2.0, "a3": 0.25, "l1": 1.5, "l2": 3.0}
     rng = np.random.default_rng(0)
     t, a, s = rng.normal(size=(3, 7, 6))
-    losses = total_loss(said(teacher=t, bridge=a, student=s), sokd(temperature=2.5, **weights).edges)
+    losses = total_loss(outputs(teacher=t, bridge=a, student=s), sokd(temperature=2.5, **weights).edges)
     labels = np.arange(7) % 3
     expected = (
         0.5 * ce(a, labels) + 2.0 * kl(a, t, 2.5) + 0.25 * kl(a, s, 2.5) + 1.5 * ce(s, labels) + 3.0 * kl(s, a, 2.5)
@@ -230,15 +230,15 @@ def test_oracle_7_the_loss_against_numpy():
 def test_oracle_7_a_constant_on_all_logits_changes_nothing(net):
     logits = dict(zip(("teacher", "bridge", "student"), np.random.default_rng(1).normal(size=(3, 7, 6)), strict=True))
     edges = sokd().edges
-    plain = total_loss(said(**logits), edges).total
-    shifted = total_loss(said(**{**logits, net: logits[net] + 3.0}), edges).total
+    plain = total_loss(outputs(**logits), edges).total
+    shifted = total_loss(outputs(**{**logits, net: logits[net] + 3.0}), edges).total
     torch.testing.assert_close(plain, shifted, rtol=0, atol=1e-12)
 
 
 def test_oracle_7_scaling_logits_and_temperature():
     logits = dict(zip(("teacher", "bridge", "student"), np.random.default_rng(2).normal(size=(3, 7, 6)), strict=True))
-    plain = total_loss(said(**logits), sokd(temperature=2.0).edges)
-    scaled = total_loss(said(**{name: 3 * z for name, z in logits.items()}), sokd(temperature=6.0).edges)
+    plain = total_loss(outputs(**logits), sokd(temperature=2.0).edges)
+    scaled = total_loss(outputs(**{name: 3 * z for name, z in logits.items()}), sokd(temperature=6.0).edges)
     for term in TERMS:
         if not term.startswith("labels"):
             torch.testing.assert_close(scaled[term], 9 * plain[term])
@@ -246,7 +246,7 @@ def test_oracle_7_scaling_logits_and_temperature():
 
 def test_oracle_7_identical_logits_teach_nothing():
     z = np.random.default_rng(3).normal(size=(7, 6))
-    losses = total_loss(said(teacher=z, bridge=z, student=z), sokd().edges)
+    losses = total_loss(outputs(teacher=z, bridge=z, student=z), sokd().edges)
     assert all(abs(float(losses[term])) < 1e-12 for term in TERMS if not term.startswith("labels"))
 
 
@@ -258,7 +258,7 @@ def test_oracle_7_identical_logits_teach_nothing():
 def test_oracle_7_the_source_is_the_target(term, target):
     # The target says (3/4, 1/4, 0), the learner (1/2, 1/2, 0): 3/4 ln 3/2 + 1/4 ln 1/2; the other way it is 0.143841.
     logits = {name: [[0.0, 0.0, -900.0]] for name in ("teacher", "bridge", "student")}
-    losses = total_loss(said(**{**logits, target: [[math.log(3), 0.0, -900.0]]}), sokd(temperature=1.0).edges)
+    losses = total_loss(outputs(**{**logits, target: [[math.log(3), 0.0, -900.0]]}), sokd(temperature=1.0).edges)
     assert float(losses[term]) == pytest.approx(0.130812, abs=1e-6)
 
 

@@ -315,11 +315,11 @@ def test_oracle_10_the_main_path_is_deployed():
     assert list(student.state_dict()) == list(plain.state_dict())
     assert sum(p.numel() for p in student.parameters()) == 472_756
     plain.load_state_dict(student.state_dict())
-    said = trained.eval().run(batch())["student.logits"]
-    assert torch.equal(plain.eval()(batch().inputs), said)
+    outputs = trained.eval().run(batch())["student.logits"]
+    assert torch.equal(plain.eval()(batch().inputs), outputs)
     trained.net.branches.clear()
     trained.net.forks.clear()
-    assert torch.equal(trained.net(batch().inputs)[0].logits, said)
+    assert torch.equal(trained.net(batch().inputs)[0].logits, outputs)
 
 
 # the whole loss

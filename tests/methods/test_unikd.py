@@ -114,17 +114,17 @@ def test_oracle_3_resnet8x4_gives_one_map_of_its_first_stage(profile):
     fuse = one.fdp["student"].fuse
     assert [conv.in_channels for conv in fuse.embed] == [64, 128, 256, 256]
     assert {conv.out_channels for conv in fuse.embed} == {256}
-    said = one.student(batch(2).inputs, one.taps["student"])
-    assert fuse([said.tap(tap) for tap in one.taps["student"]]).shape == (2, 64, 16, 16)
+    outputs = one.student(batch(2).inputs, one.taps["student"])
+    assert fuse([outputs.tap(tap) for tap in one.taps["student"]]).shape == (2, 64, 16, 16)
 
 
 @pytest.mark.parametrize("level", range(4))
 def test_oracle_3_every_level_reaches_the_distribution(level):
     one = method(profile="code").eval()
-    said = one.student(batch(2).inputs, one.taps["student"])
-    predict, before = one.fdp["student"], one.fdp["student"](said)
-    said.taps[predict.taps[level]] = said.tap(predict.taps[level]) + 1
-    assert not torch.allclose(predict(said)[0], before[0])
+    outputs = one.student(batch(2).inputs, one.taps["student"])
+    predict, before = one.fdp["student"], one.fdp["student"](outputs)
+    outputs.taps[predict.taps[level]] = outputs.tap(predict.taps[level]) + 1
+    assert not torch.allclose(predict(outputs)[0], before[0])
 
 
 def test_oracle_5_a_narrow_gaussian_is_its_mean():
@@ -219,8 +219,8 @@ def test_oracle_7_nothing_to_learn_from_oneself(logits):
 def test_oracle_7_equal_gaussians_cost_nothing(profile):
     one, gaussian = method(profile=profile), (torch.randn(3, 5), torch.randn(3, 5))
     edge = next(edge for edge in one.edges if edge.key == FEAT[profile])
-    said = gaussian if profile == "paper" else gaussian[0]
-    assert edge.loss(said, said).item() == pytest.approx(0.0, abs=1e-6)
+    outputs = gaussian if profile == "paper" else gaussian[0]
+    assert edge.loss(outputs, outputs).item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_oracle_8_only_dkd_is_warmed_up():
@@ -306,9 +306,9 @@ def test_both_profiles_equal_the_rule_by_hand(profile):
     paper, maps, logits = profile == "paper", {}, {}
     for name, network, end in (("student", student, ""), ("teacher", teacher, ".preact")):
         taps = [*(f"stage{n}{end}" for n in (1, 2, 3)), "pooled"]
-        said = network.features(data.inputs, taps)
-        maps[name] = [said.tap(tap) if tap != "pooled" else said.tap(tap)[:, :, None, None] for tap in taps]
-        logits[name] = said.logits
+        outputs = network.features(data.inputs, taps)
+        maps[name] = [outputs.tap(tap) if tap != "pooled" else outputs.tap(tap)[:, :, None, None] for tap in taps]
+        logits[name] = outputs.logits
     predict = one.fdp
     seen = fused(predict["student"].fuse, maps["student"], 1 if paper else 2)
     taught = fused(predict["teacher"].fuse, maps["teacher"], 1) if paper else maps["teacher"][0]
@@ -345,7 +345,7 @@ def test_profiles_differ_where_text_and_code_do():
     assert [one.fdp["student"].read.mu.in_features for one in (paper, code)] == [12, 12]
 
 
-def test_without_fusion_the_pooled_features_speak():
+def test_without_fusion_the_pooled_features_are_used():
     one = method(fusion=False)
     assert one.taps == {"teacher": ("pooled",), "student": ("pooled",)}
     assert aux(one) == 2 * CLASSES * (28 + 1) + 2 * CLASSES * (64 + 1)

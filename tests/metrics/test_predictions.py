@@ -123,8 +123,8 @@ def test_the_bins_give_the_calibration_error(batches):
     assert found == pytest.approx(ece(2 * logits, labels), abs=1e-3)
 
 
-def made(labels, answers, **more):
-    return Predictions(np.array(labels), np.array(answers)[:, None], np.ones((len(labels), 1)), **more)
+def made(labels, outputs, **more):
+    return Predictions(np.array(labels), np.array(outputs)[:, None], np.ones((len(labels), 1)), **more)
 
 
 def test_confusions_are_the_mean_over_the_seeds_most_first():

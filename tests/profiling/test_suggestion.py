@@ -1,4 +1,4 @@
-"""Which students are found, in which order, and what is said of the others; times are given, not taken."""
+"""Which students are found, in which order, and what is reported of the others; times are given, not taken."""
 
 from __future__ import annotations
 

@@ -72,15 +72,15 @@ def test_runs_of_one_name_are_told_apart(made_run, compared):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"data": {"name": "cifar10"}}, "data 'cifar100' and 'cifar10'"),
         ({"names": [f"class {n}" for n in range(9)] + ["other"]}, "classes 'class 9' and 'other'"),
         ({"classes": 11}, "classes 10 and 11 of them"),
     ],
 )
-def test_different_test_sets_are_refused(made_run, compared, tmp_path, changes, said):
-    with pytest.raises(AttarError, match="have different test sets: " + said):
+def test_different_test_sets_are_refused(made_run, compared, tmp_path, changes, message):
+    with pytest.raises(AttarError, match="have different test sets: " + message):
         compared(made_run("one"), made_run("other", **changes))
     assert not (tmp_path / "out").exists()
 
@@ -94,10 +94,10 @@ def test_different_images_are_refused_by_their_labels(made_run, compared):
         compared(one, other)
 
 
-@pytest.mark.parametrize(("count", "out", "said"), [(1, "c.html", "two or more"), (2, "c.txt", r"end in \.html")])
-def test_what_cannot_be_compared(made_run, tmp_path, count, out, said):
+@pytest.mark.parametrize(("count", "out", "message"), [(1, "c.html", "two or more"), (2, "c.txt", r"end in \.html")])
+def test_what_cannot_be_compared(made_run, tmp_path, count, out, message):
     folders = [made_run(str(n)).folder for n in range(count)]
-    with pytest.raises(AttarError, match=said):
+    with pytest.raises(AttarError, match=message):
         attar.compare(*folders, out=tmp_path / out)
 
 

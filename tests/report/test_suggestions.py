@@ -24,7 +24,7 @@ def printed(table, capsys):
     return capsys.readouterr().out
 
 
-def test_a_student_of_smaller_images_is_told_so():
+def test_a_student_of_smaller_images_is_reported():
     found = library.suggest(
         "resnet20", image_size=16, teacher_size=32, among=["resnet8"], clock=lambda *_: Latency(1.0, 0.0)
     )

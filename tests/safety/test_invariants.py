@@ -89,9 +89,9 @@ def test_a_parameter_without_a_gradient_is_a_warning(tiny, monkeypatch):
         return method
 
     one.new_method = with_extra
-    said = one.fit()
-    assert "warning: parameter 'student.module.extra' learnt nothing in the first epoch" in said
-    assert said.count("warning") == 1
+    message = one.fit()
+    assert "warning: parameter 'student.module.extra' learnt nothing in the first epoch" in message
+    assert message.count("warning") == 1
 
 
 def test_a_parameter_that_no_optimiser_steps_is_a_warning(tiny, monkeypatch):
@@ -113,9 +113,9 @@ def test_an_edge_that_never_changes_is_a_warning(tiny, monkeypatch):
         yield Transfer("labels", "student.logits", Flat(), name="off", weight=0.0)
 
     monkeypatch.setattr(Supervised, "transfers", with_flat)
-    said = tiny("supervised").fit()
-    assert "warning: the loss of edge 'flat' was 2 at every look of epoch 1: it teaches nothing" in said
-    assert said.count("warning") == 1
+    message = tiny("supervised").fit()
+    assert "warning: the loss of edge 'flat' was 2 at every look of epoch 1: it teaches nothing" in message
+    assert message.count("warning") == 1
 
 
 class Leaky(Transfer):
@@ -193,19 +193,19 @@ class Oracle(nn.Module):
         return nn.functional.one_hot((torch.tensor(labels) + self.shift) % 10, 10).float()
 
 
-def test_a_teacher_with_its_classes_in_another_order_is_told_so(digits):
+def test_a_teacher_with_its_classes_in_another_order_is_reported(digits):
     images, cpu = digits.test.subset(torch.arange(200)), torch.device("cpu")
     assert weak_teacher(0, Oracle(images, 0), images, 1.0, cpu) is None
-    said = weak_teacher(0, Oracle(images, 1), images, 0.0, cpu)
-    assert said.startswith("teacher 1 has 0.0 % on 'digits', where guessing has 10.0 %: with its classes renamed it")
-    assert "100 %, so its weights have them in another order" in said
+    message = weak_teacher(0, Oracle(images, 1), images, 0.0, cpu)
+    assert message.startswith("teacher 1 has 0.0 % on 'digits', where guessing has 10.0 %: with its classes renamed it")
+    assert "100 %, so its weights have them in another order" in message
 
 
-def test_a_teacher_that_knows_nothing_is_told_why_that_may_be(digits):
+def test_a_teacher_that_knows_nothing_is_reported_with_why_that_may_be(digits):
     net = create_model("resnet8", num_classes=10, in_channels=1, image_size=8)
-    said = weak_teacher(1, net, digits.test, 0.12, torch.device("cpu"))
-    assert said.startswith("teacher 2 has 12.0 %")
-    assert "trained with other mean and std, another image size, or not at all" in said
+    message = weak_teacher(1, net, digits.test, 0.12, torch.device("cpu"))
+    assert message.startswith("teacher 2 has 12.0 %")
+    assert "trained with other mean and std, another image size, or not at all" in message
     assert weak_teacher(1, net, digits.test, 0.21, torch.device("cpu")) is None
 
 

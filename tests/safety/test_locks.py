@@ -38,10 +38,10 @@ def holder(tmp_path):
     process.communicate()
 
 
-def test_the_second_process_is_refused_and_told_who_works_there(tmp_path):
+def test_the_second_process_is_refused_and_reports_who_works_there(tmp_path):
     with locked(tmp_path):
-        _, said = other(tmp_path, "print('held')").communicate()
-        assert f"{tmp_path} is in use by process {os.getpid()} on {socket.gethostname()}, started 20" in said
+        _, printed = other(tmp_path, "print('held')").communicate()
+        assert f"{tmp_path} is in use by process {os.getpid()} on {socket.gethostname()}, started 20" in printed
     after = other(tmp_path, "print('held')")
     assert after.communicate() == ("held\n", "")
 

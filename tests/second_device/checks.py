@@ -59,18 +59,18 @@ def refuses_the_cpus() -> list[str]:
     import apart
 
     here, there = torch.randn(2, 3), torch.randn(2, 3).to("apart")
-    said = []
+    printed = []
     for mixed in (lambda: there + here, lambda: torch.cat([there, here]), lambda: here[there > 0]):
         try:
             mixed()
         except RuntimeError as error:
-            said.append(str(error))
+            printed.append(str(error))
     apart.WAITS.clear()
     there.sum().item()
     there[there > 0]
     there.cpu()
     torch.tensor(1.0, device="apart")
-    return said + apart.WAITS
+    return printed + apart.WAITS
 
 
 def changes_colours(layout: torch.memory_format) -> tuple[bool, list[str]]:

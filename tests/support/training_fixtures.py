@@ -75,12 +75,12 @@ class Tiny:
 
     def fit(self, accident=None):
         """Train in a new process, so to speak: everything anew, but for the folder."""
-        self.loader, self.method, said = self.new_loader(), self.new_method(), io.StringIO()
+        self.loader, self.method, printed = self.new_loader(), self.new_method(), io.StringIO()
         self.loader.accident = accident
-        with Progress(Console(file=said), self.name, self.recipe.epochs, len(self.loader), 16) as progress:
+        with Progress(Console(file=printed), self.name, self.recipe.epochs, len(self.loader), 16) as progress:
             val, places = self.splits.val, Places(self.folder)
             fit(self.method, self.loader, val, self.recipe, self.runtime, places, progress)
-        return said.getvalue()
+        return printed.getvalue()
 
     def stopped_fit(self, epoch, step, how=signal.SIGTERM):
         """Train until an accident before this step; a signal lets the step finish."""

@@ -36,9 +36,9 @@ def recipe_of(folder, cache, **values):
 
 def distil(folder, cache, **values):
     """Run it; returns the student's metrics and what was printed."""
-    said = io.StringIO()
-    starting.start(recipe_of(folder, cache, **values), Console(file=said))
-    return (folder / "metrics.jsonl").read_text(), said.getvalue()
+    output = io.StringIO()
+    starting.start(recipe_of(folder, cache, **values), Console(file=output))
+    return (folder / "metrics.jsonl").read_text(), output.getvalue()
 
 
 def weights_of(folder):
@@ -56,8 +56,8 @@ def files(cache):
 @pytest.fixture
 def filled(tmp_path):
     """A cache that one run has filled, with that run's metrics."""
-    metrics, said = distil(tmp_path / "first", tmp_path / "cache")
-    assert "1.6 kB to be written" in said  # 40 images x 10 classes x 2 bytes x 2 epochs, and two digests
+    metrics, output = distil(tmp_path / "first", tmp_path / "cache")
+    assert "1.6 kB to be written" in output  # 40 images x 10 classes x 2 bytes x 2 epochs, and two digests
     return tmp_path, metrics
 
 
@@ -73,10 +73,10 @@ def test_a_full_cache_spares_the_teacher_and_changes_no_bit(filled, monkeypatch)
     root, metrics = filled
     before = [file.stat().st_mtime_ns for file in files(root / "cache")]
     seen = computed(monkeypatch)
-    again, said = distil(root / "second", root / "cache")
+    again, output = distil(root / "second", root / "cache")
     cached = sum(seen)
     assert again == metrics
-    assert "0 B to be written" in said
+    assert "0 B to be written" in output
     assert [file.stat().st_mtime_ns for file in files(root / "cache")] == before
     seen.clear()
     distil(root / "third", None)
@@ -120,9 +120,9 @@ def test_a_damaged_file_is_written_again(filled):
     whole = bytearray(first.read_bytes())
     whole[5] ^= 1
     first.write_bytes(whole)
-    again, said = distil(root / "second", root / "cache")
+    again, output = distil(root / "second", root / "cache")
     assert again == metrics
-    assert "is damaged; it is written again" in " ".join(said.split())
+    assert "is damaged; it is written again" in " ".join(output.split())
     whole[5] ^= 1
     assert first.read_bytes() == bytes(whole)
 
@@ -142,9 +142,9 @@ def test_rows_of_another_teacher_under_the_same_key_are_noticed(filled):
         writer = Writer(file, 40, 20)
         writer.write(torch.arange(40), torch.from_numpy(rows).roll(1, 0))
         writer.commit()
-    again, said = distil(root / "second", root / "cache")
+    again, output = distil(root / "second", root / "cache")
     assert again == metrics
-    assert "is of another teacher" in " ".join(said.split())
+    assert "is of another teacher" in " ".join(output.split())
 
 
 def test_an_epoch_that_broke_off_leaves_no_file(tmp_path):
@@ -174,10 +174,10 @@ def test_a_full_disk_only_costs_the_cache(filled, monkeypatch, calls):
 
     for name in ("open", "posix_fallocate"):
         monkeypatch.setattr(os, name, limited(getattr(os, name)))
-    again, said = distil(root / "with", root / "small")
+    again, output = distil(root / "with", root / "small")
     assert left[0] < 0
     assert again == metrics
-    assert "No space left on device" in " ".join(said.split())
+    assert "No space left on device" in " ".join(output.split())
     assert len(files(root / "small")) == calls // 5
     assert not list((root / "small").rglob("*.tmp"))
 
@@ -277,9 +277,9 @@ def test_a_cache_that_cannot_fit_is_refused_before_anything_is_written(tmp_path,
 
 @pytest.mark.parametrize("method", ["at", "simkd"])
 def test_a_method_that_reads_features_says_why_it_has_no_cache(tmp_path, method):
-    with_cache, said = distil(tmp_path / "a", tmp_path / "cache", method=method)
-    assert "no teacher cache" in said
-    assert "reads" in said
+    with_cache, output = distil(tmp_path / "a", tmp_path / "cache", method=method)
+    assert "no teacher cache" in output
+    assert "reads" in output
     assert not (tmp_path / "cache").exists()
     assert distil(tmp_path / "b", None, method=method)[0] == with_cache
 

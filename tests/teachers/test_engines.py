@@ -1,4 +1,4 @@
-"""Faster engines say what the network says, and a frozen network repeats what it was told about this very batch."""
+"""Faster engines output what the network outputs; a frozen network returns outputs handed over for a batch."""
 
 import pytest
 import torch
@@ -28,9 +28,9 @@ def test_folding_changes_nothing_in_float32(name):
     net, images = trained(name), torch.randn(2, 3, 32, 32)
     before = fingerprint(net)
     with torch.no_grad():
-        truth, said = Plain(net)(images, ("stage2",)), Folded(net, torch.float32)(images, ("stage2",))
-    torch.testing.assert_close(said.logits, truth.logits, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(said.tap("stage2"), truth.tap("stage2"), rtol=1e-4, atol=1e-4)
+        truth, output = Plain(net)(images, ("stage2",)), Folded(net, torch.float32)(images, ("stage2",))
+    torch.testing.assert_close(output.logits, truth.logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(output.tap("stage2"), truth.tap("stage2"), rtol=1e-4, atol=1e-4)
     assert fingerprint(net) == before
 
 
@@ -41,9 +41,9 @@ def test_every_norm_behind_a_convolution_is_folded():
 def test_bfloat16_is_near_and_comes_back_as_float32():
     net, images = trained(), torch.randn(4, 3, 32, 32)
     with torch.no_grad():
-        truth, said = net(images), Folded(net, torch.bfloat16)(images, ("stage3",))
-    assert said.logits.dtype == said.tap("stage3").dtype == torch.float32
-    assert (said.logits - truth).norm() < 0.03 * truth.norm()
+        truth, output = net(images), Folded(net, torch.bfloat16)(images, ("stage3",))
+    assert output.logits.dtype == output.tap("stage3").dtype == torch.float32
+    assert (output.logits - truth).norm() < 0.03 * truth.norm()
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         assert Folded(net, torch.bfloat16)(images, ("stage3",)).tap("stage3").dtype == torch.bfloat16
 
@@ -56,7 +56,7 @@ class Counting(Plain):
         return super().__call__(images, taps)
 
 
-def told(taps=None):
+def with_outputs(taps=None):
     frozen = Frozen(create_model("resnet8", num_classes=10))
     frozen.engine = Counting(frozen.module)
     images = torch.randn(2, 3, 32, 32)
@@ -65,15 +65,15 @@ def told(taps=None):
     return frozen, images, known
 
 
-def test_what_it_was_told_is_not_computed():
-    frozen, images, known = told()
+def test_outputs_that_were_handed_over_are_not_computed():
+    frozen, images, known = with_outputs()
     assert frozen(images) is known
     assert frozen.engine.calls == 0
 
 
 @pytest.mark.parametrize("other", ["equal", "written to", "taps", "requested", "forgotten", "moved"])
 def test_anything_else_is_computed(other):
-    frozen, images, known = told()
+    frozen, images, known = with_outputs()
     taps = ()
     if other == "equal":
         images = images.clone()
@@ -90,8 +90,8 @@ def test_anything_else_is_computed(other):
     assert not torch.equal(frozen(images, taps).logits, known.logits)
 
 
-def test_told_taps_answer_for_themselves():
-    frozen, images, known = told({"stage1": torch.zeros(1)})
+def test_taps_that_were_handed_over_are_used():
+    frozen, images, known = with_outputs({"stage1": torch.zeros(1)})
     assert frozen(images, ("stage1",)) is known
 
 

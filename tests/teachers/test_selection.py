@@ -114,11 +114,11 @@ def test_int8_teaches_where_quantising_pays(fast, digits):
     one.to(memory_format=torch.channels_last)  # as in training; exported like this, the weights would be misread
     eight = engines.make(one.teacher.module, INT8)
     images = torch.randn(5, 1, 8, 8)
-    said, true = eight(images).logits, one.teacher(images).logits
-    assert (said - true).norm() < 0.2 * true.norm()
-    first = said.clone()
+    output, true = eight(images).logits, one.teacher(images).logits
+    assert (output - true).norm() < 0.2 * true.norm()
+    first = output.clone()
     eight(-images)
-    assert torch.equal(said, first)  # the answer is not overwritten by the next
+    assert torch.equal(output, first)  # the answer is not overwritten by the next
     assert engines.make(one.teacher.module, INT8) is eight
     with pytest.raises(Exception, match="has no taps"):
         eight(images, ("stage1",))
@@ -206,8 +206,8 @@ def test_a_cut_network_gives_the_taps_of_the_whole(taps):
 
 def test_agreement_in_numbers():
     truth = [Output(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), {"a": torch.tensor([3.0, 4.0])})]
-    said = [Output(torch.tensor([[2.0, 0.0], [1.0, 0.0]]), {"a": torch.tensor([3.0, 4.5])})]
-    near = agreement(said, truth)
+    output = [Output(torch.tensor([[2.0, 0.0], [1.0, 0.0]]), {"a": torch.tensor([3.0, 4.5])})]
+    near = agreement(output, truth)
     assert near.labels == 0.5
     assert near.taps == pytest.approx(0.1)
     # KL of (.269, .731) from (.731, .269), over two images of which one agrees.

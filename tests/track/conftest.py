@@ -1,4 +1,4 @@
-"""A job of three small trainings, and a tracker that remembers what it heard as a server would."""
+"""A job of three small trainings, and a tracker that remembers what was logged as a server would."""
 
 import contextlib
 import io

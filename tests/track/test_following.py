@@ -19,7 +19,7 @@ from attar.train.progress import Progress
 from attar.train.running_means import RunningMeans
 
 
-def heard(kept):
+def passed_on(kept):
     """Numbers and values without the speed, which metrics.jsonl does not have."""
     return [(e.number, {k: v for k, v in e.values.items() if k != "images_per_second"}) for e in kept["epochs"]]
 
@@ -37,12 +37,12 @@ def untracked(tmp_path_factory, small):
     return outcome(folder)
 
 
-def test_every_training_of_a_job_is_heard_under_its_name(distill, tmp_path, server, records):
+def test_every_training_of_a_job_is_logged_under_its_name(distill, tmp_path, server, records):
     distill("kd", "track=remembered", taught=True)
     folders = {"student": tmp_path / "kd", "alone": tmp_path / "kd" / "alone", "teacher": tmp_path / "kd" / "teacher"}
     for name, folder in folders.items():
         kept = server[name]
-        assert heard(kept) == records(folder)
+        assert passed_on(kept) == records(folder)
         assert all(epoch.values["images_per_second"] > 0 for epoch in kept["epochs"])
         assert kept["subject"].job == "kd"
         scores = json.loads((folder / "scores.json").read_text())["results"][0]
@@ -63,7 +63,7 @@ def test_a_stopped_run_goes_on_with_the_same_ids_and_no_point_twice(
     assert [e.number for e in server["student"]["epochs"]] == [1]
     assert server["student"]["ends"] == [None]
     resume("stopped")
-    assert heard(server["student"]) == records(tmp_path / "stopped")
+    assert passed_on(server["student"]) == records(tmp_path / "stopped")
     assert len(server["student"]["ends"]) == 2
     assert len(server) == 1
     resume("stopped")
@@ -74,7 +74,7 @@ class DiedError(BaseException):
     """The end of a process, which nobody catches."""
 
 
-# The notes are kept at the start and twice an epoch: the third and fifth time is after a tracker heard an epoch.
+# The notes are kept at the start and twice an epoch: the third and fifth time is after an epoch was logged.
 @pytest.mark.parametrize(("place", "call"), [("epoch", 1), ("_pass_on", 2), ("_keep", 3), ("_keep", 5), ("finish", 1)])
 def test_a_process_that_dies_between_metrics_and_tracker(
     distill, resume, tmp_path, server, records, monkeypatch, place, call
@@ -93,7 +93,7 @@ def test_a_process_that_dies_between_metrics_and_tracker(
         with pytest.raises(DiedError):
             distill("died", "track=remembered")
     resume("died")
-    assert heard(server["student"]) == records(tmp_path / "died")
+    assert passed_on(server["student"]) == records(tmp_path / "died")
     assert len(server["student"]["ends"]) == 1
 
 
@@ -102,13 +102,13 @@ def test_a_tracker_that_raises_is_left_out_and_catches_up_when_resumed(
     distill, resume, tmp_path, server, records, untracked, where
 ):
     server.trouble(where)
-    said = distill("trouble", "track=[remembered]")
+    printed = distill("trouble", "track=[remembered]")
     assert outcome(tmp_path / "trouble") == untracked
-    assert said.count("warning: remembered is left out until this run is resumed") == 1
-    assert f"(ConnectionError: no answer to {where})" in said
+    assert printed.count("warning: remembered is left out until this run is resumed") == 1
+    assert f"(ConnectionError: no answer to {where})" in printed
     server.trouble("")
     assert "warning" not in resume("trouble")
-    assert heard(server["student"]) == records(tmp_path / "trouble")
+    assert passed_on(server["student"]) == records(tmp_path / "trouble")
     assert server["student"]["ends"][-1]["student/top1"] >= 0
 
 
@@ -134,10 +134,10 @@ class Meddling:
 
 
 def test_trackers_change_neither_weights_nor_records_nor_each_other(distill, tmp_path, server, records, untracked):
-    said = distill("meddled", "track=meddling,remembered")
-    assert "supervised: tracked by Does what a tracker must not do (nowhere)" in said
+    printed = distill("meddled", "track=meddling,remembered")
+    assert "supervised: tracked by Does what a tracker must not do (nowhere)" in printed
     assert outcome(tmp_path / "meddled") == untracked
-    assert heard(server["student"]) == records(tmp_path / "meddled")
+    assert passed_on(server["student"]) == records(tmp_path / "meddled")
     assert server["student"]["ends"][0]
 
 
@@ -147,8 +147,8 @@ def test_a_full_disk_under_the_notes_leaves_the_training_alone(distill, tmp_path
             raise AttarError(f"cannot write {path}: No space left on device")
 
     monkeypatch.setattr(following, "write_json", full)
-    said = distill("full", "track=remembered")
-    assert said.count("warning: remembered is left out") == 1
+    printed = distill("full", "track=remembered")
+    assert printed.count("warning: remembered is left out") == 1
     assert outcome(tmp_path / "full") == untracked
     assert server["student"]["epochs"] == []
 
@@ -206,10 +206,10 @@ def test_the_speed_of_an_epoch_that_another_process_began(begun, accumulate, ste
 
 
 def test_a_signal_within_a_tracker_stops_the_run_as_always(distill, resume, tmp_path, server, untracked, monkeypatch):
-    tell = following.Following._pass_on
+    pass_on = following.Following._pass_on
 
     def alarming(self, *arguments):
-        tell(self, *arguments)
+        pass_on(self, *arguments)
         signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
@@ -221,7 +221,7 @@ def test_a_signal_within_a_tracker_stops_the_run_as_always(distill, resume, tmp_
     assert [e.number for e in server["student"]["epochs"]] == [1, 2]
 
 
-def test_an_epoch_that_is_done_again_from_an_older_checkpoint_is_not_told_again(tmp_path, server):
+def test_an_epoch_that_is_done_again_from_an_older_checkpoint_is_not_logged_again(tmp_path, server):
     records = [{"epoch": number, "loss": 1.0 / number} for number in (1, 2)]
     with Tracking(["remembered"], tmp_path).follow(tmp_path, {}, records, print) as found:
         for record in [*records[1:], {"epoch": 3, "loss": 0.1}]:

@@ -42,18 +42,18 @@ def test_curves_of_a_stopped_and_resumed_run(distill, resume, tmp_path, records,
     assert b"name: resnet8" in events.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0]
 
 
-def test_each_training_has_a_folder_and_the_place_is_said_once(distill, tmp_path):
-    said = distill("kd", "track=tensorboard", "epochs=1", taught=True)
+def test_each_training_has_a_folder_and_the_place_is_reported_once(distill, tmp_path):
+    printed = distill("kd", "track=tensorboard", "epochs=1", taught=True)
     assert {file.parent.name for file in (tmp_path / "kd").rglob("events*")} == {"teacher", "alone", "student"}
-    assert said.count(f"tracked by TensorBoard (tensorboard --logdir {tmp_path / 'kd' / 'tensorboard'})") == 1
+    assert printed.count(f"tracked by TensorBoard (tensorboard --logdir {tmp_path / 'kd' / 'tensorboard'})") == 1
 
 
 def test_a_place_that_cannot_be_written_is_a_warning(small, tmp_path):
-    folder, said = tmp_path / "run", Console(file=io.StringIO(), width=300)
+    folder, printed = tmp_path / "run", Console(file=io.StringIO(), width=300)
     folder.mkdir()
     (folder / "tensorboard").write_text("a file where the folder should be")
-    starting.start(read_recipe(overrides=[*small, "epochs=1", "track=tensorboard", f"out={folder}"]), said)
-    assert "warning: tensorboard is left out until this run is resumed" in said.file.getvalue()
+    starting.start(read_recipe(overrides=[*small, "epochs=1", "track=tensorboard", f"out={folder}"]), printed)
+    assert "warning: tensorboard is left out until this run is resumed" in printed.file.getvalue()
     assert (folder / "student.safetensors").exists()
 
 

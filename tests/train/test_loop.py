@@ -124,10 +124,10 @@ def test_label_smoothing_reaches_every_edge_from_the_labels(tiny):
     loop.smooth_labels(method, 0.1)
     smoothed = {edge.key for edge in method.edges if getattr(edge.loss, "label_smoothing", 0) == 0.1}
     assert smoothed == {"labels->student.logits", "labels->peer1.logits"}
-    said = method.losses(torch.randn(4, 1, 8, 8), torch.arange(4))
-    logits = said.knowledge["student.logits"]
+    printed = method.losses(torch.randn(4, 1, 8, 8), torch.arange(4))
+    logits = printed.knowledge["student.logits"]
     torch.testing.assert_close(
-        said["labels->student.logits"], nn.functional.cross_entropy(logits, torch.arange(4), label_smoothing=0.1)
+        printed["labels->student.logits"], nn.functional.cross_entropy(logits, torch.arange(4), label_smoothing=0.1)
     )
 
 

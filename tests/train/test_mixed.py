@@ -44,9 +44,9 @@ def test_resumed_equals_uninterrupted(mixed, resuming_changes, epoch, step, how)
 def test_an_answer_is_right_where_it_names_the_larger_share(labelled):
     labels = torch.tensor([[0.6, 0.4, 0.0], [0.4, 0.6, 0.0], [0.0, 0.1, 0.9], [1.0, 0.0, 0.0]])
     labels[labelled:] *= 0 if labelled else 1
-    answers = torch.nn.functional.one_hot(torch.tensor([0, 0, 2, 0]), 3).float()
+    outputs = torch.nn.functional.one_hot(torch.tensor([0, 0, 2, 0]), 3).float()
     batch, running = Batch(torch.zeros(4, 1, 2, 2), labels, labelled=labelled, mixed=True), RunningMeans()
-    running.add(Losses(torch.ones(()), {}, {}, Knowledge(batch, student=answers)), batch)
+    running.add(Losses(torch.ones(()), {}, {}, Knowledge(batch, student=outputs)), batch)
     assert running.means()["train_top1"] == pytest.approx(100 * (2 / 3 if labelled else 3 / 4))
 
 
@@ -68,7 +68,7 @@ def test_an_alpha_that_cannot_be_is_refused(value):
 
 def distil(folder, **values):
     """A tiny distillation on the digits: what it printed."""
-    said, weights = io.StringIO(), folder.parent / "teacher.pth"
+    printed, weights = io.StringIO(), folder.parent / "teacher.pth"
     if not weights.exists():
         torch.manual_seed(5)
         torch.save(create_model("resnet14", num_classes=10, in_channels=1, image_size=8).state_dict(), weights)
@@ -76,8 +76,8 @@ def distil(folder, **values):
     data = {"name": "digits", "train_size": 41, "val_fraction": 0, "mixup": 0.5, "cutmix": 1, **keys.pop("data", {})}
     teacher = {"name": "resnet14", "weights": str(weights), "cache": str(folder.parent / "cache")}
     recipe = read_recipe(**keys, data=data, teacher=teacher, precision="float32", out=str(folder))
-    launch.start(recipe, Console(file=said, width=200))
-    return said.getvalue()
+    launch.start(recipe, Console(file=printed, width=200))
+    return printed.getvalue()
 
 
 def test_a_method_that_cannot_is_refused_before_anything_is_written(tmp_path):
@@ -93,9 +93,9 @@ def caches(tmp_path):
 
 def test_a_full_cache_changes_no_bit(tmp_path):
     distil(tmp_path / "first")
-    said = distil(tmp_path / "second")
-    assert "0 B to be written" in said
-    assert "is not this teacher's" not in " ".join(said.split())
+    printed = distil(tmp_path / "second")
+    assert "0 B to be written" in printed
+    assert "is not this teacher's" not in " ".join(printed.split())
     first, second = ((tmp_path / name / "metrics.jsonl").read_text() for name in ("first", "second"))
     assert first == second
     distil(tmp_path / "third", batch_size=12)  # the same pairs, in other batches
@@ -121,7 +121,7 @@ def test_without_mixing_the_key_of_a_cache_is_what_it_was(tmp_path):
 
 @pytest.mark.parametrize("change", [{}, {"seed": 1}, {"view_seed": 3}, {"shuffle": False}, {"batch_size": 10}], ids=str)
 def test_a_cache_never_answers_for_another_mixture(tiny, tmp_path, change):
-    """What the teacher is told, read or computed, is what it says about the mixed images that it is shown."""
+    """The teacher's logits, read or computed, are those of the mixed images that it is shown."""
     one = tiny()
     recipe = replace(one.recipe, teacher=replace(one.recipe.teacher, cache=str(tmp_path / "cache")))
     for settings in ({}, change):

@@ -65,12 +65,12 @@ def test_accuracy_is_that_of_the_labelled_rows():
 
 
 def run(folder, data, **values):
-    said = io.StringIO()
+    message = io.StringIO()
     given = {"method": "kd", "epochs": 1, "batch_size": 20, "precision": "float32", "optim": {"lr": 0.05}, **values}
     nets = {name: create_model(net, num_classes=10, in_channels=1, image_size=8) for name, net in NETS.items()}
     with torch.random.fork_rng(devices=[]):
-        attar.distill(data=data, out=str(folder), console=Console(file=said, width=200), **nets, **given)
-    return said.getvalue()
+        attar.distill(data=data, out=str(folder), console=Console(file=message, width=200), **nets, **given)
+    return message.getvalue()
 
 
 NETS = {"teacher": "resnet14", "student": "resnet8"}
@@ -82,9 +82,9 @@ def record(folder):
 
 def test_a_run_shows_them_to_the_method_and_not_to_the_baseline(digits, tmp_path):
     torch.manual_seed(0)
-    said = run(tmp_path / "with", digits)
-    assert "kd: 50 unlabelled images join, 20 in each batch beside 20 labelled ones" in said
-    assert "alone: learns from labels alone, without the 50 unlabelled images" in said
+    message = run(tmp_path / "with", digits)
+    assert "kd: 50 unlabelled images join, 20 in each batch beside 20 labelled ones" in message
+    assert "alone: learns from labels alone, without the 50 unlabelled images" in message
     torch.manual_seed(0)
     run(tmp_path / "without", replace(digits, unlabelled=None))
     folders = tmp_path / "with", tmp_path / "without"
@@ -95,10 +95,12 @@ def test_a_run_shows_them_to_the_method_and_not_to_the_baseline(digits, tmp_path
 
 
 def test_a_teacher_s_cache_says_that_it_is_not_used(joined, tmp_path):
-    one, said = joined(tmp_path), []
+    one, message = joined(tmp_path), []
     recipe = replace(one.recipe, teacher=replace(one.recipe.teacher, cache=str(tmp_path / "cache")))
-    assert with_cached_logits(one.loader, one.method, recipe, one.splits.train, one.runtime, said.append) is one.loader
-    assert said[0].startswith("no teacher cache: ")
+    assert (
+        with_cached_logits(one.loader, one.method, recipe, one.splits.train, one.runtime, message.append) is one.loader
+    )
+    assert message[0].startswith("no teacher cache: ")
 
 
 def test_a_method_that_cannot_is_refused_before_anything_is_written(digits, tmp_path):
@@ -110,8 +112,10 @@ def test_a_method_that_cannot_is_refused_before_anything_is_written(digits, tmp_
 def test_test_images_among_them_are_counted(digits):
     leaking = replace(digits.unlabelled, images=torch.cat([digits.test.images[:4], digits.unlabelled.images[4:]]))
     assert overlap(digits.train, digits.test, digits.unlabelled) is None
-    said = overlap(digits.train, digits.test, leaking)
-    assert said.startswith("4 of the 50 test images are in the training set or among the unlabelled images, byte for")
+    message = overlap(digits.train, digits.test, leaking)
+    assert message.startswith(
+        "4 of the 50 test images are in the training set or among the unlabelled images, byte for"
+    )
 
 
 @pytest.fixture

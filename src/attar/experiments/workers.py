@@ -190,8 +190,9 @@ def _start(threads: int, prepare: Callable[[], object] | None) -> None:
     # Ctrl-C would reach every process of the terminal, and a second request interrupts: the parent sends the only one.
     if hasattr(os, "setsid"):
         os.setsid()
-    # With nothing in hand there is nothing to save; the process ends with its pipe.
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    # With nothing in hand there is nothing to save; the process ends with its pipe. A task that is on its way does not
+    # begin any more.
+    signal.signal(signal.SIGTERM, lambda number, frame: _stopping.set())
     threading.Thread(target=_follow, args=(multiprocessing.parent_process(),), daemon=True).start()
     if prepare:
         prepare()
@@ -207,12 +208,15 @@ def _follow(parent: multiprocessing.process.BaseProcess) -> None:
 
 
 _busy = threading.Lock()
+_stopping = threading.Event()
 
 
 def _task(function: Callable[..., Any], *arguments: Any) -> Any:
     """One task; a request to stop ends it, also where it is not in a training loop that saves first."""
     idle = signal.signal(signal.SIGTERM, _stop)
     try:
+        if _stopping.is_set():
+            raise Stopped
         with _busy:
             return function(*arguments)
     finally:

@@ -29,8 +29,9 @@ class CTKD(Offline):
 
     Any other method's logit edges learn their temperature with method.logit_edges=learnt.
 
-    Deviates: the paper's other variant, a temperature for each image from a small network, is not here; lambda is taken
-    at epoch 0 in the first epoch, where the authors' code counts epochs from 1.
+    Lambda counts epochs from 1, as the authors' code does: at 0 the first epoch would not move theta.
+
+    Deviates: the paper's other variant, a temperature for each image from a small network, is not here.
 
     Args:
         teacher: a trained network.

@@ -45,7 +45,7 @@ class LearntTemperature(nn.Module):
 
     def forward(self, learner: Tensor, source: Tensor, *given: Tensor, **weight: Tensor) -> Tensor:
         *rest, epoch = given
-        theta = ScaledGradient.apply(self.theta[0], reversal(epoch, self.loops))
+        theta = ScaledGradient.apply(self.theta[0], reversal(epoch + 1, self.loops))  # epochs from 1, as the authors count
         loss = copy.copy(self.loss)
         loss.temperature = self.start + self.span * theta.sigmoid()
         return loss(learner, source, *rest, **weight)

@@ -12,7 +12,7 @@ from attar.errors import AttarError
 
 AUGMENT = Augment(crop_padding=2, flip=True, cutout=3)
 STRONG = Augment(resized_crop=True, flip=True, rand_augment=2)
-# A machine with one core is told that two processes are many.
+# A machine with one core is warned that two processes are many.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:.*use of fork:DeprecationWarning")
 
 

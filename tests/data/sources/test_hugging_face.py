@@ -220,7 +220,7 @@ def test_images_outside_the_folder_are_not_read(tmp_path):
             assert load_data("hf", root=tmp_path / "data", image_column="image").train.images.max() == 9
 
 
-def test_what_datasets_cannot_read_is_said_in_one_line(tmp_path):
+def test_what_datasets_cannot_read_is_reported_in_one_line(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
     (tmp_path / "state.json").write_text("{")
     with pytest.raises(AttarError, match="datasets cannot read") as caught:

@@ -79,11 +79,11 @@ def test_xnnpack_has_all_layers_and_the_file_says_how_to_use_it(written, run):
     content = (written.folder / "student.pte").read_bytes()
     assert b"XnnpackBackend" in content
     assert b"aten::" not in content
-    said = {name: program.load_method(name).execute(())[0] for name in program.method_names - {"forward"}}
+    output = {name: program.load_method(name).execute(())[0] for name in program.method_names - {"forward"}}
     card = find_trained(run).card
-    assert json.loads(said["classes"]) == card["classes"]
-    assert json.loads(said["mean"]) == card["mean"]
-    assert said["input"] == "float32 (1, 1, 8, 8), (pixels / 255 - mean) / std"
+    assert json.loads(output["classes"]) == card["classes"]
+    assert json.loads(output["mean"]) == card["mean"]
+    assert output["input"] == "float32 (1, 1, 8, 8), (pixels / 255 - mean) / std"
 
 
 @installed
@@ -144,9 +144,9 @@ def test_a_missing_package_names_the_extra_and_the_others_are_kept(student, tmp_
 @pytest.mark.usefixtures("absent")
 def test_a_package_that_does_not_load_says_why(student, tmp_path):
     done = export_student(student, tmp_path, ["executorch"])
-    said = done.failures["executorch"]
-    assert said.startswith("executorch is installed but does not load (")
-    assert said.endswith(f"install the release made for torch {torch.__version__}")
+    output = done.failures["executorch"]
+    assert output.startswith("executorch is installed but does not load (")
+    assert output.endswith(f"install the release made for torch {torch.__version__}")
     with pytest.raises(AttarError, match="does not load"):
         open_pte(tmp_path / "student.pte")
 

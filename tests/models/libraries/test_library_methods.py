@@ -74,10 +74,10 @@ def row(family):
     pair = networks(family)
     images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     batch = Batch(images, torch.tensor([0, 1]), torch.arange(2), Address(0, 0, 0), epochs=2)
-    return {name: answer(name, *copy.deepcopy(pair), batch) for name in methods()}
+    return {name: result(name, *copy.deepcopy(pair), batch) for name in methods()}
 
 
-def answer(name, teacher, student, batch):
+def result(name, teacher, student, batch):
     takes = method_info(name).takes_teacher
     if not takes and isinstance(teacher, OnnxNet):
         return ""

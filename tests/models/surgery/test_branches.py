@@ -56,17 +56,17 @@ def test_oracle_8_branches_are_shallow_and_wide(family):
     net = bifurcate(trunk, default_branches(trunk, replicas=1)).eval()
     assert len({fork.stage for fork in net.forks.values()}) >= 2
     main, branches = net(torch.randn(2, 3, 16, 16))
-    for name, said in branches.items():
+    for name, printed in branches.items():
         stage = net.forks[name].stage
         path = blocks(trunk)[stage:]
         assert all(own <= theirs for own, theirs in zip(blocks(net.branches[name]), path, strict=True))
         assert sum(blocks(net.branches[name])) < sum(path)
-        assert sorted(tap for tap in said.taps if tap != "pooled") == [
+        assert sorted(tap for tap in printed.taps if tap != "pooled") == [
             f"stage{number}" for number in range(stage + 1, len(trunk.stages) + 1)
         ]
-        for tap in set(said.taps) - {"pooled"}:
-            assert said.taps[tap].shape[2:] == main.taps[tap].shape[2:]
-            assert said.taps[tap].shape[1] == 2 * main.taps[tap].shape[1]
+        for tap in set(printed.taps) - {"pooled"}:
+            assert printed.taps[tap].shape[2:] == main.taps[tap].shape[2:]
+            assert printed.taps[tap].shape[1] == 2 * main.taps[tap].shape[1]
 
 
 def test_oracle_8_the_part_before_a_fork_is_the_trunks():
@@ -89,8 +89,8 @@ def test_every_family_can_be_forked(family):
     net = bifurcate(trunk, default_branches(trunk, width_mult=1 if "50" in family else 2, replicas=1))
     assert len(net.branches) == len(trunk.stages) - 1
     main, branches = net(torch.randn(2, 3, 16, 16))
-    assert all(said.logits.shape == (2, 5) for said in (main, *branches.values()))
-    sum(said.logits.square().sum() for said in (main, *branches.values())).backward()
+    assert all(printed.logits.shape == (2, 5) for printed in (main, *branches.values()))
+    sum(printed.logits.square().sum() for printed in (main, *branches.values())).backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
@@ -121,7 +121,7 @@ def test_oracle_9_divided_gradients(forks):
     gradients = {}
     for net in (plain, divided):
         main, branches = net(images)
-        loss = sum(said.logits.square().sum() for said in (main, *branches.values()))
+        loss = sum(printed.logits.square().sum() for printed in (main, *branches.values()))
         loss.backward()
         gradients[net] = (loss, {name: p.grad for name, p in net.trunk.named_parameters()})
     (loss, whole), (same, part) = gradients[plain], gradients[divided]

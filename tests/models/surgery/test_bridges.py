@@ -37,8 +37,8 @@ def test_a_copy_of_the_teachers_part_says_what_the_teacher_says(family, split):
     bridge = Bridge(teacher, split, "teacher").eval()
     taps = [bridge.source] if bridge.source else []
     taught = teacher.features(images, taps)
-    said = bridge(taught.tap(bridge.source) if taps else images, ["pooled"])
-    torch.testing.assert_close(said.logits, taught.logits, rtol=0, atol=1e-6)
+    printed = bridge(taught.tap(bridge.source) if taps else images, ["pooled"])
+    torch.testing.assert_close(printed.logits, taught.logits, rtol=0, atol=1e-6)
     torch.testing.assert_close(bridge.on(teacher).eval()(images), taught.logits, rtol=0, atol=1e-6)
 
 
