@@ -45,7 +45,8 @@ class LearntTemperature(nn.Module):
 
     def forward(self, learner: Tensor, source: Tensor, *given: Tensor, **weight: Tensor) -> Tensor:
         *rest, epoch = given
-        theta = ScaledGradient.apply(self.theta[0], reversal(epoch + 1, self.loops))  # epochs from 1, as the authors count
+        # Epochs are counted from 1, as in the authors' code: from 0, the first epoch would not move theta.
+        theta = ScaledGradient.apply(self.theta[0], reversal(epoch + 1, self.loops))
         loss = copy.copy(self.loss)
         loss.temperature = self.start + self.span * theta.sigmoid()
         return loss(learner, source, *rest, **weight)
