@@ -65,9 +65,9 @@ def test_other_teacher_weights_are_refused_until_they_are_accepted(run):
     nll = json.loads((run / "teacher" / "scores.json").read_text())["results"][0]["scores"]["nll"]
     summary, printed = resume(run, accept_changes=True)
     assert "going on with other weights of teacher" in printed
-    assert summary.teachers[0].scores.nll != nll
+    assert summary.teachers[0].scores["nll"] != nll
     assert json.loads((run / "inputs.json").read_text())["weights of teacher"] != before["weights of teacher"]
-    assert resume(run)[0].teachers[0].scores.nll == summary.teachers[0].scores.nll
+    assert resume(run)[0].teachers[0].scores["nll"] == summary.teachers[0].scores["nll"]
 
 
 @pytest.mark.parametrize("change", ["deleted", "moved"])

@@ -96,5 +96,5 @@ def test_a_job_shows_its_teacher_the_test_set_once(tmp_path: Path, monkeypatch) 
     batches = len(list(eval_batches(load_data("digits").test, 250)))
     assert len(shown) == 5 * batches  # the teacher itself, and two students of two seeds
     assert sum(shown) == batches
-    assert summary.teachers[0].scores.agreement is None
-    assert summary.runs[0]["student"].scores.agreement is not None
+    assert summary.teachers[0].scores["agreement"] is None
+    assert summary.runs[0]["student"].scores["agreement"] is not None

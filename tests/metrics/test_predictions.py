@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Output
+from attar.metrics import ClassificationMetrics as Classes
 from attar.metrics import ece, evaluate, kl
 from attar.metrics.confusions import confusions, disagreements, reliability_bins
 from attar.metrics.predictions import Predictions, evaluate_each, load_predictions, save_predictions
@@ -34,15 +36,15 @@ def batches():
 
 
 def test_the_scores_are_those_of_evaluate(batches):
-    scores, each = evaluate_each(Scaled(2.0), batches, Scaled(1.0))
-    assert scores == evaluate(Scaled(2.0), batches, Scaled(1.0))
+    scores, each = evaluate_each(Scaled(2.0), batches, Classes(), Scaled(1.0))
+    assert scores == {**asdict(evaluate(Scaled(2.0), batches, Scaled(1.0))), "per_class": scores["per_class"]}
     assert len(each) == 71
-    assert each.correct.mean() == pytest.approx(scores.top1)
-    assert each.kl.mean() == pytest.approx(scores.kl, rel=1e-3)
+    assert each.correct.mean() == pytest.approx(scores["top1"])
+    assert each.kl.mean() == pytest.approx(scores["kl"], rel=1e-3)
 
 
 def test_each_answer(batches):
-    _, each = evaluate_each(Scaled(2.0), batches, Scaled(1.0))
+    _, each = evaluate_each(Scaled(2.0), batches, Classes(), Scaled(1.0))
     logits, labels = torch.cat([batch.inputs for batch in batches]), torch.cat([batch.labels for batch in batches])
     best = (2 * logits).softmax(1).topk(2)
     assert np.array_equal(each.labels, labels)
@@ -52,18 +54,18 @@ def test_each_answer(batches):
 
 
 def test_equal_logits_and_a_network_that_answers_with_an_output():
-    _, each = evaluate_each(Scaled(1.0, output=True), [Batch(torch.zeros(3, 4), torch.tensor([0, 1, 2]))])
+    _, each = evaluate_each(Scaled(1.0, output=True), [Batch(torch.zeros(3, 4), torch.tensor([0, 1, 2]))], Classes())
     assert each.top[0].tolist() == [0, 1]
     assert each.kl is None
 
 
 def test_one_class_and_diverged_networks():
-    _, single = evaluate_each(Scaled(1.0), [Batch(torch.zeros(3, 1), torch.zeros(3, dtype=torch.long))])
+    _, single = evaluate_each(Scaled(1.0), [Batch(torch.zeros(3, 1), torch.zeros(3, dtype=torch.long))], Classes())
     assert single.top.shape == (3, 1)
     far = [Batch(torch.eye(3) * 1e6, torch.arange(3))]
-    _, each = evaluate_each(Scaled(-1.0), far, Scaled(1.0))
+    _, each = evaluate_each(Scaled(-1.0), far, Classes(), Scaled(1.0))
     assert np.isfinite(each.kl).all()
-    _, lost = evaluate_each(Scaled(torch.nan), far)
+    _, lost = evaluate_each(Scaled(torch.nan), far, Classes())
     assert np.isnan(lost.confidence).all()
 
 
@@ -114,7 +116,7 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 def test_the_bins_give_the_calibration_error(batches):
-    _, each = evaluate_each(Scaled(2.0), batches)
+    _, each = evaluate_each(Scaled(2.0), batches, Classes())
     logits, labels = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("inputs", "labels"))
     bins = reliability_bins([each, each])
     total = sum(count for count, _, _ in bins)

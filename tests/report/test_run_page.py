@@ -75,7 +75,7 @@ def keep_pictures(made, size=8, channels=3):
 
 
 SECTIONS = [
-    "Accuracy", "Cost", "How it learnt", "Who taught what", "Who teaches whom", "Can its confidence be believed?",
+    "Scores", "Cost", "How it learnt", "Who taught what", "Who teaches whom", "Can its confidence be believed?",
     "Class by class", "What is taken for what", "Where teacher and student disagree", "Recipe", "Environment", "Again",
 ]  # fmt: skip
 
@@ -160,7 +160,7 @@ def test_a_network_trained_on_labels_alone(made_run):
     assert any("agrees" in cell for row in page.rows for cell in row)
     again = report_of(made)[0].rows  # nobody to agree with
     assert not any("agrees" in cell for row in again for cell in row)
-    assert f"resnet20 gets {top1}\N{NO-BREAK SPACE}% of the test images right." in text
+    assert f"resnet20 trained on the test set: top-1 {top1}\N{NO-BREAK SPACE}%." in text
     assert "Class by class" not in page.titles
     assert "attar train run/recipe.yaml" in text
 

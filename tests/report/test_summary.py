@@ -7,25 +7,27 @@ from pathlib import Path
 import pytest
 
 from attar.experiments.training import Result
-from attar.metrics import Scores
+from attar.metrics import ClassificationMetrics
 from attar.profiling import Cost
 from attar.recipe import read_recipe
 from attar.report.summary import Summary, size, spread
 from attar.report.tables import Table
 
-SCORES = Scores(
-    count=200, top1=0.5, top5=0.9, nll=1.25, ece=0.05, brier=0.6, per_class=(0.5, None), agreement=0.75, kl=0.1
-)
+SCORES = {
+    **{"count": 200, "top1": 0.5, "top5": 0.9, "nll": 1.25, "ece": 0.05, "brier": 0.6, "per_class": [0.5, None]},
+    **{"agreement": 0.75, "kl": 0.1},
+}
+SCORING = ClassificationMetrics().scoring
 COST = Cost(1000, 2_500_000, 0.5, 0.1, 4000)
 
 
 def result(top1, parameters=1000, name="student"):
-    return Result(name, replace(SCORES, top1=top1), replace(COST, parameters=parameters))
+    return Result(name, {**SCORES, "top1": top1}, replace(COST, parameters=parameters))
 
 
 def summary(runs, teachers=("resnet56",), method="kd"):
     recipe = read_recipe(teacher=",".join(teachers), student="resnet8", method=method, seeds=len(runs))
-    return Summary(recipe, [result(0.9, 10_500, "teacher") for _ in teachers], runs, Path("out"))
+    return Summary(recipe, [result(0.9, 10_500, "teacher") for _ in teachers], runs, Path("out"), SCORING)
 
 
 @pytest.fixture
@@ -60,8 +62,8 @@ def test_seeds_are_paired(three_seeds):
     assert "+3.00 points (95 % interval +0.52 to +5.48, paired over 3 seeds, p = 0.035)" in three.sentence()
 
 
-def test_rows_of_the_accuracy_table(three_seeds):
-    table = summary(three_seeds).accuracy_table()
+def test_rows_of_the_score_table(three_seeds):
+    table = summary(three_seeds).score_table()
     assert [row[:2] for row in table.rows] == [
         ["resnet56 (teacher)", "90.00"],
         ["resnet8 alone", "50.00 ± 1.00"],
@@ -80,7 +82,7 @@ def test_plain_training_has_neither_teacher_nor_gap():
     plain = summary([{"student": result(0.5)}], teachers=(), method="supervised")
     assert plain.sentence() == ""
     assert plain.gap is None
-    assert [row[0] for row in plain.accuracy_table().rows] == ["resnet8 trained"]
+    assert [row[0] for row in plain.score_table().rows] == ["resnet8 trained"]
 
 
 def test_cost_table(three_seeds):
@@ -95,7 +97,7 @@ def test_student_file_is_the_first_seeds(three_seeds):
 def test_results_survive_json(three_seeds):
     tree = json.loads(json.dumps(summary(three_seeds).to_json()))
     again = Result.from_json(tree["runs"][1]["student"])
-    assert again.scores.top1 == 0.55
+    assert again.scores["top1"] == 0.55
     assert again.cost == COST
 
 

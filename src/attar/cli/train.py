@@ -103,7 +103,7 @@ def _beside() -> Callable[[], object]:
 
 def show(summary: Any) -> None:
     """The tables and the headline of a finished job."""
-    for table in (summary.accuracy_table(), summary.cost_table()):
+    for table in (summary.score_table(), summary.cost_table()):
         console.print(table.rich())
     console.print(summary.sentence(), markup=False)
     console.print(f"Report: {summary.report}\nStudent: {summary.student}", markup=False, soft_wrap=True)

@@ -22,9 +22,11 @@ from attar.experiments.shared_resources import SharedResources
 from attar.experiments.suite import REMOVED, load_suite, parsed, unknown_key
 from attar.experiments.workers import Task, WorkerPool
 from attar.files import write_json, write_text
+from attar.metrics import Measure
 from attar.recipe import Recipe, normalise, read_recipe
-from attar.report.summary import spread
+from attar.report.summary import spread, values_of
 from attar.report.tables import Table
+from attar.tasks import create_task, task_name
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Bench:
         console: where to print.
         jobs: how many processes work at a time, which share the processor's threads; None: found by trying on a CPU.
         prepare: called in every such process before its first run; None: no process is started unasked.
-        accuracies: top-1 on the test set in per cent, by row and column.
+        scores: the primary measure on the test set as people read it, by row and column.
         failures: what went wrong, by the run's title.
     """
 
@@ -72,7 +74,7 @@ class Bench:
     console: Console
     jobs: int | None = None
     prepare: Callable[[], object] | None = None
-    accuracies: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    scores: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> Table:
@@ -97,7 +99,7 @@ class Bench:
             self.failures[cell.title] = str(outcome)
             self.console.print(f"failed: {cell.title}: {outcome}", markup=False, soft_wrap=True)
             return
-        self.accuracies.setdefault((cell.row, cell.column), []).append(outcome)
+        self.scores.setdefault((cell.row, cell.column), []).append(outcome)
         self._write()
 
     def _outcomes(self) -> Iterator[tuple[Cell, float | AttarError]]:
@@ -140,15 +142,21 @@ class Bench:
         self.console.print(f"[{number}/{len(self.cells)}] {cell.title}", markup=False, style="bold")
 
     def table(self) -> Table:
-        """Top-1 in per cent, methods down and pairs across, mean and deviation over the seeds."""
+        """The primary measure, methods down and pairs across, mean and deviation over the seeds."""
         rows, columns = (list(dict.fromkeys(getattr(cell, axis) for cell in self.cells)) for axis in ("row", "column"))
         seeds = len({cell.seed for cell in self.cells})
         body = [[row, *(self._entry(row, column) for column in columns)] for row in rows]
-        return Table(f"Test top-1 %, {seeds} seed{'s' if seeds > 1 else ''}", ["method", *columns], body)
+        title = f"Test {self.measure.title}, {seeds} seed{'s' if seeds > 1 else ''}"
+        return Table(title, ["method", *columns], body)
+
+    @property
+    def measure(self) -> Measure:
+        """The primary measure of the suite's task."""
+        return measure_of(read_recipe(**self.cells[0].values))
 
     def _entry(self, row: str, column: str) -> str:
-        values = self.accuracies.get((row, column))
-        return spread(values, 2) if values else ""
+        values = self.scores.get((row, column))
+        return spread(values, self.measure.digits) if values else ""
 
     def _write(self) -> None:
         table = self.table()
@@ -169,15 +177,20 @@ def attempt_beside(folder: Path, values: dict[str, Any]) -> float | AttarError:
 
 
 def attempt(folder: Path, values: dict[str, Any], console: Console, shared: SharedResources) -> float | AttarError:
-    """The test accuracy of one run, or why there is none."""
+    """The test score of one run, or why there is none."""
     try:
-        return top1_of(folder, values, console, shared)
+        return score_of(folder, values, console, shared)
     except AttarError as error:
         return error
 
 
-def top1_of(folder: Path, values: dict[str, Any], console: Console, shared: SharedResources) -> float:
-    """The test accuracy of one run, in per cent: read where it is finished, resumed where it broke off."""
+def measure_of(recipe: Recipe) -> Measure:
+    """The primary measure of a recipe's task."""
+    return create_task(task_name(recipe.task, recipe.data.name)).metrics().primary
+
+
+def score_of(folder: Path, values: dict[str, Any], console: Console, shared: SharedResources) -> float:
+    """The primary measure of one run on the test set: read where it is finished, resumed where it broke off."""
     if not (folder / "results.json").exists():
         if (folder / "recipe.yaml").exists():
             _same_recipe(folder, values)
@@ -187,7 +200,7 @@ def top1_of(folder: Path, values: dict[str, Any], console: Console, shared: Shar
     else:
         _same_recipe(folder, values)
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return 100 * float(results["runs"][0]["student"]["scores"]["top1"])
+    return values_of(measure_of(read_recipe(**values)), [results["runs"][0]["student"]["scores"]])[0]
 
 
 def _same_recipe(folder: Path, values: dict[str, Any]) -> None:

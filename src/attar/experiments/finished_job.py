@@ -9,6 +9,7 @@ from rich.console import Console
 
 from attar.experiments.layout import training_place, training_recipe, trainings_of
 from attar.experiments.training import Result, finished, followed, report_results
+from attar.metrics import Scoring
 from attar.recipe import Recipe
 from attar.report.summary import Summary
 from attar.track import Tracking
@@ -22,10 +23,11 @@ def finished_summary(recipe: Recipe, folder: Path) -> Summary | None:
     try:
         tree = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         teachers = [Result.from_json(entry) for entry in tree["teachers"]]
+        scoring = Scoring.from_json(tree["scoring"])
         runs = [{name: Result.from_json(entry) for name, entry in run.items()} for run in tree["runs"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Summary(recipe, teachers, runs, folder) if len(runs) == recipe.seeds else None
+    return Summary(recipe, teachers, runs, folder, scoring) if len(runs) == recipe.seeds else None
 
 
 def catch_up(recipe: Recipe, folder: Path, console: Console) -> None:

@@ -44,6 +44,7 @@ from attar.report.run_page import write_report
 from attar.report.summary import Summary
 from attar.report.thumbnails import save_pictures
 from attar.safety.locks import held, locked
+from attar.tasks import create_task, task_name
 from attar.track import Tracking
 
 
@@ -75,6 +76,7 @@ class Job:
         self._check_jobs()
         if not self.team.leader:
             self.console = Console(quiet=True)
+        self.task = create_task(task_name(self.recipe.task, self.recipe.data.name))
         self.tracking = Tracking(self.recipe.track, self.folder)
         self.parts = Parts(self.recipe, self.given, self.shared.images_of(self.recipe.data))
         with self.team.leader_first():
@@ -140,7 +142,7 @@ class Job:
             runs = self._runs(runtime)
         if self.team.leader:
             taught, runs = self._timed(taught, runs, runtime)
-        summary = Summary(self.recipe, taught, runs, self.folder)
+        summary = Summary(self.recipe, taught, runs, self.folder, self.task.metrics().scoring)
         if self.team.leader:
             self._report(summary)
         self.team.wait()
@@ -221,7 +223,7 @@ class Job:
         lines = []
         for number, (net, result) in enumerate(zip(self.teachers, taught, strict=True)):
             seen = (number, net, self.splits.test)
-            weak = weak_teacher(*seen, result.scores.top1, runtime.device)
+            weak = weak_teacher(*seen, result.scores["top1"], runtime.device)
             lines += [weak or exchanged_classes(*seen, runtime.device), probabilities(*seen, runtime.device)]
         return lines
 
@@ -409,9 +411,8 @@ class Job:
         if record.exists():
             return Result.from_json(json.loads(record.read_text(encoding="utf-8"))["results"][0])
         teacher_predictions = self.teacher_predictions if number == 0 else None
-        result = measure(
-            "teacher", self.teachers[number], self.splits.test, runtime.device, teacher_predictions, folder
-        )
+        net, metrics = self.teachers[number], self.task.metrics()
+        result = measure("teacher", net, self.splits.test, metrics, runtime.device, teacher_predictions, folder)
         write_json(record, {"results": [result.to_json()]})
         return result
 

@@ -25,7 +25,7 @@ from attar.experiments.evaluation import eval_batch_size
 from attar.experiments.teacher_predictions import TeacherPredictions
 from attar.files import write_json
 from attar.methods import Method
-from attar.metrics import Scores
+from attar.metrics import Metrics
 from attar.metrics.predictions import evaluate_each, predictions_file, save_predictions
 from attar.profiling import Cost, Latency, cost
 from attar.recipe import Recipe
@@ -52,7 +52,7 @@ class Result:
     """
 
     name: str
-    scores: Scores
+    scores: dict[str, Any]
     cost: Cost
 
     def to_json(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Result:
 
     def numbers(self) -> dict[str, float]:
         """Scores and costs by "NAME/score", those that were measured."""
-        fields = {**asdict(self.scores), **asdict(self.cost)}
+        fields = {**self.scores, **asdict(self.cost)}
         return {f"{self.name}/{key}": float(value) for key, value in fields.items() if isinstance(value, int | float)}
 
     def timed(self, latency: Latency) -> Result:
@@ -69,7 +69,7 @@ class Result:
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> Result:
-        return cls(tree["name"], Scores(**tree["scores"]), Cost(**tree["cost"]))
+        return cls(tree["name"], {**tree["scores"]}, Cost(**tree["cost"]))
 
 
 @dataclass
@@ -205,9 +205,10 @@ class Training:
 
     def _deploy_and_measure(self) -> None:
         """Write every deployed network and, last of all, scores.json, which marks the run as finished."""
+        test, task = self.splits.test, self.method.task
         networks = {"student": self.method.deployed(), **self.method.also_deployed()}
         results = [
-            measure(name, net, self.splits.test, self.device, self.teacher_predictions, self.folder)
+            measure(name, net, test, task.metrics(), self.device, self.teacher_predictions, self.folder)
             for name, net in networks.items()
         ]
         for result, net in zip(results, networks.values(), strict=True):
@@ -247,6 +248,7 @@ def measure(
     name: str,
     net: nn.Module,
     images: ImageSet,
+    metrics: Metrics,
     device: torch.device,
     teacher_predictions: TeacherPredictions | None,
     folder: Path,
@@ -259,9 +261,11 @@ def measure(
     scores, predictions = evaluate_each(
         teacher_predictions if teacher_predictions and is_teacher else net,
         eval_batches(images, eval_batch_size(images.image_shape), device),
+        metrics,
         teacher=None if is_teacher else teacher_predictions,
     )
-    save_predictions(predictions, folder / predictions_file(name))
+    if predictions is not None:
+        save_predictions(predictions, folder / predictions_file(name))
     return Result(name, scores, cost(net, images.image_shape))
 
 
@@ -277,5 +281,5 @@ def card(images: ImageSet, result: Result, recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed,
         "method": recipe.method.name,
         "teacher": recipe.teacher.name or None,
-        "test": {key: value for key, value in asdict(result.scores).items() if key != "per_class"},
+        "test": {key: value for key, value in result.scores.items() if key != "per_class"},
     }

@@ -1,7 +1,7 @@
 """Metrics: accuracy, calibration, fidelity to a teacher, and statistics over seeds."""
 
 from attar.metrics.accuracy import Scores, evaluate, evaluating, interval
-from attar.metrics.base import Measure, Metrics, score
+from attar.metrics.base import Measure, Metrics, Scoring, score
 from attar.metrics.calibration import bin_sums, brier, ece, nll
 from attar.metrics.classification import ClassificationMetrics
 from attar.metrics.fidelity import agreement, kl
@@ -14,6 +14,7 @@ __all__ = [
     "Measure",
     "Metrics",
     "Scores",
+    "Scoring",
     "agreement",
     "bin_sums",
     "brier",

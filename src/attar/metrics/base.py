@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -24,6 +24,10 @@ class Measure:
         scale: what the number is multiplied by for people (100: a fraction becomes per cent).
         digits: how many decimals tables show.
         higher: whether more is better.
+        column: whether tables have a column of it.
+        watched: whether it is computed on the validation set after every epoch; the primary one always is.
+        share: whether it is the share of the samples that are right, so that one run has Wilson's interval.
+        note: what the number means, where its title does not show that.
 
     >>> Measure("top1", "top-1 %", 100, 2, higher=True).text(0.5)
     '50.00'
@@ -34,16 +38,84 @@ class Measure:
     scale: float = 1.0
     digits: int = 3
     higher: bool = False
+    column: bool = True
+    watched: bool = False
+    share: bool = False
+    note: str = ""
+
+    @property
+    def label(self) -> str:
+        """The title without its unit."""
+        return self.title.removesuffix(" %")
+
+    @property
+    def points(self) -> str:
+        """What differences are counted in: points of per cent, or the measure itself and which way is better."""
+        if self.title.endswith(" %"):
+            return "points"
+        return self.label if self.higher else f"{self.label}, less is better"
 
     def text(self, number: float) -> str:
         """A number as tables show it."""
         return f"{self.scale * number:.{self.digits}f}"
+
+    def phrase(self, number: float) -> str:
+        """A number with its name and unit, for a sentence; it is scaled already.
+
+        >>> Measure("top1", "top-1 %", 100, 2, higher=True).phrase(50.0), Measure("mae", "MAE", 1, 1).phrase(2.0)
+        ('top-1 50.00 %', 'MAE 2.0')
+        """
+        return f"{self.label} {self.value(number)}"
+
+    def value(self, number: float) -> str:
+        """A number with its unit; it is scaled already."""
+        return f"{number:.{self.digits}f}" + (" %" if self.title.endswith(" %") else "")
 
     def better(self, number: float, other: float | None) -> bool:
         """Whether one number is better than another; NaN never is, and anything else is better than none."""
         if number != number:
             return False
         return other is None or other != other or (number > other if self.higher else number < other)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How the networks of a run are scored, as tables and reports need it.
+
+    Attributes:
+        measures: what is computed; the first is the primary one, which decides.
+        sample: what one sample is called ("image", "sequence").
+
+    >>> Scoring((Measure("mae", "MAE"),), "image").primary.name
+    'mae'
+    """
+
+    measures: tuple[Measure, ...]
+    sample: str
+
+    @property
+    def primary(self) -> Measure:
+        """The measure that decides."""
+        return self.measures[0]
+
+    @property
+    def samples(self) -> str:
+        """Several samples."""
+        return f"{self.sample}s"
+
+    def columns(self, scores: Iterable[Mapping[str, Any]]) -> list[Measure]:
+        """The measures that a table of these scores has columns for: the primary one, and others somebody has."""
+        held = {name for one in scores for name, value in one.items() if value is not None}
+        return [one for one in self.measures if one is self.primary or (one.column and one.name in held)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Scoring:
+        """What `to_json` wrote."""
+        return cls(tuple(Measure(**one) for one in tree["measures"]), tree["sample"])
 
 
 class Metrics(ABC):
@@ -54,10 +126,12 @@ class Metrics(ABC):
 
     Attributes:
         measures: what is computed; the first is the primary one, by which the best weights are chosen.
+        sample: what one sample is called ("image", "sequence").
         totals: the sums until now, by name.
     """
 
     measures: ClassVar[tuple[Measure, ...]]
+    sample: ClassVar[str] = "sample"
 
     def __init__(self, totals: Mapping[str, Tensor] | None = None) -> None:
         self.totals: dict[str, Tensor] = dict(totals or {})
@@ -66,6 +140,16 @@ class Metrics(ABC):
     def primary(self) -> Measure:
         """The measure that decides."""
         return self.measures[0]
+
+    @property
+    def scoring(self) -> Scoring:
+        """The measures and what a sample is called, without any numbers."""
+        return Scoring(self.measures, self.sample)
+
+    @property
+    def watched(self) -> list[Measure]:
+        """The measures that are computed after every epoch, the primary one first."""
+        return [one for one in self.measures if one is self.primary or one.watched]
 
     def update(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> None:
         """Count one batch.
@@ -91,6 +175,14 @@ class Metrics(ABC):
         Raises:
             AttarError: nothing was counted yet.
         """
+
+    def record(self, count: int) -> dict[str, Any]:
+        """What is kept of a measured network: how many samples there were, each measure, and what only one task has."""
+        return {"count": count, **self.compute()}
+
+    def each(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> dict[str, Tensor]:
+        """The part of `Predictions` that a batch makes; nothing where a task keeps no predictions."""
+        return {}
 
     def running(self) -> Metrics:
         """A metrics object for every step of training: the same kind, or only what costs little."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from torch import Tensor
 
@@ -10,8 +11,9 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.metrics.accuracy import Scores, scores_of, sums_of
 from attar.metrics.base import Measure, Metrics
+from attar.metrics.predictions import predictions_of
 
-TOP1 = Measure("top1", "top-1 %", 100, 2, higher=True)
+TOP1 = Measure("top1", "top-1 %", 100, 2, higher=True, share=True)
 
 
 class ClassificationMetrics(Metrics):
@@ -28,13 +30,14 @@ class ClassificationMetrics(Metrics):
 
     measures = (
         TOP1,
-        Measure("nll", "NLL", 1, 3),
         Measure("top5", "top-5 %", 100, 1, higher=True),
+        Measure("nll", "NLL", 1, 3, watched=True),
         Measure("ece", "ECE %", 100, 1),
-        Measure("brier", "Brier", 1, 3),
-        Measure("agreement", "agreement %", 100, 1, higher=True),
-        Measure("kl", "KL to teacher", 1, 3),
+        Measure("brier", "Brier", 1, 3, column=False),
+        Measure("agreement", "agrees %", 100, 1, higher=True, note="Agrees: images with the teacher's prediction."),
+        Measure("kl", "KL to teacher", 1, 3, column=False),
     )
+    sample = "image"
 
     def sums(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> dict[str, Tensor]:
         labels = batch.labels
@@ -58,6 +61,14 @@ class ClassificationMetrics(Metrics):
         kept = {measure.name for measure in self.measures}
         return {name: value for name, value in asdict(self.scores()).items() if name in kept and value is not None}
 
+    def record(self, count: int) -> dict[str, Any]:
+        """Every score, those of each class too."""
+        found = asdict(self.scores())
+        return {**found, "per_class": list(found["per_class"])}
+
+    def each(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> dict[str, Tensor]:
+        return predictions_of(batch.labels, output, other)
+
     def running(self) -> Metrics:
         return Top1()
 
@@ -75,6 +86,7 @@ class Top1(Metrics):
     """
 
     measures = (TOP1,)
+    sample = "image"
 
     def sums(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> dict[str, Tensor]:
         truth = batch.labels.argmax(1) if batch.mixed else batch.labels

@@ -22,9 +22,10 @@ class CountingMetrics(Metrics):
 
     measures = (
         Measure("mae", "MAE", 1, 2),
-        Measure("rmse", "RMSE", 1, 2),
+        Measure("rmse", "RMSE", 1, 2, watched=True),
         Measure("gap", "MAE to teacher", 1, 2),
     )
+    sample = "image"
 
     def sums(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> dict[str, Tensor]:
         found, true = (maps.double().flatten(1).sum(1) for maps in (output, batch.labels))

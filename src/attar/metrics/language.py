@@ -29,11 +29,12 @@ class LanguageMetrics(Metrics):
 
     measures = (
         Measure("perplexity", "perplexity", 1, 3),
-        Measure("bits", "bits/character", 1, 4),
+        Measure("bits", "bits/character", 1, 4, watched=True),
         Measure("accuracy", "next token %", 100, 2, higher=True),
-        Measure("agreement", "agreement %", 100, 1, higher=True),
+        Measure("agreement", "agrees %", 100, 1, higher=True, note="Agrees: tokens with the teacher's prediction."),
         Measure("kl", "KL to teacher", 1, 4),
     )
+    sample = "sequence"
 
     def __init__(self, totals: dict[str, Tensor] | None = None, characters: float = 1.0) -> None:
         super().__init__(totals)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attar.batch import Batch
 from attar.errors import AttarError
 from attar.files import write_atomically
-from attar.knowledge import logits_of
 from attar.losses import kl_divergence
-from attar.metrics.accuracy import Labelled, Scores, evaluate
+from attar.metrics.accuracy import evaluating, output_of
+from attar.metrics.base import Metrics
 
 # The largest number that float16 holds: a diverged student is still further from its teacher than all others.
 LARGEST = 65504.0
@@ -52,44 +53,46 @@ class Predictions:
         return self.predicted == self.labels
 
 
-class _Watched(nn.Module):
-    """A network whose last logits can be read."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-        self.logits = torch.empty(0)
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.logits = logits_of(self.net(images))
-        return self.logits
-
-
 def evaluate_each(
-    net: nn.Module, batches: Iterable[Labelled], teacher: nn.Module | None = None
-) -> tuple[Scores, Predictions]:
-    """`evaluate`, and in the same pass the prediction for every image. Arguments and errors as there.
+    net: nn.Module, batches: Iterable[Batch], metrics: Metrics, teacher: nn.Module | None = None
+) -> tuple[dict[str, Any], Predictions | None]:
+    """Measure a network as `attar.metrics.score` does, and in the same pass keep its prediction for every sample.
 
-    >>> from attar.batch import Batch
-    >>> scores, each = evaluate_each(nn.Identity(), [Batch(torch.eye(4), torch.tensor([0, 1, 2, 2]))])
-    >>> scores.top1, each.predicted.tolist(), each.correct.tolist()
+    Args:
+        net: called with the inputs.
+        batches: of the task that the metrics belong to.
+        metrics: what to compute; its sums grow.
+        teacher: compared with the network on the same inputs.
+
+    Returns:
+        The record of the metrics, and the predictions; None where the task keeps none.
+
+    Raises:
+        AttarError: there are no batches, or the outputs do not fit the labels.
+
+    >>> from attar.metrics import ClassificationMetrics
+    >>> batches = [Batch(torch.eye(4), torch.tensor([0, 1, 2, 2]))]
+    >>> scores, each = evaluate_each(nn.Identity(), batches, ClassificationMetrics())
+    >>> scores["top1"], each.predicted.tolist(), each.correct.tolist()
     (0.75, [0, 1, 2, 3], [True, True, True, False])
     """
-    watched = _Watched(net)
-    other = None if teacher is None else _Watched(teacher)
     parts: list[dict[str, Tensor]] = []
-
-    def noted() -> Iterator[Labelled]:
+    count = 0
+    with evaluating(net, *([teacher] if teacher is not None else [])):
         for batch in batches:
-            yield batch
-            parts.append(_answers(batch.labels, watched.logits, None if other is None else other.logits))
+            other = None if teacher is None else output_of(teacher, batch.inputs)
+            output = output_of(net, batch.inputs)
+            metrics.update(output, batch, other)
+            parts.append(metrics.each(output, batch, other))
+            count += len(batch)
+    if not count:
+        raise AttarError("there are no samples to measure; give at least one batch")
+    arrays = {key: torch.cat([part[key] for part in parts]).cpu().numpy() for key in parts[0]}
+    return metrics.record(count), Predictions(**arrays) if arrays else None
 
-    scores = evaluate(watched, noted(), other)
-    return scores, Predictions(**{key: torch.cat([part[key] for part in parts]).cpu().numpy() for key in parts[0]})
 
-
-def _answers(labels: Tensor, logits: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
-    """A batch's part of `Predictions`."""
+def predictions_of(labels: Tensor, logits: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
+    """A batch's part of `Predictions`, from class numbers (B,) and logits (B, K)."""
     first = logits.argmax(1, keepdim=True)  # as the scores do it, also where two are equal
     second = logits.scatter(1, first, -torch.inf).argmax(1, keepdim=True)
     top = torch.cat([first, second], 1)[:, : logits.shape[1]]

@@ -10,7 +10,7 @@ from attar.files import write_text
 from attar.report import html
 from attar.report.charts import Dot, dot_plot, line_chart, scatter
 from attar.report.comparison import Comparison, read_comparison
-from attar.report.run_page import INTERVALS, series
+from attar.report.run_page import better_corner, caption, intervals, series
 
 # So many colours can be distinguished; so many names fit a title.
 HUES, TITLE = 8, 4
@@ -33,16 +33,16 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path = "compare.html"
 def compare_page(found: Comparison) -> str:
     """The page's HTML."""
     content = found.table()
-    best = max(found.students(), key=lambda student: fmean(student.top1))
-    sentence = (
-        f"{len(found.runs)} runs on {content.title}. The highest top-1 is {fmean(best.top1):.2f} %, of {best.label}."
-    )
+    measure = found.scoring.primary
+    best = (max if measure.higher else min)(found.students(), key=lambda student: fmean(student.values))
+    most, value = "highest" if measure.higher else "lowest", measure.value(fmean(best.values))
+    sentence = f"{len(found.runs)} runs on {content.title}. The {most} {measure.label} is {value}, of {best.label}."
     rows = ["best" if name == best.label else "" for name in found.names]
     title = " · ".join(found.names) if len(found.names) <= TITLE else f"{len(found.names)} runs"
     sections = [
         html.header("Attar · comparison", title, sentence),
-        html.section("Results", INTERVALS, _accuracy(found), html.table(content, rows)),
-        html.section("Accuracy against cost", "Up and to the left is better.", _costs(found)),
+        html.section("Results", intervals(measure), _scores(found), html.table(content, rows)),
+        html.section(f"{caption(measure)} against cost", better_corner(measure).capitalize() + ".", _costs(found)),
         html.section("Differences", _how(found), _gaps(found)),
         html.section("How they learnt", _which(found), _legend(found), _curves(found)),
     ]
@@ -57,23 +57,25 @@ def hue(place: int) -> str:
 
 def _dots(found: Comparison) -> list[Dot]:
     students = enumerate(found.students())
-    return [Dot(student.label, hue(n), fmean(student.top1), *student.bounds) for n, student in students]
+    return [Dot(student.label, hue(n), fmean(student.values), *student.range) for n, student in students]
 
 
-def _accuracy(found: Comparison) -> str:
-    drawing = dot_plot("Top-1 accuracy with intervals", _dots(found), "top-1 %")
-    return html.grid([html.figure("Top-1", "of the distilled student", drawing)])
+def _scores(found: Comparison) -> str:
+    measure = found.scoring.primary
+    drawing = dot_plot(f"{caption(measure)} with intervals", _dots(found), measure.title)
+    return html.grid([html.figure(caption(measure), "of the distilled student", drawing)])
 
 
 def _costs(found: Comparison) -> str:
-    drawings = []
-    for key, caption, label in (("latency_ms", "latency", "ms an image"), ("parameters", "size", "parameters")):
+    drawings, measure = [], found.scoring.primary
+    kinds = (("latency_ms", "latency", f"ms for one {found.scoring.sample}"), ("parameters", "size", "parameters"))
+    for key, kind, label in kinds:
         dots = _teachers(found, key)
         for own, run in zip(_dots(found), found.runs, strict=True):
             x = getattr(run.summary.runs[0]["student"].cost, key)
             dots.append(Dot(own.name, own.role, own.value, own.low, own.high, x))
-        caption = f"Accuracy against {caption}"
-        drawings.append(html.figure(caption, "", scatter(caption, dots, label, "top-1 %")))
+        title = f"{caption(measure)} against {kind}"
+        drawings.append(html.figure(title, "", scatter(title, dots, label, measure.title)))
     return html.grid(drawings)
 
 
@@ -83,14 +85,15 @@ def _teachers(found: Comparison, key: str) -> list[Dot]:
     for run in found.runs:
         for network in run.summary.networks():
             if network.key.startswith("teacher"):
-                cost, top1 = network.results[0].cost, network.top1[0]
-                dot = Dot(network.label, "teacher", top1, *network.bounds, getattr(cost, key))
-                dots.setdefault((network.label, top1, cost.parameters), dot)
+                cost, value = network.results[0].cost, network.values[0]
+                dot = Dot(network.label, "teacher", value, *network.range, getattr(cost, key))
+                dots.setdefault((network.label, value, cost.parameters), dot)
     return list(dots.values())
 
 
 def _how(found: Comparison) -> str:
-    return f"Top-1 of each run minus that of {found.names[0]}, paired over the seeds that both have."
+    measure = caption(found.scoring.primary)
+    return f"{measure} of each run minus that of {found.names[0]}, paired over the seeds that both have."
 
 
 def _gaps(found: Comparison) -> str:
@@ -102,8 +105,10 @@ def _gaps(found: Comparison) -> str:
         Dot(name, hue(places[name]), gap.mean, gap.mean - (gap.half_width or 0.0), gap.mean + (gap.half_width or 0.0))
         for name, _, gap in gaps
     ]
-    drawing = dot_plot(f"Points over {found.names[0]}", dots, "points of top-1", signed=True)
-    return html.pair(html.figure(f"Points over {found.names[0]}", "", drawing), html.table(found.gap_table()))
+    points = found.scoring.primary.points
+    title = f"{points[:1].upper()}{points[1:]} over {found.names[0]}"
+    drawing = dot_plot(title, dots, f"difference in {found.scoring.primary.label}", signed=True)
+    return html.pair(html.figure(title, "", drawing), html.table(found.gap_table()))
 
 
 def _which(found: Comparison) -> str:
@@ -115,11 +120,12 @@ def _legend(found: Comparison) -> str:
 
 
 def _curves(found: Comparison) -> str:
-    drawings = []
-    for key, caption in (("train_top1", "Training accuracy"), ("val_top1", "Validation accuracy")):
+    drawings, measure = [], found.scoring.primary
+    for kind, title in (("train", f"Training {measure.label}"), ("val", f"Validation {measure.label}")):
+        key = f"{kind}_{measure.name}"
         lines = []
         for place, (name, run) in enumerate(zip(found.names[:HUES], found.runs[:HUES], strict=True)):
             lines += series(run.curves("student"), key, name, hue(place))[-1:]
         if lines:
-            drawings.append(html.figure(caption, "", line_chart(caption, lines, "epoch", "top-1 %", height=250)))
+            drawings.append(html.figure(title, "", line_chart(title, lines, "epoch", measure.title, height=250)))
     return html.grid(drawings)

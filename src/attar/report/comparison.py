@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from attar.errors import AttarError
-from attar.metrics import Gap, paired_gap
+from attar.metrics import Gap, Scoring, paired_gap
 from attar.report.run_files import RunFiles, read_run
-from attar.report.summary import Network, average, bounds, spread
+from attar.report.summary import Network, average, bounds, spread, values_of
 from attar.report.tables import Table
+
+# Columns of the table before the further measures, and how many of those a terminal has room for.
+FIXED, SHORT = 9, 3
 
 
 @dataclass(frozen=True)
@@ -29,17 +32,23 @@ class Comparison:
     names: tuple[str, ...]
     report: Path
 
+    @property
+    def scoring(self) -> Scoring:
+        """The measures of the task."""
+        return self.runs[0].summary.scoring
+
     def students(self) -> list[Network]:
         """Each run's distilled student, under the run's name."""
         return [
-            Network("student", name, [one["student"] for one in run.summary.runs])
+            Network("student", name, [one["student"] for one in run.summary.runs], run.summary.measure)
             for name, run in zip(self.names, self.runs, strict=True)
         ]
 
     def table(self) -> Table:
         """A line a run: what it was, and what came of it."""
-        rows = []
-        for run, student in zip(self.runs, self.students(), strict=True):
+        rows, students, scoring = [], self.students(), self.scoring
+        others = scoring.columns(result.scores for student in students for result in student.results)[1:]
+        for run, student in zip(self.runs, students, strict=True):
             scores, cost = [result.scores for result in student.results], student.results[0].cost
             gap = run.summary.gap
             rows.append(
@@ -48,33 +57,30 @@ class Comparison:
                     run.recipe.method.name,
                     run.recipe.teacher.name,
                     run.recipe.student.name,
-                    spread(student.top1, 2),
-                    "{:.2f} to {:.2f}".format(*student.bounds),
-                    "" if gap is None else f"{gap.mean:+.2f}",
+                    spread(student.values, scoring.primary.digits),
+                    student.between,
+                    "" if gap is None else f"{gap.mean:+.{scoring.primary.digits}f}",
                     f"{cost.parameters:,}",
                     f"{cost.latency_ms:.2f}",
-                    average([one.nll for one in scores], 3),
-                    average([100 * one.ece for one in scores], 1),
-                    average([100 * one.agreement for one in scores if one.agreement is not None], 1),
+                    *(average(values_of(one, scores), one.digits) for one in others),
                 ]
             )
-        columns = ["run", "method", "teacher", "student", "top-1 %", "95 % interval", "over alone"]
-        columns += ["params", "ms", "NLL", "ECE %", "agrees %"]
+        columns = ["run", "method", "teacher", "student", scoring.primary.title, "95 % interval", "over alone"]
+        columns += ["params", "ms", *(one.title for one in others)]
         first = self.runs[0]
-        count = first.summary.runs[0]["student"].scores.count
-        return Table(f"{first.recipe.data.name} ({count:,} test images)", columns, rows, texts=4)
+        count = first.summary.runs[0]["student"].scores["count"]
+        return Table(f"{first.recipe.data.name} ({count:,} test {scoring.samples})", columns, rows, texts=4)
 
     def short_table(self) -> Table:
         """The columns that a terminal has room for; the files have all."""
         full = self.table()
-        kept = [
-            n for n, name in enumerate(full.columns) if name not in ("method", "teacher", "student", "95 % interval")
-        ]
+        left_out = ("method", "teacher", "student", "95 % interval", *full.columns[FIXED : len(full.columns) - SHORT])
+        kept = [n for n, name in enumerate(full.columns) if name not in left_out]
         rows = [[row[n] for n in kept] for row in full.rows]
         return Table(full.title, [full.columns[n] for n in kept], rows)
 
     def gaps(self) -> list[tuple[str, list[int], Gap]]:
-        """Every other run minus the first in top-1 points: its name, the seeds they share, and the difference."""
+        """Every other run minus the first in the primary measure: its name, the shared seeds, and the difference."""
         base, found = _by_seed(self.runs[0]), []
         for name, run in zip(self.names[1:], self.runs[1:], strict=True):
             own = _by_seed(run)
@@ -85,17 +91,18 @@ class Comparison:
 
     def gap_table(self) -> Table:
         """The same as a table; without rows where no seeds coincide."""
+        digits = self.scoring.primary.digits
         rows = [
             [
                 name,
                 ", ".join(map(str, seeds)),
-                f"{gap.mean:+.2f}",
-                "" if gap.half_width is None else bounds(gap).removeprefix("95 % interval "),
+                f"{gap.mean:+.{digits}f}",
+                "" if gap.half_width is None else bounds(gap, digits).removeprefix("95 % interval "),
                 "" if gap.p is None else f"{gap.p:.3f}",
             ]
             for name, seeds, gap in self.gaps()
         ]
-        columns = ["run", "shared seeds", f"points over {self.names[0]}", "95 % interval", "p"]
+        columns = ["run", "shared seeds", f"{self.scoring.primary.points} over {self.names[0]}", "95 % interval", "p"]
         return Table(f"Differences from {self.names[0]}, paired by seed", columns, rows, texts=2)
 
     def markdown(self) -> str:
@@ -127,9 +134,12 @@ def read_comparison(folders: Sequence[str | Path], out: str | Path) -> Compariso
 
 def _difference(one: RunFiles, other: RunFiles) -> str:
     """What shows that two runs were not tested on the same images; nothing where all that is kept is alike."""
-    counts = [run.summary.runs[0]["student"].scores.count for run in (one, other)]
+    counts = [run.summary.runs[0]["student"].scores["count"] for run in (one, other)]
+    scorings = [run.summary.scoring for run in (one, other)]
     if one.recipe.data.name != other.recipe.data.name:
         return f"data {one.recipe.data.name!r} and {other.recipe.data.name!r}"
+    if scorings[0].primary != scorings[1].primary:
+        return "they are scored by {} and by {}".format(*(scoring.primary.label for scoring in scorings))
     if one.classes != other.classes:
         pairs = zip(one.classes, other.classes, strict=False)
         where = next(
@@ -137,7 +147,7 @@ def _difference(one: RunFiles, other: RunFiles) -> str:
         )
         return f"classes {where}"
     if counts[0] != counts[1]:
-        return f"{counts[0]:,} and {counts[1]:,} images"
+        return f"{counts[0]:,} and {counts[1]:,} {scorings[0].samples}"
     labels = [found[0].labels for run in (one, other) if (found := run.predictions("student"))]
     if len(labels) == 2 and not np.array_equal(labels[0], labels[1]):
         return "the labels of their images differ"
@@ -145,8 +155,8 @@ def _difference(one: RunFiles, other: RunFiles) -> str:
 
 
 def _by_seed(run: RunFiles) -> dict[int, float]:
-    tops = [100 * results["student"].scores.top1 for results in run.summary.runs]
-    return dict(zip(run.seeds, tops, strict=True))
+    scores = [results["student"].scores for results in run.summary.runs]
+    return dict(zip(run.seeds, values_of(run.summary.measure, scores), strict=True))
 
 
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:

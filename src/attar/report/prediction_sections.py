@@ -36,7 +36,7 @@ def prediction_sections(run: RunFiles) -> list[str]:
 def _calibration(networks: dict[str, Any], predictions: dict[str, list[Predictions]]) -> str:
     drawings = []
     for key, found in predictions.items():
-        error = 100 * fmean(result.scores.ece for result in networks[key].results)
+        error = 100 * fmean(result.scores["ece"] for result in networks[key].results)
         drawing = reliability(f"Reliability of {networks[key].label}", key, reliability_bins(found))
         drawings.append(html.figure(networks[key].label, f"ECE {error:.1f} %", drawing))
     return html.section(
@@ -48,6 +48,8 @@ def _calibration(networks: dict[str, Any], predictions: dict[str, list[Predictio
 
 
 def _classes(run: RunFiles, networks: dict[str, Any]) -> str:
+    if "per_class" not in networks["student"].results[0].scores:
+        return ""
     own = _per_class(networks["student"].results)
     drawings = []
     for key, caption in (("alone", "Distilled - alone"), ("teacher", "Distilled - teacher")):
@@ -74,7 +76,7 @@ def _classes(run: RunFiles, networks: dict[str, Any]) -> str:
 
 def _per_class(results: list[Any]) -> list[float | None]:
     """Top-1 of each class in per cent, the mean over the seeds; None where the test set has no such image."""
-    columns = zip(*(result.scores.per_class for result in results), strict=True)
+    columns = zip(*(result.scores["per_class"] for result in results), strict=True)
     return [None if None in column else 100 * fmean(column) for column in columns]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attar.errors import AttarError
-from attar.metrics import Scores
+from attar.metrics import ClassificationMetrics, Scoring
 from attar.metrics.predictions import Predictions, load_predictions, predictions_file
 from attar.plugins import naming_imports
 from attar.profiling import Cost
@@ -22,12 +22,12 @@ class Measured:
     """A network's name, its scores and its cost, as results.json holds them."""
 
     name: str
-    scores: Scores
+    scores: dict[str, Any]
     cost: Cost
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> Measured:
-        return cls(tree["name"], Scores(**tree["scores"]), Cost(**tree["cost"]))
+        return cls(tree["name"], {**tree["scores"]}, Cost(**tree["cost"]))
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class RunFiles:
     def classes(self) -> tuple[str, ...]:
         """Their names, from the JSON beside the student; numbers where it is missing."""
         card = self._json(self.seed_folder(self.seeds[0]) / "student.json")
-        count = len(self.summary.runs[0]["student"].scores.per_class)
+        count = len(self.summary.runs[0]["student"].scores.get("per_class", ()))
         return tuple(map(str, card.get("classes") or range(count)))
 
     @cached_property
@@ -128,11 +128,13 @@ def read_run(folder: str | Path) -> RunFiles:
         tree = json.loads(file.read_text(encoding="utf-8"))
         teachers = [Measured.from_json(entry) for entry in tree["teachers"]]
         runs = [{key: Measured.from_json(entry) for key, entry in run.items()} for run in tree["runs"]]
-        count = len(runs[0]["student"].scores.per_class)
+        # Runs of older versions are of classifiers.
+        scoring = Scoring.from_json(tree["scoring"]) if "scoring" in tree else ClassificationMetrics().scoring
+        scored = all(scoring.primary.name in one.scores for run in runs for one in run.values())
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise AttarError(
             f"cannot read {file} ({type(error).__name__}: {error}); attar resume writes it again"
         ) from None
-    if len(runs) != recipe.seeds or not count:
+    if len(runs) != recipe.seeds or not scored:
         raise AttarError(f"{file} has {len(runs)} seeds, the recipe {recipe.seeds}; attar resume writes it again")
-    return RunFiles(folder, Summary(recipe, teachers, runs, folder))
+    return RunFiles(folder, Summary(recipe, teachers, runs, folder, scoring))

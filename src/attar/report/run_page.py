@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from attar.files import write_text
-from attar.metrics import Gap
+from attar.metrics import Gap, Measure
 from attar.recipe import to_yaml
 from attar.report import html
 from attar.report.axes import MINUS, clipped
@@ -20,10 +20,11 @@ from attar.report.summary import Network, size
 from attar.report.tables import Table
 
 TIMES = "\u00d7"
-INTERVALS = (
-    "Bars are 95 % intervals of the mean over the seeds, by Student's t; of a network measured once, what the finite "
-    "test set leaves open (Wilson)."
-)
+INTERVALS = "Bars are 95 % intervals of the mean over the seeds, by Student's t; "
+OF_ONE = {
+    True: "of a network measured once, what the finite test set leaves open (Wilson).",
+    False: "a network measured once has none.",
+}
 
 
 def write_report(folder: str | Path) -> Path:
@@ -45,7 +46,7 @@ def run_page(run: RunFiles) -> str:
     sections = [
         html.header(f"Attar · {recipe.method.name} · {recipe.data.name}", title, summary.sentence() or _plainly(run)),
         _tiles(run),
-        _accuracy(run),
+        _scores(run),
         _cost(run),
         _curves(run),
         _edges(run),
@@ -65,8 +66,27 @@ def run_page(run: RunFiles) -> str:
 
 def _plainly(run: RunFiles) -> str:
     """The headline of a network that stands alone."""
-    top1 = fmean(100 * one["student"].scores.top1 for one in run.summary.runs)
-    return f"{run.recipe.student.name} gets {top1:.2f} % of the test images right."
+    network = next(network for network in run.summary.networks() if network.key == "student")
+    return f"{network.label} on the test set: {network.measure.phrase(fmean(network.values))}."
+
+
+def intervals(measure: Measure) -> str:
+    """What the bars of a chart are."""
+    return INTERVALS + OF_ONE[measure.share]
+
+
+def caption(measure: Measure) -> str:
+    """What a chart of a measure is called.
+
+    >>> caption(Measure("top1", "top-1 %"))
+    'Top-1'
+    """
+    return measure.label[:1].upper() + measure.label[1:]
+
+
+def better_corner(measure: Measure) -> str:
+    """Where the better networks are in a chart of a measure over the cost."""
+    return f"{'up' if measure.higher else 'down'} and to the left is better"
 
 
 def role(network: Network) -> str:
@@ -77,29 +97,31 @@ def role(network: Network) -> str:
 
 
 def dot(network: Network, x: float = 0.0) -> Dot:
-    """A network's top-1 with its interval."""
-    return Dot(network.label, role(network), fmean(network.top1), *network.bounds, x=x)
+    """A network's primary measure with its interval."""
+    return Dot(network.label, role(network), fmean(network.values), *network.range, x=x)
 
 
 def _tiles(run: RunFiles) -> str:
     summary = run.summary
     student = summary.runs[0]["student"].cost
-    gaps = (("points over the student alone", summary.gap), ("points against its teacher", summary.teacher_gap))
-    gained = [(label, signed(gap.mean), _within(gap)) for label, gap in gaps if gap is not None]
+    points, digits = summary.measure.points, summary.measure.digits
+    gaps = ((f"{points} over the student alone", summary.gap), (f"{points} against its teacher", summary.teacher_gap))
+    gained = [(label, signed(gap.mean, digits), _within(gap, digits)) for label, gap in gaps if gap is not None]
     if summary.teachers:
         teacher = summary.teachers[0].cost
-        times = f"{student.latency_ms:.2f} ms an image, not {teacher.latency_ms:.2f} ms"
+        times = f"{student.latency_ms:.2f} ms for one {summary.scoring.sample}, not {teacher.latency_ms:.2f} ms"
         found = [
             _fewer(teacher.parameters, student.parameters),
             (*_ratio(teacher.latency_ms, student.latency_ms, "faster", "slower"), times),
         ]
         return html.tiles(found + gained, key=2)
     network = next(network for network in summary.networks() if network.key == "student")
-    bounds = "95 % interval {:.2f} to {:.2f}".format(*network.bounds)
+    bounds = f"95 % interval {network.between}" if network.between else ""
+    computed = f"{student.macs / 1e6:.2f} M multiply-accumulates"
     found = [
-        ("top-1", f"{fmean(network.top1):.2f} %", bounds),
+        (network.measure.label, network.measure.value(fmean(network.values)), bounds),
         ("parameters", f"{student.parameters:,}", f"a file of {size(student.bytes)}"),
-        ("one image", f"{student.latency_ms:.2f} ms", f"{student.macs / 1e6:.2f} M multiply-accumulates"),
+        (f"one {summary.scoring.sample}", f"{student.latency_ms:.2f} ms", computed),
     ]
     return html.tiles(found + gained, key=0)
 
@@ -118,58 +140,61 @@ def _ratio(teacher: float, student: float, less: str, more: str) -> tuple[str, s
     return more, f"{student / teacher:.1f}{TIMES}"
 
 
-def signed(value: float) -> str:
+def signed(value: float, digits: int = 2) -> str:
     """With a sign, and a true minus.
 
     >>> signed(1.5), signed(-0.25)
     ('+1.50', '−0.25')
     """
-    return f"{value:+.2f}".replace("-", MINUS)
+    return f"{value:+.{digits}f}".replace("-", MINUS)
 
 
-def _within(gap: Gap) -> str:
+def _within(gap: Gap, digits: int) -> str:
     if gap.half_width is None:
         return "1 seed, so no interval"
-    return f"95 % interval {signed(gap.mean - gap.half_width)} to {signed(gap.mean + gap.half_width)}"
+    low, high = (signed(gap.mean + side * gap.half_width, digits) for side in (-1, 1))
+    return f"95 % interval {low} to {high}"
 
 
-def _accuracy(run: RunFiles) -> str:
-    summary, networks = run.summary, run.summary.networks()
-    content = summary.accuracy_table()
-    bounds = ["{:.2f} to {:.2f}".format(*network.bounds) for network in networks]
-    rows = [[*row[:2], bound, *row[2:]] for row, bound in zip(content.rows, bounds, strict=True)]
+def _scores(run: RunFiles) -> str:
+    summary, networks, measure = run.summary, run.summary.networks(), run.summary.measure
+    content = summary.score_table()
+    rows = [[*row[:2], one.between, *row[2:]] for row, one in zip(content.rows, networks, strict=True)]
     content = Table(content.title, [*content.columns[:2], "95 % interval", *content.columns[2:]], rows)
-    drawing = dot_plot("Top-1 accuracy with intervals", [dot(network) for network in networks], "top-1 %")
+    name = caption(measure)
+    drawing = dot_plot(f"{name} with intervals", [dot(network) for network in networks], measure.title)
+    notes = [one.note for one in summary.scoring.measures if one.note and one.title in content.columns]
     return html.section(
-        "Accuracy",
-        INTERVALS + " Agrees: images with the teacher's prediction.",
+        "Scores",
+        " ".join([intervals(measure), *notes]),
         html.pair(
-            html.figure("Top-1", content.title, drawing),
+            html.figure(name, content.title, drawing),
             html.table(content, [role(network) for network in networks]),
         ),
     )
 
 
 def _cost(run: RunFiles) -> str:
-    networks = run.summary.networks()
+    networks, measure, sample = run.summary.networks(), run.summary.measure, run.summary.scoring.sample
+    name, better = caption(measure), better_corner(measure)
     times = [dot(network, network.results[0].cost.latency_ms) for network in networks]
     counts = [(network, network.results[0].cost.parameters) for network in networks]
     sizes = [dot(network, count) for network, count in counts if count]
     drawings = [
         html.figure(
-            "Accuracy against latency",
-            "up and to the left is better",
-            scatter("Accuracy against latency", times, "ms an image", "top-1 %"),
+            f"{name} against latency",
+            better,
+            scatter(f"{name} against latency", times, f"ms for one {sample}", measure.title),
         ),
         html.figure(
-            "Accuracy against size",
-            "up and to the left is better",
-            scatter("Accuracy against parameters", sizes, "parameters", "top-1 %"),
+            f"{name} against size",
+            better,
+            scatter(f"{name} against parameters", sizes, "parameters", measure.title),
         ),
     ]
     return html.section(
         "Cost",
-        "Of one image at a time, on the machine that trained; the file holds float32 weights.",
+        f"Of one {sample} at a time, on the machine that trained; the file holds float32 weights.",
         html.table(run.summary.cost_table(), [role(network) for network in networks]),
         html.grid(drawings if len(networks) > 1 else []),
     )
@@ -190,18 +215,18 @@ def series(runs: Sequence[list[dict[str, Any]]], key: str, name: str, kind: str)
 def _curves(run: RunFiles) -> str:
     student = run.curves("student")
     alone = run.curves("alone") if "alone" in run.summary.runs[0] else []
-    drawings = []
-    for key, caption, label in (
+    drawings, measure = [], run.summary.measure
+    for key, name, label in (
         ("loss", "Total loss", "loss"),
-        ("train_top1", "Training accuracy", "top-1 %"),
-        ("val_top1", "Validation accuracy", "top-1 %"),
+        (f"train_{measure.name}", f"Training {measure.label}", measure.title),
+        (f"val_{measure.name}", f"Validation {measure.label}", measure.title),
     ):
         # The student alone has another loss, which is no fair comparison.
         others = series(alone, key, "alone", "alone") if key != "loss" else []
         lines = [*others, *series(student, key, "distilled", "student")]
         if lines:
             last = f"ends at {lines[-1].y[-1]:.4g}"
-            drawings.append(html.figure(caption, last, line_chart(caption, lines, "epoch", label)))
+            drawings.append(html.figure(name, last, line_chart(name, lines, "epoch", label)))
     roles = {"student": f"{run.recipe.student.name} distilled", "alone": "alone"} if alone else {}
     more = " The bold line is the mean of the seeds." if len(student) > 1 else ""
     keys = html.legend(roles) if drawings and roles else ""
@@ -215,9 +240,9 @@ def _edges(run: RunFiles) -> str:
     for name in names:
         lines = series(runs, name, name, "student")
         if lines:
-            caption = clipped(name.replace("->", " → "), 60)
+            title = clipped(name.replace("->", " → "), 60)
             note = f"from {lines[-1].y[0]:.3g} to {lines[-1].y[-1]:.3g}"
-            drawings.append(html.figure(caption, note, line_chart(caption, lines, "epoch", "loss", height=160)))
+            drawings.append(html.figure(title, note, line_chart(title, lines, "epoch", "loss", height=160)))
     return html.section("Who taught what", "The loss of every edge before its weight.", html.grid(drawings))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attar.metrics import Gap, interval, paired_gap, summarise
+from attar.metrics import Gap, Measure, Scoring, interval, paired_gap, summarise
 from attar.recipe import Recipe, listed
 from attar.report.tables import Table
 
@@ -19,25 +20,44 @@ class Network:
         key: "teacher", "teacher2", "alone", "student", "peer1", ...
         label: its name in tables.
         results: one a seed; a teacher has one.
+        measure: the primary one of the task.
     """
 
     key: str
     label: str
     results: list[Any]
+    measure: Measure
 
     @property
-    def top1(self) -> list[float]:
-        """Per cent, one a seed."""
-        return [100 * result.scores.top1 for result in self.results]
+    def values(self) -> list[float]:
+        """The primary measure as people read it (per cent of a share), one a seed."""
+        return values_of(self.measure, [result.scores for result in self.results])
 
     @property
-    def bounds(self) -> tuple[float, float]:
-        """The 95 % interval of top-1 in per cent: over the seeds; of a single run, what its images leave open."""
-        mean, count = summarise(self.top1), self.results[0].scores.count
-        if mean.half_width is None:
-            low, high = interval(round(mean.mean / 100 * count), count)
-            return 100 * low, 100 * high
-        return max(mean.mean - mean.half_width, 0.0), min(mean.mean + mean.half_width, 100.0)
+    def bounds(self) -> tuple[float, float] | None:
+        """The 95 % interval of the primary measure: over the seeds; of one run's share, what its samples leave open.
+
+        None: one run of a measure that is no share leaves nothing to compute it from.
+        """
+        mean, count, measure = summarise(self.values), self.results[0].scores["count"], self.measure
+        if mean.half_width is not None:
+            low, high = mean.mean - mean.half_width, mean.mean + mean.half_width
+            return (max(low, 0.0), min(high, measure.scale)) if measure.share else (low, high)
+        if not measure.share:
+            return None
+        low, high = interval(round(mean.mean / measure.scale * count), count)
+        return measure.scale * low, measure.scale * high
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The ends of the interval; the mean twice where there is none."""
+        mean = summarise(self.values).mean
+        return self.bounds or (mean, mean)
+
+    @property
+    def between(self) -> str:
+        """The interval in words; nothing where there is none."""
+        return "" if self.bounds is None else " to ".join(f"{end:.{self.measure.digits}f}" for end in self.bounds)
 
 
 @dataclass(frozen=True)
@@ -49,12 +69,19 @@ class Summary:
         teachers: each teacher's result.
         runs: for each seed, the results by name ("alone", "student", "peer1", ...).
         folder: where everything is.
+        scoring: the measures of the task.
     """
 
     recipe: Recipe
     teachers: list[Any]
     runs: list[dict[str, Any]]
     folder: Path
+    scoring: Scoring
+
+    @property
+    def measure(self) -> Measure:
+        """The primary measure."""
+        return self.scoring.primary
 
     def networks(self) -> list[Network]:
         """The teachers, the student alone, the student distilled, and whatever else was deployed."""
@@ -62,9 +89,12 @@ class Summary:
         # Teachers of one architecture get numbers.
         titles = [f"{name} (teacher{f' {n}' if names.count(name) > 1 else ''})" for n, name in enumerate(names, 1)]
         keys = ["teacher" if n == 1 else f"teacher{n}" for n in range(1, len(names) + 1)]
-        found = [Network(*row) for row in zip(keys, titles, [[one] for one in self.teachers], strict=True)]
+        results = [[one] for one in self.teachers]
+        found = [Network(*row, self.measure) for row in zip(keys, titles, results, strict=True)]
         labels = {"alone": f"{self.recipe.student.name} alone", "student": f"{self.recipe.student.name} {self._verb}"}
-        return found + [Network(key, labels.get(key, key), [run[key] for run in self.runs]) for key in self.runs[0]]
+        return found + [
+            Network(key, labels.get(key, key), [run[key] for run in self.runs], self.measure) for key in self.runs[0]
+        ]
 
     def rows(self) -> dict[str, list[Any]]:
         """Each network's results over the seeds, by its label."""
@@ -74,27 +104,19 @@ class Summary:
     def _verb(self) -> str:
         return "trained" if self.recipe.method.name == "supervised" else f"with {self.recipe.method.name}"
 
-    def accuracy_table(self) -> Table:
-        """Scores on the test set, in per cent where that is usual; mean and standard deviation over the seeds."""
-        count = self.teachers[0].scores.count if self.teachers else self.runs[0]["student"].scores.count
+    def score_table(self) -> Table:
+        """Scores on the test set: the primary measure with its deviation over the seeds, the means of the others."""
+        networks = self.networks()
+        count = networks[0].results[0].scores["count"]
         seeds = f", mean ± std of {len(self.runs)} seeds" if len(self.runs) > 1 else ""
+        measures = self.scoring.columns(result.scores for network in networks for result in network.results)
         body = []
-        for network in self.networks():
+        for network in networks:
             scores = [result.scores for result in network.results]
-            agreement = [100 * s.agreement for s in scores if s.agreement is not None]
-            body.append(
-                [
-                    network.label,
-                    spread(network.top1, 2),
-                    average([100 * s.top5 for s in scores], 1),
-                    average([s.nll for s in scores], 3),
-                    average([100 * s.ece for s in scores], 1),
-                    average(agreement, 1),
-                ]
-            )
-        return Table(
-            f"Test set ({count:,} images{seeds})", ["", "top-1 %", "top-5 %", "NLL", "ECE %", "agrees %"], body
-        )
+            others = [average(values_of(one, scores), one.digits) for one in measures[1:]]
+            body.append([network.label, spread(network.values, self.measure.digits), *others])
+        title = f"Test set ({count:,} {self.scoring.samples}{seeds})"
+        return Table(title, ["", *(one.title for one in measures)], body)
 
     def cost_table(self) -> Table:
         """What each network costs to keep and to run."""
@@ -110,27 +132,29 @@ class Summary:
                     size(cost.bytes),
                 ]
             )
-        return Table("Cost (batch 1)", ["", "parameters", "MACs", "ms/image", "file"], body)
+        return Table("Cost (batch 1)", ["", "parameters", "MACs", f"ms/{self.scoring.sample}", "file"], body)
 
     @property
     def gap(self) -> Gap | None:
-        """Distilled minus alone in top-1 points, paired by seed."""
+        """Distilled minus alone in the primary measure, paired by seed."""
         if "alone" not in self.runs[0]:
             return None
-        student, alone = ([100 * run[name].scores.top1 for run in self.runs] for name in ("student", "alone"))
-        return paired_gap(student, alone)
+        return paired_gap(self._values("student"), self._values("alone"))
 
     @property
     def teacher_gap(self) -> Gap | None:
-        """Distilled minus the first teacher in top-1 points."""
+        """Distilled minus the first teacher in the primary measure."""
         if not self.teachers:
             return None
-        student = [100 * run["student"].scores.top1 for run in self.runs]
-        return paired_gap(student, [100 * self.teachers[0].scores.top1] * len(student))
+        student = self._values("student")
+        return paired_gap(student, values_of(self.measure, [self.teachers[0].scores]) * len(student))
+
+    def _values(self, name: str) -> list[float]:
+        return values_of(self.measure, [run[name].scores for run in self.runs])
 
     def sentence(self) -> str:
         """The headline: how much smaller and faster, and what distillation gained with what certainty."""
-        parts = []
+        parts, points, digits = [], self.measure.points, self.measure.digits
         if self.teachers:
             teacher, student = self.teachers[0].cost, self.runs[0]["student"].cost
             faster = times(teacher.latency_ms, student.latency_ms, "faster", "slower")
@@ -141,14 +165,13 @@ class Summary:
             else:  # an exported file has no count
                 parts.append(f"The student is {faster} {'as' if faster.startswith('as') else 'than'} its teacher.")
         if (gap := self.gap) is not None:
-            seeds = (
-                "1 seed, so no interval" if gap.half_width is None else f"{bounds(gap)}, paired over {gap.count} seeds"
-            )
+            within = "" if gap.half_width is None else bounds(gap, digits)
+            seeds = f"{within}, paired over {gap.count} seeds" if within else "1 seed, so no interval"
             certainty = "" if gap.p is None else f", p = {gap.p:.3f}"
-            parts.append(f"Distilled - alone: {gap.mean:+.2f} points ({seeds}{certainty}).")
+            parts.append(f"Distilled - alone: {gap.mean:+.{digits}f} {points} ({seeds}{certainty}).")
         if (gap := self.teacher_gap) is not None:
-            certainty = "" if gap.half_width is None else f" ({bounds(gap)})"
-            parts.append(f"Distilled - teacher: {gap.mean:+.2f} points{certainty}.")
+            certainty = "" if gap.half_width is None else f" ({bounds(gap, digits)})"
+            parts.append(f"Distilled - teacher: {gap.mean:+.{digits}f} {points}{certainty}.")
         return " ".join(parts)
 
     @property
@@ -166,6 +189,7 @@ class Summary:
         """Everything above as plain data."""
         return {
             "sentence": self.sentence(),
+            "scoring": self.scoring.to_json(),
             "teachers": [result.to_json() for result in self.teachers],
             "runs": [{key: result.to_json() for key, result in run.items()} for run in self.runs],
         }
@@ -183,14 +207,25 @@ def times(teacher: float, student: float, less: str, more: str) -> str:
     return f"{ratio:.1f} times {word}"
 
 
-def bounds(gap: Gap) -> str:
+def bounds(gap: Gap, digits: int = 2) -> str:
     """The interval of a gap as a sentence.
 
     >>> bounds(paired_gap([1.0, 3.0], [0.0, 1.0]))
     '95 % interval -4.85 to +7.85'
     """
     assert gap.half_width is not None
-    return f"95 % interval {gap.mean - gap.half_width:+.2f} to {gap.mean + gap.half_width:+.2f}"
+    low, high = gap.mean - gap.half_width, gap.mean + gap.half_width
+    return f"95 % interval {low:+.{digits}f} to {high:+.{digits}f}"
+
+
+def values_of(measure: Measure, scores: Iterable[Mapping[str, Any]]) -> list[float]:
+    """A measure as people read it, of those scores that have it.
+
+    >>> values_of(Measure("top1", "top-1 %", 100), [{"top1": 0.5}, {}])
+    [50.0]
+    """
+    found = (one.get(measure.name) for one in scores)
+    return [measure.scale * value for value in found if value is not None]
 
 
 def spread(values: list[float], digits: int) -> str:

@@ -38,8 +38,6 @@ from attar.train.progress import Progress
 from attar.train.running_means import RunningMeans
 from attar.train.schedules import learning_rate
 
-# How many of a task's measures are computed after every epoch, the primary one first.
-VALIDATED = 2
 Optimisers = dict[str, torch.optim.Optimizer]
 
 
@@ -265,12 +263,12 @@ def group_of(loader: Loader, epoch: int, bad: tuple[int, str], accumulate: int) 
 def validate(
     net: nn.Module, val: Samples | None, loader: Loader, runtime: Runtime, metrics: Metrics
 ) -> dict[str, float]:
-    """The first measures of the task on the validation set, where there is one: "val_top1" and "val_nll" of classes."""
+    """The task's watched measures on the validation set, where there is one, as "val_MEASURE"."""
     if val is None:
         return {}
     with runtime.computing():
         scores = score(net, eval_batches(val, loader.batch_size, loader.device), metrics)
-    return {f"val_{one.name}": one.scale * scores[one.name] for one in metrics.measures[:VALIDATED]}
+    return {f"val_{one.name}": one.scale * scores[one.name] for one in metrics.watched}
 
 
 def keep_best(state: Checkpoint, record: dict[str, float], method: Method, primary: Measure) -> None:
