@@ -48,7 +48,7 @@ def test_a_phase_that_reaches_what_another_phase_steps(method):
         phases = ("", "again")
 
         def trainable(self, phase=""):
-            return list(self.regressor.parameters()) if phase else list(self.parameters())
+            return list(self.regressors.parameters()) if phase else list(self.parameters())
 
         def transfers(self):
             for edge in super().transfers():

@@ -168,7 +168,7 @@ def test_rkd_is_25_distances_and_50_angles_of_the_pooled_features(nets, batch):
 def test_fitnet_compares_the_regressed_second_stage(nets, batch):
     method = create_method("fitnet", **nets).eval()
     taught, knowledge = (features(net, batch, ["stage2"]) for net in nets.values())
-    hint = (method.regressor(knowledge.tap("stage2")) - taught.tap("stage2")).square().mean()
+    hint = (method.regressors[0](knowledge.tap("stage2")) - taught.tap("stage2")).square().mean()
     expected = CrossEntropy()(knowledge.logits, batch.labels) + 100 * hint
     torch.testing.assert_close(method.batch_losses(batch).total, expected)
 
@@ -176,8 +176,8 @@ def test_fitnet_compares_the_regressed_second_stage(nets, batch):
 def test_fitnet_regressor_learns_and_is_saved(nets, batch):
     method = create_method("fitnet", **nets)
     method.batch_losses(batch).total.backward()
-    assert all(parameter.grad.abs().sum() > 0 for parameter in method.regressor.parameters())
-    assert any(name.startswith("regressor.") for name in method.state_dict())
+    assert all(parameter.grad.abs().sum() > 0 for parameter in method.regressors.parameters())
+    assert any(name.startswith("regressors.") for name in method.state_dict())
 
 
 @pytest.mark.parametrize("stage", [0, 4, -4])

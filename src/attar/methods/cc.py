@@ -8,10 +8,12 @@ from torch import nn
 
 from attar import losses
 from attar.batch import Batch
+from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
 from attar.methods.base import Offline
 from attar.methods.registry import register
-from attar.models import tap_shapes
+from attar.methods.stage_pairs import POOLED, Layers, layer_shapes, tap_pairs
+from attar.models.surgery.layouts import as_vector
 
 
 @register(
@@ -29,6 +31,7 @@ class CC(Offline):
         weight: of the congruence (0.02).
         ce: weight of the labels (1).
         width: of the embeddings (128).
+        layers: {student.PATH: teacher.PATH}, averaged over space, in place of the pooled features; one pair.
         image_shape: (C, H, W) of one image; by default the networks' own.
     """
 
@@ -40,19 +43,26 @@ class CC(Offline):
         weight: float = 0.02,
         ce: float = 1.0,
         width: int = 128,
+        layers: Layers | None = None,
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__(teacher, student)
         self.weight, self.ce = weight, ce
-        for network in (self.teacher, self.student):
-            network.request("pooled")
-        shapes = [tap_shapes(net, ["pooled"], image_shape)["pooled"] for net in (teacher, student)]
+        pairs = tap_pairs(self.name, teacher, student, layers, POOLED)
+        if len(pairs) > 1:
+            raise AttarError(f"method {self.name!r} compares one pair of layers, got {len(pairs)}; name one")
+        self.theirs, self.own = pairs[0]
+        self.teacher.request(self.theirs)
+        self.student.request(self.own)
+        taps = ((teacher, self.theirs), (student, self.own))
+        shapes = [layer_shapes(net, [tap], image_shape, as_vector)[tap] for net, tap in taps]
         self.teacher_embedding, self.student_embedding = (nn.Linear(shape[0], width) for shape in shapes)
 
     def run(self, batch: Batch) -> Knowledge:
-        known = super().run(batch)
-        known.add("teacher.embedding", self.teacher_embedding(known["teacher.pooled"]))
-        return known.add("student.embedding", self.student_embedding(known["student.pooled"]))
+        theirs, own = self.teacher(batch.inputs), self.student(batch.inputs)
+        known = Knowledge(batch, teacher=theirs, student=own)
+        known.add("teacher.embedding", self.teacher_embedding(as_vector(theirs.tap(self.theirs))))
+        return known.add("student.embedding", self.student_embedding(as_vector(own.tap(self.own))))
 
     def transfers(self) -> Iterable[Transfer]:
         yield self.label_edge(weight=self.ce)

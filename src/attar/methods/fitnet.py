@@ -10,9 +10,10 @@ from attar.knowledge import Transfer
 from attar.losses import MSE
 from attar.methods.base import Offline
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged, stage_name
-from attar.models import adapter, tap_shapes
+from attar.methods.stage_pairs import Layers, arranged, layer_shapes, require_staged, stage_name, tap_pairs
+from attar.models import adapter
 from attar.models.surgery.adapters import Kind
+from attar.models.surgery.layouts import as_feature
 
 
 @register(
@@ -38,6 +39,7 @@ class FitNet(Offline):
         ce: weight of the labels (1).
         regressor: how the student's map reaches the teacher's shape: "auto" chooses from the two shapes, see
             `attar.models.adapter` for the other names.
+        layers: {student.PATH: teacher.PATH, ...}, in place of one stage; a vector has a linear regressor.
         image_shape: (C, H, W) of one image; by default the networks' own.
     """
 
@@ -50,16 +52,32 @@ class FitNet(Offline):
         weight: float = 100.0,
         ce: float = 1.0,
         regressor: Kind = "regressor",
+        layers: Layers | None = None,
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__(teacher, student)
         self.weight, self.ce = weight, ce
-        self.theirs = stage_name(self.name, "teacher", require_staged(self.name, "teacher", teacher), stage)
-        self.own = stage_name(self.name, "student", require_staged(self.name, "student", student), stage)
-        learner = tap_shapes(student, [self.own], image_shape)[self.own]
-        source = tap_shapes(teacher, [self.theirs], image_shape)[self.theirs]
-        self.regressor = adapter(learner, source, kind=regressor)
+        hint = [] if layers else [self._stages(teacher, student, stage)]
+        self.pairs = tap_pairs(self.name, teacher, student, layers, hint)
+        theirs = layer_shapes(teacher, [pair[0] for pair in self.pairs], image_shape, as_feature)
+        own = layer_shapes(student, [pair[1] for pair in self.pairs], image_shape, as_feature)
+        self.regressors = nn.ModuleList(
+            arranged(_regressor(own[mine], theirs[taught], regressor), layers, as_feature)
+            for taught, mine in self.pairs
+        )
+        self.loss = arranged(MSE(), layers, as_feature)
+
+    def _stages(self, teacher: nn.Module, student: nn.Module, stage: int) -> tuple[str, str]:
+        """The taps of one stage of both."""
+        theirs = stage_name(self.name, "teacher", require_staged(self.name, "teacher", teacher), stage)
+        return theirs, stage_name(self.name, "student", require_staged(self.name, "student", student), stage)
 
     def transfers(self) -> Iterable[Transfer]:
         yield self.label_edge(weight=self.ce)
-        yield Transfer(f"teacher.{self.theirs}", f"student.{self.own}", MSE(), weight=self.weight, via=self.regressor)
+        for (theirs, own), regress in zip(self.pairs, self.regressors, strict=True):
+            yield Transfer(f"teacher.{theirs}", f"student.{own}", self.loss, weight=self.weight, via=regress)
+
+
+def _regressor(own: tuple[int, ...], theirs: tuple[int, ...], kind: Kind) -> nn.Module:
+    """To a map as asked for, to a vector by a linear layer."""
+    return adapter(own, theirs, kind=kind if len(theirs) == 3 else "auto")

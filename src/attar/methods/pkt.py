@@ -10,6 +10,8 @@ from attar import losses
 from attar.knowledge import Transfer
 from attar.methods.base import Offline
 from attar.methods.registry import register
+from attar.methods.stage_pairs import POOLED, Layers, arranged, tap_pairs
+from attar.models.surgery.layouts import as_vector
 
 
 @register(
@@ -31,12 +33,24 @@ class PKT(Offline):
         student: the network to train.
         weight: of the neighbourhoods (30000).
         ce: weight of the labels (1).
+        layers: {student.PATH: teacher.PATH, ...}, averaged over space, in place of the pooled features.
     """
 
-    def __init__(self, teacher: nn.Module, student: nn.Module, *, weight: float = 30000.0, ce: float = 1.0) -> None:
+    def __init__(
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        *,
+        weight: float = 30000.0,
+        ce: float = 1.0,
+        layers: Layers | None = None,
+    ) -> None:
         super().__init__(teacher, student)
         self.weight, self.ce = weight, ce
+        self.pairs = tap_pairs(self.name, teacher, student, layers, POOLED)
+        self.loss = arranged(losses.PKT(), layers, as_vector)
 
     def transfers(self) -> Iterable[Transfer]:
         yield self.label_edge(weight=self.ce)
-        yield Transfer("teacher.pooled", "student.pooled", losses.PKT(), weight=self.weight)
+        for theirs, own in self.pairs:
+            yield Transfer(f"teacher.{theirs}", f"student.{own}", self.loss, weight=self.weight)

@@ -10,6 +10,8 @@ from attar.knowledge import Transfer
 from attar.losses import RKDAngle, RKDDistance
 from attar.methods.base import Offline
 from attar.methods.registry import register
+from attar.methods.stage_pairs import POOLED, Layers, arranged, tap_pairs
+from attar.models.surgery.layouts import as_vector
 
 
 @register(
@@ -31,16 +33,28 @@ class RKD(Offline):
         distance: weight of the pairwise distances (25).
         angle: weight of the angles of all triplets (50).
         ce: weight of the labels (1).
+        layers: {student.PATH: teacher.PATH, ...}, averaged over space, in place of the pooled features.
     """
 
     def __init__(
-        self, teacher: nn.Module, student: nn.Module, *, distance: float = 25.0, angle: float = 50.0, ce: float = 1.0
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        *,
+        distance: float = 25.0,
+        angle: float = 50.0,
+        ce: float = 1.0,
+        layers: Layers | None = None,
     ) -> None:
         super().__init__(teacher, student)
         self.distance, self.angle, self.ce = distance, angle, ce
+        self.pairs = tap_pairs(self.name, teacher, student, layers, POOLED)
+        self.distances, self.angles = (arranged(one, layers, as_vector) for one in (RKDDistance(), RKDAngle()))
 
     def transfers(self) -> Iterable[Transfer]:
-        ends = ("teacher.pooled", "student.pooled")
         yield self.label_edge(weight=self.ce)
-        yield Transfer(*ends, RKDDistance(), weight=self.distance, name="teacher.pooled->student.pooled:distance")
-        yield Transfer(*ends, RKDAngle(), weight=self.angle, name="teacher.pooled->student.pooled:angle")
+        for theirs, own in self.pairs:
+            ends = (f"teacher.{theirs}", f"student.{own}")
+            between = "->".join(ends)
+            yield Transfer(*ends, self.distances, weight=self.distance, name=f"{between}:distance")
+            yield Transfer(*ends, self.angles, weight=self.angle, name=f"{between}:angle")

@@ -10,7 +10,7 @@ from attar import losses
 from attar.knowledge import Transfer
 from attar.methods.base import Offline
 from attar.methods.registry import register
-from attar.methods.stage_pairs import common_stages
+from attar.methods.stage_pairs import Layers, tap_pairs
 
 
 @register(
@@ -31,14 +31,23 @@ class SP(Offline):
         student: the staged network to train; the maps' shapes may differ.
         weight: of the similarities (3000).
         ce: weight of the labels (1).
+        layers: {student.PATH: teacher.PATH, ...}, in place of the last stages; of any shapes.
     """
 
-    def __init__(self, teacher: nn.Module, student: nn.Module, *, weight: float = 3000.0, ce: float = 1.0) -> None:
+    def __init__(
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        *,
+        weight: float = 3000.0,
+        ce: float = 1.0,
+        layers: Layers | None = None,
+    ) -> None:
         super().__init__(teacher, student)
         self.weight, self.ce = weight, ce
-        self.pair = common_stages(self.name, teacher, student)[-1]
+        self.pairs = tap_pairs(self.name, teacher, student, layers)[None if layers else -1 :]
 
     def transfers(self) -> Iterable[Transfer]:
-        theirs, own = self.pair
         yield self.label_edge(weight=self.ce)
-        yield Transfer(f"teacher.{theirs}", f"student.{own}", losses.SimilarityPreserving(), weight=self.weight)
+        for theirs, own in self.pairs:
+            yield Transfer(f"teacher.{theirs}", f"student.{own}", losses.SimilarityPreserving(), weight=self.weight)

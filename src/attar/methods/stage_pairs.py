@@ -1,12 +1,22 @@
-"""What methods ask of staged networks: which stages there are and how two networks' stages pair up."""
+"""Which layers of two networks are compared: their common stages, or layers by path; and what adapters need of them."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
 from attar.errors import AttarError
-from attar.models import Staged
+from attar.models import Staged, has_tap, tap_shapes
 from attar.models.surgery.adapters import resized
+from attar.models.surgery.layouts import Arrange, Arranged, arranged_shape
+from attar.models.surgery.taps import tap_paths
+
+# Pairs of layers, as a recipe writes them: {"student.layer2": "teacher.blocks.5"}.
+Layers = Mapping[str, str]
+# What methods of vectors compare unless layers are named.
+POOLED = (("pooled", "pooled"),)
 
 
 def require_staged(method: str, role: str, net: nn.Module) -> Staged:
@@ -15,8 +25,56 @@ def require_staged(method: str, role: str, net: nn.Module) -> Staged:
         return net
     raise AttarError(
         f"method {method!r} needs the stages of the {role}, and {type(net).__name__} has none; use a network of "
-        "attar.list_models(), one that attar.models.as_staged knows, or a method of logits alone (kd, dkd, dml)"
+        "attar.list_models(), one that attar.models.as_staged knows, name layers where the method takes layers= (at, "
+        "fitnet, sp), or a method of logits alone (kd, dkd, dml)"
     )
+
+
+def tap_pairs(
+    method: str, teacher: nn.Module, student: nn.Module, layers: Layers | None, usual: Sequence[tuple[str, str]] = ()
+) -> list[tuple[str, str]]:
+    """(teacher's tap, student's tap) of the layers that are compared.
+
+    Args:
+        method: its name, for messages.
+        teacher: any network.
+        student: any network.
+        layers: {"student.PATH": "teacher.PATH", ...}, paths of modules, stages or "pooled"; None: the usual ones.
+        usual: the method's own; none: all common stages.
+
+    Raises:
+        AttarError: a network has no such layer; the message has the nearest paths.
+    """
+    if not layers:
+        return list(usual) or common_stages(method, teacher, student)
+    if not isinstance(layers, Mapping):
+        raise AttarError(f"layers: expected {{student.PATH: teacher.PATH, ...}}, got {layers!r}")
+    return [(_tap("teacher", teacher, theirs), _tap("student", student, own)) for own, theirs in layers.items()]
+
+
+def _tap(role: str, net: nn.Module, layer: str) -> str:
+    """The tap of "student.PATH"."""
+    owner, dot, path = str(layer).partition(".")
+    if owner != role or not dot:
+        raise AttarError(f"layers: {layer!r}: expected {role}.PATH; write {{student.PATH: teacher.PATH}}")
+    if has_tap(net, path):
+        return path
+    paths = tap_paths(net)
+    near = difflib.get_close_matches(path, paths, n=3, cutoff=0.5)
+    others = near or [one for one in paths if "." not in one]
+    raise AttarError(f"layers: the {role} has no layer {path!r}; {'near' if near else 'it has'}: {', '.join(others)}")
+
+
+def arranged(module: nn.Module, layers: Layers | None, arrange: Arrange) -> nn.Module:
+    """A loss or regressor, its features of layers by path brought to one layout first."""
+    return Arranged(module, arrange) if layers else module
+
+
+def layer_shapes(
+    net: nn.Module, taps: Sequence[str], image_shape: tuple[int, int, int] | None, arrange: Arrange
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of taps in one layout, without the batch."""
+    return {tap: arranged_shape(shape, arrange) for tap, shape in tap_shapes(net, taps, image_shape).items()}
 
 
 def stage_name(method: str, role: str, net: Staged, stage: int) -> str:

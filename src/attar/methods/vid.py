@@ -10,9 +10,9 @@ from attar.knowledge import Transfer
 from attar.losses import VariationalInformation
 from attar.methods.base import Offline
 from attar.methods.registry import register
-from attar.methods.stage_pairs import common_stages
-from attar.models import tap_shapes
+from attar.methods.stage_pairs import Layers, arranged, layer_shapes, tap_pairs
 from attar.models.surgery.adapters import resized
+from attar.models.surgery.layouts import as_map
 
 
 @register(
@@ -34,6 +34,7 @@ class VID(Offline):
         student: the staged network to train; the last stages are paired where the counts differ.
         weight: of each stage's term (1).
         ce: weight of the labels (1).
+        layers: {student.PATH: teacher.PATH, ...}, in place of the stages of both.
         image_shape: (C, H, W) of one image; by default the networks' own.
     """
 
@@ -44,15 +45,18 @@ class VID(Offline):
         *,
         weight: float = 1.0,
         ce: float = 1.0,
+        layers: Layers | None = None,
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__(teacher, student)
         self.weight, self.ce = weight, ce
-        self.pairs = common_stages(self.name, teacher, student)
-        theirs = tap_shapes(teacher, [pair[0] for pair in self.pairs], image_shape)
-        own = tap_shapes(student, [pair[1] for pair in self.pairs], image_shape)
-        self.regressors = nn.ModuleList(_regressor(own[mine], theirs[taught]) for taught, mine in self.pairs)
-        self.losses_of_stages = nn.ModuleList(VariationalInformation(theirs[taught][0]) for taught, _ in self.pairs)
+        self.pairs = tap_pairs(self.name, teacher, student, layers)
+        theirs = layer_shapes(teacher, [pair[0] for pair in self.pairs], image_shape, as_map)
+        own = layer_shapes(student, [pair[1] for pair in self.pairs], image_shape, as_map)
+        regressors = [_regressor(own[mine], theirs[taught]) for taught, mine in self.pairs]
+        likelihoods = [VariationalInformation(theirs[taught][0]) for taught, _ in self.pairs]
+        self.regressors = nn.ModuleList(arranged(one, layers, as_map) for one in regressors)
+        self.losses_of_stages = nn.ModuleList(arranged(one, layers, as_map) for one in likelihoods)
 
     def transfers(self) -> Iterable[Transfer]:
         yield self.label_edge(weight=self.ce)

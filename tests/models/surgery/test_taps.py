@@ -29,6 +29,17 @@ class Returns(nn.Module):
         return self.wrap(self.fc(x))
 
 
+class Wraps(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
 def test_hooks_give_what_the_modules_gave_and_go_away():
     net = plain()
     images = torch.randn(2, 1, 8, 8)
@@ -100,12 +111,27 @@ def test_taps_that_cannot_be():
     images = torch.randn(2, 1, 8, 8)
     with pytest.raises(AttarError, match="unknown tap 'poled'; did you mean 'pooled'"):
         observe(net, images, ["poled"])
-    with pytest.raises(AttarError, match="gives a tuple, not a tensor"):
-        observe(nn.Sequential(nn.LSTM(4, 4), Returns(lambda x: x).requires_grad_(False)), torch.randn(2, 4), ["0"])
+    with pytest.raises(AttarError, match="gives a dict, not a tensor"):
+        observe(nn.Sequential(Returns(lambda x: {"x": x}), Wraps(lambda x: x["x"])), torch.randn(2, 4), ["0"])
     unused = Returns(lambda logits: logits)
     unused.spare = nn.ReLU()
     with pytest.raises(AttarError, match="'spare' did not run"):
         observe(unused, torch.randn(2, 4), ["spare"])
+
+
+def test_the_first_tensor_of_a_tuple_is_tapped():
+    net = nn.Sequential(nn.LSTM(4, 4), Wraps(lambda x: x[0]))
+    images = torch.randn(2, 4)
+    torch.testing.assert_close(observe(net, images, ["0"]).tap("0"), net(images))
+
+
+def test_modules_of_a_staged_network_are_tapped_by_path():
+    net = create_model("resnet8", num_classes=4).eval()
+    images = torch.randn(2, 3, 8, 8)
+    output = observe(net, images, ["stage2", "layer2.0.conv1"])
+    torch.testing.assert_close(output.logits, net(images))
+    torch.testing.assert_close(output.tap("stage2"), observe(net, images, ["stage2"]).tap("stage2"))
+    assert output.tap("layer2.0.conv1").shape == (2, 32, 4, 4)
 
 
 def test_classifier_of():

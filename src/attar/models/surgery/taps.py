@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -20,8 +21,8 @@ class Tapped(nn.Module):
     """A network that also returns tapped features: `tapped(images, taps) -> Output`.
 
     Args:
-        module: any network. Of a `Staged` one the taps are "stem", "stage1", "stage1.preact", .., "final" and
-            "pooled"; of any other they are module paths ("layer3.1.conv2") and "pooled", the classifier's input.
+        module: any network. The taps are module paths ("layer3.1.conv2") and "pooled", the classifier's input; of a
+            `Staged` one also "stem", "stage1", "stage1.preact", .., and "final".
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -47,9 +48,52 @@ def has_tap(net: nn.Module, tap: str) -> bool:
     >>> has_tap(nn.Sequential(nn.Linear(4, 3)), "0"), has_tap(nn.Sequential(nn.Linear(4, 3)), "stage1")
     (True, False)
     """
-    if isinstance(net, Staged):
-        return tap in net.tap_names
-    return tap == "pooled" or any(name == tap for name, _ in net.named_modules() if name)
+    return tap in tap_paths(net)
+
+
+def tap_paths(net: nn.Module) -> list[str]:
+    """Every name under which a network can be tapped: the taps of a staged one, its modules' paths, "pooled"."""
+    own = [name for name, _ in net.named_modules(remove_duplicate=False) if name]
+    usual = net.tap_names if isinstance(net, Staged) else ("pooled",)
+    return list(dict.fromkeys([*usual, *native_modules(net), *own]))
+
+
+def module_at(net: nn.Module, path: str) -> nn.Module:
+    """The module at a path inside a network.
+
+    Raises:
+        AttarError: there is none.
+    """
+    try:
+        return net.get_submodule(path)
+    except AttributeError:
+        native = native_modules(net)
+    if path not in native:
+        raise unknown("tap", path, tap_paths(net))
+    return native[path]
+
+
+def native_modules(net: nn.Module) -> dict[str, nn.Module]:
+    """The modules of a staged network from a library by the library's own paths ("blocks.5")."""
+    names: dict[str, str] = getattr(net, "native", {})
+    held, held_there = (Counter(path for key in keys for path in above(key)) for keys in (names, names.values()))
+    found: dict[str, nn.Module] = {}
+    for key, theirs in names.items():
+        for path, other in zip(above(key), above(theirs), strict=False):
+            # The same module where both trees have as much below it.
+            if other not in found and held[path] == held_there[other]:
+                found[other] = net.get_submodule(path)
+    return found
+
+
+def above(key: str) -> list[str]:
+    """The paths of the modules that hold a parameter, the innermost first.
+
+    >>> above("layer1.0.conv.weight")
+    ['layer1.0.conv', 'layer1.0', 'layer1']
+    """
+    parts = key.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts) - 1, 0, -1)]
 
 
 def observe(net: nn.Module, images: Inputs, taps: Collection[str] = (), logits: bool = True) -> Output:
@@ -57,7 +101,8 @@ def observe(net: nn.Module, images: Inputs, taps: Collection[str] = (), logits: 
 
     Inputs that are tensors by name are passed by name, as networks of transformers and torch_geometric take them.
 
-    A module that runs several times gives its last output. A staged network may end at its last tap, without logits.
+    A module that runs several times gives its last output; of an output that is a tuple the first tensor is the tap, as
+    in the layers of transformers. A staged network may end at its last tap, without logits.
 
     Raises:
         AttarError: a tap the network does not have, that did not run, that is no tensor, or that a later layer
@@ -67,14 +112,19 @@ def observe(net: nn.Module, images: Inputs, taps: Collection[str] = (), logits: 
     >>> observe(net, torch.zeros(5, 1, 2, 2), ["2", "pooled"]).tap("2").shape
     torch.Size([5, 3])
     """
-    if isinstance(net, Staged):
+    stages = [tap for tap in taps if isinstance(net, Staged) and tap in net.tap_names]
+    paths = [tap for tap in taps if tap not in stages]
+    if isinstance(net, Staged) and not paths:
         return net.features(images, taps, logits)
     seen: dict[str, tuple[Tensor, int]] = {}
     with ExitStack() as hooks:
-        for tap in taps:
+        for tap in paths:
             hooks.enter_context(hook(net, tap, seen))
-        output = net(**images) if isinstance(images, dict) else net(images)
-    return Output(logits_of(output), {tap: unspoilt(tap, seen) for tap in taps})
+        if isinstance(net, Staged):
+            output = net.features(images, stages)
+        else:
+            output = Output(logits_of(net(**images) if isinstance(images, dict) else net(images)))
+    return Output(output.logits, {**output.taps, **{tap: unspoilt(tap, seen) for tap in paths}})
 
 
 def hook(net: nn.Module, tap: str, seen: dict[str, tuple[Tensor, int]]) -> torch.utils.hooks.RemovableHandle:
@@ -86,16 +136,15 @@ def hook(net: nn.Module, tap: str, seen: dict[str, tuple[Tensor, int]]) -> torch
         if threading.get_ident() != caller:
             return
         value = inputs[0] if tap == "pooled" else output
+        if isinstance(value, tuple) and value:
+            value = value[0]
         if not isinstance(value, Tensor):
             raise AttarError(f"the tap {tap!r} gives a {type(value).__name__}, not a tensor; tap a module inside it")
         seen[tap] = (value, version(value))
 
     if tap == "pooled":
         return classifier_of(net).register_forward_hook(keep)
-    modules = {name: module for name, module in net.named_modules(remove_duplicate=False) if name}
-    if tap not in modules:
-        raise unknown("tap", tap, [*modules, "pooled"])
-    return modules[tap].register_forward_hook(keep)
+    return module_at(net, tap).register_forward_hook(keep)
 
 
 def version(value: Tensor) -> int:
