@@ -36,7 +36,8 @@ def distill(recipe: str | Path | None = None, *, console: Console | None = None,
     """Distil a small network from a large one.
 
     Args:
-        recipe: a YAML file, or the name of a packaged recipe; the keywords below override it.
+        recipe: a YAML file, or the name of a packaged recipe; the keywords below override it. A run's recipe.yaml
+            brings the run's precision, engines and threads along.
         console: where progress goes; by default the terminal.
         values: any key of the recipe: teacher, student, data, method, epochs, seeds, out, optim={...}, ... Teacher (one
             or a list) and student may be networks, and data a data set of (image, label) pairs, a (train, test) pair of
@@ -49,13 +50,13 @@ def distill(recipe: str | Path | None = None, *, console: Console | None = None,
         AttarError: something in the recipe is wrong; nothing has been written then.
     """
     values, given = take_objects(values)
-    return starting.start(read_recipe(recipe, **values), console, given)
+    return starting.start(read_recipe(recipe, **values), console, given, file=recipe)
 
 
 def train_model(recipe: str | Path | None = None, *, console: Console | None = None, **values: Any) -> Summary:
     """Train a network on the labels alone: a teacher, or a baseline. Arguments as in `distill`, without a teacher."""
     values, given = take_objects(values)
-    return starting.start(plain(read_recipe(recipe, **values)), console, given)
+    return starting.start(plain(read_recipe(recipe, **values)), console, given, file=recipe)
 
 
 def plain(recipe: Recipe) -> Recipe:

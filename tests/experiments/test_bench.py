@@ -26,7 +26,7 @@ from attar.train import checkpoint
 
 SUITE = """
 methods: [supervised, {name: kd, temperature: 2}]
-pairs: [{teacher: {name: resnet14, epochs: 1}, student: resnet8}]
+pairs: [{teacher: {name: resnet14, epochs: 1, precision: float32}, student: resnet8}]
 seeds: 2
 recipe: {data: {name: digits, train_size: 60}, epochs: 1, batch_size: 20, precision: float32}
 """
@@ -82,7 +82,12 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:
 
 def test_keys_of_the_common_recipe_complete_the_pairs(tmp_path: Path) -> None:
     bench = suite(tmp_path, SUITE, ("teacher.weights=file.pth",))
-    assert bench.cells[0].values["teacher"] == {"name": "resnet14", "epochs": 1, "weights": "file.pth"}
+    assert bench.cells[0].values["teacher"] == {
+        "name": "resnet14",
+        "epochs": 1,
+        "precision": "float32",
+        "weights": "file.pth",
+    }
 
 
 def test_the_packaged_suites_are_sound() -> None:

@@ -20,7 +20,7 @@ from attar.models import Tapped, fingerprint
 from attar.recipe import read_recipe
 
 VALUES = {
-    "teacher": {"name": "resnet14", "epochs": 1},
+    "teacher": {"name": "resnet14", "epochs": 1, "precision": "float32"},
     "student": "resnet8",
     "data": {"name": "digits", "train_size": 40},
     "epochs": 1,

@@ -37,7 +37,7 @@ from attar.train.logging import read
 from attar.train.loop import Places
 
 JOB = {
-    "teacher": {"name": "resnet14", "epochs": 1},
+    "teacher": {"name": "resnet14", "epochs": 1, "precision": "float32"},
     "student": "resnet8",
     "data": {"name": "digits", "train_size": 60},
     "epochs": 3,
@@ -208,17 +208,17 @@ def test_unasked_every_seed_is_a_training(tmp_path: Path, slow_threads) -> None:
 
 
 def test_unasked_no_process_starts_where_the_caller_did_not_say_how(tmp_path: Path, slow_threads) -> None:
-    assert shared(tmp_path, beside=None) == (None, 1)
+    assert shared(tmp_path, beside=None) == (2, 1)
 
 
 def test_unasked_no_process_starts_where_memory_is_short(tmp_path: Path, slow_threads, monkeypatch) -> None:
     monkeypatch.setattr(sharing, "free_memory", lambda: 1)
-    assert shared(tmp_path, beside=os.getpid) == (None, 1)
+    assert shared(tmp_path, beside=os.getpid) == (2, 1)
 
 
 def test_unasked_no_process_starts_beside_those_that_read_files(tmp_path: Path, slow_threads, monkeypatch) -> None:
     monkeypatch.setattr(room, "FileSet", object)
-    assert shared(tmp_path, beside=os.getpid) == (None, 1)
+    assert shared(tmp_path, beside=os.getpid) == (2, 1)
 
 
 def test_a_gpu_is_shared_only_where_the_recipe_says_so(tmp_path: Path, slow_threads) -> None:
@@ -251,7 +251,7 @@ def test_one_training_gets_fewer_threads_where_more_hinder(tmp_path: Path, slow_
 
 
 def test_one_at_a_time_is_what_one_gets(tmp_path: Path, slow_threads) -> None:
-    assert shared(tmp_path, beside=os.getpid, jobs=1) == (None, 1)
+    assert shared(tmp_path, beside=os.getpid, jobs=1) == (2, 1)
 
 
 def test_a_choice_is_kept(tmp_path: Path, slow_threads) -> None:

@@ -35,7 +35,7 @@ LABELS = torch.tensor([4, 0, 3, 3, 1, 5, 2, 0])
 # Networks this small and a job this short run in seconds; the student alone is not what is looked at.
 JOB: dict[str, Any] = {
     "data": {"name": "digits", "train_size": 80, "val_fraction": 0.0},
-    "teacher": {"name": "resnet14", "epochs": 1, "train_size": 80},
+    "teacher": {"name": "resnet14", "epochs": 1, "train_size": 80, "precision": "float32"},
     "student": "resnet8",
     "epochs": 2,
     "batch_size": 20,

@@ -30,6 +30,7 @@ def recipe_of(folder, cache, **values):
     keys = {"method": "kd", "student": "resnet8", "epochs": 2, "batch_size": 16, "alone": "skip", **values}
     data = {"name": "digits", "train_size": 40, "val_fraction": 0, **keys.pop("data", {})}
     teacher = {"name": "resnet14", "weights": str(weights_of(folder)), "cache": cache and str(cache)}
+    teacher["precision"] = "float32"  # which engine is faster hangs on the moment
     teacher |= keys.pop("teacher", {})
     return read_recipe(**keys, teacher=teacher, data=data, precision="float32", out=str(folder))
 

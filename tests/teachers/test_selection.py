@@ -61,9 +61,38 @@ def test_the_faster_engine_that_agrees_is_taken(fast, runtime, expected):
     assert "same class for" in lines[0]
 
 
-def test_folding_does_not_hang_on_the_clock(monkeypatch):
-    monkeypatch.setattr(selection, "seconds", lambda engine, *_: 1.0 if isinstance(engine, Plain) else 2.0)
-    assert choose(method(), FLOAT)[0] == ("folded float32",)
+@pytest.mark.parametrize("times", [0.04, 0.95])
+def test_an_engine_that_is_slower_than_the_network_is_not_used(monkeypatch, times):
+    monkeypatch.setattr(selection, "seconds", lambda engine, *_: 1.0 if isinstance(engine, Plain) else 1.0 / times)
+    names, lines = choose(method(), FLOAT)
+    assert names == ("plain",)
+    assert f"folded float32: {times:.2f} times the speed" in lines[0]
+    assert lines[0].endswith("nats apart (not used: not faster)")
+    assert choose(method(), FLOAT, "float32")[0] == ("folded float32",)  # as somebody asked for
+
+
+def test_a_network_that_was_slowed_for_a_moment_is_timed_again(monkeypatch):
+    took = iter([1.0, 2.0, 1.0, 0.5])  # the network, its folded twin on a busy machine, both again
+    monkeypatch.setattr(selection, "seconds", lambda *_: next(took))
+    names, lines = choose(method(), FLOAT)
+    assert names == ("folded float32",)
+    assert "2.00 times the speed" in lines[0]
+
+
+def test_an_engine_that_was_chosen_before_is_compared_and_not_timed(monkeypatch):
+    monkeypatch.setattr(selection, "seconds", lambda *_: pytest.fail("timed"))
+    asked = []
+
+    def once(what, of, choose):
+        asked.append((what, of))
+        return EngineSpec("folded", "float32", cut=True).to_json()
+
+    arguments = (batches(), FLOAT, "auto", Engines(None), 0, once)
+    specs, lines = choose_engines(method(), *arguments)
+    assert (specs, asked) == ((EngineSpec("folded", "float32"),), [("engine 1", "taps none")])
+    assert lines[0].startswith("teacher 1 computes folded float32, chosen before: same class for 100.0 %")
+    monkeypatch.setattr(selection, "NATS", -1.0)
+    assert choose_engines(method(), *arguments)[0] == (EngineSpec("plain"),)
 
 
 @pytest.mark.parametrize(("took", "expected"), [(1.6, "int8"), (1.8, "folded bfloat16")])
@@ -127,9 +156,14 @@ def test_int8_teaches_where_quantising_pays(fast, digits):
 def test_int8_is_not_tried_where_features_are_read_or_the_student_is_float32(monkeypatch):
     tried = []
     monkeypatch.setattr(Engines, "make", lambda self, module, spec: tried.append(str(spec)) or Plain(module))
-    for one, runtime in ((method("at"), HALF), (method(), FLOAT), (method(), HALF)):
+    for one, runtime, expected in (
+        (method("at"), HALF, {"folded bfloat16"}),
+        (method(), FLOAT, {"folded float32"}),
+        (method(), HALF, {"folded bfloat16", "int8"}),
+    ):
         choose(one, runtime, passes=10**12)
-    assert tried == ["folded bfloat16", "folded float32", "folded bfloat16", "int8"]
+        assert set(tried) - {"plain"} == expected
+        tried.clear()
 
 
 def test_a_missing_package_is_a_line_not_an_end(fast, monkeypatch):

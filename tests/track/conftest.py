@@ -17,7 +17,7 @@ from attar.train.progress import Progress
 
 SMALL = ["student=resnet8", "epochs=2", "batch_size=16", "data.train_size=60", "precision=float32"]
 ONE = [*SMALL, "teacher=", "method=supervised", "alone=skip"]
-THREE = [*SMALL, "teacher=resnet8", "method=kd"]
+THREE = [*SMALL, "teacher=resnet8", "teacher.precision=float32", "method=kd"]
 
 
 @register_tracker("remembered", title="A server in memory")

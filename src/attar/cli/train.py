@@ -28,7 +28,7 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     file, overrides = split_arguments(arguments)
     if file is None and not any(override.startswith("student") for override in overrides):
         file = "digits"
-    show(launch.start(read_recipe(file, overrides), console, beside=_beside()))
+    show(launch.start(read_recipe(file, overrides), console, beside=_beside(), file=file))
 
 
 @app.command(cls=RecipeCommand, short_help="Train a network on the labels alone.")
@@ -42,7 +42,7 @@ def train(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     from attar.recipe import read_recipe
 
     file, overrides = split_arguments(arguments)
-    show(launch.start(api.plain(read_recipe(file, overrides)), console, beside=_beside()))
+    show(launch.start(api.plain(read_recipe(file, overrides)), console, beside=_beside(), file=file))
 
 
 @app.command(short_help="Compare methods over pairs and seeds.")

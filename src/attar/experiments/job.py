@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +25,13 @@ from attar.distributed.team import sign, surviving, team
 from attar.errors import AttarError, Stopped
 from attar.experiments.baseline import earlier_baseline
 from attar.experiments.build import Given, Parts, seeded
+from attar.experiments.choices import FILE as CHOICES
+from attar.experiments.choices import Choices
 from attar.experiments.input_warnings import exchanged_classes, overlap, probabilities, weak_teacher
 from attar.experiments.inputs_record import Fingerprints, changed_inputs, check_inputs, data_fingerprints, write_inputs
 from attar.experiments.layout import seed_folder, training_place, training_recipe
 from attar.experiments.parallel import LOCK, LOG, TrainingSpec, side_by_side
-from attar.experiments.runtime_record import read_runtime, write_runtime
+from attar.experiments.runtime_record import other_threads, read_runtime, write_runtime
 from attar.experiments.shared_resources import SharedResources
 from attar.experiments.training import Result, Training, finished, followed, measure, report_results
 from attar.files import write_json, write_text
@@ -61,6 +64,7 @@ class Job:
         beside: called first in every process that trains beside this one; None: no process is started unasked, because
             what the caller has registered would be missing there.
         accept_changes: whether a resumed job goes on where its data or given weights have changed.
+        like: choices of another run of this recipe, by their names in `Choices`, that this one repeats.
     """
 
     recipe: Recipe
@@ -70,6 +74,7 @@ class Job:
     shared: SharedResources = field(default_factory=SharedResources)
     beside: Callable[[], object] | None = None
     accept_changes: bool = False
+    like: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.team = team()
@@ -77,6 +82,8 @@ class Job:
         if not self.team.leader:
             self.console = Console(quiet=True)
         self.task = create_task(task_name(self.recipe.task, self.recipe.data.name))
+        kept = self.folder / CHOICES
+        self.choices = Choices(kept) if self.like or kept.exists() else self.shared.choices
         self.tracking = Tracking(self.recipe.track, self.folder)
         self.parts = Parts(self.recipe, self.given, self.shared.images_of(self.recipe.data))
         with self.team.leader_first():
@@ -127,11 +134,18 @@ class Job:
             sign(self.folder)
             self._record_inputs()
             write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
+            if self.like:
+                write_json(self.folder / CHOICES, self.like)
             record_imports(self.folder)
         keep_freed_memory()
         if self.team.leader:
             self._warn([*self.splits.notes, overlap(self.splits.train, self.splits.test, self.splits.unlabelled)])
         runtime = self._runtime()
+        with threads(runtime.teacher_threads or torch.get_num_threads()):
+            return self._trained(runtime)
+
+    def _trained(self, runtime: Runtime) -> Summary:
+        """Teachers, then students, then the report."""
         taught = [self.teach(number, runtime) for number in range(len(self.teachers))]
         if self.team.leader:
             self._warn(self._odd_teachers(taught, runtime))
@@ -230,7 +244,11 @@ class Job:
     def _warn(self, lines: Sequence[str | None]) -> None:
         """Print what is odd about the images and the teachers."""
         for line in filter(None, lines):
-            self.console.print(f"warning: {line}", markup=False, soft_wrap=True)
+            self._print(f"warning: {line}")
+
+    def _print(self, line: str | None) -> None:
+        if line:
+            self.console.print(line, markup=False, soft_wrap=True)
 
     def _runtime(self) -> Runtime:
         """The leader's precision, threads and processes, on this process's own device."""
@@ -240,17 +258,23 @@ class Job:
         """One precision for every training of the job, chosen when it first started and kept when it is resumed."""
         recorded, _ = read_runtime(self.folder, find_device(self.recipe.device))
         if recorded:
+            self._print(other_threads(recorded.teacher_threads))
             # With the threads as they were, how many trainings run at a time changes no result.
             return replace(recorded, jobs=self._wanted_jobs) if self.recipe.jobs else recorded
-        training = self.training(self.recipe.seed)
-        runtime = training.precision()
-        share = self._share(training, runtime)
-        if share.line:  # else as many threads as there are, wherever the run is resumed
-            runtime = replace(runtime, threads=share.threads, jobs=share.jobs)
-        runtime = replace(runtime, reason="\n".join(filter(None, [runtime.reason, share.line])))
+        here = self.choices.once("threads", "", torch.get_num_threads)
+        self._print(other_threads(here))
+        with threads(here):
+            runtime = self.precision()
+            share = self._share(self.training(self.recipe.seed), runtime)
+        reason = "\n".join(filter(None, [runtime.reason, share.line]))
+        runtime = replace(runtime, threads=share.threads, jobs=share.jobs, teacher_threads=here, reason=reason)
         write_runtime(self.folder, runtime, engines=False)
-        self.console.print(runtime.reason, markup=False, soft_wrap=True)
+        self._print(runtime.reason)
         return runtime
+
+    def precision(self) -> Runtime:
+        """Device and precision of the first seed's student, as chosen before or found by trying."""
+        return self.training(self.recipe.seed).precision(self.choices)
 
     def _with_engines(self, runtime: Runtime) -> Runtime:
         """The leader's choice of the engines of the trained teachers, and of compiled steps."""
@@ -262,10 +286,9 @@ class Job:
         if recorded and complete:
             return runtime
         with threads(runtime.threads or torch.get_num_threads()):
-            chosen = self.training(self.recipe.seed).engined(runtime)
+            chosen = self.training(self.recipe.seed).engined(runtime, self.choices)
         write_runtime(self.folder, chosen, engines=True)
-        if found := chosen.reason[len(runtime.reason) :].lstrip("\n"):
-            self.console.print(found, markup=False, soft_wrap=True)
+        self._print(chosen.reason[len(runtime.reason) :].lstrip("\n"))
         return chosen
 
     def _check_jobs(self) -> None:
@@ -292,12 +315,13 @@ class Job:
             return wanted_share(self._wanted_jobs, here)
         if self.team.size > 1:
             return Share(here)
-        return self._best_share(training, runtime, apart=bool(self.beside) and self.recipe.jobs is None)
+        apart = bool(self.beside) and self.recipe.jobs is None
+        found = self.choices.once("share", "", lambda: asdict(self._best_share(training, runtime, apart)))
+        return Share(**found) if apart else replace(Share(**found), jobs=1)
 
     def share_of(self, copies: int) -> Share:
         """How so many jobs like this one would best share the processor, found by trying."""
-        training = self.training(self.recipe.seed)
-        return self._best_share(training, training.precision(), copies=copies)
+        return self._best_share(self.training(self.recipe.seed), self.precision(), copies=copies)
 
     def _best_share(self, training: Training, runtime: Runtime, apart: bool = True, copies: int = 1) -> Share:
         here, alone = torch.get_num_threads(), self.recipe.alone == "train"

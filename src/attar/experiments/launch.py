@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+import torch
 from rich.console import Console
 
 from attar.distributed.team import begun_here, join, surviving
@@ -12,20 +15,54 @@ from attar.errors import AttarError
 from attar.experiments.build import GIVEN, Given, refuse_given
 from attar.experiments.finished_job import catch_up, finished_summary
 from attar.experiments.job import Job
+from attar.experiments.runtime_record import choices_of, read_runtime
 from attar.experiments.shared_resources import SharedResources
 from attar.methods import method_info
 from attar.plugins import changed_imports, naming_imports
+from attar.profiling import threads
 from attar.recipe import Recipe, read_recipe, to_yaml
 from attar.report.summary import Summary
 
 Beside = Callable[[], object]
 
 
+# Keys that may differ where a run repeats another's choices by timing: none of them changes what a step computes.
+REPEATED = ("out", "seed", "seeds", "alone", "track", "jobs", "checkpoint_minutes", "epochs", "optim", "select")
+
+
 def start(
-    recipe: Recipe, console: Console | None = None, given: Given | None = None, beside: Beside | None = None
+    recipe: Recipe,
+    console: Console | None = None,
+    given: Given | None = None,
+    beside: Beside | None = None,
+    file: str | Path | None = None,
 ) -> Summary:
-    """Check a recipe, choose its folder and run it."""
-    return prepare(recipe, console, given, beside=beside).run()
+    """Check a recipe, choose its folder and run it.
+
+    Args:
+        recipe: what to do.
+        console: where to print.
+        given: objects in place of names.
+        beside: as for `Job`.
+        file: what the recipe was read from. Where it is a run's recipe.yaml, the run's choices by timing hold again.
+    """
+    console = console or Console()
+    return prepare(recipe, console, given, beside=beside, like=earlier_choices(recipe, file, console)).run()
+
+
+def earlier_choices(recipe: Recipe, file: str | Path | None, console: Console) -> dict[str, Any]:
+    """What the run around a recipe.yaml chose by timing, where this recipe computes the same steps."""
+    folder = Path(file).parent if file else Path()
+    if file is None or Path(file).name != "recipe.yaml" or not (found := choices_of(folder)):
+        return {}
+    before = read_recipe(file)
+    keys = [key.name for key in fields(Recipe) if key.name not in REPEATED]
+    if others := [key for key in keys if getattr(before, key) != getattr(recipe, key)]:
+        line = f"precision and engines are chosen anew: other {', '.join(others)} than the run in {folder}"
+        console.print(line, markup=False, soft_wrap=True)
+        return {}
+    console.print(f"precision, engines and threads as in {folder}", markup=False, soft_wrap=True)
+    return found
 
 
 def resume(
@@ -46,12 +83,14 @@ def prepare(
     given: Given | None = None,
     shared: SharedResources | None = None,
     beside: Beside | None = None,
+    like: dict[str, Any] | None = None,
 ) -> Job:
     """The job of a recipe, checked, in the folder it chose; nothing is written yet."""
     with surviving():
         check_names(recipe)
         folder = join().from_leader(lambda: free_folder(recipe))
-        return Job(recipe, folder, console or Console(), given or Given(), shared or SharedResources(), beside).check()
+        objects, common = given or Given(), shared or SharedResources()
+        return Job(recipe, folder, console or Console(), objects, common, beside, like=like or {}).check()
 
 
 def reopen(
@@ -70,7 +109,9 @@ def reopen(
     console = console or Console()
     for name in changed_imports(folder):
         console.print(f"warning: {name} has changed since this run began", markup=False, soft_wrap=True)
-    with surviving(), naming_imports(folder):
+    recorded, _ = read_runtime(folder, torch.device("cpu"))
+    count = recorded.teacher_threads if recorded else None
+    with surviving(), naming_imports(folder), threads(count or torch.get_num_threads()):
         join()
         return Job(recipe, folder, console, Given(), shared or SharedResources(), beside, accept_changes).check()
 

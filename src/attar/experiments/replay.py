@@ -14,8 +14,10 @@ from attar.batch import Address, Batch
 from attar.errors import AttarError
 from attar.experiments.build import refuse_given
 from attar.experiments.job import Job
+from attar.experiments.runtime_record import read_runtime
 from attar.experiments.training import Training
 from attar.plugins import naming_imports
+from attar.profiling import threads
 from attar.recipe import read_recipe
 from attar.report.tables import Table
 from attar.safety.nonfinite import Finding, examine
@@ -63,7 +65,8 @@ def replay(file: str | Path, console: Console | None = None) -> Finding:
         weight=failure["weight"],
         mixed=failure["mixed"],
     ).to(device)
-    finding = examine(training.method, batch, Runtime(device, failure["precision"], ""))
+    with threads(threads_of(path.parent, device)):
+        finding = examine(training.method, batch, Runtime(device, failure["precision"], ""))
     show(finding, failure, batch.address, console or Console())
     return finding
 
@@ -91,9 +94,7 @@ def training_of(folder: Path) -> Training:
     Raises:
         AttarError: no run is there, or it was made of objects that its folder cannot build.
     """
-    root = next((place for place in (folder, *folder.parents) if (place / "recipe.yaml").is_file()), None)
-    if root is None:
-        raise AttarError(f"{folder} belongs to no run (no recipe.yaml); put failure.pt back into its run's folder")
+    root = run_around(folder)
     with naming_imports(root):
         recipe = read_recipe(root / "recipe.yaml")
         refuse_given(recipe)
@@ -105,6 +106,26 @@ def training_of(folder: Path) -> Training:
             weigh_labels(training.method, training.splits.train.class_weights)
             return training
     raise AttarError(f"{folder} is no training of the run in {root}; put failure.pt back where it was")
+
+
+def run_around(folder: Path) -> Path:
+    """The folder of the run that a training's folder belongs to.
+
+    Raises:
+        AttarError: there is none.
+    """
+    root = next((place for place in (folder, *folder.parents) if (place / "recipe.yaml").is_file()), None)
+    if root is None:
+        raise AttarError(f"{folder} belongs to no run (no recipe.yaml); put failure.pt back into its run's folder")
+    return root
+
+
+def threads_of(folder: Path, device: torch.device) -> int:
+    """The number of threads that a training computed with, as its run has recorded it."""
+    recorded, _ = read_runtime(run_around(folder), device)
+    of_teacher = folder.name.startswith("teacher")
+    count = recorded and (recorded.teacher_threads if of_teacher else recorded.threads)
+    return count or torch.get_num_threads()
 
 
 def trainings(job: Job) -> Iterator[tuple[Path, Callable[[], Training]]]:

@@ -11,9 +11,10 @@ import torch
 from attar.accel.engine_spec import EngineSpec
 from attar.accel.runtime import Runtime, environment
 from attar.files import write_json
+from attar.profiling import threads
 
 # Absent from the records of earlier versions, or from a run that stopped before it chose the teachers' engines.
-OPTIONAL = ("compiled", "threads", "jobs")
+OPTIONAL = ("compiled", "threads", "jobs", "teacher_threads")
 
 
 def write_runtime(folder: Path, runtime: Runtime, engines: bool) -> None:
@@ -39,7 +40,47 @@ def read_runtime(folder: Path, device: torch.device) -> tuple[Runtime | None, bo
     record = folder / "environment.json"
     if not record.exists():
         return None, False
-    chosen = json.loads(record.read_text(encoding="utf-8"))["runtime"]
+    tree = json.loads(record.read_text(encoding="utf-8"))
+    chosen = tree["runtime"]
     engines = tuple(EngineSpec.from_json(entry) for entry in chosen.get("teachers", ()))
-    optional = {key: chosen[key] for key in OPTIONAL if key in chosen}
+    # Earlier versions recorded threads among the choices only where they were not all that torch had.
+    all_threads = tree.get("threads")
+    optional = {"threads": all_threads, "teacher_threads": all_threads}
+    optional |= {key: chosen[key] for key in OPTIONAL if chosen.get(key) is not None}
     return Runtime(device, chosen["precision"], chosen["reason"], engines, **optional), "teachers" in chosen
+
+
+def other_threads(count: int | None) -> str | None:
+    """A line where a run computes with another number of threads than this process has.
+
+    >>> other_threads(torch.get_num_threads()) is None
+    True
+    """
+    here = torch.get_num_threads()
+    if count in (None, here):
+        return None
+    with threads(count):
+        got = torch.get_num_threads()
+    if got == count:
+        return f"{count} threads, as the run began; this process has {here}"
+    return f"the run began with {count} threads, torch gives {got} here: the last bits of its weights may differ"
+
+
+def choices_of(folder: Path) -> dict[str, Any]:
+    """What a run chose by timing, by its names in `Choices`; empty where it recorded nothing.
+
+    Raises:
+        AttarError: an engine is of another version of attar.
+    """
+    runtime, complete = read_runtime(folder, torch.device("cpu"))
+    if runtime is None:
+        return {}
+    share = {"threads": runtime.threads, "jobs": runtime.jobs, "line": ""}
+    choices = {
+        "precision": {"precision": runtime.precision, "reason": f"{runtime.precision}, as in {folder}"},
+        "threads": runtime.teacher_threads,
+        "share": share if runtime.threads else None,
+        "compiled": runtime.compiled if complete else None,
+        **{f"engine {number}": spec.to_json() for number, spec in enumerate(runtime.teachers, 1)},
+    }
+    return {name: choice for name, choice in choices.items() if choice is not None}

@@ -6,6 +6,7 @@ from torch import nn
 
 from attar.data import ImageSet
 from attar.experiments.build import Held
+from attar.experiments.choices import Choices
 from attar.experiments.teacher_predictions import TeacherLogits, TeacherPredictions
 from attar.recipe import DataRecipe
 from attar.teachers.selection import Engines
@@ -19,9 +20,11 @@ class SharedResources:
 
     Args:
         teacher_logits: logits of teachers on test sets that are computed already.
+        choices: what the runs choose by timing, once for all of them; None: each for itself.
     """
 
-    def __init__(self, teacher_logits: TeacherLogits | None = None) -> None:
+    def __init__(self, teacher_logits: TeacherLogits | None = None, choices: Choices | None = None) -> None:
+        self.choices = choices or Choices()
         self.teacher_logits: TeacherLogits = {} if teacher_logits is None else teacher_logits
         self._images: tuple[DataRecipe, Held] | None = None
         self._engines: Engines | None = None

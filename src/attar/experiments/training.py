@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ from attar.data import ImageSet, Mixing, Splits, eval_batches, loader_for
 from attar.deploy import save
 from attar.distributed.team import team
 from attar.errors import AttarError
+from attar.experiments.choices import Choices
 from attar.experiments.evaluation import eval_batch_size
 from attar.experiments.teacher_predictions import TeacherPredictions
 from attar.files import write_json
@@ -130,9 +132,15 @@ class Training:
     def _place(self) -> None:
         self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def precision(self) -> Runtime:
-        """Device and precision of the student, found by trying where the recipe has auto."""
-        return choose(self.method, self._a_batch(), self.device, self.recipe.precision)
+    def precision(self, choices: Choices) -> Runtime:
+        """Device and precision of the student, found by trying where the recipe has auto and nobody has tried yet."""
+
+        def tried() -> dict[str, str]:
+            found = choose(self.method, self._a_batch(), self.device, self.recipe.precision)
+            return {"precision": found.precision, "reason": found.reason}
+
+        auto = self.recipe.precision == "auto"
+        return Runtime(self.device, **(choices.once("precision", "", tried) if auto else tried()))
 
     def step_seconds(self, runtime: Runtime) -> float:
         """What a step takes, its frozen teachers as they are."""
@@ -142,8 +150,10 @@ class Training:
         self._place()
         return next(iter(self.loader.epoch(0)))
 
-    def engined(self, runtime: Runtime) -> Runtime:
-        """A runtime with the engine of each frozen teacher and whether steps are compiled, both found by trying.
+    def engined(self, runtime: Runtime, choices: Choices) -> Runtime:
+        """A runtime with the engine of each frozen teacher and whether steps are compiled.
+
+        Both are found by trying, or as chosen before.
 
         The teachers must be trained: an engine is compared with the very weights that it will stand for.
         """
@@ -151,16 +161,27 @@ class Training:
         batches = list(islice(self.loader.epoch(0), -(-COMPARED // self.loader.batch_size)))
         shown = len(self.splits.train) + len(self.loader) * self.loader.unlabelled_batch
         passes = self.recipe.epochs * self.recipe.seeds * shown
-        specs, lines = choose_engines(
-            self.method, batches, runtime, self.recipe.teacher.precision, self._engines, passes
-        )
+        teacher, method, student = self.recipe.teacher, self.recipe.method, self.recipe.student
+
+        def once(what: str, of: str, choose: Callable[[], Any]) -> Any:
+            return choices.once(what, f"{teacher.name} {teacher.weights or ''}, {teacher.precision}, {of}", choose)
+
+        specs, lines = choose_engines(self.method, batches, runtime, teacher.precision, self._engines, passes, once)
         # What compiling gains is a share of steps with the teacher that training has.
         self._engines.attach(self.method, specs)
         # Processes that work on one run compute as they are.
         wanted = self.recipe.compile if team().size == 1 else False
         steps = self.recipe.epochs * self.recipe.seeds * len(self.loader)
-        accumulate = self.recipe.optim.accumulate
-        compiled, line = choose_compiled(self.method, batches[0], runtime, wanted, steps, accumulate)
+        accumulate, line = self.recipe.optim.accumulate, ""
+
+        def tried() -> bool:
+            nonlocal line
+            compiled, line = choose_compiled(self.method, batches[0], runtime, wanted, steps, accumulate)
+            return compiled
+
+        pair = f"{method.name} {json.dumps(method.options, default=str)}, {teacher.name} -> {student.name}"
+        compiled = choices.once("compiled", pair, tried) if wanted is None else tried()
+        line = line or ("compiled steps, as chosen before" if compiled else "")
         reason = "\n".join(filter(None, [runtime.reason, *lines, line]))
         return replace(runtime, teachers=specs, compiled=compiled, reason=reason)
 
