@@ -122,7 +122,9 @@ def test_the_threads_of_an_earlier_versions_record_are_used(tmp_path):
 def clock(monkeypatch):
     """Seconds of a step by precision, and whether folded engines are fast; the list of what was timed."""
     took, timed = {"float32": 2.0, "bfloat16": 1.0, "folded": 0.5}, []
-    monkeypatch.setattr(timing, "step_seconds", lambda m, l, b, found: timed.append("step") or took[found.precision])
+    monkeypatch.setattr(
+        timing, "step_seconds", lambda method, losses, batch, found: timed.append("step") or took[found.precision]
+    )
     monkeypatch.setattr(
         selection, "seconds", lambda one, *_: timed.append("engine") or took.get(one.name.split()[0], 1.0)
     )
@@ -177,7 +179,7 @@ def test_a_repeated_run_that_stops_early_goes_on_with_the_same_choices(tmp_path,
 
 
 def test_another_step_is_chosen_anew_and_said(tmp_path, clock):
-    took, timed = clock
+    took, _ = clock
     distil(tmp_path / "run")
     took.update(float32=1.0, bfloat16=2.0)
     printed = distil(tmp_path / "again", file=tmp_path / "run" / "recipe.yaml", batch_size=30)
