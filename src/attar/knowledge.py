@@ -120,6 +120,9 @@ class Transfer:
         via: a module the learner passes through first (a regressor); its owner is the method.
         name: what the edge is called in logs; "source->target" unless two edges join the same pair.
         phase: in which of the method's phases the edge teaches; methods that step once have only "".
+        component: which part of the gradient it belongs to, for optimisers that keep a momentum for each part: by
+            default "task" from the labels and "distillation" from everything else; "target" for what a teacher's
+            logits of the true class teach alone.
     """
 
     source: str
@@ -131,6 +134,11 @@ class Transfer:
     via: nn.Module | None = None
     name: str = ""
     phase: str = ""
+    component: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.component:
+            object.__setattr__(self, "component", "task" if owner(self.source) == "labels" else "distillation")
 
     @property
     def key(self) -> str:
@@ -212,12 +220,14 @@ class Losses(Mapping[str, Tensor]):
         terms: each edge's loss before its weight, by the edge's key.
         weights: each edge's weight at this batch's epoch.
         knowledge: what the networks produced.
+        components: what adds up to the total, by the component of the edges.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
     weights: dict[str, float]
     knowledge: Knowledge
+    components: dict[str, Tensor] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Tensor:
         if key not in self.terms:
@@ -278,15 +288,18 @@ def weighted(
     """
     batch = knowledge.batch
     total = torch.zeros((), device=batch.device)
-    learn = learning(weights)
+    learn, components = learning(weights), dict[str, Tensor]()
     for edge in edges:
         if edge.key in learn:
             share = edge.share(batch)
             term = terms[edge.key]
             if isinstance(share, Tensor) or share != 1.0:
                 term = ScaledGradient.apply(term, share)
-            total = total + weights[edge.key] * term
-    return Losses(total, terms, weights, knowledge)
+            term = weights[edge.key] * term
+            total = total + term
+            part = components.get(edge.component)
+            components[edge.component] = term if part is None else part + term
+    return Losses(total, terms, weights, knowledge, components)
 
 
 class ScaledGradient(torch.autograd.Function):

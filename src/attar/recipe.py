@@ -108,11 +108,13 @@ class OptimRecipe:
     """How the networks learn."""
 
     name: str = "sgd"
-    """sgd, adamw, or another of `attar list optimisers`."""
+    """sgd, adamw, dot, deepkd, or another of `attar list optimisers`."""
     lr: float = 0.2
     """The highest learning rate. One-cycle SGD at batch 128 wants about 0.2."""
     momentum: float = 0.9
     """Momentum of SGD."""
+    delta: float = 0.075
+    """How far the momenta of dot and deepkd stand from it (0.075 on CIFAR-100, 0.09 on ImageNet)."""
     nesterov: bool = True
     """Nesterov's momentum; the literature's CIFAR recipes go without."""
     weight_decay: float = 5e-4
@@ -483,6 +485,7 @@ def _check_values(recipe: Recipe) -> None:
     shares = {
         "data.val_fraction": recipe.data.val_fraction,
         "optim.momentum": optim.momentum,
+        "optim.delta": optim.delta,
         "optim.label_smoothing": optim.label_smoothing,
     }
     for key, number in shares.items():

@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 from attar import losses
+from attar.batch import Address, Batch
 from attar.losses.entropy import entropy_weights
 from attar.losses.logit_relations import whitened_similarity
 from attar.methods import create_method
+from attar.models import create_model
 
 S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]], dtype=torch.float64)
 U = torch.tensor([[1.0, 1.5, 0.0], [0.0, 3.0, 1.0]], dtype=torch.float64)
@@ -128,3 +130,27 @@ def test_evidential_first_order_at_temperature_four() -> None:
 
 def test_evidence_does_not_overflow() -> None:
     assert losses.EvidentialMeanKL()(200 * S.float(), 200 * T.float()).isfinite()
+
+
+def test_deepkd_widens_from_the_teachers_surest_other_classes_to_all():
+    logits = torch.randn(4, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    learner, labels = logits.flip(1), torch.tensor([0, 1, 2, 3])
+    assert losses.TopNCKD(4.0)(learner, logits, labels, torch.tensor(39)).item() == pytest.approx(
+        losses.nckd(learner, logits, labels).item(), abs=1e-12
+    )
+    each = []
+    for row in range(4):
+        others = [c for c in range(40) if c != labels[row]]
+        top = sorted(others, key=lambda c: -logits[row, c])[:3]
+        p, q = ((z[row, top] / 4).log_softmax(0) for z in (logits, learner))
+        each.append(16 * (p.exp() * (p - q)).sum().item())
+    assert losses.top_nckd(learner, logits, labels, 3).item() == pytest.approx(sum(each) / 4, abs=1e-12)
+    assert losses.TCKD()(learner, logits, labels).item() == losses.tckd(learner, logits, labels).item()
+
+
+def test_deepkd_keeps_a_part_of_the_classes():
+    nets = {"teacher": create_model("resnet14", num_classes=100), "student": create_model("resnet8", num_classes=100)}
+    method = create_method("deepkd", **nets)
+    for epoch, kept in ((0, 5), (10, 52), (20, 100)):
+        batch = Batch(torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]), address=Address(epoch=epoch), epochs=21)
+        assert method.batch_losses(batch).knowledge["teacher.kept"].item() == kept

@@ -37,6 +37,7 @@ from attar.track import Tracking
 from attar.track.following import Following
 from attar.train.logging import read
 from attar.train.loop import Places, fit
+from attar.train.optim import BY_COMPONENT, check_components
 from attar.train.progress import Progress
 
 # How many images a fast teacher must agree on before it is used.
@@ -126,6 +127,7 @@ class Training:
         Raises:
             AttarError: what does not hold, with the message of `check`.
         """
+        check_components(self.method, self.recipe.optim, team().size)
         self._place()
         check(self.method, next(iter(self.loader.epoch(0))))
 
@@ -169,8 +171,8 @@ class Training:
         specs, lines = choose_engines(self.method, batches, runtime, teacher.precision, self._engines, passes, once)
         # What compiling gains is a share of steps with the teacher that training has.
         self._engines.attach(self.method, specs)
-        # Processes that work on one run compute as they are.
-        wanted = self.recipe.compile if team().size == 1 else False
+        # Processes that work on one run compute as they are; several backward passes need a plain graph.
+        wanted = self.recipe.compile if team().size == 1 and self.recipe.optim.name not in BY_COMPONENT else False
         steps = self.recipe.epochs * self.recipe.seeds * len(self.loader)
         accumulate, line = self.recipe.optim.accumulate, ""
 

@@ -9,7 +9,7 @@ from attar.losses.boundaries import ActivationBoundary, PartialL2, activation_bo
 from attar.losses.cells import ScaleDecoupled, cell_logits, scale_decoupled
 from attar.losses.contrast import Contrast, contrast
 from attar.losses.correlation import DIST, MapCorrelation, dist, map_correlation
-from attar.losses.decoupled import DKD, NKD, dkd, nckd, nkd, tckd
+from attar.losses.decoupled import DKD, NKD, TCKD, TopNCKD, dkd, nckd, nkd, tckd, top_nckd
 from attar.losses.distributions import GaussianKL, gaussian_kl
 from attar.losses.embeddings import (
     CosineDistance,
@@ -81,6 +81,7 @@ __all__ = [
     "NKD",
     "NST",
     "PKT",
+    "TCKD",
     "TTM",
     "WTTM",
     "ActivationBoundary",
@@ -134,6 +135,7 @@ __all__ = [
     "SimilarityPreserving",
     "Standardised",
     "Streamlined",
+    "TopNCKD",
     "VariationalInformation",
     "VirtualTeacherKL",
     "WKDLogits",
@@ -183,6 +185,7 @@ __all__ = [
     "sp",
     "standardise",
     "tckd",
+    "top_nckd",
     "transport_cost",
     "ttm",
     "virtual_teacher",

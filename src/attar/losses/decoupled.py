@@ -175,3 +175,51 @@ class NKD(Loss):
 
     def forward(self, learner: Tensor, source: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         return nkd(learner, source, labels, self.gamma, self.temperature, weight)
+
+
+def top_nckd(
+    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, kept: float | Tensor, temperature: float = 4.0
+) -> Tensor:
+    """`nckd` among the teacher's `kept` largest classes that are not the label's (DeepKD, arXiv:2505.15133).
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K).
+        labels: (B,) class numbers.
+        kept: how many classes are compared, at least 1; K - 1 or more: all.
+        temperature: T.
+
+    >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
+    >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
+    >>> [round(top_nckd(S, T, torch.tensor([0, 1]), kept).item(), 4) for kept in (1, 2)]  # one class: nothing to match
+    [0.0, 0.0405]
+    """
+    check_logits(student_logits, teacher_logits)
+    check_positive("the temperature", temperature)
+    own = label_mask(student_logits, labels)
+    rank = widen(teacher_logits).masked_fill(own, -math.inf).argsort(1, descending=True).argsort(1)
+    out = own | (rank >= kept)
+    others = (_among_others(logits, out, temperature) for logits in (teacher_logits, student_logits))
+    terms = divergence_terms(*others).masked_fill(out, 0.0)
+    return temperature**2 * terms.sum(1).mean()
+
+
+@dataclass(eq=False, repr=False)
+class TCKD(Loss):
+    """`tckd` as a module: loss(student_logits, teacher_logits, labels)."""
+
+    temperature: float = 4.0
+    counts: ClassVar[bool] = True
+
+    def forward(self, learner: Tensor, source: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+        return tckd(learner, source, labels, self.temperature, weight=weight)
+
+
+@dataclass(eq=False, repr=False)
+class TopNCKD(Loss):
+    """`top_nckd` as a module: loss(student_logits, teacher_logits, labels, kept)."""
+
+    temperature: float = 4.0
+
+    def forward(self, learner: Tensor, source: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
+        return top_nckd(learner, source, labels, kept, self.temperature)

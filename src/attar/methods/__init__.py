@@ -18,6 +18,7 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     cskd,
     ctkd,
     dcm,
+    deepkd,
     dgkd,
     dist,
     distplus,

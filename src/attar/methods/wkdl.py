@@ -65,7 +65,7 @@ class WKDL(Offline):
     def transfers(self) -> Iterable[Transfer]:
         ends = "teacher.logits", "student.logits"
         yield self.label_edge(weight=self.ce)
-        yield Transfer(*ends, NKD(gamma=0.0), given=("labels",), name="target class")
+        yield Transfer(*ends, NKD(gamma=0.0), given=("labels",), name="target class", component="target")
         given = "labels", "teacher.cost"
         yield Transfer(*ends, WKDLogits(self.temperature), weight=self.weight, given=given, name="other classes")
 

@@ -31,9 +31,10 @@ from attar.safety.nonfinite import Watch, fail, gradient_norm, moved_by
 from attar.safety.signals import StopRequest, stop_requests
 from attar.train import checkpoint as checkpoints
 from attar.train.checkpoint import Checkpoint
+from attar.train.component_sgd import ComponentSGD
 from attar.train.ema import Ema
 from attar.train.logging import lines
-from attar.train.optim import optimiser
+from attar.train.optim import BY_COMPONENT, check_components, optimiser
 from attar.train.progress import Progress
 from attar.train.running_means import RunningMeans
 from attar.train.schedules import learning_rate
@@ -122,9 +123,12 @@ class Fit:
         if warning := differs(method, loader, self.members):
             progress.log(warning)
         self.losses_of: Callable[[Batch], Losses] = objective(method, self.members, recipe.epochs)
-        if runtime.compiled and self.members.size == 1:
+        by_component = self.recipe.optim.name in BY_COMPONENT
+        # Compiled graphs are gone after one backward pass.
+        if runtime.compiled and self.members.size == 1 and not by_component:
             self.losses_of = compiled(method, runtime, recipe.optim.accumulate)
         self.optimisers = {phase: optimiser(method.trainable(phase), recipe.optim) for phase in method.phases}
+        check_components(method, recipe.optim, self.members.size)
         self.ema = Ema(method, recipe.optim.ema) if recipe.optim.ema else None
         self.state = self._restored()
         self.invariants, self._saved_at = Invariants(method, progress.log), time.monotonic()
@@ -164,14 +168,14 @@ class Fit:
             with self.runtime.computing():
                 losses = self.losses_of(replace(batch, phase=phase))
             self.watch.saw(losses.total, step, phase)
-            (losses.total / group).backward()
+            backward(losses, group, one)
             self.running.add(losses, batch, first_phase=phase == self.method.phases[0])
             self.invariants.saw(losses, step, phase)
             if self.completes_group(step):
                 norm = gradient_norm(one)
                 self.watch.saw(norm, step, phase)
                 if optim.clip_norm is not None:
-                    nn.utils.clip_grads_with_norm_(moved_by(one), optim.clip_norm, norm)
+                    clip(one, optim.clip_norm, norm)
                 update(one, self.rate)
 
     def _counts(self, epoch: int, steps: Sequence[int]) -> Counts:
@@ -243,6 +247,21 @@ class Fit:
             self.method.load_state_dict(self.state.best["state"])
         elif self.ema:
             self.method.load_state_dict(self.ema.state)
+
+
+def backward(losses: Losses, group: int, optimiser: torch.optim.Optimizer) -> None:
+    """The gradient of a batch that is one of a group; by component where the optimiser wants that."""
+    if isinstance(optimiser, ComponentSGD):
+        optimiser.backward({name: loss / group for name, loss in losses.components.items()})
+    else:
+        (losses.total / group).backward()
+
+
+def clip(optimiser: torch.optim.Optimizer, most: float, norm: Tensor) -> None:
+    """Scale an optimiser's gradients so that their norm is at most `most`."""
+    nn.utils.clip_grads_with_norm_(moved_by(optimiser), most, norm)
+    if isinstance(optimiser, ComponentSGD):
+        optimiser.scale((most / (norm + 1e-6)).clamp(max=1.0))
 
 
 def update(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -8,7 +8,13 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from attar.choices import OPTIMISERS, register_optimiser
+from attar.errors import AttarError
+from attar.methods import Method
 from attar.recipe import OptimRecipe
+from attar.train.component_sgd import ComponentSGD
+
+# Those that take one backward pass for each component, and the components that edges must have.
+BY_COMPONENT = {"dot": ("task", "distillation"), "deepkd": ("task", "target", "distillation")}
 
 
 def optimiser(parameters: list[nn.Parameter], recipe: OptimRecipe) -> Optimizer:
@@ -35,6 +41,52 @@ def sgd(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
 def adamw(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
     """Adam with decoupled weight decay."""
     return AdamW(decay_groups(parameters, optim), lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
+
+
+@register_optimiser("dot", title="SGD; momentum optim.momentum + optim.delta for distillation, - for the labels")
+def dot(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
+    """DOT, Distillation-Oriented Trainer (Zhao et al., ICCV 2023, arXiv:2307.08436).
+
+    One backward pass more than SGD. That weight decay belongs to the labels' part is reconstructed.
+    """
+    return by_component(parameters, optim, {"task": optim.momentum - optim.delta, "*": optim.momentum + optim.delta})
+
+
+@register_optimiser("deepkd", title="SGD; momentum + optim.delta for labels and other classes, - for the target class")
+def deepkd(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
+    """The optimiser of DeepKD (arXiv:2505.15133): three momenta, for edges with a target-class part (deepkd, wkdl).
+
+    Two backward passes more than SGD. That weight decay belongs to the labels' part is reconstructed.
+    """
+    return by_component(parameters, optim, {"target": optim.momentum - optim.delta, "*": optim.momentum + optim.delta})
+
+
+def check_components(method: Method, optim: OptimRecipe, processes: int) -> None:
+    """An optimiser with a momentum for each component needs edges of its components, and one process.
+
+    Raises:
+        AttarError: it has not.
+    """
+    if optim.name not in BY_COMPONENT:
+        return
+    if processes > 1:
+        raise AttarError(f"optim.name={optim.name} runs in one process; leave torchrun out, or give optim.name=sgd")
+    have = {edge.component for edge in method.edges}
+    if missing := [name for name in BY_COMPONENT[optim.name] if name not in have]:
+        raise AttarError(
+            f"optim.name={optim.name}: method {method.name!r} has no edge of the component {missing[0]!r}, only of "
+            f"{', '.join(sorted(have))}; give optim.name=sgd"
+            + (
+                ", or dot, or a method that parts the target class from the others: deepkd, wkdl"
+                * ("target" in missing)
+            )
+        )
+
+
+def by_component(parameters: list[nn.Parameter], optim: OptimRecipe, momenta: dict[str, float]) -> ComponentSGD:
+    """SGD with a momentum for each component."""
+    nesterov = optim.nesterov and optim.momentum > 0
+    return ComponentSGD(decay_groups(parameters, optim), optim.lr, momenta, optim.weight_decay, nesterov)
 
 
 def decay_groups(parameters: list[nn.Parameter], optim: OptimRecipe) -> list[dict[str, Any]]:
