@@ -13,7 +13,7 @@ import attar
 from attar.data import load_data
 from attar.experiments import job
 from attar.experiments import launch as starting
-from attar.experiments.build import load_splits, teacher_parts
+from attar.experiments.build import teacher_parts
 from attar.metrics import evaluate
 from attar.models import build
 from attar.profiling import Latency
@@ -146,7 +146,7 @@ def test_building_a_job_changes_neither_the_recipe_nor_the_disk(tmp_path):
 
 
 def test_train_validation_and_test_images_are_apart():
-    splits = load_splits(read_recipe(**{**TINY, "data": {"name": "digits", "val_fraction": 0.1}}), 0)
+    splits = load_data("digits", val_fraction=0.1)
     sizes = [len(part) for part in (splits.train, splits.val, splits.test)]
     assert sizes == [809, 90, 898]
     assert sum(sizes) == 1797

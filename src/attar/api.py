@@ -17,7 +17,7 @@ from attar.deploy.formats import FORMATS
 from attar.deploy.model_card import CardText
 from attar.errors import AttarError, UnknownNameError
 from attar.experiments import launch as starting
-from attar.experiments.build import GIVEN, load_splits, take_objects
+from attar.experiments.build import GIVEN, Given, Parts, held_for, take_objects
 from attar.experiments.evaluation import eval_batch_size
 from attar.files import write_json, write_text
 from attar.metrics import Scores
@@ -208,7 +208,8 @@ def _splits(card: dict[str, Any], path: Path, file: Path, data: Any) -> Splits:
     keys = data if isinstance(data, dict) else {}
     with naming_imports(path):
         recipe = read_recipe(data=_data_keys(card, path, keys))
-        splits = load_splits(recipe, recipe.seed, None if isinstance(data, dict) else data)
+        given = Given(data=None if isinstance(data, dict) else data)
+        splits: Any = Parts(recipe, held_for(recipe), given).splits(recipe.seed)
     if list(splits.classes) != list(card["classes"]):
         raise AttarError(
             f"{file} knows {len(card['classes'])} classes ({card['data']}), {recipe.data.name} has "

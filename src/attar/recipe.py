@@ -62,12 +62,22 @@ class TeacherRecipe(ModelRecipe):
 
 
 @dataclass
+class TaskRecipe:
+    """What is learnt."""
+
+    name: str = ""
+    """A task (`attar list tasks`); empty: what the data are for, classification for images."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The task's own settings, also written task.divergence=reverse."""
+
+
+@dataclass
 class DataRecipe:
-    """The images."""
+    """The data."""
 
     name: str = "digits"
     """digits, cifar10, cifar100, folder, manifest (a CSV or Parquet file of paths and labels), hf (a local folder of
-    Hugging Face datasets) or webdataset (tar shards)."""
+    Hugging Face datasets) or webdataset (tar shards); of other tasks text (a UTF-8 file), cells (images with dots)."""
     root: str | None = None
     """The folder or file that holds the data; None: where downloads are kept."""
     val_fraction: float = 0.05
@@ -148,9 +158,9 @@ class Recipe:
     student: ModelRecipe = field(default_factory=ModelRecipe)
     """The network to train, also written student=NAME."""
     data: DataRecipe = field(default_factory=DataRecipe)
-    """The images, also written data=NAME."""
-    task: str = ""
-    """What is learnt: classification, density or language; empty: what the data are for."""
+    """The data, also written data=NAME."""
+    task: TaskRecipe = field(default_factory=TaskRecipe)
+    """What is learnt, also written task=NAME."""
     method: MethodRecipe = field(default_factory=MethodRecipe)
     """The distillation method, also written method=NAME."""
     optim: OptimRecipe = field(default_factory=OptimRecipe)
@@ -158,7 +168,7 @@ class Recipe:
     epochs: int = 10
     """Passes over the training set."""
     batch_size: int = 128
-    """Images per step."""
+    """Samples per step."""
     seed: int = 0
     """Where all randomness starts."""
     seeds: int = 1
@@ -193,7 +203,7 @@ CHOICES: dict[str, Registry[Any] | tuple[str, ...]] = {
 # What is quoted of a library's message.
 LONGEST_MESSAGE = 300
 # Sections that may be written as a bare name, and whether other keys in them are options.
-NAMED = ("teacher", "student", "data", "method")
+NAMED = ("teacher", "student", "data", "task", "method")
 
 
 def read_recipe(file: str | Path | None = None, overrides: list[str] | tuple[str, ...] = (), **values: Any) -> Recipe:
@@ -243,8 +253,8 @@ def normalise(tree: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(given, dict):
             raise AttarError(f"{section}: expected a name or a section of keys, got {_shown(given)}")
         known = {f.name for f in dataclasses.fields(schema[section].default_factory)}  # type: ignore[arg-type]
-        # Only methods and data sets have settings of their own that read better without .options.
-        extra = {k: v for k, v in given.items() if k not in known} if section in ("method", "data") else {}
+        # Only methods, tasks and data sets have settings of their own that read better without .options.
+        extra = {k: v for k, v in given.items() if k not in known} if section in ("method", "task", "data") else {}
         if extra:
             kept = {k: v for k, v in given.items() if k in known}
             options = kept.get("options") or {}

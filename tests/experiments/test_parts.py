@@ -13,14 +13,14 @@ from attar.accel.runtime import choose, environment, find_device
 from attar.batch import Batch
 from attar.data import load_data, read_data
 from attar.errors import AttarError
-from attar.experiments import build as building
-from attar.experiments.build import Parts, build, checked
+from attar.experiments.build import Parts, build, checked, held_for
 from attar.knowledge import Knowledge, Transfer, total_loss
 from attar.losses import CrossEntropy
 from attar.methods import create_method
 from attar.models import Staged, create_model
 from attar.models.libraries.imports import import_timm
 from attar.recipe import ModelRecipe, OptimRecipe, read_recipe
+from attar.tasks import classification
 from attar.train.ema import Ema
 from attar.train.running_means import RunningMeans
 from attar.train.schedules import learning_rate
@@ -227,13 +227,13 @@ def readings(monkeypatch):
         seen.append(arguments)
         return read_data(*arguments, **keys)
 
-    monkeypatch.setattr(building, "read_data", counted)
+    monkeypatch.setattr(classification, "read_data", counted)
     return seen
 
 
 def test_images_are_read_once_and_divided_for_each_seed(readings):
     recipe = read_recipe(data={"name": "digits", "train_size": 60, "val_fraction": 0.1}, seeds=4)
-    parts = Parts(recipe)
+    parts = Parts(recipe, held_for(recipe))
     first = parts.splits(0)
     for seed in range(4):
         mine = load_data("digits", val_fraction=0.1, train_size=60, seed=seed)
@@ -249,7 +249,8 @@ def test_images_are_read_once_and_divided_for_each_seed(readings):
 
 
 def test_of_a_single_seed_only_its_own_images_stay(readings):
-    parts = Parts(read_recipe(data={"name": "digits", "val_fraction": 0.1}))
+    recipe = read_recipe(data={"name": "digits", "val_fraction": 0.1})
+    parts = Parts(recipe, held_for(recipe))
     assert parts.splits(0) is parts.splits(0)
     assert parts.held.whole is None
     assert len(readings) == 1

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from attar.conformance import check
+from attar.data import divided
 from attar.data.loading.tensor_loader import TensorLoader
 from attar.data.sources.cells import density, flipped, read_cells
 from attar.data.tensor_set import TensorSet, TensorSplits
@@ -32,8 +33,8 @@ def cells(tmp_path):
 
 def test_the_sums_of_the_maps_are_the_numbers_of_dots(cells):
     recipe = read_recipe(data={"name": "cells", "root": str(cells), "val_fraction": 0.25, "sigma": 3.0})
-    task = create_task(task_name(recipe.task, recipe.data.name))
-    splits = task.load(recipe)
+    task = create_task(task_name(recipe.task.name, recipe.data.name))
+    splits = divided(task.load(recipe), 0.25, seed=0)
     assert task.output == "density"
     assert [len(one) for one in (splits.train, splits.val, splits.test)] == [3, 1, 4]
     assert splits.test.labels.sum((1, 2, 3)).tolist() == pytest.approx([5, 6, 7, 8], rel=1e-5)

@@ -42,7 +42,7 @@ class Bigram(nn.Module):
 
 def loaded(text, **options):
     recipe = read_recipe(data={"name": "text", "root": str(text), "block_size": 8, **options})
-    task = create_task(task_name(recipe.task, recipe.data.name))
+    task = create_task(task_name(recipe.task.name, recipe.data.name))
     return task, task.load(recipe)
 
 

@@ -14,7 +14,7 @@ import attar
 from attar.batch import Batch
 from attar.data import Splits, load_data
 from attar.errors import AttarError
-from attar.experiments.build import Parts
+from attar.experiments.build import Parts, held_for
 from attar.experiments.input_warnings import overlap
 from attar.experiments.training import Training
 from attar.knowledge import Knowledge, Losses
@@ -129,7 +129,8 @@ def folders(tmp_path):
 
 def test_a_recipe_names_the_folder_and_seeds_share_it(folders):
     data = {"name": str(folders / "labelled"), "unlabelled": str(folders / "more"), "image_size": 8}
-    parts = Parts(read_recipe(data=data, seeds=2, overrides=["data.val_fraction=0.2"]))
+    recipe = read_recipe(data=data, seeds=2, overrides=["data.val_fraction=0.2"])
+    parts = Parts(recipe, held_for(recipe))
     first, second = parts.splits(0), parts.splits(1, train_size=8)
     assert isinstance(first, Splits)
     assert len(first.unlabelled) == 16

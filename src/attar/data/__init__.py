@@ -8,7 +8,7 @@ from attar.data.file_set import FileSet
 from attar.data.images import ImageSet, Splits
 from attar.data.loading.device_loader import DeviceLoader
 from attar.data.loading.load import divided, load_data, read_data
-from attar.data.loading.loader import Loader, Samples, Wrapped, eval_batches, loader_for
+from attar.data.loading.loader import Loader, Samples, Wrapped, eval_batches, loader_for, training_loader
 from attar.data.loading.split import limit, stratified_split
 from attar.data.loading.streaming import StreamingLoader
 from attar.data.loading.tensor_loader import TensorLoader
@@ -49,5 +49,6 @@ __all__ = [
     "register_dataset",
     "statistics",
     "stratified_split",
+    "training_loader",
     "wrap",
 ]

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,6 +81,21 @@ class ImageSet:
         """(C, H, W) of one image as networks see it."""
         height, width = self.stored_size if self.crop is None else (self.crop, self.crop)
         return self.images.shape[1], height, width
+
+    @property
+    def example(self) -> tuple[int, int, int]:
+        """The shape of the blank images on which a network's cost is measured."""
+        return self.image_shape
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the JSON beside deployed weights holds of the data."""
+        return {
+            "classes": list(self.classes),
+            "image_shape": list(self.image_shape),
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
 
     @property
     def stored_size(self) -> tuple[int, int]:
@@ -190,6 +206,13 @@ class Splits:
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image."""
         return self.train.image_shape
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """What `create_model` needs of the data: classes, the images' size and how they are normalised."""
+        channels, *size = self.image_shape
+        sizes = {"num_classes": self.num_classes, "in_channels": channels, "image_size": size}
+        return {**sizes, "mean": self.test.mean, "std": self.test.std}
 
     def map(self, change: Callable[[ImageSet], ImageSet]) -> Splits:
         """The same change made to every set."""

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from attar.batch import Inputs, first_tensor, rows_of
+from attar.batch import Address, Inputs, first_tensor, rows_of
 from attar.errors import AttarError
 
 # Varies the inputs and labels of a batch by numbers in [0, 1), DRAWS of them a sample.
@@ -29,6 +30,8 @@ class TensorSet:
         outputs: how many numbers the networks put out at each entry: the vocabulary, or 1 of a density.
         weight: (N,) or (N, L) how much each entry counts; None: all alike.
         vary: how training samples are varied; None: not at all.
+        classes: the name of each output, where they have names.
+        facts: what whoever prepares further inputs must know, as plain data (the tokenizer, mean and std).
 
     Raises:
         AttarError: the rows differ, or the inputs hold NaN or infinite numbers.
@@ -43,6 +46,8 @@ class TensorSet:
     outputs: int
     weight: Tensor | None = field(default=None, repr=False)
     vary: Vary | None = None
+    classes: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         tensors = {"inputs": self.inputs} if isinstance(self.inputs, Tensor) else dict(self.inputs)
@@ -60,6 +65,11 @@ class TensorSet:
         return len(first_tensor(self.inputs))
 
     @property
+    def example(self) -> Inputs:
+        """The inputs of one sample, on which a network's cost is measured."""
+        return rows_of(self.inputs, slice(0, 1))
+
+    @property
     def class_weights(self) -> None:
         """There are no classes to weigh."""
         return None
@@ -68,6 +78,11 @@ class TensorSet:
     def shape(self) -> tuple[int, ...]:
         """Of one sample's first input."""
         return tuple(first_tensor(self.inputs).shape[1:])
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the JSON beside deployed weights holds of the data."""
+        return {"classes": list(self.classes), "input_shape": list(self.shape), "outputs": self.outputs, **self.facts}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -115,10 +130,49 @@ class TensorSplits:
                     f"with {self.train.outputs}; make them alike"
                 )
 
+    def divided(self, val_fraction: float, seed: int, train_size: int | None = None) -> TensorSplits:
+        """What one seed keeps apart and trains on.
+
+        Args:
+            val_fraction: the part of the training set kept apart for validation, drawn by the seed; data that come with
+                a validation set keep theirs.
+            seed: which samples are kept apart; the test set never depends on it.
+            train_size: train on only so many samples, drawn by the seed; None: all.
+
+        Raises:
+            AttarError: there are fewer than `train_size`.
+        """
+        train, val = self.train, self.val
+        if val is None and val_fraction:
+            order = torch.randperm(len(train), generator=Address(seed).generator("split"))
+            count = max(1, round(val_fraction * len(train)))
+            val, train = train.subset(order[:count].sort().values), train.subset(order[count:].sort().values)
+        if train_size is not None:
+            if not 1 <= train_size <= len(train):
+                raise AttarError(f"data.train_size must be 1 to {len(train)}, got {train_size}")
+            order = torch.randperm(len(train), generator=Address(seed).generator("limit"))
+            train = train.subset(order[:train_size].sort().values)
+        return replace(self, train=train, val=val)
+
     @property
     def num_classes(self) -> int:
         """How many outputs networks have."""
         return self.train.outputs
+
+    @property
+    def unlabelled(self) -> None:
+        """All samples have labels."""
+        return None
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """What `create_model` needs of the data: how many outputs there are, and the size of a sample."""
+        channels, *size = self.train.shape
+        if first_tensor(self.train.inputs).is_floating_point():
+            sizes: dict[str, Any] = {"in_channels": channels, **({"image_size": size} if size else {})}
+        else:  # token ids: their number
+            sizes = {"image_size": channels}
+        return {"num_classes": self.num_classes, **sizes}
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ from attar.metrics import Measure
 from attar.recipe import Recipe, normalise, read_recipe
 from attar.report.summary import spread, values_of
 from attar.report.tables import Table
-from attar.tasks import create_task, task_name
+from attar.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def attempt(folder: Path, values: dict[str, Any], console: Console, shared: Shar
 
 def measure_of(recipe: Recipe) -> Measure:
     """The primary measure of a recipe's task."""
-    return create_task(task_name(recipe.task, recipe.data.name)).metrics().primary
+    return task_of(recipe).metrics().primary
 
 
 def score_of(folder: Path, values: dict[str, Any], console: Console, shared: SharedResources) -> float:

@@ -11,17 +11,19 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from attar.data import Splits, dataset_info, divided, list_datasets, load_data, read_data
+from attar.data import Splits, TensorSplits, divided, read_data
 from attar.errors import AttarError, first_line
 from attar.models import as_staged, class_rows, create_model, model_info, observe, recorded_classes
 from attar.models.copying import copied
 from attar.models.libraries.imagenet_classes import imagenet_rows
 from attar.models.libraries.names import FILES
-from attar.recipe import DataRecipe, ModelRecipe, Recipe, TeacherRecipe, listed
+from attar.profiling.cost import blank_images
+from attar.recipe import ModelRecipe, Recipe, TeacherRecipe, listed
 from attar.registry import check_types
+from attar.tasks import Task, task_of
 
-# The keys of the data section that every data set takes.
-DATA_KEYS = ("root", "augment", "unlabelled")
+# The sets of a task.
+Sets = Splits | TensorSplits
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,19 @@ class Given:
     Attributes:
         teachers: trained networks.
         student: the network to train; every training starts from a copy of it.
-        data: what `load_data` takes besides names: a data set, a pair of them, `Splits`.
+        data: what `load_data` takes besides names, a data set, a pair of them, `Splits`; or `TensorSplits`.
+        task: what is learnt.
     """
 
     teachers: tuple[nn.Module, ...] = ()
     student: nn.Module | None = None
     data: Any = None
+    task: Task | None = None
 
     @property
     def any(self) -> bool:
         """Whether there is one."""
-        return bool(self.teachers) or self.student is not None or self.data is not None
+        return bool(self.teachers) or any(one is not None for one in (self.student, self.data, self.task))
 
 
 GIVEN = "given:"
@@ -65,6 +69,10 @@ def take_objects(values: dict[str, Any]) -> tuple[dict[str, Any], Given]:
     if data is not None and not isinstance(data, str | dict):
         given = replace(given, data=data)
         values["data"] = {"name": named(data)}
+    task = values.get("task")
+    if task is not None and not isinstance(task, str | dict):
+        given = replace(given, task=task)
+        values["task"] = {"name": named(task)}
     return values, given
 
 
@@ -83,7 +91,7 @@ def refuse_given(recipe: Recipe) -> None:
     Raises:
         AttarError: the recipe names an object that was given.
     """
-    for key in ("teacher", "student", "data"):
+    for key in ("teacher", "student", "data", "task"):
         name = getattr(recipe, key).name
         if GIVEN in name:
             raise AttarError(f"this run's {key} was an object in Python ({name}), so its folder cannot rebuild it")
@@ -91,33 +99,35 @@ def refuse_given(recipe: Recipe) -> None:
 
 @dataclass
 class Held:
-    """Images in memory, for as long as they may be asked for; recipes with the same data may share them.
+    """The samples in memory, for as long as they may be asked for; recipes with the same data may share them.
 
     Attributes:
+        task: what they are for; it may keep what it found in them.
         whole: everything that was read, where other seeds or sizes will need it.
-        divided: what was made of it, by seed and number of training images.
+        divided: what was made of it, by seed and number of training samples.
     """
 
-    whole: Splits | None = None
-    divided: dict[tuple[int, int | None], Splits] = field(default_factory=dict)
+    task: Task
+    whole: Sets | None = None
+    divided: dict[tuple[int, int | None], Sets] = field(default_factory=dict)
 
 
 @dataclass
 class Parts:
-    """Builds the images and networks of one recipe, reading every set of images once.
+    """Builds the sets and networks of one recipe, reading every set once.
 
     Attributes:
         recipe: the names.
-        given: objects in place of names.
         held: what was read already.
+        given: objects in place of names.
     """
 
     recipe: Recipe
+    held: Held
     given: Given = field(default_factory=Given)
-    held: Held = field(default_factory=Held)
 
-    def splits(self, seed: int, train_size: int | None = None) -> Splits:
-        """The images for one seed, optionally with another number of training images than the recipe's.
+    def splits(self, seed: int, train_size: int | None = None) -> Sets:
+        """The samples for one seed, optionally with another number of training samples than the recipe's.
 
         Of the seeds only the recipe's first and the last asked for stay in memory.
         """
@@ -125,10 +135,10 @@ class Parts:
         if (seed, size) not in held:
             for other in [key for key in held if key[0] not in (self.recipe.seed, seed)]:
                 del held[other]
-            whole = self.held.whole or read_splits(self.recipe, self.given.data)
+            whole = self.held.whole or read_splits(self.held.task, self.recipe, self.given.data)
             if self.recipe.seeds > 1 or self.recipe.teacher.train_size:
                 self.held.whole = whole
-            held[seed, size] = divided_splits(whole, replace(self.recipe.data, train_size=size), seed)
+            held[seed, size] = divided_splits(whole, self.recipe, seed, size)
         return held[seed, size]
 
     def student(self, seed: int) -> nn.Module:
@@ -167,34 +177,33 @@ def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
     return list(zip(names, weights, strict=True))
 
 
-def load_splits(recipe: Recipe, seed: int, given: Any = None) -> Splits:
-    """The images of a recipe for one seed: the test set is always the same, validation and subsets follow the seed."""
-    return divided_splits(read_splits(recipe, given), recipe.data, seed)
+def held_for(recipe: Recipe, given: Given | None = None) -> Held:
+    """Nothing read yet, for the task of a recipe or the one that was given as an object."""
+    return Held(given.task if given is not None and given.task is not None else task_of(recipe))
 
 
-def read_splits(recipe: Recipe, given: Any = None) -> Splits:
-    """All images of a recipe, or of the object that stands in for their name."""
+def read_splits(task: Task, recipe: Recipe, given: Any = None) -> Any:
+    """All samples of a recipe, or of the object that stands in for their name."""
+    if given is None:
+        return task.load(recipe)
     data = recipe.data
-    check_types("data", load_data, data.options)
-    if data.name in list_datasets():
-        check_types(f"data set {data.name!r}", dataset_info(data.name).load, data.options)
-    keys = {key: getattr(data, key) for key in DATA_KEYS}
     options = {key: value for key, value in data.options.items() if key != "class_weights"}
-    return read_data(data.name if given is None else given, **keys, **options)
+    return read_data(given, data.root, augment=data.augment, unlabelled=data.unlabelled, **options)
 
 
-def divided_splits(whole: Splits, data: DataRecipe, seed: int) -> Splits:
-    """What one seed makes of all images."""
-    return divided(whole, data.val_fraction, seed, data.train_size, data.options.get("class_weights"))
+def divided_splits(whole: Any, recipe: Recipe, seed: int, train_size: int | None = None) -> Any:
+    """What one seed makes of all samples."""
+    data = recipe.data
+    size = train_size or data.train_size
+    return divided(whole, data.val_fraction, seed, size, data.options.get("class_weights"))
 
 
-def build(recipe: ModelRecipe, splits: Splits, seed: int, role: Literal["student", "teacher"] = "student") -> nn.Module:
-    """A network for these images, initialised from the seed, with the recipe's weights.
+def build(recipe: ModelRecipe, splits: Sets, seed: int, role: Literal["student", "teacher"] = "student") -> nn.Module:
+    """A network for these samples, initialised from the seed, with the recipe's weights.
 
     Weights of another number of classes are a student's start, whose classifier begins anew; a teacher must have
     these classes. A network with published weights sees the images as those weights do.
     """
-    channels, *size = splits.image_shape
     for option in recipe.options:
         if option in ("num_classes", "in_channels", "image_size", "weights", "head", "mean", "std"):
             raise AttarError(f"{option} of network {recipe.name!r} follows from the data; leave it out of its options")
@@ -202,19 +211,15 @@ def build(recipe: ModelRecipe, splits: Splits, seed: int, role: Literal["student
     with seeded(seed):
         return create_model(
             recipe.name,
-            num_classes=splits.num_classes,
-            in_channels=channels,
-            image_size=size,
             weights=recipe.weights,
             head="fresh" if role == "student" else "same",
             classes=rows_of(recipe, splits) or recorded_order(recipe, splits, role),
-            mean=splits.test.mean,
-            std=splits.test.std,
+            **splits.network,
             **recipe.options,
         )
 
 
-def rows_of(recipe: ModelRecipe, splits: Splits) -> list[int] | None:
+def rows_of(recipe: ModelRecipe, splits: Sets) -> list[int] | None:
     """The rows of the weights' classifier that the recipe asks for.
 
     Raises:
@@ -232,13 +237,14 @@ def rows_of(recipe: ModelRecipe, splits: Splits) -> list[int] | None:
     raise AttarError(f"classes={wanted}: expected imagenet, or a list of numbers such as [0,217,482]")
 
 
-def recorded_order(recipe: ModelRecipe, splits: Splits, role: str) -> list[int] | None:
+def recorded_order(recipe: ModelRecipe, splits: Sets, role: str) -> list[int] | None:
     """The rows of a classifier in the data's order, where its class names are recorded and in another order.
 
     Raises:
         AttarError: a teacher of other classes than the data's; a student starts from such weights all the same.
     """
-    theirs = recorded_classes(recipe.name, recipe.weights) if recipe.classes is None else None
+    named = recipe.classes is None and splits.test.classes
+    theirs = recorded_classes(recipe.name, recipe.weights) if named else None
     if theirs is None:
         return None
     source = recipe.weights or recipe.name
@@ -255,8 +261,8 @@ def recorded_order(recipe: ModelRecipe, splits: Splits, role: str) -> list[int] 
     return rows
 
 
-def checked(net: nn.Module, role: str, splits: Splits) -> nn.Module:
-    """A network that was handed over, if it takes these images and has these classes.
+def checked(net: nn.Module, role: str, splits: Sets) -> nn.Module:
+    """A network that was handed over, if it takes these samples and has these classes.
 
     A teacher of timm or torchvision comes back staged where its family is known, so that every method can use it.
 
@@ -268,12 +274,13 @@ def checked(net: nn.Module, role: str, splits: Splits) -> nn.Module:
     net.eval()
     try:
         with torch.no_grad():
-            logits = observe(net, torch.zeros(2, *splits.image_shape)).logits
+            found = observe(net, blank_images(net, splits.test.example, 2)).logits
     except (RuntimeError, TypeError, IndexError, AssertionError) as error:
         reason = first_line(error)
-        raise AttarError(f"the {role} does not take images of {splits.image_shape}: {reason}") from None
-    if logits.shape[-1] != splits.num_classes:
-        raise AttarError(f"the {role} has {logits.shape[-1]} classes, the data have {splits.num_classes}")
+        what = "images" if isinstance(splits, Splits) else "samples"
+        raise AttarError(f"the {role} does not take {what} of {splits.image_shape}: {reason}") from None
+    if splits.num_classes not in found.shape[1:]:
+        raise AttarError(f"the {role} has {found.shape[-1]} classes, the data have {splits.num_classes}")
     return net
 
 

@@ -7,7 +7,8 @@ import hashlib
 import torch
 from torch import nn
 
-from attar.data import FileSet, ImageSet, eval_batches
+from attar.batch import first_tensor
+from attar.data import FileSet, ImageSet, Samples, eval_batches
 from attar.experiments.evaluation import eval_batch_size
 from attar.models import are_probabilities, exchanged, observe
 
@@ -19,24 +20,31 @@ RENAMED = 0.5
 SAMPLE = 2000
 
 
-def overlap(train: ImageSet, test: ImageSet, unlabelled: ImageSet | None = None) -> str | None:
-    """A warning where images of the test set are in the training set or among the unlabelled images, byte for byte.
+def overlap(
+    train: Samples, test: Samples, unlabelled: ImageSet | None = None, *, samples: str = "images"
+) -> str | None:
+    """A warning where samples of the test set are in the training set or among the unlabelled images, byte for byte.
 
     A warning and no error: published sets have such pairs too, and their numbers are comparable all the same. Images
     that stay in their files are not compared: each would have to be decoded first.
     """
     if isinstance(train, FileSet) or isinstance(test, FileSet):
         return None
-    shown = [images for images in (train, unlabelled) if images is not None]
-    seen = {_content(image) for images in shown for image in images.images.cpu()}
-    count = sum(_content(image) in seen for image in test.images.cpu())
+    shown = [one for one in (train, unlabelled) if one is not None]
+    seen = {_content(row) for one in shown for row in _rows(one)}
+    count = sum(_content(row) in seen for row in _rows(test))
     if not count:
         return None
     also = " or among the unlabelled images" if unlabelled is not None else ""
     return (
-        f"{count} of the {len(test)} test images are in the training set{also}, byte for byte: the test scores are too "
-        "good; remove them from one of the two"
+        f"{count} of the {len(test)} test {samples} are in the training set{also}, byte for byte: the test scores are "
+        "too good; remove them from one of the two"
     )
+
+
+def _rows(samples: Samples) -> torch.Tensor:
+    """What networks see of each sample, of several inputs the first."""
+    return (samples.images if isinstance(samples, ImageSet) else first_tensor(samples.inputs)).cpu()
 
 
 def _content(image: torch.Tensor) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from attar.data import Splits
 from attar.errors import AttarError
+from attar.experiments.build import Sets
 from attar.files import write_json
 
 RECORD = "inputs.json"
@@ -14,15 +14,10 @@ RECORD = "inputs.json"
 Fingerprints = dict[str, str]
 
 
-def data_fingerprints(splits: Splits) -> Fingerprints:
-    """The fingerprint of each set of images, by its name in messages."""
-    sets = {
-        "training images": splits.train,
-        "validation images": splits.val,
-        "test images": splits.test,
-        "unlabelled images": splits.unlabelled,
-    }
-    return {name: images.fingerprint for name, images in sets.items() if images is not None}
+def data_fingerprints(splits: Sets, samples: str = "images") -> Fingerprints:
+    """The fingerprint of each set, by its name in messages."""
+    sets = {"training": splits.train, "validation": splits.val, "test": splits.test, "unlabelled": splits.unlabelled}
+    return {f"{role} {samples}": one.fingerprint for role, one in sets.items() if one is not None}
 
 
 def read_inputs(folder: Path) -> Fingerprints | None:

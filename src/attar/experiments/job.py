@@ -19,12 +19,12 @@ from attar.accel.allocator import keep_freed_memory, release_freed_memory
 from attar.accel.runtime import Runtime, find_device
 from attar.accel.threads import Share, best_share, processes_with_room, wanted_share
 from attar.batch import Address
-from attar.data import FileSet, Splits
+from attar.data import FileSet, ImageSet
 from attar.deploy import load
 from attar.distributed.team import sign, surviving, team
 from attar.errors import AttarError, Stopped
 from attar.experiments.baseline import earlier_baseline
-from attar.experiments.build import Given, Parts, seeded
+from attar.experiments.build import Given, Parts, Sets, seeded
 from attar.experiments.choices import FILE as CHOICES
 from attar.experiments.choices import Choices
 from attar.experiments.input_warnings import exchanged_classes, overlap, probabilities, weak_teacher
@@ -47,7 +47,6 @@ from attar.report.run_page import write_report
 from attar.report.summary import Summary
 from attar.report.thumbnails import save_pictures
 from attar.safety.locks import held, locked
-from attar.tasks import create_task, task_name
 from attar.track import Tracking
 
 
@@ -81,11 +80,11 @@ class Job:
         self._check_jobs()
         if not self.team.leader:
             self.console = Console(quiet=True)
-        self.task = create_task(task_name(self.recipe.task, self.recipe.data.name))
         kept = self.folder / CHOICES
         self.choices = Choices(kept) if self.like or kept.exists() else self.shared.choices
         self.tracking = Tracking(self.recipe.track, self.folder)
-        self.parts = Parts(self.recipe, self.given, self.shared.images_of(self.recipe.data))
+        held = self.shared.samples_of(self.recipe, self.given)
+        self.task, self.parts = held.task, Parts(self.recipe, held, self.given)
         with self.team.leader_first():
             self.splits = self.parts.splits(self.recipe.seed)
         self.engines = self.shared.engines(self.splits.train)
@@ -115,7 +114,7 @@ class Job:
         found = {f"weights of {self._teacher_folder(number).name}": fingerprint(net) for number, net in given}
         if self.recipe.student.weights:
             found["weights of student"] = fingerprint(self.parts.student(self.recipe.seed))
-        return {**found, **data_fingerprints(self.splits)}
+        return {**found, **data_fingerprints(self.splits, self.task.metrics().scoring.samples)}
 
     def run(self) -> Summary:
         """Train what is not trained yet and write the report.
@@ -139,7 +138,9 @@ class Job:
             record_imports(self.folder)
         keep_freed_memory()
         if self.team.leader:
-            self._warn([*self.splits.notes, overlap(self.splits.train, self.splits.test, self.splits.unlabelled)])
+            samples = self.task.metrics().scoring.samples
+            sets = (self.splits.train, self.splits.test, self.splits.unlabelled)
+            self._warn([*self.splits.notes, overlap(*sets, samples=samples)])
         runtime = self._runtime()
         with threads(runtime.teacher_threads or torch.get_num_threads()):
             return self._trained(runtime)
@@ -224,7 +225,7 @@ class Job:
         shown = [*self.teachers, *(nets[name] for name in runs[0])]
         # In the layout of a network that was just loaded, whatever training needed.
         layout = {"device": runtime.device, "memory_format": torch.contiguous_format}
-        times = latencies([net.to(**layout) for net in shown], self.splits.image_shape)  # type: ignore[call-overload]
+        times = latencies([net.to(**layout) for net in shown], self.splits.test.example)  # type: ignore[call-overload]
         count = len(self.teachers)
         named = dict(zip(runs[0], times[count:], strict=True))
         return (
@@ -233,10 +234,15 @@ class Job:
         )
 
     def _odd_teachers(self, taught: list[Result], runtime: Runtime) -> list[str | None]:
-        """Lines about teachers that hardly beat guessing, exchange classes or end in probabilities."""
-        lines = []
+        """Lines about teachers that hardly beat guessing, exchange classes or end in probabilities.
+
+        Each needs one class number for every sample, which is what an `ImageSet` has.
+        """
+        lines, test = [], self.splits.test
+        if not isinstance(test, ImageSet):
+            return []
         for number, (net, result) in enumerate(zip(self.teachers, taught, strict=True)):
-            seen = (number, net, self.splits.test)
+            seen = (number, net, test)
             weak = weak_teacher(*seen, result.scores["top1"], runtime.device)
             lines += [weak or exchanged_classes(*seen, runtime.device), probabilities(*seen, runtime.device)]
         return lines
@@ -341,7 +347,8 @@ class Job:
         """results.json, the graph of who taught whom, the images a report shows, and report.html from all of it."""
         write_json(self.folder / "results.json", summary.to_json())
         write_text(self.folder / "graph.svg", svg(self.training(self.recipe.seed).method.graph))
-        save_pictures(read_run(self.folder), self.splits.test)
+        if isinstance(self.splits.test, ImageSet):
+            save_pictures(read_run(self.folder), self.splits.test)
         write_report(self.folder)
 
     @property
@@ -364,12 +371,15 @@ class Job:
 
     def _build(self, seed: int, alone: bool) -> Training:
         splits, (title, folder) = self.parts.splits(seed), self._place(seed, alone)
-        method = create_method("supervised", student=self.parts.student(seed)) if alone else self._method(seed, splits)
+        method = self._supervised(self.parts.student(seed)) if alone else self._method(seed, splits)
         engines = None if alone else self.engines
         recipe = training_recipe(self.recipe, seed, alone)
         return Training(method, splits, recipe, folder, title, self.teacher_predictions, engines, self.tracking)
 
-    def _method(self, seed: int, splits: Splits) -> Method:
+    def _supervised(self, student: nn.Module) -> Method:
+        return create_method("supervised", student=student, task=self.task)
+
+    def _method(self, seed: int, splits: Sets) -> Method:
         """One seed's method, around the job's own teachers where it holds them `Frozen`.
 
         A method that registers them as its submodules trains them, and gets copies: every seed starts from the same.
@@ -380,7 +390,7 @@ class Job:
             method = self._created(seed, splits, [copied(net) for net in self.teachers])
         return method
 
-    def _created(self, seed: int, splits: Splits, teachers: list[nn.Module]) -> Method:
+    def _created(self, seed: int, splits: Sets, teachers: list[nn.Module]) -> Method:
         name = self.recipe.method.name
         takes_teacher = "+" in name or method_info(name).takes_teacher
         # Not the student's own stream: a peer drawn from that would start as the student's twin and teach nothing.
@@ -390,6 +400,7 @@ class Job:
                 student=self.parts.student(seed),
                 teacher=teachers if takes_teacher and teachers else None,
                 image_shape=splits.image_shape,
+                task=self.task,
                 **self.recipe.method.options,
             )
             method.setup(splits.train.labels)
@@ -410,7 +421,7 @@ class Job:
                 epochs=self.recipe.teacher.epochs or self.recipe.epochs,
             )
             # A copy, because methods freeze the teacher that they are given.
-            method = create_method("supervised", student=copied(self.teachers[number]))
+            method = self._supervised(copied(self.teachers[number]))
             splits = self.parts.splits(recipe.seed, self.recipe.teacher.train_size)
             title, folder = f"teacher {name}", self._teacher_folder(number)
             trainings[number] = Training(method, splits, recipe, folder, title, tracking=self.tracking)

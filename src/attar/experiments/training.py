@@ -18,12 +18,13 @@ from attar.accel.runtime import Runtime, choose, find_device, step_seconds
 from attar.batch import Batch
 from attar.conformance import check
 from attar.conformance.unlabelled_batches import learns_without_labels
-from attar.data import ImageSet, Mixing, Splits, eval_batches, loader_for
+from attar.data import ImageSet, Mixing, Samples, training_loader
 from attar.deploy import save
 from attar.distributed.team import team
 from attar.errors import AttarError
+from attar.experiments.build import Sets
 from attar.experiments.choices import Choices
-from attar.experiments.evaluation import eval_batch_size
+from attar.experiments.evaluation import batches_of
 from attar.experiments.teacher_predictions import TeacherPredictions
 from attar.files import write_json
 from attar.methods import Method
@@ -31,6 +32,7 @@ from attar.metrics import Metrics
 from attar.metrics.predictions import evaluate_each, predictions_file, save_predictions
 from attar.profiling import Cost, Latency, cost
 from attar.recipe import Recipe
+from attar.tasks import task_name
 from attar.teachers.cached_loader import with_cached_logits
 from attar.teachers.selection import Engines, choose_engines
 from attar.track import Tracking
@@ -83,7 +85,7 @@ class Training:
 
     Attributes:
         method: what is trained.
-        splits: the images.
+        splits: the data.
         recipe: how.
         folder: where.
         title: what the progress lines call it.
@@ -93,7 +95,7 @@ class Training:
     """
 
     method: Method
-    splits: Splits
+    splits: Sets
     recipe: Recipe
     folder: Path
     title: str
@@ -103,20 +105,18 @@ class Training:
 
     def __post_init__(self) -> None:
         self.device = find_device(self.recipe.device)
-        unlabelled, of_each_batch = self.splits.unlabelled, self.recipe.data.unlabelled_batch
-        if of_each_batch is not None and unlabelled is None:
+        of_each_batch = self.recipe.data.unlabelled_batch
+        if of_each_batch is not None and self.splits.unlabelled is None:
             raise AttarError(f"data.unlabelled_batch={of_each_batch} has no images; give data.unlabelled=FOLDER")
-        self.loader = loader_for(
-            self.splits.train,
+        self.loader = training_loader(
+            self.splits,
             self.recipe.batch_size,
-            augment=self.splits.augment,
             seed=self.recipe.seed,
             device=self.device,
             epochs=self.recipe.epochs,
-            channels_last=True,
             view_seed=self.recipe.data.view_seed,
             share=team().share,
-            unlabelled=unlabelled if learns_without_labels(self.method) else None,
+            unlabelled=learns_without_labels(self.method),
             unlabelled_batch=of_each_batch,
             mixing=Mixing(self.recipe.data.mixup, self.recipe.data.cutmix),
         )
@@ -204,7 +204,8 @@ class Training:
             self._engines.attach(self.method, runtime.teachers)
             recipe, size = self.recipe, self.loader.batch_size + self.loader.unlabelled_batch
             lengths = (recipe.epochs, len(self.loader), size, recipe.optim.accumulate)
-            with Progress(console, self.title, *lengths, on_epoch=following.epoch) as progress:
+            sample = self.method.task.metrics().sample
+            with Progress(console, self.title, *lengths, on_epoch=following.epoch, sample=sample) as progress:
                 if self.splits.unlabelled is not None:
                     progress.log(self._shown_unlabelled(self.splits.unlabelled))
                 train, places = self.splits.train, Places(self.folder)
@@ -270,7 +271,7 @@ def results_of(folder: Path) -> list[Result]:
 def measure(
     name: str,
     net: nn.Module,
-    images: ImageSet,
+    samples: Samples,
     metrics: Metrics,
     device: torch.device,
     teacher_predictions: TeacherPredictions | None,
@@ -279,26 +280,25 @@ def measure(
     """Scores on a set and cost, in float32 as the network is deployed; the predictions are kept in the folder."""
     net.to(device).eval()
     if teacher_predictions:
-        teacher_predictions.to(device).begin(images)
+        teacher_predictions.to(device).begin(samples)
     is_teacher = teacher_predictions is not None and teacher_predictions.net is net
     scores, predictions = evaluate_each(
         teacher_predictions if teacher_predictions and is_teacher else net,
-        eval_batches(images, eval_batch_size(images.image_shape), device),
+        batches_of(samples, device),
         metrics,
         teacher=None if is_teacher else teacher_predictions,
     )
     if predictions is not None:
         save_predictions(predictions, folder / predictions_file(name))
-    return Result(name, scores, cost(net, images.image_shape))
+    return Result(name, scores, cost(net, samples.example))
 
 
-def card(images: ImageSet, result: Result, recipe: Recipe) -> dict[str, Any]:
+def card(samples: Samples, result: Result, recipe: Recipe) -> dict[str, Any]:
     """What the JSON beside deployed weights holds besides the network's spec."""
     return {
-        "classes": list(images.classes),
-        "image_shape": list(images.image_shape),
-        "mean": list(images.mean),
-        "std": list(images.std),
+        **samples.card,
+        "task": task_name(recipe.task.name, recipe.data.name),
+        "task_options": recipe.task.options,
         "data": recipe.data.name,
         "data_options": recipe.data.options,
         "seed": recipe.seed,

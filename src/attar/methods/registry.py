@@ -102,7 +102,7 @@ def create_method(
     *,
     student: nn.Module,
     teacher: nn.Module | Sequence[nn.Module] | None = None,
-    image_shape: tuple[int, int, int] | None = None,
+    image_shape: tuple[int, ...] | None = None,
     task: str | Task = "classification",
     weights: Weights | None = None,
     logit_edges: LogitEdges | None = None,
@@ -115,8 +115,8 @@ def create_method(
             options are given per method (`at={"weight": 500}`).
         student: the network to be trained and deployed.
         teacher: the network to learn from, or a list of them; left out for methods that have none.
-        image_shape: (C, H, W) of one image, for methods that choose adapters from shapes; by default the
-            networks' own `input_shape`.
+        image_shape: (C, H, W) of one image, or the shape of another sample, for methods that choose adapters from
+            shapes; by default the networks' own `input_shape`.
         task: what is learnt, which chooses the losses on labels and outputs: a registered name or a `Task`.
         weights: weights of edges by their keys, in place of the method's: numbers, schedules, or texts such as
             "linear(0, 1, 20)" (`attar.schedules.read_weight`).

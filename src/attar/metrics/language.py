@@ -29,10 +29,10 @@ class LanguageMetrics(Metrics):
 
     measures = (
         Measure("perplexity", "perplexity", 1, 3),
-        Measure("bits", "bits/character", 1, 4, watched=True),
-        Measure("accuracy", "next token %", 100, 2, higher=True),
+        Measure("bits", "bits/char", 1, 4, watched=True),
+        Measure("accuracy", "next %", 100, 2, higher=True),
         Measure("agreement", "agrees %", 100, 1, higher=True, note="Agrees: tokens with the teacher's prediction."),
-        Measure("kl", "KL to teacher", 1, 4),
+        Measure("kl", "KL", 1, 4),
     )
     sample = "sequence"
 

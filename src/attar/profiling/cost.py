@@ -16,6 +16,7 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from attar.batch import Inputs, first_tensor
 from attar.errors import AttarError
 from attar.metrics.accuracy import evaluating
 
@@ -47,19 +48,23 @@ def parameters(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
-def macs(net: nn.Module, image_shape: tuple[int, ...]) -> int:
+# One sample: the shape of a blank image, or inputs as they are.
+Sample = tuple[int, ...] | Inputs
+
+
+def macs(net: nn.Module, image_shape: Sample) -> int:
     """Multiply-accumulates of one image through convolutions and matrix products: half of torch's FLOPs.
 
     Args:
         net: any network that takes (1, *image_shape).
-        image_shape: (C, H, W).
+        image_shape: (C, H, W); or the inputs of one sample.
 
     >>> macs(nn.Conv2d(3, 8, 3, padding=1), (3, 4, 4))  # 8 * 3 * 9 * 16
     3456
     """
     counter = FlopCounterMode(display=False)
     with evaluating(net), _without_gradients(net), counter:
-        net(blank_images(net, image_shape, 1))
+        run(net, blank_images(net, image_shape, 1))
     return counter.get_total_flops() // 2
 
 
@@ -77,7 +82,7 @@ def _without_gradients(net: nn.Module) -> Iterator[None]:
 
 def latency(
     net: nn.Module,
-    image_shape: tuple[int, ...],
+    image_shape: Sample,
     batch: int = 1,
     repeats: int = 30,
     warmup: int = 5,
@@ -87,7 +92,7 @@ def latency(
 
     Args:
         net: any network that takes (batch, *image_shape).
-        image_shape: (C, H, W).
+        image_shape: (C, H, W); or the inputs of one sample.
         batch: images in one pass.
         repeats: passes that are timed, two or more.
         warmup: passes before them.
@@ -104,7 +109,7 @@ def latency(
 
 def latencies(
     nets: Sequence[nn.Module],
-    image_shape: tuple[int, ...],
+    image_shape: Sample,
     batch: int = 1,
     repeats: int = 30,
     warmup: int = 5,
@@ -117,12 +122,12 @@ def latencies(
     """
     if repeats < 2:
         raise AttarError(f"repeats is {repeats}; a median and a spread need at least 2")
-    shown = [(net, blank_images(net, image_shape, batch).to(dtype)) for net in nets]
+    shown = [(net, blank_images(net, image_shape, batch, dtype)) for net in nets]
     with ExitStack() as modes:
         for net in nets:
             modes.enter_context(evaluating(net))
         for net, images in shown * warmup:
-            net(images)
+            run(net, images)
         times = [[_milliseconds(net, images) for net, images in shown] for _ in range(repeats)]
     quarters = [quantiles(of_one, n=4, method="inclusive") for of_one in zip(*times, strict=True)]
     return [Latency(median, third - first) for first, median, third in quarters]
@@ -140,12 +145,12 @@ def file_size(net: nn.Module) -> int:
         return path.stat().st_size
 
 
-def cost(net: nn.Module, image_shape: tuple[int, ...]) -> Cost:
+def cost(net: nn.Module, image_shape: Sample) -> Cost:
     """Everything about a network's cost at batch 1.
 
     Args:
         net: any network that takes (1, *image_shape).
-        image_shape: (C, H, W).
+        image_shape: (C, H, W); or the inputs of one sample.
 
     >>> cost(nn.Linear(4, 2, bias=False), (4,)).macs
     8
@@ -170,17 +175,33 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def blank_images(net: nn.Module, image_shape: tuple[int, ...], batch: int) -> Tensor:
-    """Blank images in the type and on the device of the network's first parameter."""
+def blank_images(net: nn.Module, image_shape: Sample, batch: int, dtype: torch.dtype | None = None) -> Inputs:
+    """Blank images on the device of the network's first parameter, in its type; or the sample given, so many times."""
     like = next(net.parameters(), torch.zeros(()))
-    return torch.zeros(batch, *image_shape, dtype=like.dtype, device=like.device)
+    if isinstance(image_shape, tuple):
+        return torch.zeros(batch, *image_shape, dtype=like.dtype, device=like.device).to(dtype)
+    rows = torch.zeros(batch, dtype=torch.long)
+
+    def repeated(tensor: Tensor) -> Tensor:
+        found = tensor[rows].to(like.device)
+        return found.to(dtype or like.dtype) if found.is_floating_point() else found
+
+    if isinstance(image_shape, Tensor):
+        return repeated(image_shape)
+    return {name: repeated(tensor) for name, tensor in image_shape.items()}
 
 
-def _milliseconds(net: nn.Module, images: Tensor) -> float:
-    _wait(images.device)
+def run(net: nn.Module, inputs: Inputs) -> object:
+    """One forward pass; inputs with names go in by name."""
+    return net(**inputs) if isinstance(inputs, dict) else net(inputs)
+
+
+def _milliseconds(net: nn.Module, images: Inputs) -> float:
+    device = first_tensor(images).device
+    _wait(device)
     start = time.perf_counter()
-    net(images)
-    _wait(images.device)
+    run(net, images)
+    _wait(device)
     return (time.perf_counter() - start) * 1e3
 
 

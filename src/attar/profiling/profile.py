@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from attar.errors import AttarError, first_line
-from attar.profiling.cost import Latency, file_size, latency, macs, parameters
+from attar.profiling.cost import Latency, Sample, file_size, latency, macs, parameters
 from attar.profiling.memory import peak_memory
 
 
@@ -37,12 +37,12 @@ class Profile:
     threads: int
 
 
-def profile(net: nn.Module, image_shape: tuple[int, ...], batch: int = 32) -> Profile:
+def profile(net: nn.Module, image_shape: Sample, batch: int = 32) -> Profile:
     """Parameters, multiply-accumulates, latency, peak memory and file size of a network, on the device it is on.
 
     Args:
         net: any network that takes (N, *image_shape).
-        image_shape: (C, H, W).
+        image_shape: (C, H, W); or the inputs of one sample.
         batch: images in the larger pass.
 
     Raises:
@@ -57,7 +57,8 @@ def profile(net: nn.Module, image_shape: tuple[int, ...], batch: int = 32) -> Pr
         operations = macs(net, image_shape)
     except (RuntimeError, TypeError, IndexError) as error:
         reason = first_line(error)
-        raise AttarError(f"the network does not take images of {tuple(image_shape)}: {reason}") from None
+        what = f"images of {image_shape}" if isinstance(image_shape, tuple) else "this sample"
+        raise AttarError(f"the network does not take {what}: {reason}") from None
     return Profile(
         parameters=parameters(net),
         macs=operations,

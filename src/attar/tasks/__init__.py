@@ -4,7 +4,7 @@ from attar.tasks.base import Task
 from attar.tasks.classification import Classification
 from attar.tasks.density import Density
 from attar.tasks.language import Language
-from attar.tasks.registry import create_task, list_tasks, register_task, task_name
+from attar.tasks.registry import create_task, list_tasks, register_task, task_name, task_of
 
 __all__ = [
     "Classification",
@@ -15,4 +15,5 @@ __all__ = [
     "list_tasks",
     "register_task",
     "task_name",
+    "task_of",
 ]

@@ -36,7 +36,7 @@ class Task(Protocol):
         ...
 
     def load(self, recipe: Recipe) -> Sets:
-        """The sets that a recipe's data section names, divided by its seed.
+        """Everything that a recipe's data section names; `attar.data.divided` makes the sets of a seed from it.
 
         Raises:
             AttarError: the data are missing, damaged or do not fit the task.

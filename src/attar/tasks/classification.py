@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from attar.batch import Address, Batch
-from attar.data import Splits, load_data
+from attar.data import Splits, dataset_info, list_datasets, load_data, read_data
 from attar.losses import CrossEntropy, KLDivergence
 from attar.losses.loss import Loss
 from attar.metrics import ClassificationMetrics, Metrics
 from attar.recipe import Recipe
+from attar.registry import check_types
 from attar.tasks.registry import register_task
 
 
@@ -44,15 +45,10 @@ class Classification:
         return Batch(images, torch.arange(2), torch.arange(2), output=self.output)
 
     def load(self, recipe: Recipe) -> Splits:
-        """The images of the recipe's data section, with the validation set of its seed."""
+        """All images of the recipe's data section."""
         data = recipe.data
-        return load_data(
-            data.name,
-            data.root,
-            val_fraction=data.val_fraction,
-            seed=recipe.seed,
-            train_size=data.train_size,
-            augment=data.augment,
-            unlabelled=data.unlabelled,
-            **data.options,
-        )
+        check_types("data", load_data, data.options)
+        if data.name in list_datasets():
+            check_types(f"data set {data.name!r}", dataset_info(data.name).load, data.options)
+        options = {key: value for key, value in data.options.items() if key != "class_weights"}
+        return read_data(data.name, data.root, augment=data.augment, unlabelled=data.unlabelled, **options)

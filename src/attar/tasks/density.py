@@ -16,7 +16,7 @@ from attar.losses.loss import Loss
 from attar.metrics.base import Metrics
 from attar.metrics.density import CountingMetrics
 from attar.recipe import Recipe
-from attar.tasks.options import check_options, divided
+from attar.tasks.options import check_options
 from attar.tasks.registry import register_task
 
 
@@ -52,13 +52,12 @@ class Density:
     def load(self, recipe: Recipe) -> TensorSplits:
         """The images of `data.root`, a folder of NNNcell.png and NNNdots.png.
 
-        The first half, in the order of the names, is trained on and the second tested on; `data.val_fraction` of the
-        first, drawn by the seed, is kept apart. `data.sigma` is the Gaussians' deviation in pixels.
+        The first half, in the order of the names, is trained on and the second tested on. `data.sigma` is the
+        Gaussians' deviation in pixels.
         """
         options = check_options(recipe, sigma=4.0)
         if recipe.data.root is None:
             raise AttarError("data=cells needs data.root=FOLDER with NNNcell.png and NNNdots.png")
         whole = read_cells(Path(recipe.data.root).expanduser(), **options)
         half = len(whole) // 2
-        test = whole.subset(slice(half, None))
-        return divided(whole.subset(slice(0, half)), test, recipe)
+        return TensorSplits(whole.subset(slice(0, half)), whole.subset(slice(half, None)))

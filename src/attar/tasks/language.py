@@ -18,7 +18,7 @@ from attar.losses.loss import Loss
 from attar.metrics.base import Metrics
 from attar.metrics.language import LanguageMetrics
 from attar.recipe import Recipe
-from attar.tasks.options import check_options, divided
+from attar.tasks.options import check_options
 from attar.tasks.registry import register_task
 
 DIVERGENCES: dict[str, Callable[[float], Loss]] = {
@@ -87,4 +87,4 @@ class Language:
             recipe.data.val_fraction,
             options["test_fraction"],
         )
-        return divided(splits.train, splits.test, recipe, splits.val)
+        return splits

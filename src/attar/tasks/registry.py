@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from attar.registry import Registry
+from attar.errors import unknown
+from attar.recipe import Recipe
+from attar.registry import Registry, check_types
 from attar.tasks.base import Task
 
 DEFAULT = "classification"
@@ -48,6 +51,25 @@ def create_task(name: str = DEFAULT, **settings: Any) -> Task:
     'logits'
     """
     return TASKS[name].make(**settings)
+
+
+def task_of(recipe: Recipe) -> Task:
+    """The task of a recipe, with its settings.
+
+    Raises:
+        AttarError: the task or a setting of it is unknown, or of another type.
+
+    >>> from attar.recipe import read_recipe
+    >>> task_of(read_recipe(data="text", task={"divergence": "reverse"})).divergence
+    'reverse'
+    """
+    info, options = TASKS[task_name(recipe.task.name, recipe.data.name)], recipe.task.options
+    known = [name for name in inspect.signature(info.make).parameters if name != "output"]
+    for option in options:
+        if option not in known:
+            raise unknown(f"setting of task {info.name!r}:", option, known)
+    check_types(f"task {info.name!r}", info.make, options)
+    return info.make(**options)
 
 
 def list_tasks(pattern: str = "*") -> list[str]:

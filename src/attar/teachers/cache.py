@@ -18,7 +18,7 @@ from torch import Tensor
 from attar.errors import AttarError
 from attar.files import write_json
 from attar.safety.locks import claim
-from attar.teachers.logit_codec import Dense, TopK
+from attar.teachers.logit_codec import Codec
 
 CPU = torch.device("cpu")
 # Part of every key: raise it when the layout of a file changes.
@@ -50,7 +50,7 @@ class TeacherCache:
         root: Path,
         facts: dict[str, Any],
         images: int,
-        codec: Dense | TopK,
+        codec: Codec,
         device: torch.device = CPU,
     ) -> None:
         facts = {**facts, "packing": str(codec), "images": images, "format": FORMAT}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attar.accel.runtime import Runtime
 from attar.batch import Batch
-from attar.data import ImageSet, Loader, Wrapped
+from attar.data import Loader, Samples, Wrapped
 from attar.distributed.team import team
 from attar.errors import AttarError
 from attar.knowledge import Output
@@ -20,7 +20,7 @@ from attar.methods import Method
 from attar.models import Frozen, fingerprint
 from attar.recipe import Recipe
 from attar.teachers.cache import TeacherCache, Writer, check_space
-from attar.teachers.logit_codec import Dense, TopK
+from attar.teachers.logit_codec import codec_of
 from attar.teachers.usage import teacher_usage
 
 # Cached logits further than this from computed ones (norm of the difference over the norm) are of another teacher.
@@ -31,7 +31,7 @@ def with_cached_logits(
     loader: Loader,
     method: Method,
     recipe: Recipe,
-    images: ImageSet,
+    images: Samples,
     runtime: Runtime,
     log: Callable[[str], object],
 ) -> Loader:
@@ -47,7 +47,10 @@ def with_cached_logits(
     if whole.unlabelled_batch:
         log("no teacher cache: it holds every image once an epoch, and unlabelled images have passes of their own")
         return loader
-    codec = TopK(len(images.classes), top) if top else Dense(len(images.classes))
+    if top and method.task.output != "logits":
+        raise AttarError(
+            f"teacher.cache_top keeps the largest logits, and networks put out {method.task.output}; leave it out"
+        )
     caches = []
     for frozen, reading in zip(method.frozen(), teacher_usage(method, next(iter(whole.epoch(0)))), strict=True):
         if reading.taps or not reading.own_images:
@@ -65,6 +68,7 @@ def with_cached_logits(
         if whole.mixing:
             # Who is mixed with whom follows from the epoch's order, and that from the run's own seed.
             facts |= {"mixing": str(whole.mixing), "order": [whole.seed, whole.shuffle]}
+        codec = codec_of(reading.output, top)
         caches.append((frozen, TeacherCache(Path(root), facts, len(images), codec, runtime.device)))
     if not caches:
         return loader

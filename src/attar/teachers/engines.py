@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attar.accel.engine_spec import EngineSpec
+from attar.batch import Inputs, first_tensor
 from attar.knowledge import Output
 from attar.models.copying import copied
 from attar.models.surgery.folding import fold_norms
@@ -37,11 +38,17 @@ class Folded:
         folded = fold_norms(copied(module).eval()).requires_grad_(False)
         self.module: nn.Module = folded.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
-        kind = images.device.type
+    def __call__(self, images: Inputs, taps: tuple[str, ...] = ()) -> Output:
+        kind = first_tensor(images).device.type
         mixed = torch.is_autocast_enabled(kind)
         with torch.autocast(kind, enabled=False):
-            output = self._observe(self.module, images.to(self.dtype), taps, not self.cut)
+            output = self._observe(self.module, self._typed(images), taps, not self.cut)
         # Without autocast, what reads the taps has float32 weights.
         kept = output.taps if mixed else {tap: value.float() for tap, value in output.taps.items()}
         return Output(output.logits.float(), kept)
+
+    def _typed(self, images: Inputs) -> Inputs:
+        """Numbers in the network's type; token ids and masks stay as they are."""
+        if isinstance(images, dict):
+            return {name: one.to(self.dtype) if one.is_floating_point() else one for name, one in images.items()}
+        return images.to(self.dtype) if images.is_floating_point() else images

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attar.accel.engine_spec import INT8
-from attar.data import ImageSet, eval_batches
+from attar.data import ImageSet, Samples, eval_batches
 from attar.errors import AttarError
 from attar.extras import require
 from attar.knowledge import Output
@@ -31,12 +31,15 @@ class Int8:
         images: the training set; its first images calibrate.
 
     Raises:
-        AttarError: a package of the `speed` extra is missing, or the network cannot be exported or quantised.
+        AttarError: a package of the `speed` extra is missing, the samples are no images, or the network cannot be
+            exported or quantised.
     """
 
     name = str(INT8)
 
-    def __init__(self, module: nn.Module, images: ImageSet) -> None:
+    def __init__(self, module: nn.Module, images: Samples) -> None:
+        if not isinstance(images, ImageSet):
+            raise AttarError("an int8 teacher is for classified images")
         openvino = require("openvino", "an int8 teacher", "speed")
         # OpenVINO misreads 8-bit weights that were exported channels last.
         module = copied(module).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

@@ -88,6 +88,53 @@ class TopK:
         return f"top {self.top} of {self.classes}"
 
 
+@dataclass(frozen=True)
+class PerEntry:
+    """Outputs of several entries a sample (tokens), each row of logits stored by another codec.
+
+    Attributes:
+        codec: of one entry.
+        entries: the shape of the entries: (L,) of L tokens.
+
+    >>> codec = PerEntry(Dense(classes=3), entries=(2,))
+    >>> codec.decode(codec.encode(torch.ones(4, 2, 3))).shape
+    torch.Size([4, 2, 3])
+    """
+
+    codec: Dense | TopK
+    entries: tuple[int, ...]
+
+    @property
+    def row_bytes(self) -> int:
+        return self.codec.row_bytes * math.prod(self.entries)
+
+    def encode(self, logits: Tensor) -> Tensor:
+        """(B, *entries, K) logits to (B, row_bytes) bytes on their device."""
+        return self.codec.encode(logits.flatten(0, -2)).reshape(len(logits), -1)
+
+    def decode(self, rows: Tensor) -> Tensor:
+        """(B, row_bytes) bytes to (B, *entries, K) float32 on their device."""
+        each = self.codec.decode(rows.reshape(-1, self.codec.row_bytes))
+        return each.view(len(rows), *self.entries, self.codec.classes)
+
+    def __str__(self) -> str:
+        return f"{self.codec} x {'x'.join(map(str, self.entries))}"
+
+
+Codec = Dense | TopK | PerEntry
+
+
+def codec_of(output: tuple[int, ...], top: int | None) -> Codec:
+    """The codec of outputs of a shape without the batch: classes last, entries before them.
+
+    >>> str(codec_of((128, 256), top=8))
+    'top 8 of 256 x 128'
+    """
+    *entries, classes = output
+    one = TopK(classes, top) if top else Dense(classes)
+    return PerEntry(one, tuple(entries)) if entries else one
+
+
 def _half(logits: Tensor) -> Tensor:
     # float16 ends at 65504; a softmax cannot separate such logits.
     return logits.clamp(-65504, 65504).half().contiguous()

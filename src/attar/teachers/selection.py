@@ -15,7 +15,7 @@ from attar.accel.compiled_steps import WORTH_COMPILING
 from attar.accel.engine_spec import INT8, PLAIN, EngineSpec
 from attar.accel.runtime import Runtime
 from attar.batch import Batch, Inputs
-from attar.data import ImageSet
+from attar.data import Samples
 from attar.errors import first_line
 from attar.knowledge import Output
 from attar.methods import Method
@@ -53,18 +53,22 @@ class Agreement:
     Attributes:
         labels: share of images with the same class.
         nats: mean KL divergence of the class distributions.
-        taps: the largest relative error of a tap, 0 without taps.
+        taps: the largest relative error of a tap, and of an output that is no distribution; 0 without either.
+        distributions: whether the outputs are logits of classes.
     """
 
     labels: float
     nats: float
     taps: float
+    distributions: bool = True
 
     @property
     def holds(self) -> bool:
         return self.labels >= LABELS and self.nats <= NATS and self.taps <= TAPS
 
     def __str__(self) -> str:
+        if not self.distributions:
+            return f"outputs and features within {100 * self.taps:.1f} %"
         features = f", features within {100 * self.taps:.1f} %" if self.taps else ""
         return f"same class for {100 * self.labels:.1f} % of the images, {self.nats:.4f} nats apart{features}"
 
@@ -76,7 +80,7 @@ class Engines:
         images: the training set, which calibrates the eight-bit engine.
     """
 
-    def __init__(self, images: ImageSet) -> None:
+    def __init__(self, images: Samples) -> None:
         self.images = images
         self._made: dict[tuple[str, EngineSpec], Engine] = {}
 
@@ -140,7 +144,7 @@ def choose_engines(
     with torch.no_grad():
         read = zip(method.frozen(), teacher_usage(method, batches[0]), strict=True)
         for number, (frozen, reading) in enumerate(read, 1):
-            trial = Trial(frozen, reading, batches, runtime, precision, engines, passes)
+            trial = Trial(frozen, reading, batches, runtime, precision, engines, passes, method.task.output)
             record = once(f"engine {number}", f"taps {', '.join(sorted(reading.taps)) or 'none'}", trial.record)
             spec, line = trial.outcome(EngineSpec.from_json(record))
             if reading.taps and spec != PLAIN and ignores_logits(method, frozen, batches[0]):
@@ -152,7 +156,11 @@ def choose_engines(
 
 @dataclass
 class Trial:
-    """The engines of one frozen network, tried on images; arguments as of `choose_engines`."""
+    """The engines of one frozen network, tried on images; arguments as of `choose_engines`.
+
+    Attributes:
+        output: what the task calls outputs; "logits" are compared as distributions.
+    """
 
     frozen: Frozen
     reading: TeacherUsage
@@ -161,6 +169,7 @@ class Trial:
     precision: str
     engines: Engines
     passes: int
+    output: str
     found: tuple[EngineSpec, str] | None = None
 
     def record(self) -> dict[str, Any]:
@@ -215,7 +224,8 @@ class Trial:
         try:
             with self.runtime.computing():
                 engine = self.engines.make(self.frozen.module, spec)
-                near = agreement([engine(one, self.reading.taps) for one in self.images], self.truth)
+                outputs = [engine(one, self.reading.taps) for one in self.images]
+                near = agreement(outputs, self.truth, distributions=self.output == "logits")
             return near, self._seconds(spec) if timed else 0.0
         except Exception as error:  # whatever a compiler or another library trips over: another engine will do
             return f"not to be had ({first_line(error)})", 0.0
@@ -248,23 +258,32 @@ def _candidates(reading: TeacherUsage, runtime: Runtime, precision: str, total: 
     return specs
 
 
-def agreement(outputs: list[Output], truth: list[Output]) -> Agreement:
+def agreement(outputs: list[Output], truth: list[Output], distributions: bool = True) -> Agreement:
     """Several batches' outputs against those of the float32 network.
+
+    Args:
+        outputs: what an engine gave.
+        truth: what the network gives.
+        distributions: whether outputs are logits of classes, (B, K) or (B, L, K); others are compared as taps are.
 
     >>> one = [Output(torch.tensor([[2.0, 0.0]]))]
     >>> agreement([Output(torch.tensor([[2.1, 0.0]]))], one).holds
     True
     """
-    logits, true = (torch.cat([one.logits.float() for one in some]) for some in (outputs, truth))
-    log_p, log_q = true.log_softmax(1), logits.log_softmax(1)
-    nats = float((log_p.exp() * (log_p - log_q)).sum(1).mean())
-    labels = float((logits.argmax(1) == true.argmax(1)).float().mean())
-    taps = [
+    labels, nats, near = 1.0, 0.0, []
+    if distributions:
+        logits, true = (torch.cat([one.logits.float().flatten(0, -2) for one in some]) for some in (outputs, truth))
+        log_p, log_q = true.log_softmax(1), logits.log_softmax(1)
+        nats = float((log_p.exp() * (log_p - log_q)).sum(1).mean())
+        labels = float((logits.argmax(1) == true.argmax(1)).float().mean())
+    else:
+        near = [_relative_error(one.logits, other.logits) for one, other in zip(outputs, truth, strict=True)]
+    taps = near + [
         max(_relative_error(one.taps[tap], other.taps[tap]) for one, other in zip(outputs, truth, strict=True))
         for tap in truth[0].taps
     ]
     # NaN compares as not near.
-    return Agreement(labels, nats if nats == nats else float("inf"), max(taps, default=0.0))
+    return Agreement(labels, nats if nats == nats else float("inf"), max(taps, default=0.0), distributions)
 
 
 def _relative_error(value: Tensor, true: Tensor) -> float:

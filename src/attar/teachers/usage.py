@@ -23,10 +23,12 @@ class TeacherUsage:
     Attributes:
         taps: the features.
         own_images: whether the network sees the batch's images themselves, not others made of them.
+        output: the shape of its output without the batch; () where it was not run.
     """
 
     taps: tuple[str, ...]
     own_images: bool
+    output: tuple[int, ...] = ()
 
 
 def teacher_usage(method: Method, batch: Batch) -> list[TeacherUsage]:
@@ -34,7 +36,7 @@ def teacher_usage(method: Method, batch: Batch) -> list[TeacherUsage]:
     with _recording(method, batch.inputs) as recorders, unchanged(method):
         for phase in method.phases:
             method.batch_losses(replace(batch, phase=phase))
-    return [TeacherUsage(tuple(one.taps), not one.others) for one in recorders]
+    return [TeacherUsage(tuple(one.taps), not one.others, one.output) for one in recorders]
 
 
 def ignores_logits(method: Method, frozen: Frozen, batch: Batch) -> bool:
@@ -69,11 +71,14 @@ class _Recording:
         self.engine, self.own = engine, own
         self.taps: dict[str, None] = {}
         self.others = False
+        self.output: tuple[int, ...] = ()
 
     def __call__(self, images: Tensor, taps: tuple[str, ...] = ()) -> Output:
         self.taps.update(dict.fromkeys(taps))
         self.others |= images is not self.own
-        return self.engine(images, taps)
+        output = self.engine(images, taps)
+        self.output = tuple(output.logits.shape[1:])
+        return output
 
 
 class _NanLogits:

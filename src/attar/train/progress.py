@@ -37,9 +37,10 @@ class Progress:
         title: what is being trained.
         epochs: how many epochs there are.
         steps: how many steps an epoch has.
-        batch_size: images per step.
+        batch_size: samples per step.
         accumulate: steps between two calls of `step`.
-        on_epoch: called with each epoch's record and its images per second.
+        on_epoch: called with each epoch's record and its samples per second.
+        sample: what a sample is called.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class Progress:
         batch_size: int,
         accumulate: int = 1,
         on_epoch: Callable[[dict[str, Any], float], None] | None = None,
+        sample: str = "sample",
     ) -> None:
+        self.sample = sample
         self.console, self.title, self.epochs, self.steps, self.batch_size = console, title, epochs, steps, batch_size
         self.accumulate, self.on_epoch = accumulate, on_epoch
         self._epoch, self._from = -1, 0
@@ -82,7 +85,7 @@ class Progress:
         done = epoch * self.steps + step + 1
         speed = ""
         if self._since:
-            speed = f" {(done - self._since[1]) * self.batch_size / (now - self._since[0]):,.0f} img/s"
+            speed = f" {(done - self._since[1]) * self.batch_size / (now - self._since[0]):,.0f} {self.sample}s/s"
         self._since = (now, done)
         means = running.means()
         score = "".join(f" {key} {means[key]:.1f}" for key in means if key.startswith("train_"))
@@ -102,5 +105,5 @@ class Progress:
         for label in ("train", "val"):  # the primary measure comes first
             found = [value for key, value in record.items() if key.startswith(f"{label}_")]
             parts += [f"{label} {value:.2f}" for value in found[:1]]
-        parts.append(f"{speed:,.0f} images/s")
+        parts.append(f"{speed:,.0f} {self.sample}s/s")
         self.log("  ".join(parts))

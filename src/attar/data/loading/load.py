@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attar.data.images import ImageSet, Splits
 from attar.data.loading.class_weights import class_weights as weights_of
@@ -15,11 +15,14 @@ from attar.data.sources import cifar, digits, folders, hugging_face, manifest, w
 from attar.data.sources.image_tree import listed
 from attar.data.sources.unlabelled_folder import unlabelled_images
 from attar.data.sources.wrap import wrap
+from attar.data.tensor_set import TensorSplits
 from attar.data.transforms.augment import Augment
 from attar.errors import AttarError, unknown
 
 # Of a single set without a test set, the part tested on; the same images in every run.
 TEST_FRACTION, TEST_SEED = 0.2, 0
+# The sets of a task, of labelled images or of samples of any kind.
+Sets = TypeVar("Sets", Splits, TensorSplits)
 COMMON = ("train_size", "mean", "std", "augment", "image_size", "val_fraction", "class_weights")
 
 
@@ -114,18 +117,20 @@ def _without_images(train: ImageSet) -> list[str]:
 
 
 def divided(
-    splits: Splits,
+    splits: Sets,
     val_fraction: float,
     seed: int,
     train_size: int | None = None,
     class_weights: str | Sequence[float] | Mapping[str, float] | None = None,
-) -> Splits:
-    """The other part of `load_data`: which images one seed keeps apart and which it trains on.
+) -> Sets:
+    """The other part of `load_data`: which samples one seed keeps apart and which it trains on.
 
     >>> whole = read_data("digits")
     >>> [len(part) for part in (divided(whole, 0.1, seed=0).train, divided(whole, 0.1, seed=0).val, whole.train)]
     [809, 90, 899]
     """
+    if isinstance(splits, TensorSplits):
+        return splits.divided(val_fraction, seed, train_size)
     if splits.val is None and val_fraction:
         rest, part = stratified_split(splits.train.labels, val_fraction, seed)
         splits = replace(splits, train=splits.train.subset(rest), val=splits.train.subset(part))

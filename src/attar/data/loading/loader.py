@@ -10,11 +10,12 @@ import torch
 
 from attar.batch import Batch, Counts
 from attar.data.file_set import FileSet
-from attar.data.images import ImageSet
+from attar.data.images import ImageSet, Splits
 from attar.data.loading.device_loader import DeviceLoader
 from attar.data.loading.streaming import StreamingLoader
 from attar.data.loading.tensor_loader import TensorLoader
-from attar.data.tensor_set import TensorSet
+from attar.data.tensor_set import TensorSet, TensorSplits
+from attar.data.transforms.mixing import Mixing
 
 
 class Loader(Protocol):
@@ -79,6 +80,39 @@ def loader_for(images: Samples, batch_size: int, **settings: Any) -> Any:
     if isinstance(images, FileSet):
         return StreamingLoader(images, batch_size, **settings)
     return DeviceLoader(images, batch_size, **settings)
+
+
+def training_loader(
+    splits: Splits | TensorSplits,
+    batch_size: int,
+    *,
+    unlabelled: bool = False,
+    unlabelled_batch: int | None = None,
+    mixing: Mixing | None = None,
+    **settings: Any,
+) -> Any:
+    """The loader of a training set, with what only images have: augmentation, mixing, images without labels.
+
+    Args:
+        splits: the sets.
+        batch_size: samples per step.
+        unlabelled: whether images without labels join the batches, where there are some.
+        unlabelled_batch: how many of them a batch gets.
+        mixing: how images are mixed.
+        settings: what every loader takes: seed, device, epochs, view_seed, share.
+    """
+    if isinstance(splits, TensorSplits):
+        return loader_for(splits.train, batch_size, **settings)
+    return loader_for(
+        splits.train,
+        batch_size,
+        augment=splits.augment,
+        channels_last=True,
+        unlabelled=splits.unlabelled if unlabelled else None,
+        unlabelled_batch=unlabelled_batch,
+        mixing=mixing,
+        **settings,
+    )
 
 
 def eval_batches(

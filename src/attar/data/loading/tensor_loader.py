@@ -117,6 +117,16 @@ class TensorLoader:
         return 0
 
     @property
+    def augment(self) -> str:
+        """How samples are varied, for the keys of caches."""
+        return getattr(self.images.vary, "__qualname__", "")
+
+    @property
+    def mixing(self) -> None:
+        """Samples are not mixed."""
+        return None
+
+    @property
     def identity(self) -> str:
         """Loaders with the same one give the same batches."""
         sizes = (self.batch_size, self.epochs, self.share, self.seed, self.view_seed, self.shuffle)

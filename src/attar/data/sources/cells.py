@@ -65,7 +65,8 @@ def read_cells(folder: Path, sigma: float = 4.0) -> TensorSet:
         raise AttarError(f"images of {folder} are {width} x {height} pixels; both sides must divide by {STRIDE}")
     stack = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (MEAN, STD))
-    return TensorSet((stack - mean) / std, torch.stack(maps), folder.name, outputs=1, vary=flipped)
+    facts = {"mean": list(MEAN), "std": list(STD)}
+    return TensorSet((stack - mean) / std, torch.stack(maps), folder.name, outputs=1, vary=flipped, facts=facts)
 
 
 def read(file: Path) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,7 @@ def read_text(
                 "text or a smaller data.block_size"
             )
     sets = {role: blocks(found, block_size, file.name, vocabulary.size) for role, found in ids.items() if len(found)}
+    sets = {role: replace(one, facts={"tokenizer": tokens}) for role, one in sets.items()}
     return TensorSplits(sets["train"], sets["test"], sets.get("val")), len(parts["test"]) / len(ids["test"])
 
 
