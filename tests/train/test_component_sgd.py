@@ -34,7 +34,7 @@ def trained(momenta, nesterov, steps, learner_of=None):
         name: torch.tensor([[1.0 + n, 0.5], [0.25, 2.0 - n]], dtype=torch.float64) for n, name in enumerate(momenta)
     }
     at = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
-    learner = learner_of([at]) if learner_of else ComponentSGD([at], RATE, {**momenta, "*": 0.0}, DECAY, nesterov)
+    learner = learner_of([at]) if learner_of else ComponentSGD([at], RATE, {**momenta, "*": 0.0}, 0.5, DECAY, nesterov)
     found = []
     for step in range(steps):
         parts = {name: (matrix @ at).square().sum() / 2 for name, matrix in matrices.items()}
@@ -46,7 +46,7 @@ def trained(momenta, nesterov, steps, learner_of=None):
         learner.zero_grad()
         found.append(at.detach().numpy().copy())
         if step == 1 and not learner_of:  # as a checkpoint would
-            again = ComponentSGD([at], RATE, {**momenta, "*": 0.0}, DECAY, nesterov)
+            again = ComponentSGD([at], RATE, {**momenta, "*": 0.0}, 0.5, DECAY, nesterov)
             again.load_state_dict(learner.state_dict())
             learner = again
     return found
@@ -70,6 +70,20 @@ def test_with_equal_momenta_it_is_sgd(nesterov):
 
     for one, other in zip(trained(momenta, nesterov, 5), trained(momenta, nesterov, 5, sgd), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+def test_a_parameter_of_one_component_has_the_plain_momentum_and_its_decay():
+    ours, plain = (nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64)) for _ in range(2))
+    other = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    learner = ComponentSGD([ours, other], RATE, {"task": 0.1, "*": 0.99}, 0.9, DECAY)
+    sgd = torch.optim.SGD([plain], RATE, 0.9, weight_decay=DECAY)
+    for _ in range(4):
+        learner.backward({"task": other.square().sum(), "distillation": ours.square().sum() * 1.5})
+        (plain.square().sum() * 1.5).backward()
+        for one in (learner, sgd):
+            one.step()
+            one.zero_grad()
+    torch.testing.assert_close(ours, plain, atol=1e-12, rtol=0)
 
 
 def test_the_gradient_is_the_sum_and_clipping_scales_every_component():

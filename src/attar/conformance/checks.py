@@ -31,15 +31,18 @@ class Case:
 
     Attributes:
         make: builds the method anew, always with the same weights.
+        views: the views that the method declares.
     """
 
     make: Callable[[], Method]
+    views: tuple[str, ...] = ()
 
     def batch(self, size: int = 8, seed: int = 0) -> Batch:
         """A batch of noise with labels."""
         generator = torch.Generator().manual_seed(seed)
         images = torch.randn(size, 3, SIZE, SIZE, generator=generator)
-        return Batch(images, LABELS[:size], torch.arange(size), Address(seed, 0, 0), epochs=2)
+        views = {name: images + 0.3 * torch.randn(images.shape, generator=generator) for name in self.views}
+        return Batch(images, LABELS[:size], torch.arange(size), Address(seed, 0, 0), epochs=2, views=views)
 
 
 def check_method(method: str | type[Method], **options: Any) -> list[str]:
@@ -72,7 +75,7 @@ def check_method(method: str | type[Method], **options: Any) -> list[str]:
             made.setup(LABELS)
             return made
 
-    failures, passed, case = [], [], Case(make)
+    failures, passed, case = [], [], Case(make, tuple(make().views()))
     for one in CHECKS:
         try:
             one(case)

@@ -119,6 +119,7 @@ class Training:
             unlabelled=learns_without_labels(self.method),
             unlabelled_batch=of_each_batch,
             mixing=Mixing(self.recipe.data.mixup, self.recipe.data.cutmix),
+            views=self.method.views(),
         )
 
     def try_a_batch(self) -> None:

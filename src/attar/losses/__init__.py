@@ -32,6 +32,12 @@ from attar.losses.evidential import DirichletKL, EvidentialCrossEntropy, Evident
 from attar.losses.features import MSE, NST, AttentionTransfer, at, mse, nst
 from attar.losses.flows import FactorTransfer, factor_transfer, flow
 from attar.losses.generations import ConfidenceWeightedCE, PermutedKL, confidence_weighted_ce, permuted
+from attar.losses.information import (
+    CorrelationInformation,
+    MutualInformation,
+    correlation_information,
+    mutual_information,
+)
 from attar.losses.logit_relations import LocalRelations, Refined, Streamlined
 from attar.losses.loss import Loss
 from attar.losses.maps import (
@@ -70,6 +76,7 @@ from attar.losses.similarities import (
 from attar.losses.structured import InterLayer, IntraLayer, inter_layer, intra_layer
 from attar.losses.teachers import AverageKL, ConfidenceWeightedKL, DenselyGuidedKL, EntropyWeightedKL, RoutedKL
 from attar.losses.transport import WKDLogits, transport_cost, wkd_logits
+from attar.losses.views import ConfidentKL, confident_kl
 from attar.losses.weights import L2ToStart, l2_to_start
 
 __all__ = [
@@ -93,7 +100,9 @@ __all__ = [
     "ClassActivation",
     "ConfidenceWeightedCE",
     "ConfidenceWeightedKL",
+    "ConfidentKL",
     "Contrast",
+    "CorrelationInformation",
     "CosineDistance",
     "CrossEntropy",
     "DenselyGuidedKL",
@@ -117,6 +126,7 @@ __all__ = [
     "LogitsMSE",
     "Loss",
     "MapCorrelation",
+    "MutualInformation",
     "NormDirection",
     "NormKD",
     "NormalisedSmoothL1",
@@ -147,7 +157,9 @@ __all__ = [
     "cc",
     "cell_logits",
     "confidence_weighted_ce",
+    "confident_kl",
     "contrast",
+    "correlation_information",
     "cosine_distance",
     "cross_entropy",
     "dist",
@@ -167,6 +179,7 @@ __all__ = [
     "map_correlation",
     "mlkd",
     "mse",
+    "mutual_information",
     "nckd",
     "negative_mean",
     "nkd",

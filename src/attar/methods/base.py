@@ -85,6 +85,10 @@ class Method(nn.Module):
         """Further networks that come out of training and are worth measuring, by name."""
         return {}
 
+    def views(self) -> dict[str, dict[str, object]]:
+        """Further ways to vary the images, read with `batch.view(name)`: changes to the data's augmentation by name."""
+        return {}
+
     @cached_property
     def edges(self) -> tuple[Transfer, ...]:
         """The transfers, made once; the taps they name are requested from the networks here."""
@@ -323,6 +327,9 @@ class Composed(Method):
 
     def also_deployed(self) -> dict[str, nn.Module]:
         return self._methods[0].also_deployed()
+
+    def views(self) -> dict[str, dict[str, object]]:
+        return self._methods[0].views()
 
 
 def _same_networks(host: Method, guest: Offline) -> bool:

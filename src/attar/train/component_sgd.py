@@ -16,8 +16,9 @@ class ComponentSGD(Optimizer):
     """SGD whose gradient is kept in components, each with a momentum of its own.
 
     For each component c with momentum m_c: v_c = m_c v_c + g_c, and the parameter moves by -lr * sum of v_c, with
-    Nesterov's momentum by -lr * sum of (g_c + m_c v_c). Weight decay belongs to the gradient of the task. With equal
-    momenta this is `torch.optim.SGD`.
+    Nesterov's momentum by -lr * sum of (g_c + m_c v_c). Weight decay belongs to the gradient of the task, or of the one
+    component that reaches a parameter; such a parameter has the plain momentum. With equal momenta this is
+    `torch.optim.SGD`.
 
     `backward` fills the components' gradients, one backward pass for each, and `grad` of the parameters with their sum.
 
@@ -25,6 +26,7 @@ class ComponentSGD(Optimizer):
         params: parameters or groups of them.
         lr: the learning rate.
         momenta: momentum by component ("task", "target", "distillation"); "*" for all others.
+        momentum: of a parameter that one component alone reaches.
         weight_decay: L2 penalty.
         nesterov: Nesterov's momentum.
 
@@ -46,14 +48,15 @@ class ComponentSGD(Optimizer):
         params: Any,
         lr: float,
         momenta: Mapping[str, float],
+        momentum: float = 0.9,
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        for name, momentum in momenta.items():
-            if not 0 <= momentum < 1:
-                raise AttarError(f"the momentum of {name!r} is {momentum:g}; optim.momentum +- optim.delta: in [0, 1)")
+        for name, given in momenta.items():
+            if not 0 <= given < 1:
+                raise AttarError(f"the momentum of {name!r} is {given:g}; optim.momentum +- optim.delta: in [0, 1)")
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "nesterov": nesterov})
-        self.momenta = dict(momenta)
+        self.momenta, self.momentum = dict(momenta), momentum
         self.gradients: dict[str, dict[nn.Parameter, Tensor]] = {}
 
     def momentum_of(self, component: str) -> float:
@@ -96,14 +99,15 @@ class ComponentSGD(Optimizer):
     def _move(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         # A component without a gradient goes on with what it has gathered.
-        for name in dict.fromkeys([*state, *self.gradients]):
+        reach = [name for name, held in self.gradients.items() if parameter in held]
+        names = list(dict.fromkeys([*state, *reach]))
+        decayed = "task" if "task" in names else names[0]
+        decay = group["weight_decay"] * parameter if group["weight_decay"] else None
+        for name in names:
             gradient = self.gradients.get(name, {}).get(parameter)
-            if name == "task" and group["weight_decay"]:
-                decay = group["weight_decay"] * parameter
+            if name == decayed and decay is not None:
                 gradient = decay if gradient is None else gradient + decay
-            if gradient is None and name not in state:
-                continue
-            momentum = self.momentum_of(name)
+            momentum = self.momentum if len(names) == 1 else self.momentum_of(name)
             if name in state:
                 state[name].mul_(momentum)
             else:

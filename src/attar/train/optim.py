@@ -47,7 +47,8 @@ def adamw(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
 def dot(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
     """DOT, Distillation-Oriented Trainer (Zhao et al., ICCV 2023, arXiv:2307.08436).
 
-    One backward pass more than SGD. That weight decay belongs to the labels' part is reconstructed.
+    One backward pass more than SGD. As in the authors' code, weight decay belongs to the labels' part, and a parameter
+    that only one part reaches has the plain momentum. Theirs has no Nesterov momentum: optim.nesterov=false.
     """
     return by_component(parameters, optim, {"task": optim.momentum - optim.delta, "*": optim.momentum + optim.delta})
 
@@ -56,7 +57,11 @@ def dot(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
 def deepkd(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
     """The optimiser of DeepKD (arXiv:2505.15133): three momenta, for edges with a target-class part (deepkd, wkdl).
 
-    Two backward passes more than SGD. That weight decay belongs to the labels' part is reconstructed.
+    Two backward passes more than SGD.
+
+    Deviates from the authors' code, where the labels' part has the target class's momentum wherever both reach a
+    parameter, against its own configuration, and where weight decay belongs to the target class's part: here each part
+    has the momentum that is configured, and weight decay belongs to the labels' part.
     """
     return by_component(parameters, optim, {"target": optim.momentum - optim.delta, "*": optim.momentum + optim.delta})
 
@@ -86,7 +91,8 @@ def check_components(method: Method, optim: OptimRecipe, processes: int) -> None
 def by_component(parameters: list[nn.Parameter], optim: OptimRecipe, momenta: dict[str, float]) -> ComponentSGD:
     """SGD with a momentum for each component."""
     nesterov = optim.nesterov and optim.momentum > 0
-    return ComponentSGD(decay_groups(parameters, optim), optim.lr, momenta, optim.weight_decay, nesterov)
+    groups = decay_groups(parameters, optim)
+    return ComponentSGD(groups, optim.lr, momenta, optim.momentum, optim.weight_decay, nesterov)
 
 
 def decay_groups(parameters: list[nn.Parameter], optim: OptimRecipe) -> list[dict[str, Any]]:

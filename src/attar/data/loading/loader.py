@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from attar.data.loading.streaming import StreamingLoader
 from attar.data.loading.tensor_loader import TensorLoader
 from attar.data.tensor_set import TensorSet, TensorSplits
 from attar.data.transforms.mixing import Mixing
+from attar.errors import AttarError
 
 
 class Loader(Protocol):
@@ -89,6 +90,7 @@ def training_loader(
     unlabelled: bool = False,
     unlabelled_batch: int | None = None,
     mixing: Mixing | None = None,
+    views: Mapping[str, Mapping[str, object]] | None = None,
     **settings: Any,
 ) -> Any:
     """The loader of a training set, with what only images have: augmentation, mixing, images without labels.
@@ -99,9 +101,12 @@ def training_loader(
         unlabelled: whether images without labels join the batches, where there are some.
         unlabelled_batch: how many of them a batch gets.
         mixing: how images are mixed.
+        views: changes to the augmentation that make further views of each image, by name.
         settings: what every loader takes: seed, device, epochs, view_seed, share.
     """
     if isinstance(splits, TensorSplits):
+        if views:
+            raise AttarError(f"the method compares views ({', '.join(views)}), which only images have; choose another")
         return loader_for(splits.train, batch_size, **settings)
     return loader_for(
         splits.train,
@@ -111,6 +116,7 @@ def training_loader(
         unlabelled=splits.unlabelled if unlabelled else None,
         unlabelled_batch=unlabelled_batch,
         mixing=mixing,
+        views={name: splits.augment.changed(changes) for name, changes in (views or {}).items()},
         **settings,
     )
 
