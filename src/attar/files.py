@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,29 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, tree: Any) -> None:
     """A JSON file, atomically; readable by people."""
     write_text(path, json.dumps(tree, indent=2) + "\n")
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that are free where a folder is, or will be.
+
+    >>> free_space(Path("not") / "there") > 0
+    True
+    """
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(existing).free
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Refuse to begin what will not fit on the disk.
+
+    Raises:
+        AttarError: fewer bytes than needed are free where the folder is, or will be.
+    """
+    if needed > (free := free_space(folder)):
+        raise AttarError(
+            f"{folder} needs about {needed / 1e6:,.0f} MB, its disk has {free / 1e6:,.0f} MB free; make room, or "
+            "choose another out="
+        )
 
 
 def remove_leftovers(folder: Path) -> None:

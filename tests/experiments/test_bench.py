@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,15 +15,20 @@ import pytest
 import torch
 from rich.console import Console
 
+from attar import files
+from attar.accel import runtime as timing
 from attar.accel.threads import Share
-from attar.errors import AttarError
+from attar.errors import AttarError, Stopped
+from attar.experiments import bench as room
 from attar.experiments import build as building
 from attar.experiments import launch as starting
 from attar.experiments.bench import Bench, read_suite
 from attar.experiments.job import Job
 from attar.experiments.training import Training
+from attar.models import Plain
 from attar.profiling import threads
 from attar.safety import locks as lock
+from attar.teachers import selection
 from attar.train import checkpoint
 
 SUITE = """
@@ -67,17 +74,65 @@ def test_a_broken_run_is_resumed(finished: Bench) -> None:
     assert again.run() == finished.table()
 
 
-def test_a_run_of_another_recipe_in_its_place_is_refused(finished: Bench) -> None:
+def test_a_run_of_another_recipe_in_its_place_is_refused_before_anything_runs(finished: Bench) -> None:
     other = suite(finished.folder.parent, overrides=("optim.lr=0.01",))
-    with pytest.raises(AttarError, match=r"4 of 4 runs failed: .*holds a run with optim="):
+    with pytest.raises(AttarError, match=r"the suite cannot begin: .*seed 0: .*holds a run with optim="):
         other.run()
 
 
-def test_a_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_finished_runs_of_other_data_are_refused(finished: Bench, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder, tmp_path / "out")
+    place = tmp_path / "out" / finished.cells[1].folder
+    inputs = json.loads((place / "inputs.json").read_text())
+    (place / "inputs.json").write_text(json.dumps({**inputs, "test images": "other"}))
+    for cell in finished.cells:  # as if they had been made here
+        recipe = tmp_path / "out" / cell.folder / "recipe.yaml"
+        recipe.write_text(recipe.read_text().replace(str(finished.folder), str(tmp_path / "out")))
+    with pytest.raises(
+        AttarError, match=r"cannot begin: kd temperature=2, .*, seed 0: .* began with other test images"
+    ):
+        suite(tmp_path).run()
+
+
+def test_mistakes_of_any_run_show_before_the_first_begins(tmp_path: Path) -> None:
     bench = suite(tmp_path, SUITE.replace("{name: kd, temperature: 2}", "{name: kd, temprature: 2}"))
-    with pytest.raises(AttarError, match=r"2 of 4 runs failed: .*did you mean 'temperature'"):
+    with pytest.raises(AttarError, match=r"cannot begin: kd temprature=2, .* did you mean 'temperature'"):
         bench.run()
-    assert "supervised" in (tmp_path / "out" / "table.md").read_text()
+    bench = suite(
+        tmp_path, SUITE.replace("pairs: [", "pairs: [{teacher: {name: resnet14, weights: no.pth}, student: resnet8}, ")
+    )
+    with pytest.raises(AttarError, match=r"cannot begin: .*no\.pth"):
+        bench.run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_is_too_small_is_refused_before_the_first_run(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(files, "free_space", lambda folder: 2_000_000)
+    with pytest.raises(AttarError, match=r"out needs about \d+ MB, its disk has 2 MB free; make room, or choose"):
+        suite(tmp_path).run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_fails_is_marked_in_every_table_and_does_not_stop_the_others(tmp_path: Path, monkeypatch) -> None:
+    def outcomes(*given: float | AttarError) -> None:
+        coming = iter(given)
+        monkeypatch.setattr(room, "attempt", lambda *_: next(coming))
+
+    monkeypatch.setattr(room, "check_suite", lambda *_: None)
+    monkeypatch.setattr(Bench, "_share", lambda self: Share(1))
+    failed = AttarError("the loss is nan")
+    bench = suite(tmp_path)
+    outcomes(50.0, failed, 54.0, failed)
+    with pytest.raises(AttarError, match=r"2 of 4 runs failed: .*the loss is nan"):
+        bench.run()
+    assert [row[1] for row in bench.table().rows] == ["52.00 ± 2.83", "failed"]
+    bench = suite(tmp_path)
+    outcomes(50.0, 40.0, 54.0, failed)
+    with pytest.raises(AttarError, match=r"1 of 4 runs failed"):
+        bench.run()
+    for file in ("table.md", "table.csv"):
+        assert "40.00 (n=1, 1 failed)" in (tmp_path / "out" / file).read_text()
+    assert "40.00 (n=1, 1 failed)" in bench.console.file.getvalue()
 
 
 def test_keys_of_the_common_recipe_complete_the_pairs(tmp_path: Path) -> None:
@@ -122,17 +177,17 @@ def test_runs_side_by_side_give_the_same_table(finished: Bench, tmp_path: Path) 
 def test_unasked_runs_go_side_by_side_where_that_pays(finished: Bench, tmp_path: Path, monkeypatch) -> None:
     asked = []
 
-    def share_of(self: Job, copies: int) -> Share:
-        asked.append((self.recipe.method.name, copies))
-        return Share(1, 2, "2 trainings at a time, 1 thread each")
+    def share_of(self: Job, copies: int, apart: bool) -> Share:
+        asked.append((self.recipe.method.name, copies, apart))
+        return Share(1, 2, "2 trainings at a time, 1 thread each") if apart else Share(1)
 
     monkeypatch.setattr(Job, "share_of", share_of)
     bench = suite(tmp_path)
     assert bench.jobs is None
-    assert bench._share().jobs == 1  # it is not known how a process begins
+    assert bench._found_share().jobs == 1  # nobody said how a process begins
     bench.prepare = os.getpid
     assert bench.run() == finished.table()
-    assert asked == [("supervised", 4)]
+    assert asked == [("supervised", 4, False), ("supervised", 4, True)]
     assert (bench.folder / bench.cells[0].folder / "log.txt").exists()
     assert "2 trainings at a time" in bench.console.file.getvalue()
     assert suite(tmp_path)._share() == Share(1, 2, "2 trainings at a time, 1 thread each")  # kept for who goes on
@@ -143,16 +198,48 @@ def test_unasked_runs_take_turns_on_the_processor_where_nothing_is_gained(tmp_pa
     bench = suite(tmp_path)
     bench.prepare = os.getpid
     with threads(2):
-        assert bench._share() == Share(2)
+        assert bench._found_share() == Share(2)
         monkeypatch.setattr(Training, "step_seconds", lambda *_: 1000.0)
-        assert bench._share().jobs == 2
+        assert bench._found_share().jobs == 2
     assert suite(tmp_path, overrides=("jobs=3",))._share().jobs == 3
 
 
+def test_a_suite_chooses_once_whatever_the_clock_says_later(tmp_path: Path, monkeypatch) -> None:
+    """One precision, one number of threads, one engine of a teacher that methods read alike, also for who goes on."""
+    took = {"float32": 2.0, "bfloat16": 1.0, "engine": 0.5}
+    monkeypatch.setattr(timing, "step_seconds", lambda method, losses, batch, runtime: took[runtime.precision])
+    monkeypatch.setattr(selection, "seconds", lambda one, *_: 1.0 if isinstance(one, Plain) else took["engine"])
+    monkeypatch.setattr(selection, "LABELS", 0.0)  # a teacher of one epoch wavers between classes
+    text = SUITE.replace(", precision: float32", "").replace("methods: [supervised, ", "methods: [kd, ")
+    run, runtimes = room.attempt, []
+
+    def attempted(folder: Path, *arguments) -> float | AttarError:
+        outcome = run(folder, *arguments)
+        runtimes.append(json.loads((folder / "environment.json").read_text())["runtime"])
+        took.update(float32=1.0, bfloat16=2.0, engine=2.0)
+        if len(runtimes) == 2:
+            raise Stopped
+        return outcome
+
+    monkeypatch.setattr(room, "attempt", attempted)
+    threads_now = [2]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads_now[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: threads_now.__setitem__(0, count))
+    with pytest.raises(Stopped):
+        suite(tmp_path, text).run()
+    threads_now[0] = 1
+    suite(tmp_path, text).run()
+    assert len(runtimes) == 6
+    assert {one["precision"] for one in runtimes} == {"bfloat16"}
+    assert {(one["threads"], one["teacher_threads"]) for one in runtimes} == {(2, 2)}
+    assert {one["teachers"][0]["kind"] for one in runtimes} == {"folded"}
+
+
 def test_a_failure_beside_others_is_named(tmp_path: Path) -> None:
-    bench = suite(tmp_path, SUITE.replace("{name: kd, temperature: 2}", "{name: kd, temprature: 2}"), ("jobs=2",))
-    with pytest.raises(AttarError, match=r"2 of 4 runs failed: .*did you mean 'temperature'"):
-        bench.run()
+    text = SUITE.replace("pairs: [", "pairs: [{student: resnet8, optim: {lr: 1.0e+30, schedule: constant}}, ")
+    text = text.replace("seeds: 2", "seeds: 1").replace("supervised, {name: kd, temperature: 2}", "supervised")
+    with pytest.raises(AttarError, match=r"1 of 2 runs failed: supervised, resnet8, seed 0: .*nan"):
+        suite(tmp_path, text, ("jobs=2",)).run()
 
 
 @pytest.mark.parametrize("jobs", ["0", "two", "-1", "1.5"])

@@ -30,16 +30,17 @@ def test_the_table_and_the_files(made_run, compared):
     found = compared(*made)
     first, second = found.table().rows
     assert first[:4] == ["kd", "kd", "resnet56", "resnet20"]
-    assert first[4] == f"{np.mean(tops(made[0])):.2f} ± {np.std(tops(made[0]), ddof=1):.2f}"
+    assert (first[4], second[4]) == ("3", "1")  # seeds
+    assert first[5] == f"{np.mean(tops(made[0])):.2f} ± {np.std(tops(made[0]), ddof=1):.2f}"
     assert second[1] == "dkd"
-    assert second[4] == f"{tops(made[1])[0]:.2f}"
+    assert second[5] == f"{tops(made[1])[0]:.2f}"
     assert second[found.table().columns.index("NLL")] == f"{made[1].runs[0]['student']['scores']['nll']:.3f}"
     assert found.table().title == "cifar100 (120 test images)"
     with found.report.with_suffix(".csv").open() as file:
         assert list(csv.reader(file)) == [found.table().columns, *found.table().rows]
     assert found.report.with_suffix(".md").read_text().startswith("## cifar100 (120 test images)\n\n| run | method |")
     text = found.report.read_text()
-    assert first[4] in text
+    assert first[5] in text
     assert "<script" not in text
     assert "http" not in text
 

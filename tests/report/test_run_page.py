@@ -122,7 +122,7 @@ def test_the_numbers_are_those_of_the_results(made_run):
         assert row[4:6] == [f"{scores['nll']:.3f}", f"{100 * scores['ece']:.1f}"]
         below = [row for row in page.rows if row[0] == label][1]
         assert below[1] == f"{cost['parameters']:,}"
-        assert below[3] == f"{cost['latency_ms']:.2f}"
+        assert below[3] == f"{cost['latency_ms']:.2f} ({cost['latency_spread_ms']:.2f})"
 
 
 def test_several_seeds_show_their_mean_and_its_interval(made_run):

@@ -10,7 +10,7 @@ from attar.experiments.training import Result
 from attar.metrics import ClassificationMetrics
 from attar.profiling import Cost
 from attar.recipe import read_recipe
-from attar.report.summary import Summary, size, spread
+from attar.report.summary import Summary, one_class, size, spread
 from attar.report.tables import Table
 
 SCORES = {
@@ -86,7 +86,13 @@ def test_plain_training_has_neither_teacher_nor_gap():
 
 
 def test_cost_table(three_seeds):
-    assert summary(three_seeds).cost_table().rows[0] == ["resnet56 (teacher)", "10,500", "2.50 M", "0.50", "4 kB"]
+    assert summary(three_seeds).cost_table().rows[0] == [
+        "resnet56 (teacher)",
+        "10,500",
+        "2.50 M",
+        "0.50 (0.10)",
+        "4 kB",
+    ]
 
 
 def test_student_file_is_the_first_seeds(three_seeds):
@@ -108,3 +114,31 @@ def test_numbers_as_text():
 
 def test_csv_quotes_what_must_be():
     assert Table("t", ["", "x"], [['a, "b"', "1"]]).csv() == ',x\n"a, ""b""",1\n'
+
+
+def test_a_student_that_is_worse_than_alone_gets_a_hint():
+    worse = summary([{"alone": result(0.52), "student": result(0.45)}])
+    assert worse.hints() == [
+        "Distilling made the student worse: train longer (epochs=), try another temperature (method.temperature=) or "
+        "another method (attar methods)."
+    ]
+    assert summary([{"alone": result(0.45), "student": result(0.52)}]).hints() == []
+
+
+@pytest.mark.parametrize(
+    ("per_class", "line"),
+    [
+        ((0.0, 1.0, 0.0), "gives class 2 of 3 to nearly everything"),
+        ((0.01, 0.02, 0.97, None), "gives class 3 of 4 to nearly everything"),
+        ((0.95, 0.01), "gives class 1 of 2 to nearly everything"),
+        ((0.0, 0.0, 0.0), "gets nothing right"),
+        ((0.9, 0.2, 0.1), ""),
+        ((0.4, 0.3), ""),
+        ((), ""),
+    ],
+)
+def test_a_student_that_gives_one_class_to_everything_gets_a_line(per_class, line):
+    assert one_class(per_class) == line
+    one = result(0.3)
+    hints = summary([{"student": replace(one, scores={**one.scores, "per_class": per_class})}]).hints()
+    assert hints == ([f"resnet8 with kd: {line}"] if line else [])

@@ -48,6 +48,7 @@ def compare(
     for content in (found.short_table(), found.gap_table()):
         if content.rows:
             table = content.rich()
+            table.padding = (0, 1, 0, 0)
             # Folders have long names; the numbers must stay whole.
             table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
             console.print(table)

@@ -106,4 +106,7 @@ def show(summary: Any) -> None:
     for table in (summary.score_table(), summary.cost_table()):
         console.print(table.rich())
     console.print(summary.sentence(), markup=False)
-    console.print(f"Report: {summary.report}\nStudent: {summary.student}", markup=False, soft_wrap=True)
+    for line in summary.hints():
+        console.print(line, markup=False)
+    report = f"Report: {summary.report}\n" if summary.report.exists() else ""
+    console.print(f"{report}Student: {summary.student}", markup=False, soft_wrap=True)

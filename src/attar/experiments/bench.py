@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,17 @@ from rich.console import Console
 from attar.accel.threads import Share
 from attar.errors import AttarError, Stopped
 from attar.experiments import launch as starting
+from attar.experiments.choices import FILE as CHOICES
+from attar.experiments.choices import Choices
 from attar.experiments.job import Job
 from attar.experiments.shared_resources import SharedResources
 from attar.experiments.suite import REMOVED, load_suite, parsed, unknown_key
+from attar.experiments.suite_check import check_recipe, check_suite
 from attar.experiments.workers import Task, WorkerPool
-from attar.files import write_json, write_text
+from attar.files import write_text
 from attar.metrics import Measure
 from attar.recipe import Recipe, normalise, read_recipe
-from attar.report.summary import spread, values_of
+from attar.report.summary import counted, spread, values_of
 from attar.report.tables import Table
 from attar.tasks import task_of
 
@@ -54,6 +56,10 @@ class Cell:
     def title(self) -> str:
         return f"{self.row}, {self.column}, seed {self.seed}"
 
+    def run(self, folder: Path) -> tuple[str, Path, dict[str, Any]]:
+        """Its title, its folder in that of the suite, and its recipe's values."""
+        return self.title, folder / self.folder, self.values
+
 
 @dataclass
 class Bench:
@@ -81,11 +87,15 @@ class Bench:
         """Do what is not done yet; a run that fails is named in the end and does not stop the others.
 
         Raises:
-            AttarError: runs failed; the table of the others is written.
+            AttarError: a run cannot begin (nothing has been written then), or runs failed; the table of the others is
+                written.
             Stopped: the process was asked to stop; the same command goes on.
         """
         try:
-            for cell, outcome in self._outcomes():
+            shared = SharedResources(choices=self._choices)
+            runs = [((cell.row, cell.column), cell.run(self.folder)) for cell in self.cells]
+            check_suite(self.folder, runs, shared)
+            for cell, outcome in self._outcomes(self._share(), shared):
                 self._note(cell, outcome)
         except Stopped:
             raise Stopped from None
@@ -98,44 +108,53 @@ class Bench:
         if isinstance(outcome, AttarError):
             self.failures[cell.title] = str(outcome)
             self.console.print(f"failed: {cell.title}: {outcome}", markup=False, soft_wrap=True)
-            return
-        self.scores.setdefault((cell.row, cell.column), []).append(outcome)
+        else:
+            self.scores.setdefault((cell.row, cell.column), []).append(outcome)
         self._write()
 
-    def _outcomes(self) -> Iterator[tuple[Cell, float | AttarError]]:
+    def _outcomes(self, share: Share, shared: SharedResources) -> Iterator[tuple[Cell, float | AttarError]]:
         """Every run and what came of it; what runs beside others print goes to log.txt in their folders."""
-        share = self._share()
         if share.jobs == 1:
-            shared = SharedResources()
             for number, cell in enumerate(self.cells, 1):
                 self._announce(number, cell)
                 yield cell, attempt(self.folder / cell.folder, cell.values, self.console, shared)
             return
-        tasks: list[Task] = [(attempt_beside, (self.folder / cell.folder, cell.values)) for cell in self.cells]
+        shared.clear()  # they read their own
+        file = self.folder / CHOICES
+        tasks: list[Task] = [(attempt_beside, (self.folder / cell.folder, cell.values, file)) for cell in self.cells]
         results = WorkerPool(share.jobs, share.threads, self.prepare).results(tasks)
         for number, (index, outcome) in enumerate(results, 1):
             self._announce(number, self.cells[index])
             yield self.cells[index], outcome
 
+    @property
+    def _choices(self) -> Choices:
+        """What the runs choose by timing, once for all of them."""
+        return Choices(self.folder / CHOICES)
+
     def _share(self) -> Share:
-        """How the runs share the processor; what was found by trying is kept, because threads decide the last bits."""
-        here, record = torch.get_num_threads(), self.folder / "share.json"
-        if self.jobs:
-            return Share(max(1, here // self.jobs), self.jobs)
-        if record.exists():
-            return Share(**json.loads(record.read_text(encoding="utf-8")))
+        """How the runs share the processor, as the suite began; jobs= may change how many go at a time.
+
+        Threads decide the last bits, so no run has others than those before it.
+        """
+        share = Share(**self._choices.once("share of the suite", "", lambda: asdict(self._found_share())))
+        self._choices.once("threads", "", lambda: share.threads)
+        self._choices.once("share", "", lambda: asdict(Share(share.threads)))
+        return replace(share, jobs=self.jobs, line="") if self.jobs else share
+
+    def _found_share(self) -> Share:
+        """What the first run that is not finished finds by trying, with the precision of all of them."""
+        here = torch.get_num_threads()
         waiting = [cell for cell in self.cells if not (self.folder / cell.folder / "results.json").exists()]
-        if not self.prepare or len(waiting) <= 1:
+        if not waiting:
             return Share(here)
-        try:
-            folder, recipe = self.folder / waiting[0].folder, read_recipe(**waiting[0].values)
-            share = Job(recipe, folder, Console(quiet=True)).share_of(len(waiting))
-        except AttarError:  # that run will report it
-            return Share(here)
-        if share.jobs == 1:  # each run finds its own threads
-            return Share(here)
-        write_json(record, asdict(share))
-        self.console.print(share.line, markup=False, soft_wrap=True)
+        _, folder, values = waiting[0].run(self.folder)
+        job = Job(read_recipe(**values), folder, Console(quiet=True), shared=SharedResources(choices=self._choices))
+        runtime = job.precision()
+        share = Share(max(1, here // self.jobs), self.jobs) if self.jobs else None
+        share = share or job.share_of(len(waiting), apart=bool(self.prepare) and len(waiting) > 1)
+        for line in filter(None, (runtime.reason, share.line)):
+            self.console.print(line, markup=False, soft_wrap=True)
         return share
 
     def _announce(self, number: int, cell: Cell) -> None:
@@ -155,8 +174,10 @@ class Bench:
         return measure_of(read_recipe(**self.cells[0].values))
 
     def _entry(self, row: str, column: str) -> str:
-        values = self.scores.get((row, column))
-        return spread(values, self.measure.digits) if values else ""
+        values = self.scores.get((row, column), [])
+        of_entry = [cell.title for cell in self.cells if (cell.row, cell.column) == (row, column)]
+        failed = sum(title in self.failures for title in of_entry)
+        return counted(spread(values, self.measure.digits) if values else "", len(values), len(of_entry), failed)
 
     def _write(self) -> None:
         table = self.table()
@@ -169,8 +190,9 @@ class Bench:
 _shared = SharedResources()
 
 
-def attempt_beside(folder: Path, values: dict[str, Any]) -> float | AttarError:
+def attempt_beside(folder: Path, values: dict[str, Any], choices: Path) -> float | AttarError:
     """One run in a process of its own, what it prints in the log of its folder."""
+    _shared.choices = Choices(choices)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("a", encoding="utf-8") as log:
         return attempt(folder, values, Console(file=log, width=100), _shared)
@@ -193,23 +215,12 @@ def score_of(folder: Path, values: dict[str, Any], console: Console, shared: Sha
     """The primary measure of one run on the test set: read where it is finished, resumed where it broke off."""
     if not (folder / "results.json").exists():
         if (folder / "recipe.yaml").exists():
-            _same_recipe(folder, values)
+            check_recipe(folder, values)
             starting.reopen(folder, console, shared).run()
         else:
             starting.prepare(read_recipe(**values, out=str(folder)), console, None, shared).run()
-    else:
-        _same_recipe(folder, values)
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     return values_of(measure_of(read_recipe(**values)), [results["runs"][0]["student"]["scores"]])[0]
-
-
-def _same_recipe(folder: Path, values: dict[str, Any]) -> None:
-    """A run that is there already must be the one the suite means."""
-    there, wanted = read_recipe(folder / "recipe.yaml"), read_recipe(**values, out=str(folder))
-    for entry in dataclasses.fields(Recipe):
-        old, new = getattr(there, entry.name), getattr(wanted, entry.name)
-        if old != new:
-            raise AttarError(f"{folder} holds a run with {entry.name}={old}, the suite {new}; choose another out=")
 
 
 def read_suite(file: str | Path, overrides: list[str], console: Console) -> Bench:

@@ -27,7 +27,8 @@ def finished_summary(recipe: Recipe, folder: Path) -> Summary | None:
         runs = [{name: Result.from_json(entry) for name, entry in run.items()} for run in tree["runs"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Summary(recipe, teachers, runs, folder, scoring) if len(runs) == recipe.seeds else None
+    measured = all(one.cost.complete for one in [*teachers, *(one for run in runs for one in run.values())])
+    return Summary(recipe, teachers, runs, folder, scoring) if measured and len(runs) == recipe.seeds else None
 
 
 def catch_up(recipe: Recipe, folder: Path, console: Console) -> None:

@@ -22,7 +22,7 @@ from attar.batch import Address
 from attar.data import FileSet, ImageSet
 from attar.deploy import load
 from attar.distributed.team import sign, surviving, team
-from attar.errors import AttarError, Stopped
+from attar.errors import AttarError, Stopped, first_line
 from attar.experiments.baseline import earlier_baseline
 from attar.experiments.build import Given, Parts, Sets, seeded
 from attar.experiments.choices import FILE as CHOICES
@@ -33,8 +33,17 @@ from attar.experiments.layout import seed_folder, training_place, training_recip
 from attar.experiments.parallel import LOCK, LOG, TrainingSpec, side_by_side
 from attar.experiments.runtime_record import other_threads, read_runtime, write_runtime
 from attar.experiments.shared_resources import SharedResources
-from attar.experiments.training import Result, Training, finished, followed, measure, report_results
-from attar.files import write_json, write_text
+from attar.experiments.training import (
+    Result,
+    Training,
+    complete,
+    finished,
+    followed,
+    measure,
+    printed,
+    report_results,
+)
+from attar.files import check_space, write_json, write_text
 from attar.methods import Method, create_method, method_info
 from attar.models import fingerprint
 from attar.models.copying import copied
@@ -80,8 +89,10 @@ class Job:
         self._check_jobs()
         if not self.team.leader:
             self.console = Console(quiet=True)
-        kept = self.folder / CHOICES
-        self.choices = Choices(kept) if self.like or kept.exists() else self.shared.choices
+        # Those of the run's own folder, or of the suite it belongs to.
+        files = [place / CHOICES for place in (self.folder, *self.folder.parents[2:3])]
+        kept = files[0] if self.like else next((file for file in files if file.exists()), None)
+        self.choices = Choices(kept) if kept else self.shared.choices
         self.tracking = Tracking(self.recipe.track, self.folder)
         held = self.shared.samples_of(self.recipe, self.given)
         self.task, self.parts = held.task, Parts(self.recipe, held, self.given)
@@ -104,7 +115,14 @@ class Job:
         if not self.accept_changes:
             check_inputs(self.folder, inputs)
         self.training(self.recipe.seed).try_a_batch()
+        if not (self.folder / "recipe.yaml").exists():
+            check_space(self.folder, self.bytes_needed())
         return self
+
+    def bytes_needed(self) -> int:
+        """About how many bytes the checkpoints and networks of all trainings of students take."""
+        trainings = len(self.seeds) * (1 + (self.recipe.alone == "train"))
+        return trainings * self.training(self.recipe.seed).bytes_needed()
 
     @cached_property
     def inputs(self) -> Fingerprints:
@@ -188,6 +206,8 @@ class Job:
         title, folder = self._place(seed, alone)
         if self.team.from_leader(lambda: finished(folder)):
             recipe = training_recipe(self.recipe, seed, alone)
+            if self.team.leader:
+                complete(folder, self.splits.test.example, runtime.device, printed(self.console, title))
             with followed(recipe, folder, title, self.tracking, self.console) as following:
                 return report_results(folder, following)
         results = self.training(seed, alone).run(self.console, runtime)
@@ -218,14 +238,23 @@ class Job:
     def _timed(
         self, taught: list[Result], runs: list[dict[str, Result]], runtime: Runtime
     ) -> tuple[list[Result], list[dict[str, Result]]]:
-        """The results with latencies measured interleaved, in place of those that each training measured alone."""
+        """The results with latencies measured interleaved, in place of those that each training measured alone.
+
+        Those stay where a network cannot be timed beside the others.
+        """
         seed = self.recipe.seed
         method = self.training(seed).method
         nets = {"alone": self.parts.student(seed), "student": method.deployed(), **method.also_deployed()}
         shown = [*self.teachers, *(nets[name] for name in runs[0])]
         # In the layout of a network that was just loaded, whatever training needed.
         layout = {"device": runtime.device, "memory_format": torch.contiguous_format}
-        times = latencies([net.to(**layout) for net in shown], self.splits.test.example)  # type: ignore[call-overload]
+        try:
+            times = latencies([net.to(**layout) for net in shown], self.splits.test.example)  # type: ignore[call-overload]
+        except Stopped:
+            raise
+        except Exception as error:  # a network may do anything
+            self._warn([f"latencies were not measured side by side: {first_line(error)}"])
+            return taught, runs
         count = len(self.teachers)
         named = dict(zip(runs[0], times[count:], strict=True))
         return (
@@ -325,11 +354,11 @@ class Job:
         found = self.choices.once("share", "", lambda: asdict(self._best_share(training, runtime, apart)))
         return Share(**found) if apart else replace(Share(**found), jobs=1)
 
-    def share_of(self, copies: int) -> Share:
-        """How so many jobs like this one would best share the processor, found by trying."""
-        return self._best_share(self.training(self.recipe.seed), self.precision(), copies=copies)
+    def share_of(self, copies: int, apart: bool) -> Share:
+        """How so many jobs like this one would best share the processor, in processes or not, found by trying."""
+        return self._best_share(self.training(self.recipe.seed), self.precision(), apart, copies)
 
-    def _best_share(self, training: Training, runtime: Runtime, apart: bool = True, copies: int = 1) -> Share:
+    def _best_share(self, training: Training, runtime: Runtime, apart: bool, copies: int = 1) -> Share:
         here, alone = torch.get_num_threads(), self.recipe.alone == "train"
         if runtime.device.type != "cpu":
             return Share(here)
@@ -344,12 +373,22 @@ class Job:
         return best_share(seconds_with, here, self.recipe.epochs * len(training.loader), most)
 
     def _report(self, summary: Summary) -> None:
-        """results.json, the graph of who taught whom, the images a report shows, and report.html from all of it."""
+        """results.json, the graph of who taught whom, the images a report shows, and report.html from all of it.
+
+        All but the first may fail: a line says so, and the run is not finished until `attar resume` has written them.
+        """
+        (self.folder / "report.html").unlink(missing_ok=True)
         write_json(self.folder / "results.json", summary.to_json())
-        write_text(self.folder / "graph.svg", svg(self.training(self.recipe.seed).method.graph))
-        if isinstance(self.splits.test, ImageSet):
-            save_pictures(read_run(self.folder), self.splits.test)
-        write_report(self.folder)
+        try:
+            write_text(self.folder / "graph.svg", svg(self.training(self.recipe.seed).method.graph))
+            if isinstance(self.splits.test, ImageSet):
+                save_pictures(read_run(self.folder), self.splits.test)
+            write_report(self.folder)
+        except Stopped:
+            raise
+        except Exception as error:  # whatever a network's name or a picture trips over
+            line = f"the report was not written: {first_line(error)}; `attar resume {self.folder}` writes it"
+            self._warn([line])
 
     @property
     def seeds(self) -> list[int]:
@@ -444,10 +483,14 @@ class Job:
         """The scores of a teacher that came with weights."""
         record = folder / "scores.json"
         if record.exists():
-            return Result.from_json(json.loads(record.read_text(encoding="utf-8"))["results"][0])
+            result = Result.from_json(json.loads(record.read_text(encoding="utf-8"))["results"][0])
+            if result.cost.complete:
+                return result
         teacher_predictions = self.teacher_predictions if number == 0 else None
         net, metrics = self.teachers[number], self.task.metrics()
-        result = measure("teacher", net, self.splits.test, metrics, runtime.device, teacher_predictions, folder)
+        result = measure(
+            "teacher", net, self.splits.test, metrics, runtime.device, teacher_predictions, folder, self._print
+        )
         write_json(record, {"results": [result.to_json()]})
         return result
 

@@ -31,6 +31,10 @@ class SharedResources:
         self._samples: tuple[Any, Held] | None = None
         self._engines: Engines | None = None
 
+    def clear(self) -> None:
+        """Drop what was read, and the engines."""
+        self._samples = self._engines = None
+
     def samples_of(self, recipe: Recipe, given: Given) -> Held:
         """What was read for the task and the data section of a recipe; it may be added to."""
         key = (recipe.task, recipe.data, given.task)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from attar.accel.compiled_steps import choose_compiled
 from attar.accel.runtime import Runtime, choose, find_device, step_seconds
@@ -19,9 +20,9 @@ from attar.batch import Batch
 from attar.conformance import check
 from attar.conformance.unlabelled_batches import learns_without_labels
 from attar.data import ImageSet, Mixing, Samples, training_loader
-from attar.deploy import save
+from attar.deploy import load, save
 from attar.distributed.team import team
-from attar.errors import AttarError
+from attar.errors import AttarError, Stopped, first_line
 from attar.experiments.build import Sets
 from attar.experiments.choices import Choices
 from attar.experiments.evaluation import batches_of
@@ -31,6 +32,7 @@ from attar.methods import Method
 from attar.metrics import Metrics
 from attar.metrics.predictions import evaluate_each, predictions_file, save_predictions
 from attar.profiling import Cost, Latency, cost
+from attar.profiling.cost import Sample
 from attar.recipe import Recipe
 from attar.tasks import task_name
 from attar.teachers.cached_loader import with_cached_logits
@@ -44,6 +46,7 @@ from attar.train.progress import Progress
 
 # How many images a fast teacher must agree on before it is used.
 COMPARED = 512
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,17 @@ class Training:
         self._place()
         check(self.method, next(iter(self.loader.epoch(0))))
 
+    def bytes_needed(self) -> int:
+        """About how many bytes two checkpoints and the deployed student take, with one state of the optimiser."""
+
+        def size(tensors: Iterable[Tensor]) -> int:
+            return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+        state = size(self.method.state_dict().values())
+        copies = 1 + (self.recipe.optim.ema is not None) + (self.recipe.select == "best")
+        learnt = size(one for one in self.method.parameters() if one.requires_grad)
+        return 2 * (copies * state + learnt) + size(self.method.deployed().state_dict().values())
+
     def _place(self) -> None:
         self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -199,7 +213,10 @@ class Training:
 
     def _train(self, console: Console, runtime: Runtime, following: Following) -> None:
         members = team()
-        if not members.from_leader(lambda: finished(self.folder)):
+        if members.from_leader(lambda: finished(self.folder)):
+            if members.leader:
+                complete(self.folder, self.splits.test.example, self.device, printed(console, self.title))
+        else:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._place()
             self._engines.attach(self.method, runtime.teachers)
@@ -213,7 +230,7 @@ class Training:
                 loader = with_cached_logits(self.loader, self.method, recipe, train, runtime, progress.log)
                 fit(self.method, loader, self.splits.val, recipe, runtime, places, progress)
             if members.leader:
-                self._deploy_and_measure()
+                self._deploy_and_measure(printed(console, self.title))
 
     def _shown_unlabelled(self, images: ImageSet) -> str:
         more = self.loader.unlabelled_batch
@@ -228,17 +245,53 @@ class Training:
             self.engines = Engines(self.splits.train)
         return self.engines
 
-    def _deploy_and_measure(self) -> None:
-        """Write every deployed network and, last of all, scores.json, which marks the run as finished."""
+    def _deploy_and_measure(self, log: Log) -> None:
+        """Write every deployed network, score it and, last of all, write scores.json, which marks the run as finished.
+
+        Raises:
+            AttarError: a network cannot be scored; it is on the disk.
+        """
         test, task = self.splits.test, self.method.task
         networks = {"student": self.method.deployed(), **self.method.also_deployed()}
-        results = [
-            measure(name, net, test, task.metrics(), self.device, self.teacher_predictions, self.folder)
-            for name, net in networks.items()
-        ]
+        for name, net in networks.items():
+            save(net, self.folder / f"{name}.safetensors", **card(test, {}, self.recipe))
+        results = []
+        for name, net in networks.items():
+            file = self.folder / f"{name}.safetensors"
+            with one_line(f"{file} is trained and saved, but cannot be scored; attar resume scores it"):
+                metrics, other = task.metrics(), self.teacher_predictions
+                results.append(measure(name, net, test, metrics, self.device, other, self.folder, log))
         for result, net in zip(results, networks.values(), strict=True):
-            save(net, self.folder / f"{result.name}.safetensors", **card(self.splits.test, result, self.recipe))
+            save(net, self.folder / f"{result.name}.safetensors", **card(test, result.scores, self.recipe))
         write_json(self.folder / "scores.json", {"results": [result.to_json() for result in results]})
+
+
+@contextmanager
+def one_line(what: str) -> Iterator[None]:
+    """Whatever goes wrong inside as one line that begins with what it means."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except Exception as error:
+        raise AttarError(f"{what}: {first_line(error)}") from error
+
+
+def complete(folder: Path, example: Sample, device: torch.device, log: Log) -> None:
+    """Measure the costs that an earlier process could not, of the networks in a finished training's folder."""
+    results = results_of(folder)
+    if all(result.cost.complete for result in results):
+        return
+    for number, result in enumerate(results):
+        with one_line(f"{folder}: the cost of {result.name} cannot be measured"):
+            net = load(folder / f"{result.name}.safetensors").to(device)
+        results[number] = replace(result, cost=cost_of(result.name, net, example, log))
+    write_json(folder / "scores.json", {"results": [result.to_json() for result in results]})
+
+
+def cost_of(name: str, net: nn.Module, example: Sample, log: Log) -> Cost:
+    """A network's cost; a part that cannot be measured is a line, and measured when the run is resumed."""
+    return cost(net, example, lambda line: log(f"{name}: {line}; attar resume measures it again"))
 
 
 def finished(folder: Path) -> bool:
@@ -248,12 +301,13 @@ def finished(folder: Path) -> bool:
 
 def followed(recipe: Recipe, folder: Path, title: str, tracking: Tracking | None, console: Console) -> Following:
     """Those who follow a training, with the records of what it has done so far; only the leader has any."""
-
-    def log(line: str) -> None:
-        console.print(f"{title}: {line}", markup=False, highlight=False, soft_wrap=True)
-
     tracking = tracking if tracking and team().leader else Tracking([], folder)
-    return tracking.follow(folder, asdict(recipe), read(Places(folder).metrics), log)
+    return tracking.follow(folder, asdict(recipe), read(Places(folder).metrics), printed(console, title))
+
+
+def printed(console: Console, title: str) -> Log:
+    """Prints a line that begins with a training's title."""
+    return lambda line: console.print(f"{title}: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def report_results(folder: Path, following: Following) -> list[Result]:
@@ -277,6 +331,7 @@ def measure(
     device: torch.device,
     teacher_predictions: TeacherPredictions | None,
     folder: Path,
+    log: Log,
 ) -> Result:
     """Scores on a set and cost, in float32 as the network is deployed; the predictions are kept in the folder."""
     net.to(device).eval()
@@ -291,10 +346,10 @@ def measure(
     )
     if predictions is not None:
         save_predictions(predictions, folder / predictions_file(name))
-    return Result(name, scores, cost(net, samples.example))
+    return Result(name, scores, cost_of(name, net, samples.example, log))
 
 
-def card(samples: Samples, result: Result, recipe: Recipe) -> dict[str, Any]:
+def card(samples: Samples, scores: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     """What the JSON beside deployed weights holds besides the network's spec."""
     return {
         **samples.card,
@@ -305,5 +360,5 @@ def card(samples: Samples, result: Result, recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed,
         "method": recipe.method.name,
         "teacher": recipe.teacher.name or None,
-        "test": {key: value for key, value in result.scores.items() if key != "per_class"},
+        "test": {key: value for key, value in scores.items() if key != "per_class"},
     }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from safetensors.torch import save_model
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from attar.batch import Inputs, first_tensor
-from attar.errors import AttarError
+from attar.errors import AttarError, Stopped, first_line
 from attar.metrics.accuracy import evaluating
+
+Measured = TypeVar("Measured")
 
 
 class Latency(NamedTuple):
@@ -30,13 +32,21 @@ class Latency(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """What `cost` found: parameters, multiply-accumulates and milliseconds of one image, bytes as safetensors."""
+    """What `cost` found: parameters, multiply-accumulates and milliseconds of one image, bytes as safetensors.
+
+    None stands where something could not be measured.
+    """
 
     parameters: int
-    macs: int
-    latency_ms: float
-    latency_spread_ms: float
-    bytes: int
+    macs: int | None
+    latency_ms: float | None
+    latency_spread_ms: float | None
+    bytes: int | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was measured."""
+        return None not in (self.macs, self.latency_ms, self.latency_spread_ms, self.bytes)
 
 
 def parameters(net: nn.Module) -> int:
@@ -145,18 +155,30 @@ def file_size(net: nn.Module) -> int:
         return path.stat().st_size
 
 
-def cost(net: nn.Module, image_shape: Sample) -> Cost:
+def cost(net: nn.Module, image_shape: Sample, failed: Callable[[str], object] | None = None) -> Cost:
     """Everything about a network's cost at batch 1.
 
     Args:
         net: any network that takes (1, *image_shape).
         image_shape: (C, H, W); or the inputs of one sample.
+        failed: called with a line for each part that cannot be measured, which is None then; without it, that raises.
 
     >>> cost(nn.Linear(4, 2, bias=False), (4,)).macs
     8
     """
-    time_taken = latency(net, image_shape)
-    return Cost(parameters(net), macs(net, image_shape), time_taken.median, time_taken.spread, file_size(net))
+
+    def tried(what: str, measure: Callable[[], Measured]) -> Measured | None:
+        try:
+            return measure()
+        except Exception as error:  # a network may do anything
+            if failed is None or isinstance(error, Stopped):
+                raise
+            failed(f"{what} not measured: {first_line(error)}")
+            return None
+
+    median, spread = tried("latency", lambda: latency(net, image_shape)) or (None, None)
+    operations = tried("multiply-accumulates", lambda: macs(net, image_shape))
+    return Cost(parameters(net), operations, median, spread, tried("file size", lambda: file_size(net)))
 
 
 @contextmanager

@@ -72,10 +72,11 @@ def _costs(found: Comparison) -> str:
     for key, kind, label in kinds:
         dots = _teachers(found, key)
         for own, run in zip(_dots(found), found.runs, strict=True):
-            x = getattr(run.summary.runs[0]["student"].cost, key)
-            dots.append(Dot(own.name, own.role, own.value, own.low, own.high, x))
+            if (x := getattr(run.summary.runs[0]["student"].cost, key)) is not None:
+                dots.append(Dot(own.name, own.role, own.value, own.low, own.high, x))
         title = f"{caption(measure)} against {kind}"
-        drawings.append(html.figure(title, "", scatter(title, dots, label, measure.title)))
+        if dots:
+            drawings.append(html.figure(title, "", scatter(title, dots, label, measure.title)))
     return html.grid(drawings)
 
 
@@ -86,7 +87,9 @@ def _teachers(found: Comparison, key: str) -> list[Dot]:
         for network in run.summary.networks():
             if network.key.startswith("teacher"):
                 cost, value = network.results[0].cost, network.values[0]
-                dot = Dot(network.label, "teacher", value, *network.range, getattr(cost, key))
+                if (x := getattr(cost, key)) is None:
+                    continue
+                dot = Dot(network.label, "teacher", value, *network.range, x)
                 dots.setdefault((network.label, value, cost.parameters), dot)
     return list(dots.values())
 

@@ -15,7 +15,7 @@ from attar.report.summary import Network, average, bounds, spread, values_of
 from attar.report.tables import Table
 
 # Columns of the table before the further measures, and how many of those a terminal has room for.
-FIXED, SHORT = 9, 3
+FIXED, SHORT = 10, 3
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,16 @@ class Comparison:
                     run.recipe.method.name,
                     run.recipe.teacher.name,
                     run.recipe.student.name,
+                    str(len(student.results)),
                     spread(student.values, scoring.primary.digits),
                     student.between,
                     "" if gap is None else f"{gap.mean:+.{scoring.primary.digits}f}",
                     f"{cost.parameters:,}",
-                    f"{cost.latency_ms:.2f}",
+                    "-" if cost.latency_ms is None else f"{cost.latency_ms:.2f}",
                     *(average(values_of(one, scores), one.digits) for one in others),
                 ]
             )
-        columns = ["run", "method", "teacher", "student", scoring.primary.title, "95 % interval", "over alone"]
+        columns = ["run", "method", "teacher", "student", "n", scoring.primary.title, "95 % interval", "over alone"]
         columns += ["params", "ms", *(one.title for one in others)]
         first = self.runs[0]
         count = first.summary.runs[0]["student"].scores["count"]

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from attar.deploy.export import BATCH, Export
 from attar.deploy.formats import FORMATS
-from attar.profiling import Latency, Profile
+from attar.profiling import Profile
+from attar.report.latency import milliseconds
 from attar.report.summary import size
 from attar.report.tables import Table
 
@@ -81,13 +82,3 @@ def distance(value: float) -> str:
     if value == 0:
         return "0"
     return f"{value:.2g}" if value >= 0.01 else f"{value:.0e}"
-
-
-def milliseconds(latency: Latency) -> str:
-    """The median, and the distance between the quartiles in brackets.
-
-    >>> milliseconds(Latency(2.345, 0.123)), milliseconds(Latency(123.4, 10.2))
-    ('2.35 (0.12)', '123 (10)')
-    """
-    digits = 2 if latency.median < 10 else 1 if latency.median < 100 else 0
-    return f"{latency.median:.{digits}f} ({latency.spread:.{digits}f})"

@@ -80,8 +80,13 @@ def _cell(tag: str, content: str, is_text: bool) -> str:
     return f"<{tag}{' class=text' if is_text else ''}>{escape(typeset(content))}</{tag}>"
 
 
-def tiles(facts: Sequence[tuple[str, str, str]], key: int) -> str:
-    """The few numbers that matter most: what, the number, and what it is made of; the key one in colour."""
+def notes(lines: Sequence[str]) -> str:
+    """Lines that a reader should not overlook."""
+    return "".join(f'<p class="note">{escape(typeset(line))}</p>' for line in lines)
+
+
+def tiles(facts: Sequence[tuple[str, str, str]], key: int | None) -> str:
+    """The few numbers that matter most: what, the number, and what it is made of; the key one, if any, in colour."""
     parts = []
     for place, (what, value, note) in enumerate(facts):
         kind = "big main" if place == key else "big"

@@ -9,14 +9,16 @@ from typing import Any
 
 from attar.files import write_text
 from attar.metrics import Gap, Measure
+from attar.profiling import Cost
 from attar.recipe import to_yaml
 from attar.report import html
 from attar.report.axes import MINUS, clipped
 from attar.report.charts import Dot, Line, dot_plot, line_chart, scatter
+from attar.report.latency import latency_of, milliseconds, verdict
 from attar.report.prediction_sections import prediction_sections
 from attar.report.received_svg import safe_svg
 from attar.report.run_files import RunFiles, read_run
-from attar.report.summary import Network, size
+from attar.report.summary import Network, Summary, size
 from attar.report.tables import Table
 
 TIMES = "\u00d7"
@@ -45,6 +47,7 @@ def run_page(run: RunFiles) -> str:
     title = " → ".join(filter(None, [recipe.teacher.name, recipe.student.name]))
     sections = [
         html.header(f"Attar · {recipe.method.name} · {recipe.data.name}", title, summary.sentence() or _plainly(run)),
+        html.notes(summary.hints()),
         _tiles(run),
         _scores(run),
         _cost(run),
@@ -96,6 +99,11 @@ def role(network: Network) -> str:
     return network.key if network.key in ("alone", "student") else "peer"
 
 
+def _row_class(summary: Summary, network: Network) -> str:
+    """The class of a network's row: a student that is worse than alone has not the colour of a gain."""
+    return "worse" if summary.worse and network.key == "student" else role(network)
+
+
 def dot(network: Network, x: float = 0.0) -> Dot:
     """A network's primary measure with its interval."""
     return Dot(network.label, role(network), fmean(network.values), *network.range, x=x)
@@ -109,19 +117,15 @@ def _tiles(run: RunFiles) -> str:
     gained = [(label, signed(gap.mean, digits), _within(gap, digits)) for label, gap in gaps if gap is not None]
     if summary.teachers:
         teacher = summary.teachers[0].cost
-        times = f"{student.latency_ms:.2f} ms for one {summary.scoring.sample}, not {teacher.latency_ms:.2f} ms"
-        found = [
-            _fewer(teacher.parameters, student.parameters),
-            (*_ratio(teacher.latency_ms, student.latency_ms, "faster", "slower"), times),
-        ]
-        return html.tiles(found + gained, key=2)
+        found = [_fewer(teacher.parameters, student.parameters), _speed(teacher, student, summary.scoring.sample)]
+        return html.tiles(found + gained, key=None if summary.worse else 2)
     network = next(network for network in summary.networks() if network.key == "student")
     bounds = f"95 % interval {network.between}" if network.between else ""
-    computed = f"{student.macs / 1e6:.2f} M multiply-accumulates"
+    computed = "" if student.macs is None else f"{student.macs / 1e6:.2f} M multiply-accumulates"
     found = [
         (network.measure.label, network.measure.value(fmean(network.values)), bounds),
-        ("parameters", f"{student.parameters:,}", f"a file of {size(student.bytes)}"),
-        (f"one {summary.scoring.sample}", f"{student.latency_ms:.2f} ms", computed),
+        ("parameters", f"{student.parameters:,}", "" if student.bytes is None else f"a file of {size(student.bytes)}"),
+        (f"one {summary.scoring.sample}", f"{milliseconds(latency_of(student))} ms", computed),
     ]
     return html.tiles(found + gained, key=0)
 
@@ -131,6 +135,17 @@ def _fewer(teacher: int, student: int) -> tuple[str, str, str]:
     if not teacher:
         return "parameters", f"{student:,}", "the teacher's are in its file"
     return *_ratio(teacher, student, "fewer parameters", "more parameters"), f"{student:,} of {teacher:,}"
+
+
+def _speed(teacher: Cost, student: Cost, sample: str) -> tuple[str, str, str]:
+    """The tile of latencies: a ratio only where they can be compared (`attar.report.latency`)."""
+    own, other = latency_of(student), latency_of(teacher)
+    both = f"{milliseconds(own)} ms for one {sample}, not {milliseconds(other)} ms"
+    found = verdict(other, own)
+    if found == "ratio" and own is not None and other is not None:
+        return *_ratio(other.median, own.median, "faster", "slower"), both
+    what = {"alike": "as fast", "unsteady": "too unsteady to compare"}.get(found, "latency not measured")
+    return what, f"{milliseconds(own)} ms", f"the teacher {milliseconds(other)} ms"
 
 
 def _ratio(teacher: float, student: float, less: str, more: str) -> tuple[str, str]:
@@ -169,7 +184,7 @@ def _scores(run: RunFiles) -> str:
         " ".join([intervals(measure), *notes]),
         html.pair(
             html.figure(name, content.title, drawing),
-            html.table(content, [role(network) for network in networks]),
+            html.table(content, [_row_class(summary, network) for network in networks]),
         ),
     )
 
@@ -177,25 +192,20 @@ def _scores(run: RunFiles) -> str:
 def _cost(run: RunFiles) -> str:
     networks, measure, sample = run.summary.networks(), run.summary.measure, run.summary.scoring.sample
     name, better = caption(measure), better_corner(measure)
-    times = [dot(network, network.results[0].cost.latency_ms) for network in networks]
+    latencies = [(network, network.results[0].cost.latency_ms) for network in networks]
+    times = [dot(network, median) for network, median in latencies if median is not None]
     counts = [(network, network.results[0].cost.parameters) for network in networks]
     sizes = [dot(network, count) for network, count in counts if count]
+    kinds = (("latency", times, f"ms for one {sample}"), ("parameters", sizes, "parameters"))
     drawings = [
-        html.figure(
-            f"{name} against latency",
-            better,
-            scatter(f"{name} against latency", times, f"ms for one {sample}", measure.title),
-        ),
-        html.figure(
-            f"{name} against size",
-            better,
-            scatter(f"{name} against parameters", sizes, "parameters", measure.title),
-        ),
+        html.figure(f"{name} against {kind}", better, scatter(f"{name} against {kind}", dots, label, measure.title))
+        for kind, dots, label in kinds
+        if dots
     ]
     return html.section(
         "Cost",
         f"Of one {sample} at a time, on the machine that trained; the file holds float32 weights.",
-        html.table(run.summary.cost_table(), [role(network) for network in networks]),
+        html.table(run.summary.cost_table(), [_row_class(run.summary, network) for network in networks]),
         html.grid(drawings if len(networks) > 1 else []),
     )
 

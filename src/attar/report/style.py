@@ -37,6 +37,7 @@ h1 { font-size: clamp(1.7rem, 4.2vw, 2.6rem); line-height: 1.15; letter-spacing:
 .tiles dd { margin: 0; font-size: .84rem; color: var(--soft); font-variant-numeric: tabular-nums; }
 .tiles .big { font-size: 2.1rem; line-height: 1.25; font-weight: 600; letter-spacing: -.02em; color: var(--ink); }
 .tiles .main { color: var(--accent); }
+.note { border-left: 3px solid var(--mid); padding-left: .8rem; }
 section { margin-top: 4rem; }
 h2 { font-size: 1.35rem; line-height: 1.3; letter-spacing: -.01em; font-weight: 620; margin: 0 0 .3rem; }
 .lede { color: var(--soft); max-width: 46rem; margin: 0 0 1.5rem; font-size: .95rem; }
@@ -61,6 +62,7 @@ th:last-child, td:last-child { padding-right: 0; }
 th { font-weight: 500; color: var(--soft); font-size: .82rem; vertical-align: bottom; }
 th.text, td.text { text-align: left; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); }
+tr.worse td { font-weight: 600; }
 tr.student td { color: var(--accent); font-weight: 600; }
 tr.best td { font-weight: 600; }
 .key { white-space: nowrap; margin-right: 1.1em; }

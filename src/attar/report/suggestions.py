@@ -8,7 +8,7 @@ from typing import Any
 
 from attar.methods import list_methods, method_info
 from attar.profiling import Measured, Suggestion
-from attar.report.exports import milliseconds
+from attar.report.latency import milliseconds, verdict
 from attar.report.summary import size
 from attar.report.tables import Table
 
@@ -41,7 +41,9 @@ def beside(one: Measured, teacher: Measured, found: Suggestion) -> list[str]:
         return [", ".join(f"{key} {ratio:.2f}x" for key, ratio in one.misses.items()) or "teacher"]
     if one is teacher:
         return ["", ""]
-    return [f"{teacher.parameters / one.parameters:.1f}x", f"{teacher.latency.median / one.latency.median:.1f}x"]
+    ratio = f"{teacher.latency.median / one.latency.median:.1f}x"
+    faster = {"ratio": ratio, "alike": "as fast"}.get(verdict(teacher.latency, one.latency), "?")
+    return [f"{teacher.parameters / one.parameters:.1f}x", faster]
 
 
 def suggestion_notes(found: Suggestion) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attar.metrics import Gap, Measure, Scoring, interval, paired_gap, summarise
 from attar.recipe import Recipe, listed
+from attar.report.latency import latency_of, milliseconds, speed, times
 from attar.report.tables import Table
+
+# Hits of a network that gives one class to nearly everything: at least so many in that class, at most in the others.
+MOST_OF_ONE, MOST_OF_OTHERS = 0.9, 0.02
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,14 @@ class Network:
         """The ends of the interval; the mean twice where there is none."""
         mean = summarise(self.values).mean
         return self.bounds or (mean, mean)
+
+    @property
+    def collapse(self) -> str:
+        """A line where a seed's network gives one class to nearly every sample; else empty."""
+        for result in self.results:
+            if line := one_class(result.scores.get("per_class") or ()):
+                return line
+        return ""
 
     @property
     def between(self) -> str:
@@ -127,12 +139,16 @@ class Summary:
                 [
                     network.label,
                     f"{cost.parameters:,}",
-                    f"{cost.macs / 1e6:.2f} M",
-                    f"{cost.latency_ms:.2f}",
-                    size(cost.bytes),
+                    "-" if cost.macs is None else f"{cost.macs / 1e6:.2f} M",
+                    milliseconds(latency_of(cost)),
+                    "-" if cost.bytes is None else size(cost.bytes),
                 ]
             )
-        return Table("Cost (batch 1)", ["", "parameters", "MACs", f"ms/{self.scoring.sample}", "file"], body)
+        return Table(
+            "Cost (batch 1; ms: median, distance of the quartiles)",
+            ["", "parameters", "MACs", f"ms/{self.scoring.sample}", "file"],
+            body,
+        )
 
     @property
     def gap(self) -> Gap | None:
@@ -156,14 +172,7 @@ class Summary:
         """The headline: how much smaller and faster, and what distillation gained with what certainty."""
         parts, points, digits = [], self.measure.points, self.measure.digits
         if self.teachers:
-            teacher, student = self.teachers[0].cost, self.runs[0]["student"].cost
-            faster = times(teacher.latency_ms, student.latency_ms, "faster", "slower")
-            if teacher.parameters:
-                smaller = times(teacher.parameters, student.parameters, "smaller", "larger")
-                than = "as" if smaller.startswith("as") else "than"
-                parts.append(f"The student is {smaller} {than} its teacher and {faster}.")
-            else:  # an exported file has no count
-                parts.append(f"The student is {faster} {'as' if faster.startswith('as') else 'than'} its teacher.")
+            parts.append(self._beside_teacher())
         if (gap := self.gap) is not None:
             within = "" if gap.half_width is None else bounds(gap, digits)
             seeds = f"{within}, paired over {gap.count} seeds" if within else "1 seed, so no interval"
@@ -172,7 +181,35 @@ class Summary:
         if (gap := self.teacher_gap) is not None:
             certainty = "" if gap.half_width is None else f" ({bounds(gap, digits)})"
             parts.append(f"Distilled - teacher: {gap.mean:+.{digits}f} {points}{certainty}.")
-        return " ".join(parts)
+        return " ".join(filter(None, parts))
+
+    def _beside_teacher(self) -> str:
+        """How much smaller and faster the student is; what could not be measured is left out."""
+        teacher, student = self.teachers[0].cost, self.runs[0]["student"].cost
+        faster = speed(latency_of(teacher), latency_of(student))
+        if not teacher.parameters:  # an exported file has no count
+            ends = {"as fast": " as its teacher", "": ""}
+            return f"The student is {faster}{ends.get(faster, ' than its teacher')}." if faster else ""
+        smaller = times(teacher.parameters, student.parameters, "smaller than", "larger than")
+        if smaller.startswith("1.0 "):
+            smaller = "as large as"
+        return f"The student is {smaller} its teacher{' and ' if faster else ''}{faster}."
+
+    @property
+    def worse(self) -> bool:
+        """Whether the student that was distilled scores worse than the student alone."""
+        gap = self.gap
+        return gap is not None and (gap.mean < 0 if self.measure.higher else gap.mean > 0)
+
+    def hints(self) -> list[str]:
+        """A line about each thing that a reader should not overlook."""
+        found = [f"{network.label}: {line}" for network in self.networks() if (line := network.collapse)]
+        if self.worse:
+            found.append(
+                "Distilling made the student worse: train longer (epochs=), try another temperature "
+                "(method.temperature=) or another method (attar methods)."
+            )
+        return found
 
     @property
     def report(self) -> Path:
@@ -193,18 +230,6 @@ class Summary:
             "teachers": [result.to_json() for result in self.teachers],
             "runs": [{key: result.to_json() for key, result in run.items()} for run in self.runs],
         }
-
-
-def times(teacher: float, student: float, less: str, more: str) -> str:
-    """How many times less the student needs than its teacher, or how many times more.
-
-    >>> times(31.0, 20.0, "smaller", "larger"), times(1.0, 1.01, "faster", "slower")
-    ('1.6 times smaller', 'as fast')
-    """
-    ratio, word = (teacher / student, less) if teacher >= student else (student / teacher, more)
-    if round(ratio, 1) == 1.0:
-        return "as " + {"smaller": "large", "faster": "fast"}[less]
-    return f"{ratio:.1f} times {word}"
 
 
 def bounds(gap: Gap, digits: int = 2) -> str:
@@ -236,6 +261,37 @@ def spread(values: list[float], digits: int) -> str:
     """
     mean = summarise(values)
     return f"{mean.mean:.{digits}f}" + (f" ± {mean.std:.{digits}f}" if mean.std is not None else "")
+
+
+def counted(text: str, count: int, planned: int, failed: int) -> str:
+    """An entry of a table with how many runs it is of, where some failed or are not done yet.
+
+    >>> counted("70.12", 3, 3, 0), counted("70.12", 2, 3, 1), counted("", 0, 3, 3), counted("70.12", 1, 3, 0)
+    ('70.12', '70.12 (n=2, 1 failed)', 'failed', '70.12 (n=1)')
+    """
+    if not count:
+        return "failed" if failed else ""
+    more = ", ".join([f"n={count}"] * (count < planned) + [f"{failed} failed"] * bool(failed))
+    return f"{text} ({more})" if more else text
+
+
+def one_class(per_class: Sequence[float | None]) -> str:
+    """A line where the hits in each class show that a network gives one class to nearly everything; else empty.
+
+    One class is right nearly always (0.9), the others hardly ever (0.02 on average); or none is right at all, because
+    the one class is not among the samples.
+
+    >>> one_class([0.0, 1.0, 0.0]), one_class([0.3, 0.9, 0.1]), one_class([0.0, 0.0])
+    ('gives class 2 of 3 to nearly everything', '', 'gets nothing right')
+    """
+    hits = [(hit, number) for number, hit in enumerate(per_class, 1) if hit is not None]
+    if len(hits) < 2:
+        return ""
+    (highest, number), others = max(hits), sum(hit for hit, _ in hits)
+    if not others:
+        return "gets nothing right"
+    collapsed = highest >= MOST_OF_ONE and (others - highest) / (len(hits) - 1) <= MOST_OF_OTHERS
+    return f"gives class {number} of {len(per_class)} to nearly everything" if collapsed else ""
 
 
 def average(values: list[float], digits: int) -> str:

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from attar.errors import AttarError
-from attar.files import write_json
+from attar.files import free_space, write_json
 from attar.safety.locks import claim
 from attar.teachers.logit_codec import Codec
 
@@ -174,8 +173,7 @@ def check_space(root: Path, needed: int) -> str:
     Raises:
         AttarError: the disk has not that much room.
     """
-    existing = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_space(root)
     line = f"teacher cache in {root}: {size(needed)} to be written, {size(free)} free"
     if needed > 0.95 * free:
         raise AttarError(f"{line}; set teacher.cache_top, or choose another teacher.cache folder, or leave it out")
