@@ -119,7 +119,7 @@ def test_a_run_that_fails_is_marked_in_every_table_and_does_not_stop_the_others(
         monkeypatch.setattr(room, "attempt", lambda *_: next(coming))
 
     monkeypatch.setattr(room, "check_suite", lambda *_: None)
-    monkeypatch.setattr(Bench, "_share", lambda self: Share(1))
+    monkeypatch.setattr(Bench, "_share", lambda *_: Share(1))
     failed = AttarError("the loss is nan")
     bench = suite(tmp_path)
     outcomes(50.0, failed, 54.0, failed)

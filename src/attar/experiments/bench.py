@@ -95,7 +95,7 @@ class Bench:
             shared = SharedResources(choices=self._choices)
             runs = [((cell.row, cell.column), cell.run(self.folder)) for cell in self.cells]
             check_suite(self.folder, runs, shared)
-            for cell, outcome in self._outcomes(self._share(), shared):
+            for cell, outcome in self._outcomes(self._share(shared), shared):
                 self._note(cell, outcome)
         except Stopped:
             raise Stopped from None
@@ -132,24 +132,25 @@ class Bench:
         """What the runs choose by timing, once for all of them."""
         return Choices(self.folder / CHOICES)
 
-    def _share(self) -> Share:
+    def _share(self, shared: SharedResources | None = None) -> Share:
         """How the runs share the processor, as the suite began; jobs= may change how many go at a time.
 
         Threads decide the last bits, so no run has others than those before it.
         """
-        share = Share(**self._choices.once("share of the suite", "", lambda: asdict(self._found_share())))
+        share = Share(**self._choices.once("share of the suite", "", lambda: asdict(self._found_share(shared))))
         self._choices.once("threads", "", lambda: share.threads)
         self._choices.once("share", "", lambda: asdict(Share(share.threads)))
         return replace(share, jobs=self.jobs, line="") if self.jobs else share
 
-    def _found_share(self) -> Share:
+    def _found_share(self, shared: SharedResources | None = None) -> Share:
         """What the first run that is not finished finds by trying, with the precision of all of them."""
         here = torch.get_num_threads()
         waiting = [cell for cell in self.cells if not (self.folder / cell.folder / "results.json").exists()]
         if not waiting:
             return Share(here)
         _, folder, values = waiting[0].run(self.folder)
-        job = Job(read_recipe(**values), folder, Console(quiet=True), shared=SharedResources(choices=self._choices))
+        shared = shared or SharedResources(choices=self._choices)
+        job = Job(read_recipe(**values), folder, Console(quiet=True), shared=shared)
         runtime = job.precision()
         share = Share(max(1, here // self.jobs), self.jobs) if self.jobs else None
         share = share or job.share_of(len(waiting), apart=bool(self.prepare) and len(waiting) > 1)
