@@ -29,6 +29,7 @@ _HOMES = {
     "attar.models": ("create_model", "list_models", "register_model"),
     "attar.profiling": ("Profile", "Suggestion", "profile", "suggest"),
     "attar.recipe": ("Recipe", "read_recipe"),
+    "attar.report.data_check": ("check_data",),
     "attar.tasks": ("create_task", "list_tasks", "register_task"),
     "attar.track": ("list_trackers", "register_tracker"),
 }

@@ -63,6 +63,21 @@ def read_image(file: Path | BytesIO, size: int | tuple[int, int]) -> np.ndarray:
             return fitted(image, (height, width))
 
 
+def image_header(file: Path | BytesIO) -> tuple[tuple[int, int], str]:
+    """Width and height of an image file as it is shown, upright, and its format ("JPEG"); no pixel is decoded.
+
+    Raises:
+        OSError, SyntaxError, ValueError: it is missing or damaged, or of a format not in `FORMATS`.
+    """
+    from PIL import ExifTags
+
+    pillow, formats = _pillow()
+    with pillow.open(file, formats=formats) as image:
+        width, height = image.size
+        sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (height, width) if sideways else (width, height), image.format
+
+
 def fitted(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """An open Pillow image as (H, W, 3) bytes, scaled and cut as `read_image` does it."""
     from PIL import Image, ImageOps

@@ -1,4 +1,4 @@
-"""`attar evaluate` scores networks, `profile` measures their cost, `suggest` finds students under a budget."""
+"""`attar check` looks at data, `evaluate` scores networks, `profile` measures cost, `suggest` finds students."""
 
 from __future__ import annotations
 
@@ -17,6 +17,26 @@ DataArguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the recipe's data section: name, root, ..."),
 ]
+
+
+@app.command(short_help="Look at a data set before training.")
+def check(
+    data: Annotated[str, typer.Argument(help="A folder of images, or the name of a data set.")],
+    keys: DataArguments = None,
+    sheet: Annotated[Path, typer.Option(help="The PNG file for the contact sheet.")] = Path("contact-sheet.png"),
+    plugins: Plugin = None,
+) -> None:
+    """Look at a data set as a training would read it: splits, classes, files that are broken, double or left out.
+
+    attar check photos/ image_size=128 augment.rand_augment=2
+    """
+    from attar.report.data_check import check_data
+
+    with console.status(f"reading {data}"):
+        found = check_data(data, sheet=sheet, **data_keys(keys or []))
+    for line in found.lines:
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"Contact sheet: {found.sheet}", markup=False, soft_wrap=True)
 
 
 @app.command(short_help="Score a saved network on a test set.")

@@ -20,6 +20,7 @@ from attar.accel.runtime import Runtime, find_device
 from attar.accel.threads import Share, best_share, processes_with_room, wanted_share
 from attar.batch import Address
 from attar.data import FileSet, ImageSet
+from attar.data.overview import split_lines
 from attar.deploy import load
 from attar.distributed.team import sign, surviving, team
 from attar.errors import AttarError, Stopped, first_line
@@ -96,7 +97,7 @@ class Job:
         self.tracking = Tracking(self.recipe.track, self.folder)
         held = self.shared.samples_of(self.recipe, self.given)
         self.task, self.parts = held.task, Parts(self.recipe, held, self.given)
-        with self.team.leader_first():
+        with self.team.leader_first(), self.console.status(f"reading {self.recipe.data.name}"):
             self.splits = self.parts.splits(self.recipe.seed)
         self.engines = self.shared.engines(self.splits.train)
         self.teachers = self.parts.teachers()
@@ -155,6 +156,8 @@ class Job:
                 write_json(self.folder / CHOICES, self.like)
             record_imports(self.folder)
         keep_freed_memory()
+        for line in split_lines(self.splits):
+            self.console.print(line, markup=False, soft_wrap=True)
         if self.team.leader:
             samples = self.task.metrics().scoring.samples
             sets = (self.splits.train, self.splits.test, self.splits.unlabelled)
