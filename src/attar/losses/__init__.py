@@ -75,6 +75,7 @@ from attar.losses.similarities import (
 )
 from attar.losses.structured import InterLayer, IntraLayer, inter_layer, intra_layer
 from attar.losses.teachers import AverageKL, ConfidenceWeightedKL, DenselyGuidedKL, EntropyWeightedKL, RoutedKL
+from attar.losses.tokens import SpatialTokens, spatial_tokens
 from attar.losses.transport import WKDLogits, transport_cost, wkd_logits
 from attar.losses.views import ConfidentKL, confident_kl
 from attar.losses.weights import L2ToStart, l2_to_start
@@ -143,6 +144,7 @@ __all__ = [
     "SameClassKL",
     "ScaleDecoupled",
     "SimilarityPreserving",
+    "SpatialTokens",
     "Standardised",
     "Streamlined",
     "TopNCKD",
@@ -196,6 +198,7 @@ __all__ = [
     "same_class_kl",
     "scale_decoupled",
     "sp",
+    "spatial_tokens",
     "standardise",
     "tckd",
     "top_nckd",
