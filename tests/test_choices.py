@@ -5,7 +5,7 @@ import torch
 
 from attar import choices
 from attar.errors import AttarError
-from attar.recipe import OptimRecipe, read_recipe
+from attar.recipe import OptimRecipe, layered, read_recipe, to_yaml
 from attar.train.optim import optimiser
 from attar.train.schedules import learning_rate
 
@@ -51,3 +51,41 @@ def test_the_built_in_ones():
     sgd = optimiser(weight, OptimRecipe(momentum=0.0)).param_groups[0]
     assert (sgd["nesterov"], sgd["weight_decay"], sgd["fused"]) == (False, 5e-4, True)
     assert isinstance(optimiser(weight, OptimRecipe(name="adamw")), torch.optim.AdamW)
+
+
+def test_defaults_follow_the_optimiser_and_what_is_given_stays():
+    def rates(*overrides, file=None, **values):
+        optim = read_recipe(file, overrides, **values).optim
+        return optim.lr, optim.weight_decay
+
+    assert rates() == (0.2, 5e-4)
+    assert rates("optim.name=adamw") == (1e-3, 1e-2)
+    assert rates("optim.lr=0.02", "optim.name=adamw") == (0.02, 1e-2)
+    assert rates("optim.name=adamw", file="digits") == (1e-3, 1e-2)  # its file has lr 0.05, for SGD
+    assert rates("optim.lr=0.1", file="digits") == (0.1, 5e-4)
+    assert rates(optim={"name": "adamw"}) == (1e-3, 1e-2)
+    assert rates("optim.name=adamw", "optim.lr=0.02", optim={"name": "sgd"}) == (0.2, 5e-4)
+
+
+def test_a_recipe_that_spells_its_defaults_out_reads_back(tmp_path):
+    recipe = read_recipe(overrides=["optim.name=adamw", "optim.weight_decay=0.5"])
+    (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))
+    assert read_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+def test_an_optimiser_of_ones_own_brings_its_defaults_or_asks_for_a_rate():
+    choices.register_optimiser("mine", title="mine", lr=3.0, momentum=0.5)(lambda parameters, optim: None)
+    choices.register_optimiser("bare", title="bare")(lambda parameters, optim: None)
+    optim = read_recipe(overrides=["optim.name=mine"]).optim
+    assert (optim.lr, optim.momentum, optim.weight_decay) == (3.0, 0.5, 5e-4)
+    with pytest.raises(AttarError, match=r"optimiser 'bare' has no learning rate of its own; give optim\.lr="):
+        read_recipe(overrides=["optim.name=bare"])
+    assert read_recipe(overrides=["optim.name=bare", "optim.lr=2"]).optim.lr == 2
+
+
+def test_layers_of_a_suite_leave_behind_what_belongs_to_another_name():
+    common = {"optim": {"lr": 0.05, "schedule": "cosine"}, "teacher": {"name": "a", "weights": "a.pth", "epochs": 3}}
+    assert layered(common, {"optim": {"name": "adamw"}})["optim"] == {"name": "adamw", "schedule": "cosine"}
+    assert layered(common, {"optim": {"name": "sgd"}})["optim"]["lr"] == 0.05
+    assert layered(common, {"teacher": "b"})["teacher"] == {"name": "b", "epochs": 3}
+    assert layered({"teacher": {"weights": "a.pth"}}, {"teacher": "b"})["teacher"] == {"name": "b", "weights": "a.pth"}

@@ -6,8 +6,8 @@ The tables are here, and free of torch, because the recipe checks names against 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from attar.registry import Registry
@@ -22,11 +22,14 @@ class OptimiserInfo:
         title: one line for listings.
         make: make(parameters, optim) gives a `torch.optim.Optimizer` over a list of parameters; optim is the recipe's
             `OptimRecipe`. The training loop sets the learning rate of every parameter group at every step.
+        defaults: keys of the recipe's optim section (lr, weight_decay, ...) with this optimiser's values, for a recipe
+            that names it and does not give them.
     """
 
     name: str
     title: str
     make: Callable[..., Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,19 @@ Make = TypeVar("Make", bound=Callable[..., Any])
 Factor = TypeVar("Factor", bound=Callable[..., float])
 
 
-def register_optimiser(name: str, *, title: str) -> Callable[[Make], Make]:
+def register_optimiser(name: str, *, title: str, **defaults: Any) -> Callable[[Make], Make]:
     """Decorator that enters a function as an optimiser; see `OptimiserInfo` for what it gets and returns.
+
+    Args:
+        name: the value of optim.name.
+        title: one line for listings.
+        defaults: its own lr, weight_decay or other keys of the optim section. Without an lr, recipes must give one.
 
     Raises:
         AttarError: the name is taken.
 
     >>> import torch
-    >>> @register_optimiser("rmsprop", title="RMSprop")
+    >>> @register_optimiser("rmsprop", title="RMSprop", lr=0.01, weight_decay=0.0)
     ... def rmsprop(parameters, optim):
     ...     return torch.optim.RMSprop(parameters, lr=optim.lr, weight_decay=optim.weight_decay)
     >>> "rmsprop" in list_optimisers()
@@ -70,7 +78,7 @@ def register_optimiser(name: str, *, title: str) -> Callable[[Make], Make]:
     """
 
     def enter(make: Make) -> Make:
-        OPTIMISERS.add(OptimiserInfo(name, title, make))
+        OPTIMISERS.add(OptimiserInfo(name, title, make, defaults))
         return make
 
     return enter

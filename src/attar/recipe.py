@@ -120,7 +120,7 @@ class OptimRecipe:
     name: str = "sgd"
     """sgd, adamw, dot, deepkd, or another of `attar list optimisers`."""
     lr: float = 0.2
-    """The highest learning rate. One-cycle SGD at batch 128 wants about 0.2."""
+    """The highest learning rate; the default is the optimiser's own (sgd 0.2, adamw 0.001)."""
     momentum: float = 0.9
     """Momentum of SGD."""
     delta: float = 0.075
@@ -128,7 +128,7 @@ class OptimRecipe:
     nesterov: bool = True
     """Nesterov's momentum; the literature's CIFAR recipes go without."""
     weight_decay: float = 5e-4
-    """L2 penalty (SGD) or decoupled decay (AdamW) on every parameter."""
+    """L2 penalty (SGD) or decoupled decay (AdamW) on every parameter; the optimiser's own default (adamw 0.01)."""
     decay_vectors: bool = True
     """Whether the decay reaches norms and biases; false: only weights of two dimensions or more."""
     schedule: str = "onecycle"
@@ -222,7 +222,7 @@ def read_recipe(file: str | Path | None = None, overrides: list[str] | tuple[str
             _check_keys(layer := _at_home(normalise(layer)))
             _check_sizes(layer)
             _drop_old_options(merged, layer)
-            merged = OmegaConf.merge(merged, layer)
+            merged = OmegaConf.merge(merged, optimiser_defaults(merged.optim.name, layer), layer)
         recipe = OmegaConf.to_object(merged)
     except (OmegaConfBaseException, ValueError, TypeError, OverflowError) as error:
         # Our own messages are one line already; OmegaConf's come with a trailer.
@@ -262,6 +262,40 @@ def normalise(tree: dict[str, Any]) -> dict[str, Any]:
                 raise AttarError(f"{section}.options: expected a section of keys, got a {type(options).__name__}")
             tree[section] = {**kept, "options": {**options, **extra}}
     return tree
+
+
+def optimiser_defaults(before: str, layer: dict[str, Any]) -> dict[str, Any]:
+    """A layer with the defaults of the optimiser that another layer names; empty where it names no other one.
+
+    Raises:
+        AttarError: that optimiser has no learning rate of its own, and the layer gives none.
+    """
+    optim = layer.get("optim") or {}
+    name = optim.get("name")
+    if not isinstance(name, str) or name == before or name not in OPTIMISERS.names():
+        return {}
+    defaults = dict(OPTIMISERS[name].defaults)
+    if "lr" not in {**defaults, **optim}:
+        raise AttarError(f"optimiser {name!r} has no learning rate of its own; give optim.lr=")
+    return {"optim": defaults}
+
+
+def layered(*trees: dict[str, Any]) -> dict[str, Any]:
+    """Recipe values of several layers as one tree, later ones winning.
+
+    What belongs to a name goes with it: a layer that names another method, network, data set or optimiser begins
+    without the options, the weights and the learning rate of the one before.
+    """
+    merged: dict[str, Any] = {}
+    for tree in map(normalise, trees):
+        for section in (*NAMED, "optim"):
+            earlier, later = merged.get(section) or {}, tree.get(section) or {}
+            before = earlier.get("name", OptimRecipe.name if section == "optim" else None)
+            if isinstance(later, dict) and before is not None and later.get("name", before) != before:
+                own = ("lr", "weight_decay") if section == "optim" else ("options", "weights")
+                merged[section] = {key: value for key, value in earlier.items() if key not in own}
+        merged = OmegaConf.to_container(OmegaConf.merge(merged, tree))  # type: ignore[assignment]
+    return merged
 
 
 def _drop_old_options(merged: Any, layer: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ def build(num_classes, in_channels, **options):
 
 attar.register_model("tiny8", family="mine", description="resnet8 under another name", build=build)
 
-@attar.register_optimiser("plain", title="SGD without momentum")
+@attar.register_optimiser("plain", title="SGD without momentum", lr=0.2)
 def plain(parameters, optim):
     return torch.optim.SGD(parameters, lr=optim.lr)
 

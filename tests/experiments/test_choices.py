@@ -204,3 +204,8 @@ def test_of_two_that_choose_at_the_same_time_the_first_decides(tmp_path):
         return "second"
 
     assert Choices(file).once("precision", "", slow) == "first"
+
+
+def test_the_optimisers_defaults_are_printed(tmp_path):
+    printed = distil(tmp_path / "run", teacher="", method="supervised", epochs=1, optim={"name": "adamw"})
+    assert "adamw: lr 0.001, weight decay 0.01, schedule onecycle\n" in printed

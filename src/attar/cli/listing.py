@@ -74,7 +74,11 @@ def _augmentations(pattern: str) -> Table:
 def _optimisers(pattern: str) -> Table:
     from attar.choices import OPTIMISERS
 
-    return _table("optimiser", [], [[name, OPTIMISERS[name].title] for name in OPTIMISERS.names(pattern)])
+    infos = [OPTIMISERS[name] for name in OPTIMISERS.names(pattern)]
+    rows = [
+        [one.name, ", ".join(f"{key}={value}" for key, value in one.defaults.items()), one.title] for one in infos
+    ]
+    return _table("optimiser", ["defaults"], rows)
 
 
 def _schedules(pattern: str) -> Table:

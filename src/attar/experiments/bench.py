@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from attar.accel.threads import Share
@@ -25,7 +24,7 @@ from attar.experiments.suite_check import check_recipe, check_suite
 from attar.experiments.workers import Task, WorkerPool
 from attar.files import write_text
 from attar.metrics import Measure
-from attar.recipe import Recipe, normalise, read_recipe
+from attar.recipe import Recipe, layered, read_recipe
 from attar.report.summary import counted, spread, values_of
 from attar.report.tables import Table
 from attar.tasks import task_of
@@ -246,9 +245,7 @@ def read_suite(file: str | Path, overrides: list[str], console: Console) -> Benc
             raise unknown_key(key, ())
     suite = load_suite(path)
     out = next((o.partition("=")[2] for o in overrides if o.startswith("out=")), f"runs/bench-{path.stem}")
-    common = OmegaConf.merge(suite["recipe"], *parsed(overrides))
-    values: Any = OmegaConf.to_container(common)
-    cells = list(_cells(suite, values))
+    cells = list(_cells(suite, layered(suite["recipe"], layered(*parsed(overrides)))))
     for cell in cells:
         read_recipe(**cell.values)
     return Bench(cells, Path(out), console, jobs)
@@ -266,7 +263,7 @@ def _cells(suite: dict[str, Any], common: dict[str, Any]) -> Iterator[Cell]:
     """Every combination, the seeds outermost."""
     for seed in range(suite["seeds"]):
         for pair in suite["pairs"]:
-            both: Any = OmegaConf.to_container(OmegaConf.merge(normalise(common), normalise(pair)))
+            both = layered(common, pair)
             names = [both[role]["name"] for role in ("teacher", "student") if both.get(role, {}).get("name")]
             for method in suite["methods"]:
                 method = {"name": method} if isinstance(method, str) else method

@@ -308,6 +308,8 @@ class Job:
         runtime = replace(runtime, threads=share.threads, jobs=share.jobs, teacher_threads=here, reason=reason)
         write_runtime(self.folder, runtime, engines=False)
         self._print(runtime.reason)
+        optim = self.recipe.optim
+        self._print(f"{optim.name}: lr {optim.lr:g}, weight decay {optim.weight_decay:g}, schedule {optim.schedule}")
         return runtime
 
     def precision(self) -> Runtime:

@@ -16,6 +16,9 @@ from attar.train.component_sgd import ComponentSGD
 # Those that take one backward pass for each component, and the components that edges must have.
 BY_COMPONENT = {"dot": ("task", "distillation"), "deepkd": ("task", "target", "distillation")}
 
+# Defaults of a recipe that names an optimiser: of one-cycle SGD at batch 128; of AdamW those of torch.
+SGDS = {"lr": 0.2, "weight_decay": 5e-4}
+
 
 def optimiser(parameters: list[nn.Parameter], recipe: OptimRecipe) -> Optimizer:
     """The optimiser that a recipe names, over everything that learns."""
@@ -24,7 +27,7 @@ def optimiser(parameters: list[nn.Parameter], recipe: OptimRecipe) -> Optimizer:
 
 
 # Fused, which changes no result but its rounding.
-@register_optimiser("sgd", title="SGD with optim.momentum, L2 penalty optim.weight_decay")
+@register_optimiser("sgd", title="SGD with optim.momentum, L2 penalty optim.weight_decay", **SGDS)
 def sgd(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
     """Stochastic gradient descent with (Nesterov) momentum."""
     return SGD(
@@ -37,13 +40,13 @@ def sgd(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
     )
 
 
-@register_optimiser("adamw", title="AdamW (arXiv:1711.05101), decoupled optim.weight_decay")
+@register_optimiser("adamw", title="AdamW (arXiv:1711.05101), decoupled optim.weight_decay", lr=1e-3, weight_decay=1e-2)
 def adamw(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
-    """Adam with decoupled weight decay."""
+    """Adam with decoupled weight decay; its defaults are those of torch."""
     return AdamW(decay_groups(parameters, optim), lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
 
 
-@register_optimiser("dot", title="SGD; momentum optim.momentum + optim.delta for distillation, - for the labels")
+@register_optimiser("dot", title="SGD; momentum + optim.delta for distillation, - for the labels", **SGDS)
 def dot(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
     """DOT, Distillation-Oriented Trainer (Zhao et al., ICCV 2023, arXiv:2307.08436).
 
@@ -53,7 +56,9 @@ def dot(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
     return by_component(parameters, optim, {"task": optim.momentum - optim.delta, "*": optim.momentum + optim.delta})
 
 
-@register_optimiser("deepkd", title="SGD; momentum + optim.delta for labels and other classes, - for the target class")
+@register_optimiser(
+    "deepkd", title="SGD; momentum + optim.delta for labels and other classes, - for the target class", **SGDS
+)
 def deepkd(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
     """The optimiser of DeepKD (arXiv:2505.15133): three momenta, for edges with a target-class part (deepkd, wkdl).
 
