@@ -75,9 +75,7 @@ def _optimisers(pattern: str) -> Table:
     from attar.choices import OPTIMISERS
 
     infos = [OPTIMISERS[name] for name in OPTIMISERS.names(pattern)]
-    rows = [
-        [one.name, ", ".join(f"{key}={value}" for key, value in one.defaults.items()), one.title] for one in infos
-    ]
+    rows = [[one.name, ", ".join(f"{key}={value}" for key, value in one.defaults.items()), one.title] for one in infos]
     return _table("optimiser", ["defaults"], rows)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from attar.metrics import Gap, Measure, Scoring, interval, paired_gap, summarise
 from attar.recipe import Recipe, listed
-from attar.report.latency import latency_of, milliseconds, speed, times
+from attar.report.latency import latency_of, milliseconds, speed, times, verdict
 from attar.report.tables import Table
 
 # Hits of a network that gives one class to nearly everything: at least so many in that class, at most in the others.
@@ -186,14 +186,17 @@ class Summary:
     def _beside_teacher(self) -> str:
         """How much smaller and faster the student is; what could not be measured is left out."""
         teacher, student = self.teachers[0].cost, self.runs[0]["student"].cost
-        faster = speed(latency_of(teacher), latency_of(student))
-        if not teacher.parameters:  # an exported file has no count
-            ends = {"as fast": " as its teacher", "": ""}
-            return f"The student is {faster}{ends.get(faster, ' than its teacher')}." if faster else ""
-        smaller = times(teacher.parameters, student.parameters, "smaller than", "larger than")
-        if smaller.startswith("1.0 "):
-            smaller = "as large as"
-        return f"The student is {smaller} its teacher{' and ' if faster else ''}{faster}."
+        both = latency_of(teacher), latency_of(student)
+        faster, parts = speed(*both), []
+        if teacher.parameters:  # an exported file has no count
+            smaller = times(teacher.parameters, student.parameters, "smaller than", "larger than")
+            smaller = "as large as" if smaller.startswith("1.0 ") else smaller
+            parts.append(f"The student is {smaller} its teacher{' and ' if faster else ''}{faster}.")
+        elif faster:
+            parts.append(f"The student is {faster} {'as' if faster == 'as fast' else 'than'} its teacher.")
+        if verdict(*both) == "unsteady":
+            parts.append("Latencies varied too much for a ratio.")
+        return " ".join(parts)
 
     @property
     def worse(self) -> bool:
