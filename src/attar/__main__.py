@@ -18,7 +18,7 @@ WAIT_SECONDS = 10.0
 def follow() -> None:
     """The command line of a process that is not the first: it prints only if it fails alone."""
     message = io.StringIO()
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+    with open(os.devnull, "w", encoding="utf-8", errors="backslashreplace") as nowhere, redirect_stdout(nowhere):
         try:
             with redirect_stderr(message):
                 main()

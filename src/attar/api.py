@@ -11,7 +11,7 @@ from rich.console import Console
 
 from attar.accel.runtime import environment, find_device
 from attar.data import ImageSet, Splits, eval_batches, limit, list_datasets
-from attar.deploy import Export, Student, Trained, export_student, find_trained, load, load_card
+from attar.deploy import Export, Student, Trained, export_student, find_trained, load, load_facts
 from attar.deploy.export import check_formats
 from attar.deploy.formats import FORMATS
 from attar.deploy.model_card import CardText
@@ -108,10 +108,8 @@ def evaluate(path: str | Path, *, teacher: str | Path | None = None, device: str
             default to what it was trained with.
     """
     file = Path(path) / "student.safetensors" if Path(path).is_dir() else Path(path)
-    net, card = load(path), load_card(file)
+    net, card = load(path), load_facts(file)
     where = find_device(device)
-    if missing := [key for key in ("data", "classes", "image_shape", "mean", "std") if key not in card]:
-        raise AttarError(f"{file.with_suffix('.json')} has no {missing[0]}; it was not written by a run")
     test = _splits(card, Path(path), file, data).test
     other = load(teacher).to(where) if teacher else None
     return score(net.to(where), eval_batches(test, eval_batch_size(test.image_shape), where), teacher=other)

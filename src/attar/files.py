@@ -50,8 +50,17 @@ def write_atomically(path: Path, write: Callable[[Path], object], keep: Path | N
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file, atomically."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """A text file, atomically; what UTF-8 cannot hold, such as a byte of a file name, is written as its escape."""
+    write_bytes(path, utf8(text).encode())
+
+
+def utf8(text: str) -> str:
+    r"""A text as UTF-8 can hold it: a byte of a file's name that is no UTF-8 becomes its escape.
+
+    >>> utf8("caf\udce9")
+    'caf\\udce9'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -98,7 +98,7 @@ def _recorded(folder: Path) -> list[tuple[str, str]]:
         return []
     try:
         return [(Path(entry["file"]).name, str(entry["sha256"])) for entry in json.loads(record.read_bytes())]
-    except (ValueError, KeyError, TypeError):  # damaged: it is only a hint
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # damaged: it is only a hint
         return []
 
 

@@ -539,6 +539,13 @@ def _check_values(recipe: Recipe) -> None:
         raise AttarError(f"optim.ema must be between 0 and 1, got {optim.ema}")
     if not 0 <= recipe.seed < 2**63 - recipe.seeds:
         raise AttarError(f"seed must be in 0..2^63, got {recipe.seed}")
+    for key, entries, kind in (("track", recipe.track, str), ("optim.milestones", optim.milestones, float)):
+        for entry in entries:
+            if not isinstance(entry, kind):
+                raise AttarError(f"{key} must be a list of {kind.__name__}, got {_shown(entry)} in it")
+    for milestone in optim.milestones:
+        if not 0 <= milestone <= 1:
+            raise AttarError(f"optim.milestones are parts of the training, 0 to 1; got {milestone}")
     if recipe.select == "best" and recipe.data.val_fraction == 0:
         raise AttarError("select=best needs a validation set; give data.val_fraction, or select=last")
 

@@ -95,19 +95,19 @@ def test_a_network_that_was_not_distilled(text):
 
 
 def test_a_file_without_a_run_has_its_own_scores(text):
-    alone = replace(text, trained=replace(text.trained, results=None))
+    alone = replace(text, trained=replace(text.trained, finished=False))
     _, page = split(alone.text())
     assert f"| student | {100 * text.card['test']['top1']:.2f} |" in page
     assert "| teacher |" not in page
     assert "Not measured." in with_card(alone, test=None).text()
 
 
-def test_several_seeds_are_a_mean_and_say_whose_files_these_are(text):
-    results = text.trained.results
+def test_several_seeds_are_a_mean_and_say_whose_files_these_are(text, tmp_path):
+    results = json.loads((text.trained.folder / "results.json").read_text())
     again = json.loads(json.dumps(results["runs"][0]))
+    top1 = 100 * again["student"]["scores"]["top1"]
     again["student"]["scores"]["top1"] += 0.02
-    both = {**results, "runs": [results["runs"][0], again]}
-    page = replace(text, trained=replace(text.trained, results=both)).text()
-    top1 = 100 * results["runs"][0]["student"]["scores"]["top1"]
+    (tmp_path / "results.json").write_text(json.dumps({**results, "runs": [results["runs"][0], again]}))
+    page = replace(text, trained=replace(text.trained, folder=tmp_path)).text()
     assert f"| student | {top1 + 1:.2f} ± 1.41 |" in page
     assert f"of 2 seeds; these files are of seed 0: top-1 {top1:.2f} %" in page

@@ -49,7 +49,13 @@ class EngineSpec:
         if isinstance(record, str):
             kind, _, dtype = record.removesuffix(CUT).partition(" ")
             record = {"kind": kind, "dtype": dtype, "cut": record.endswith(CUT)}
-        if record.keys() != {"kind", "dtype", "cut"} or record["kind"] not in get_args(Kind):
+        if (
+            not isinstance(record, dict)
+            or record.keys() != {"kind", "dtype", "cut"}
+            or record["kind"] not in get_args(Kind)
+            or record["dtype"] not in ("", "float32", "bfloat16")
+            or not isinstance(record["cut"], bool)
+        ):
             raise AttarError(
                 f"environment.json names an engine of the teacher that this version lacks ({record}); delete it to "
                 "choose again"

@@ -87,12 +87,15 @@ def predict(
     attar predict runs/kd-resnet56-resnet20-cifar100/export/student.onnx photos --top 3
     """
     import json
+    import sys
 
     from attar.deploy.predict import predict as label
 
     found = list(label(model, images, top))
     if as_json:
-        print(json.dumps([one.to_json() for one in found], indent=2, ensure_ascii=False))
+        # Another encoding than UTF-8 gets JSON's own escapes.
+        ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+        print(json.dumps([one.to_json() for one in found], indent=2, ensure_ascii=ascii_only))
     elif read := [one for one in found if one.error is None]:
         show_labels(read)
     if errors := [one.error for one in found if one.error is not None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import platform
 import sys
 from importlib.metadata import version
@@ -42,6 +43,7 @@ INTERRUPTED, MISTAKE = 130, 2
 
 def main() -> None:
     """The entry point: a mistake in the input is one line and status 2."""
+    _print_anything()
     try:
         status = app(standalone_mode=False)
     except AttarError as error:
@@ -61,6 +63,13 @@ def main() -> None:
         fail(f"{error.format_message()} (attar --help)" if error.format_message() else "give a command (attar --help)")
     # Without its standalone mode the parser returns the status of what it ended itself, Ctrl-C for one.
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _print_anything() -> None:
+    """What the terminal's encoding lacks, an arrow or a byte of a file's name, is printed as its escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # else somebody else's, in a notebook or a test
+            stream.reconfigure(errors="backslashreplace")
 
 
 def fail(message: str) -> NoReturn:

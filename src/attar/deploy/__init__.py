@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attar.deploy.export import Export, Exported, export_student
     from attar.deploy.formats import Format, list_formats, register_format
-    from attar.deploy.package import load, load_card, save
+    from attar.deploy.package import load, load_card, load_facts, save
     from attar.deploy.student import Student
     from attar.deploy.trained_run import Trained, find_trained
 
@@ -20,7 +20,7 @@ _HOMES = {
     "attar.deploy.formats": ("Format", "list_formats", "register_format"),
     "attar.deploy.student": ("Student",),
     "attar.deploy.trained_run": ("Trained", "find_trained"),
-    "attar.deploy.package": ("load", "load_card", "save"),
+    "attar.deploy.package": ("load", "load_card", "load_facts", "save"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "list_formats",
     "load",
     "load_card",
+    "load_facts",
     "register_format",
     "save",
 ]

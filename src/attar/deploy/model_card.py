@@ -16,6 +16,7 @@ from attar.errors import AttarError
 from attar.methods import MethodInfo, method_info
 from attar.metrics import summarise
 from attar.models.graphs.traced import RESIZE
+from attar.profiling import Result
 
 # What data sets are called on the hub.
 HUB_DATA = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}
@@ -144,7 +145,8 @@ class CardText:
 
     def _scores(self) -> str:
         """Teacher, student alone and student, from results.json; of a lone file those in its JSON."""
-        rows = _rows(self.trained.results) if self.trained.results else []
+        results = self.trained.results
+        rows = _rows(*results[:2]) if results else []
         if not rows and (test := self.card.get("test")):
             rows = [("student", [test])]
         if not rows:
@@ -218,16 +220,14 @@ def plain(name: Any) -> str:
     return re.sub(r"([\\`*\[\]<>|#])", r"\\\1", " ".join(str(name).split()))
 
 
-def _rows(results: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+def _rows(teachers: list[Result], runs: list[dict[str, Result]]) -> list[tuple[str, list[dict[str, Any]]]]:
     """The scores in results.json: every teacher, then each network over the seeds."""
-    teachers = results["teachers"]
     rows = [
-        ("teacher" + (f" {number}" if len(teachers) > 1 else ""), [one["scores"]])
+        ("teacher" + (f" {number}" if len(teachers) > 1 else ""), [one.scores])
         for number, one in enumerate(teachers, 1)
     ]
-    runs = results["runs"]
     names = {"alone": "student alone", "student": "student"}
-    return [*rows, *((names.get(key, key), [run[key]["scores"] for run in runs]) for key in runs[0])]
+    return [*rows, *((names.get(key, key), [run[key].scores for run in runs]) for key in runs[0])]
 
 
 def _cell(values: list[float], digits: int) -> str:

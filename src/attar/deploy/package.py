@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,46 @@ from attar.errors import AttarError
 from attar.files import write_bytes, write_json
 from attar.models import build, load_weights
 from attar.plugins import naming_imports
+from attar.records import damaged, read_json, shortened
+
+RESTORE = "restore it from the run that wrote it"
+
+
+def _all(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Whether a value is a list of such entries, and not empty."""
+    return lambda value: isinstance(value, list) and bool(value) and all(map(kind, value))
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and 0 < value < 2**20
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _scores(value: Any) -> bool:
+    """Whether a value is an object with the scores that a model card prints."""
+    return isinstance(value, dict) and all(_number(value.get(name)) for name in ("count", "top1", "top5", "nll", "ece"))
+
+
+# What a run writes about its student, and which values it may have.
+FACTS: dict[str, Callable[[Any], bool]] = {
+    "classes": _all(_text),
+    "image_shape": lambda value: _all(_whole)(value) and len(value) == 3,
+    "mean": _all(_number),
+    "std": _all(lambda value: _number(value) and value > 0),
+    "data": _text,
+    "data_options": lambda value: isinstance(value, dict),
+    "method": lambda value: value is None or _text(value),
+    "teacher": lambda value: value is None or _text(value),
+    "seed": lambda value: type(value) is int,
+    "test": _scores,
+}
 
 
 def save(net: nn.Module, path: str | Path, **facts: Any) -> Path:
@@ -46,14 +87,29 @@ def load_card(path: str | Path) -> dict[str, Any]:
         AttarError: it is missing or is not one of ours.
     """
     file = Path(path).with_suffix(".json")
-    try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-    except OSError:
-        raise AttarError(f"{file} is missing; it is needed to rebuild the network of {Path(path).name}") from None
-    except ValueError:
-        raise AttarError(f"{file} is no JSON; restore it from the run that wrote it") from None
+    if not file.exists():
+        raise AttarError(f"{file} is missing; it is needed to rebuild the network of {Path(path).name}")
+    card = read_json(file, RESTORE)
     if not isinstance(card, dict) or not isinstance(card.get("spec"), dict):
         raise AttarError(f"{file} names no network (no 'spec'); load the weights with plain torch")
+    return card
+
+
+def load_facts(path: str | Path) -> dict[str, Any]:
+    """The JSON beside the student of a run: with its classes, the shape and normalisation of its images, and its data.
+
+    Raises:
+        AttarError: it is missing or damaged, or no run wrote it.
+    """
+    card, file = load_card(path), Path(path).with_suffix(".json")
+    if missing := [fact for fact in ("classes", "image_shape", "mean", "std", "data") if fact not in card]:
+        raise AttarError(f"{file} has no {missing[0]}; it was not written by a run")
+    for name, holds in FACTS.items():
+        if name in card and not holds(card[name]):
+            raise damaged(file, f"{name} is {shortened(card[name])}", RESTORE)
+    channels = card["image_shape"][0]
+    if len(card["mean"]) != channels or len(card["std"]) != channels:
+        raise damaged(file, f"mean and std are not of {channels} channels", RESTORE)
     return card
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from attar.deploy.package import load_card
+from attar.deploy.package import load_facts
 from attar.errors import AttarError
+from attar.metrics import Scoring
+from attar.profiling import Result, read_results
 
 STUDENT = "student.safetensors"
-# What the JSON beside weights must hold before they can be exported.
-FACTS = ("classes", "image_shape", "mean", "std", "data")
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,22 @@ class Trained:
         weights: its .safetensors file.
         card: the JSON beside it.
         folder: the run's.
-        results: the run's results.json; None for a file without a run.
+        finished: whether the folder is that of a job, which has results.json; not so for a file without a run.
     """
 
     weights: Path
     card: dict[str, Any]
     folder: Path
-    results: dict[str, Any] | None
+    finished: bool
+
+    @cached_property
+    def results(self) -> tuple[list[Result], list[dict[str, Result]], Scoring] | None:
+        """The job's results: of each teacher, of each seed by name, and how they score; None for a file without a run.
+
+        Raises:
+            AttarError: results.json is damaged.
+        """
+        return read_results(self.folder) if self.finished else None
 
 
 def find_trained(path: str | Path) -> Trained:
@@ -42,16 +51,14 @@ def find_trained(path: str | Path) -> Trained:
     """
     path = Path(path)
     weights = _weights(path)
-    card = load_card(weights)
-    if missing := [fact for fact in FACTS if fact not in card]:
-        raise AttarError(f"{weights.with_suffix('.json')} has no {missing[0]}; it was not written by a run")
+    card = load_facts(weights)
     folder = path if path.is_dir() else path.parent
     # A seed's folder lies in its job's.
     job = next((place for place in (folder, folder.parent) if (place / "results.json").is_file()), None)
     # Only the job's own students: alone/ and teacher/ lie in it too.
     if job is None or not (job == folder or folder.name.startswith("seed")) or weights.name != STUDENT:
-        return Trained(weights, card, folder, None)
-    return Trained(weights, card, job, json.loads((job / "results.json").read_text(encoding="utf-8")))
+        return Trained(weights, card, folder, False)
+    return Trained(weights, card, job, True)
 
 
 def _weights(path: Path) -> Path:

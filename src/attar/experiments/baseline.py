@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from attar.deploy import load_card
 from attar.errors import AttarError
-from attar.experiments.training import Result
+from attar.profiling import Result, read_scores
 
 
 def earlier_baseline(root: Path, student: str, classes: Sequence[str], seed: int) -> Result:
@@ -42,5 +41,4 @@ def earlier_baseline(root: Path, student: str, classes: Sequence[str], seed: int
             raise AttarError(f"alone={root}: {folder} has {what} {held[what]!r}, this run {value!r}; give alone=train")
     if list(card.get("classes", ())) != list(classes):
         raise AttarError(f"alone={root}: {folder} was trained on other classes; give alone=train")
-    record = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    return replace(Result.from_json(record["results"][0]), name="alone")
+    return replace(read_scores(folder, "give alone=train, or another run")[0], name="alone")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -24,6 +23,7 @@ from attar.experiments.suite_check import check_recipe, check_suite
 from attar.experiments.workers import Task, WorkerPool
 from attar.files import write_text
 from attar.metrics import Measure
+from attar.profiling import read_results
 from attar.recipe import Recipe, layered, read_recipe
 from attar.report.summary import counted, spread, values_of
 from attar.report.tables import Table
@@ -194,7 +194,7 @@ def attempt_beside(folder: Path, values: dict[str, Any], choices: Path) -> float
     """One run in a process of its own, what it prints in the log of its folder."""
     _shared.choices = Choices(choices)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("a", encoding="utf-8") as log:
+    with (folder / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as log:
         return attempt(folder, values, Console(file=log, width=100), _shared)
 
 
@@ -219,8 +219,8 @@ def score_of(folder: Path, values: dict[str, Any], console: Console, shared: Sha
             starting.reopen(folder, console, shared).run()
         else:
             starting.prepare(read_recipe(**values, out=str(folder)), console, None, shared).run()
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return values_of(measure_of(read_recipe(**values)), [results["runs"][0]["student"]["scores"]])[0]
+    _, runs, _ = read_results(folder)
+    return values_of(measure_of(read_recipe(**values)), [runs[0]["student"].scores])[0]
 
 
 def read_suite(file: str | Path, overrides: list[str], console: Console) -> Bench:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +10,45 @@ from typing import Any
 
 from attar.errors import AttarError
 from attar.files import write_json
+from attar.records import damaged, read_json, shortened
 from attar.safety.locks import held
 
 FILE = "choices.json"
 WAIT_SECONDS, POLL_SECONDS = 30.0, 0.02
+REMEDY = "delete it, and what is not finished chooses again"
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _share(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"threads", "jobs", "line"}
+        and _count(value["threads"])
+        and _count(value["jobs"])
+        and isinstance(value["line"], str)
+    )
+
+
+def _precision(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"precision", "reason"}
+        and value["precision"] in ("float32", "bfloat16")
+        and isinstance(value["reason"], str)
+    )
+
+
+# Which values a choice may have, by the beginning of its name.
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "precision": _precision,
+    "threads": _count,
+    "share": _share,
+    "compiled": lambda value: isinstance(value, bool),
+    "engine": lambda value: isinstance(value, dict),
+}
 
 
 class Choices:
@@ -59,12 +93,13 @@ class Choices:
         assert self.file is not None
         if not self.file.exists():
             return {}
-        try:
-            tree = json.loads(self.file.read_text(encoding="utf-8"))
-        except ValueError:
-            tree = None
+        tree = read_json(self.file, REMEDY)
         if not isinstance(tree, dict):
-            raise AttarError(f"{self.file} is damaged; delete it, and what is not finished chooses again")
+            raise damaged(self.file, "it is no object", REMEDY)
+        for name, value in tree.items():
+            holds = next((holds for kind, holds in KINDS.items() if name == kind or name.startswith(f"{kind} ")), None)
+            if holds is not None and not holds(value):
+                raise damaged(self.file, f"{name} is {shortened(value)}", REMEDY)
         return tree
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.console import Console
 
+from attar.errors import AttarError
 from attar.experiments.layout import training_place, training_recipe, trainings_of
-from attar.experiments.training import Result, finished, followed, report_results
-from attar.metrics import Scoring
+from attar.experiments.training import finished, followed, report_results
 from attar.recipe import Recipe
+from attar.report.run_files import read_run
 from attar.report.summary import Summary
 from attar.track import Tracking
 
@@ -21,14 +21,11 @@ def finished_summary(recipe: Recipe, folder: Path) -> Summary | None:
     if not (folder / "report.html").is_file() or not all(map(finished, places)):
         return None
     try:
-        tree = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        teachers = [Result.from_json(entry) for entry in tree["teachers"]]
-        scoring = Scoring.from_json(tree["scoring"])
-        runs = [{name: Result.from_json(entry) for name, entry in run.items()} for run in tree["runs"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        summary = read_run(folder).summary
+    except AttarError:
         return None
-    measured = all(one.cost.complete for one in [*teachers, *(one for run in runs for one in run.values())])
-    return Summary(recipe, teachers, runs, folder, scoring) if measured and len(runs) == recipe.seeds else None
+    results = [*summary.teachers, *(result for run in summary.runs for result in run.values())]
+    return summary if all(result.cost.complete for result in results) else None
 
 
 def catch_up(recipe: Recipe, folder: Path, console: Console) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from attar.errors import AttarError
 from attar.experiments.build import Sets
 from attar.files import write_json
+from attar.records import read_json
 
 RECORD = "inputs.json"
 
@@ -23,8 +23,8 @@ def data_fingerprints(splits: Sets, samples: str = "images") -> Fingerprints:
 def read_inputs(folder: Path) -> Fingerprints | None:
     """What a run began with; None where the record is missing or damaged."""
     try:
-        held = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        held = read_json(folder / RECORD, "")
+    except AttarError:
         return None
     return {str(key): str(value) for key, value in held.items()} if isinstance(held, dict) else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -35,7 +34,6 @@ from attar.experiments.parallel import LOCK, LOG, TrainingSpec, side_by_side
 from attar.experiments.runtime_record import other_threads, read_runtime, write_runtime
 from attar.experiments.shared_resources import SharedResources
 from attar.experiments.training import (
-    Result,
     Training,
     complete,
     finished,
@@ -49,7 +47,7 @@ from attar.methods import Method, create_method, method_info
 from attar.models import fingerprint
 from attar.models.copying import copied
 from attar.plugins import record_imports
-from attar.profiling import latencies, threads
+from attar.profiling import Result, latencies, read_scores, threads
 from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
 from attar.report.drawing import svg
 from attar.report.run_files import read_run
@@ -488,7 +486,7 @@ class Job:
         """The scores of a teacher that came with weights."""
         record = folder / "scores.json"
         if record.exists():
-            result = Result.from_json(json.loads(record.read_text(encoding="utf-8"))["results"][0])
+            result = read_scores(folder)[0]
             if result.cost.complete:
                 return result
         teacher_predictions = self.teacher_predictions if number == 0 else None
@@ -514,7 +512,7 @@ def train_beside(spec: TrainingSpec) -> None:
         AttarError: another process is at it, or the training fails.
         Stopped: the process was asked to stop.
     """
-    with held(spec.folder / LOCK), (spec.folder / LOG).open("a", encoding="utf-8") as log:
+    with held(spec.folder / LOCK), (spec.folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log:
         job, runtime = _reopened(spec.job)
         job.training(spec.seed, spec.alone).run(Console(file=log, width=100), runtime)
         job.release(spec.seed, spec.alone)

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from attar.accel.runtime import Runtime
 from attar.batch import Address, Batch
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 from attar.experiments.build import refuse_given
 from attar.experiments.job import Job
 from attar.experiments.runtime_record import read_runtime
@@ -23,9 +24,36 @@ from attar.report.tables import Table
 from attar.safety.nonfinite import Finding, examine
 from attar.train.loop import smooth_labels, weigh_labels
 
-KEYS = {
-    *("inputs", "labels", "index", "weight", "mixed", "labelled"),
-    *("address", "phase", "epochs", "precision", "terms", "total", "method"),
+AGAIN = "resume the run to write it again"
+
+
+def _tensors(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, Tensor) for one in value.values())
+
+
+def _tensor_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, Tensor)
+
+
+# What a failure.pt holds, and which values it may have.
+KEYS: dict[str, Callable[[Any], bool]] = {
+    "inputs": lambda value: isinstance(value, Tensor) or (_tensors(value) and bool(value)),
+    "labels": lambda value: isinstance(value, Tensor),
+    "index": _tensor_or_none,
+    "weight": _tensor_or_none,
+    "mixed": lambda value: isinstance(value, bool),
+    "labelled": lambda value: value is None or type(value) is int,
+    "address": lambda value: (
+        isinstance(value, dict)
+        and value.keys() == {"seed", "epoch", "step"}
+        and all(type(one) is int for one in value.values())
+    ),
+    "phase": lambda value: isinstance(value, str),
+    "epochs": lambda value: type(value) is int and value > 0,
+    "precision": lambda value: value in ("float32", "bfloat16"),
+    "terms": lambda value: isinstance(value, dict) and all(isinstance(one, int | float) for one in value.values()),
+    "total": lambda value: isinstance(value, int | float),
+    "method": _tensors,
 }
 
 
@@ -65,8 +93,11 @@ def replay(file: str | Path, console: Console | None = None) -> Finding:
         weight=failure["weight"],
         mixed=failure["mixed"],
     ).to(device)
-    with threads(threads_of(path.parent, device)):
-        finding = examine(training.method, batch, Runtime(device, failure["precision"], ""))
+    try:
+        with threads(threads_of(path.parent, device)):
+            finding = examine(training.method, batch, Runtime(device, failure["precision"], ""))
+    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
+        raise AttarError(f"the batch in {file} does not fit the run around it ({first_line(error)})") from None
     show(finding, failure, batch.address, console or Console())
     return finding
 
@@ -82,9 +113,12 @@ def read(path: Path) -> dict[str, Any]:
     try:
         held = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # a damaged file fails in many ways
-        raise AttarError(f"{path} is damaged ({type(error).__name__}); resume the run to write it again") from None
-    if not isinstance(held, dict) or held.keys() != KEYS:
-        raise AttarError(f"{path} is no failure.pt of this version of attar; resume the run to write it again")
+        raise AttarError(f"{path} is damaged ({type(error).__name__}); {AGAIN}") from None
+    if not isinstance(held, dict) or held.keys() != KEYS.keys():
+        raise AttarError(f"{path} is no failure.pt of this version of attar; {AGAIN}")
+    for key, holds in KEYS.items():
+        if not holds(held[key]):
+            raise AttarError(f"{path} is damaged (its {key} is {type(held[key]).__name__}); {AGAIN}")
     return held
 
 

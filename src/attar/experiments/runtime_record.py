@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,27 @@ from attar.accel.engine_spec import EngineSpec
 from attar.accel.runtime import Runtime, environment
 from attar.files import write_json
 from attar.profiling import threads
+from attar.records import damaged, read_json, shortened
 
 # Absent from the records of earlier versions, or from a run that stopped before it chose the teachers' engines.
 OPTIONAL = ("compiled", "threads", "jobs", "teacher_threads")
+REMEDY = "delete it, and what was chosen by timing is chosen again"
+
+
+def _count(value: Any) -> bool:
+    return value is None or (type(value) is int and 0 < value < 2**16)
+
+
+# Which values a choice may have; None where an earlier version did not record it.
+CHOICES: dict[str, Callable[[Any], bool]] = {
+    "precision": lambda value: value in ("float32", "bfloat16"),
+    "reason": lambda value: isinstance(value, str),
+    "compiled": lambda value: value is None or isinstance(value, bool),
+    "threads": _count,
+    "jobs": _count,
+    "teacher_threads": _count,
+    "teachers": lambda value: value is None or isinstance(value, list),
+}
 
 
 def write_runtime(folder: Path, runtime: Runtime, engines: bool) -> None:
@@ -35,13 +53,13 @@ def read_runtime(folder: Path, device: torch.device) -> tuple[Runtime | None, bo
     """The choices of a run on this process's device, None where there are none, and whether engines are among them.
 
     Raises:
-        AttarError: an engine is of another version of attar.
+        AttarError: the record is damaged, or an engine is of another version of attar.
     """
     record = folder / "environment.json"
     if not record.exists():
         return None, False
-    tree = json.loads(record.read_text(encoding="utf-8"))
-    chosen = tree["runtime"]
+    tree = read_json(record, REMEDY)
+    chosen = _checked(tree, record)
     engines = tuple(EngineSpec.from_json(entry) for entry in chosen.get("teachers", ()))
     # Earlier versions recorded threads among the choices only where they were not all that torch had.
     all_threads = tree.get("threads")
@@ -84,3 +102,18 @@ def choices_of(folder: Path) -> dict[str, Any]:
         **{f"engine {number}": spec.to_json() for number, spec in enumerate(runtime.teachers, 1)},
     }
     return {name: choice for name, choice in choices.items() if choice is not None}
+
+
+def _checked(tree: Any, record: Path) -> dict[str, Any]:
+    """The choices in a record, each of its type.
+
+    Raises:
+        AttarError: one is missing or of another type.
+    """
+    chosen = tree.get("runtime") if isinstance(tree, dict) else None
+    if not isinstance(chosen, dict) or not _count(tree.get("threads")):
+        raise damaged(record, "it has no runtime and threads", REMEDY)
+    for name, holds in CHOICES.items():
+        if not holds(chosen.get(name)):
+            raise damaged(record, f"{name} is {shortened(chosen.get(name))}", REMEDY)
+    return chosen

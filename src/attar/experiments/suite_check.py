@@ -80,13 +80,13 @@ def _checked(kind: Any, folder: Path, values: dict[str, Any], shared: SharedReso
 
 
 def check_recipe(folder: Path, values: dict[str, Any]) -> None:
-    """A run that is there already must be the one the suite means.
+    """A run that is there already must be the one the suite means; its folder may have moved.
 
     Raises:
         AttarError: a key of its recipe differs.
     """
-    there, wanted = read_recipe(folder / "recipe.yaml"), read_recipe(**values, out=str(folder))
-    for entry in dataclasses.fields(Recipe):
-        old, new = getattr(there, entry.name), getattr(wanted, entry.name)
+    there, wanted = read_recipe(folder / "recipe.yaml"), read_recipe(**values)
+    for name in (entry.name for entry in dataclasses.fields(Recipe) if entry.name != "out"):
+        old, new = getattr(there, name), getattr(wanted, name)
         if old != new:
-            raise AttarError(f"{folder} holds a run with {entry.name}={old}, the suite {new}; choose another out=")
+            raise AttarError(f"{folder} holds a run with {name}={old}, the suite {new}; choose another out=")

@@ -31,7 +31,7 @@ from attar.files import write_json
 from attar.methods import Method
 from attar.metrics import Metrics
 from attar.metrics.predictions import evaluate_each, predictions_file, save_predictions
-from attar.profiling import Cost, Latency, cost
+from attar.profiling import Cost, Result, cost, read_scores
 from attar.profiling.cost import Sample
 from attar.recipe import Recipe
 from attar.tasks import task_name
@@ -47,37 +47,6 @@ from attar.train.progress import Progress
 # How many images a fast teacher must agree on before it is used.
 COMPARED = 512
 Log = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came out of one training.
-
-    Attributes:
-        name: which network it is ("student", "teacher", "alone", "peer1", ...).
-        scores: on the test set.
-        cost: parameters, MACs, latency and file size.
-    """
-
-    name: str
-    scores: dict[str, Any]
-    cost: Cost
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def numbers(self) -> dict[str, float]:
-        """Scores and costs by "NAME/score", those that were measured."""
-        fields = {**self.scores, **asdict(self.cost)}
-        return {f"{self.name}/{key}": float(value) for key, value in fields.items() if isinstance(value, int | float)}
-
-    def timed(self, latency: Latency) -> Result:
-        """The same with another latency."""
-        return replace(self, cost=replace(self.cost, latency_ms=latency.median, latency_spread_ms=latency.spread))
-
-    @classmethod
-    def from_json(cls, tree: dict[str, Any]) -> Result:
-        return cls(tree["name"], {**tree["scores"]}, Cost(**tree["cost"]))
 
 
 @dataclass
@@ -279,7 +248,7 @@ def one_line(what: str) -> Iterator[None]:
 
 def complete(folder: Path, example: Sample, device: torch.device, log: Log) -> None:
     """Measure the costs that an earlier process could not, of the networks in a finished training's folder."""
-    results = results_of(folder)
+    results = read_scores(folder)
     if all(result.cost.complete for result in results):
         return
     for number, result in enumerate(results):
@@ -312,15 +281,9 @@ def printed(console: Console, title: str) -> Log:
 
 def report_results(folder: Path, following: Following) -> list[Result]:
     """The results of a finished training, reported to those who follow it."""
-    results = team().from_leader(lambda: results_of(folder))
+    results = team().from_leader(lambda: read_scores(folder))
     following.finish({key: value for result in results for key, value in result.numbers().items()})
     return results
-
-
-def results_of(folder: Path) -> list[Result]:
-    """The results of a finished training."""
-    tree = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    return [Result.from_json(entry) for entry in tree["results"]]
 
 
 def measure(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +17,7 @@ from attar.files import write_atomically
 from attar.losses import kl_divergence
 from attar.metrics.accuracy import evaluating, output_of
 from attar.metrics.base import Metrics
+from attar.records import read_arrays
 
 # The largest number that float16 holds: a diverged student is still further from its teacher than all others.
 LARGEST = 65504.0
@@ -136,11 +136,7 @@ def load_predictions(path: str | Path) -> Predictions:
         AttarError: the file is missing, damaged or not one of ours.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, KeyError) as error:
-        raise AttarError(f"cannot read {path} ({type(error).__name__}); delete it to go on without") from None
+    arrays = read_arrays(path, "delete it to go on without")
     problem = _problem(arrays)
     if problem:
         raise AttarError(f"{path} is not a file of predictions ({problem}); delete it to go on without")

@@ -60,7 +60,7 @@ def recorded_classes(name: str, weights: str | Path | None) -> list[str] | None:
     file = Path(folder, "config.json") if folder else Path(weights or "").with_suffix(".json") if weights else None
     try:
         held = json.loads(file.read_text(encoding="utf-8")) if file else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(held, dict):
         return None

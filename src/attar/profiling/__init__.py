@@ -3,6 +3,7 @@
 from attar.profiling.cost import Cost, Latency, cost, file_size, latencies, latency, macs, parameters, threads
 from attar.profiling.memory import peak_memory
 from attar.profiling.profile import Profile, profile
+from attar.profiling.results import Result, read_results, read_scores
 from attar.profiling.student_search import Measured
 from attar.profiling.suggestion import Suggestion, suggest
 
@@ -11,6 +12,7 @@ __all__ = [
     "Latency",
     "Measured",
     "Profile",
+    "Result",
     "Suggestion",
     "cost",
     "file_size",
@@ -20,6 +22,8 @@ __all__ = [
     "parameters",
     "peak_memory",
     "profile",
+    "read_results",
+    "read_scores",
     "suggest",
     "threads",
 ]

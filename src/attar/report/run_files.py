@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from attar.errors import AttarError
-from attar.metrics import ClassificationMetrics, Scoring
 from attar.metrics.predictions import Predictions, load_predictions, predictions_file
 from attar.plugins import naming_imports
-from attar.profiling import Cost
-from attar.recipe import Recipe, read_recipe
+from attar.profiling import read_results
+from attar.recipe import Recipe, listed, read_recipe
+from attar.records import damaged, read_json, read_json_lines
 from attar.report.summary import Summary
 
-
-@dataclass(frozen=True)
-class Measured:
-    """A network's name, its scores and its cost, as results.json holds them."""
-
-    name: str
-    scores: dict[str, Any]
-    cost: Cost
-
-    @classmethod
-    def from_json(cls, tree: dict[str, Any]) -> Measured:
-        return cls(tree["name"], {**tree["scores"]}, Cost(**tree["cost"]))
+# What a report can do without.
+WITHOUT = "delete it to go on without"
 
 
 @dataclass(frozen=True)
@@ -57,9 +46,12 @@ class RunFiles:
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Their names, from the JSON beside the student; numbers where it is missing."""
-        card = self._json(self.seed_folder(self.seeds[0]) / "student.json")
-        count = len(self.summary.runs[0]["student"].scores.get("per_class", ()))
-        return tuple(map(str, card.get("classes") or range(count)))
+        file = self.seed_folder(self.seeds[0]) / "student.json"
+        count = len(self.summary.runs[0]["student"].scores.get("per_class") or ())
+        names = self._json(file).get("classes") or list(range(count))
+        if not isinstance(names, list) or (count and len(names) != count):
+            raise damaged(file, f"it has not the names of {count} classes", WITHOUT)
+        return tuple(map(str, names))
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -84,8 +76,7 @@ class RunFiles:
     def curves(self, key: str) -> list[list[dict[str, Any]]]:
         """The epochs of a network's training for each seed that has them."""
         files = [place / "metrics.jsonl" for place in self.places(key)]
-        found = [[json.loads(line) for line in file.read_text().splitlines()] for file in files if file.is_file()]
-        return [records for records in found if records]
+        return [records for file in files if file.exists() and (records := _epochs(file))]
 
     def predictions(self, key: str) -> list[Predictions]:
         """The predictions of a network for the test set, those of all its seeds or none.
@@ -99,7 +90,27 @@ class RunFiles:
         return [load_predictions(file) for file in files] if all(file.is_file() for file in files) else []
 
     def _json(self, file: Path) -> dict[str, Any]:
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        if not file.exists():
+            return {}
+        tree = read_json(file, WITHOUT)
+        if not isinstance(tree, dict):
+            raise damaged(file, "it is no object", WITHOUT)
+        return tree
+
+
+def _epochs(file: Path) -> list[dict[str, Any]]:
+    """The records of a training: every one with its epoch, its numbers and the loss of each edge.
+
+    Raises:
+        AttarError: the file is damaged.
+    """
+    records = read_json_lines(file, WITHOUT)
+    for number, record in enumerate(records, 1):
+        terms = record.get("terms", {})
+        values = [*(record | {"terms": 0}).values(), *(terms.values() if isinstance(terms, dict) else [""])]
+        if not isinstance(record.get("epoch"), int) or not all(isinstance(value, int | float) for value in values):
+            raise damaged(file, f"line {number} has other entries than numbers", WITHOUT)
+    return records
 
 
 def _earlier(root: Path, seed: int) -> Path:
@@ -124,17 +135,9 @@ def read_run(folder: str | Path) -> RunFiles:
         )
     with naming_imports(folder):
         recipe = read_recipe(folder / "recipe.yaml")
-    try:
-        tree = json.loads(file.read_text(encoding="utf-8"))
-        teachers = [Measured.from_json(entry) for entry in tree["teachers"]]
-        runs = [{key: Measured.from_json(entry) for key, entry in run.items()} for run in tree["runs"]]
-        # Runs of older versions are of classifiers.
-        scoring = Scoring.from_json(tree["scoring"]) if "scoring" in tree else ClassificationMetrics().scoring
-        scored = all(scoring.primary.name in one.scores for run in runs for one in run.values())
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise AttarError(
-            f"cannot read {file} ({type(error).__name__}: {error}); attar resume writes it again"
-        ) from None
-    if len(runs) != recipe.seeds or not scored:
-        raise AttarError(f"{file} has {len(runs)} seeds, the recipe {recipe.seeds}; attar resume writes it again")
+    teachers, runs, scoring = read_results(folder)
+    named = [name for name in listed(recipe.teacher.name) if name]
+    for what, found, count in (("seeds", runs, recipe.seeds), ("teachers", teachers, len(named))):
+        if len(found) != count:
+            raise AttarError(f"{file} has {len(found)} {what}, the recipe {count}; attar resume writes it again")
     return RunFiles(folder, Summary(recipe, teachers, runs, folder, scoring))

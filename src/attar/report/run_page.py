@@ -263,7 +263,8 @@ def _graph(run: RunFiles) -> str:
 
 
 def _environment(found: dict[str, Any]) -> str:
-    flat = {**found, **{f"runtime {key}": value for key, value in found.get("runtime", {}).items() if value}}
+    runtime = found.get("runtime") if isinstance(found.get("runtime"), dict) else {}
+    flat = {**found, **{f"runtime {key}": value for key, value in (runtime or {}).items() if value}}
     pairs = {key: _words(value) for key, value in flat.items() if key != "runtime" and value is not None}
     return html.facts(pairs) if pairs else ""
 

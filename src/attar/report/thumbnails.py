@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import struct
-import zipfile
 import zlib
 from pathlib import Path
 
@@ -13,10 +12,10 @@ import torch
 from torch.nn import functional as F
 
 from attar.data import ImageSet, eval_batches
-from attar.errors import AttarError
 from attar.files import write_atomically
 from attar.metrics.confusions import disagreements
-from attar.report.run_files import RunFiles
+from attar.records import damaged, read_arrays
+from attar.report.run_files import WITHOUT, RunFiles
 
 # So many images, each with a longer side of at most so many pixels.
 SHOWN, SIDE = 24, 48
@@ -57,14 +56,15 @@ def load_pictures(folder: Path) -> dict[int, np.ndarray]:
     file = folder / FILE
     if not file.is_file():
         return {}
-    try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
-            numbers, pixels = held["numbers"].tolist(), held["pixels"]
-        if pixels.dtype != np.uint8 or pixels.ndim != 4:
-            raise ValueError("no pictures")
-        return dict(zip(map(int, numbers), pixels, strict=True))
-    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise AttarError(f"cannot read {file} ({type(error).__name__}); delete it to go on without") from None
+    arrays = read_arrays(file, WITHOUT)
+    if arrays.keys() != {"numbers", "pixels"}:
+        raise damaged(file, f"it holds {', '.join(sorted(arrays)) or 'nothing'}", WITHOUT)
+    numbers, pixels = arrays["numbers"], arrays["pixels"]
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or not pixels.size:
+        raise damaged(file, f"pixels is {pixels.dtype} {pixels.shape}", WITHOUT)
+    if numbers.dtype.kind != "i" or numbers.shape != pixels.shape[:1] or (len(numbers) and numbers.min() < 0):
+        raise damaged(file, f"numbers is {numbers.dtype} {numbers.shape}", WITHOUT)
+    return dict(zip(numbers.tolist(), pixels, strict=True))
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from attar.accel.runtime import Runtime
 from attar.batch import Batch
 from attar.errors import AttarError
-from attar.files import write_atomically
+from attar.files import write_bytes
 from attar.knowledge import Losses, Output
 from attar.methods import Method
 from attar.methods.trial import unchanged
@@ -210,7 +211,7 @@ def fail(method: Method, batches: list[Batch], runtime: Runtime, file: Path) -> 
         "terms": finding.terms,
         "method": method.state_dict(),
     }
-    write_atomically(file, lambda temporary: torch.save(failure, temporary))
+    write_bytes(file, _saved(failure))
     what = f"the loss is {finding.total:g}"
     if torch.isfinite(torch.tensor(finding.total)):
         what = "a gradient is not finite" if finding.bad else "the loss was not finite, and is when computed again,"
@@ -219,6 +220,13 @@ def fail(method: Method, batches: list[Batch], runtime: Runtime, file: Path) -> 
         f"{f', first in {finding.place}' if finding.place else ''}; the batch and the state are in {file} "
         "(`attar replay` explains it); try a lower optim.lr or optim.clip_norm=1"
     )
+
+
+def _saved(failure: dict[str, Any]) -> bytes:
+    """A failure as the bytes of its file: written by torch itself, a full disk would be no OSError."""
+    buffer = io.BytesIO()
+    torch.save(failure, buffer)
+    return buffer.getvalue()
 
 
 def gradient_norm(learner: torch.optim.Optimizer) -> Tensor:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from attar.records import read_json_lines
+
 
 def lines(records: list[dict[str, Any]]) -> str:
     """The file's text."""
@@ -13,5 +15,9 @@ def lines(records: list[dict[str, Any]]) -> str:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a file; none where it does not exist."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The records of a file; none where it does not exist.
+
+    Raises:
+        AttarError: it is damaged.
+    """
+    return read_json_lines(path, "delete it to go on without") if path.exists() else []

@@ -62,11 +62,18 @@ def open_classifier(path: Path) -> Classifier:
         raise AttarError(f"{path} has no {missing[0]} in its metadata; it was not written by `attar export`")
     (node,) = session.get_inputs()
     baked = node.type == "tensor(uint8)"
-    mean, std, (height, width) = (json.loads(facts[key]) for key in ("mean", "std", "image_size"))
+    try:
+        classes, (height, width), read, mean, std = (json.loads(facts[key]) for key in NEEDED)
+        shape = checked_shape((len(mean), height, width), path)
+        read = read if isinstance(read, int) else tuple(read)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, AttarError):
+            raise
+        raise AttarError(f"{path} has damaged metadata; export the run again") from None
     return Classifier(
-        tuple(json.loads(facts["classes"])),
-        checked_shape((len(mean), height, width), path),
-        read if isinstance(read := json.loads(facts["read_size"]), int) else tuple(read),
+        tuple(classes),
+        shape,
+        read,
         None if baked else tuple(mean),
         None if baked else tuple(std),
         lambda images: session.run(None, {node.name: images})[0],

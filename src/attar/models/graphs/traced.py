@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attar.errors import AttarError
+from attar.files import utf8
 from attar.knowledge import Output
 
 INPUT, OUTPUT = "images", "logits"
@@ -77,7 +78,7 @@ def facts(card: dict[str, Any], bake: bool, read_size: int | tuple[int, int] | N
     """
     channels, height, width = card["image_shape"]
     shape = f"(N, {channels}, {height}, {width})"
-    return {
+    found = {
         "classes": json.dumps(card["classes"], ensure_ascii=False),
         "image_size": json.dumps([height, width]),
         "read_size": json.dumps(read_size or (height if height == width else [height, width])),
@@ -90,6 +91,7 @@ def facts(card: dict[str, Any], bake: bool, read_size: int | tuple[int, int] | N
         "method": card.get("method") or "",
         "producer": "attar",
     }
+    return {key: utf8(value) for key, value in found.items()}
 
 
 def untraceable(kind: str, error: Exception) -> AttarError:
