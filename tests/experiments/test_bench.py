@@ -135,6 +135,19 @@ def test_a_run_that_fails_is_marked_in_every_table_and_does_not_stop_the_others(
     assert "40.00 (n=1, 1 failed)" in bench.console.file.getvalue()
 
 
+def test_a_run_that_gives_one_class_to_everything_is_named(finished: Bench, tmp_path: Path) -> None:
+    bench = Bench(finished.cells, tmp_path / "copy", Console(file=io.StringIO(), width=200))
+    shutil.copytree(finished.folder, bench.folder)
+    file = bench.folder / finished.cells[0].folder / "results.json"
+    tree = json.loads(file.read_text())
+    tree["runs"][0]["student"]["scores"]["per_class"] = [1.0, *[0.0] * 9]
+    file.write_text(json.dumps(tree))
+    bench._note(finished.cells[0], 10.0)
+    assert (
+        "supervised, resnet14 -> resnet8, seed 0: resnet8 trained: gives class 1 of 10" in bench.console.file.getvalue()
+    )
+
+
 def test_keys_of_the_common_recipe_complete_the_pairs(tmp_path: Path) -> None:
     bench = suite(tmp_path, SUITE, ("teacher.weights=file.pth",))
     assert bench.cells[0].values["teacher"] == {

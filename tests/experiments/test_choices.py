@@ -86,7 +86,7 @@ def test_a_resumed_run_computes_with_the_threads_it_began_with(tmp_path, stop_af
     printed = resume(tmp_path / "run")
     assert set(threads_of_steps) == {2}
     assert torch.get_num_threads() == 1
-    assert "2 threads, as the run began; this process has 1\n" in printed
+    assert "computes on 2 threads, as the run began; this process has 1\n" in printed
 
 
 def test_where_the_threads_cannot_be_had_a_line_says_so(tmp_path, monkeypatch, stop_after, threads_of_steps):

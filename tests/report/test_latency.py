@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from attar.metrics import Scores
 from attar.profiling import Latency
 from attar.report import latency
 from attar.report.latency import speed, verdict
@@ -54,6 +55,26 @@ def test_the_page_prints_a_ratio_only_where_the_spread_allows_one(made_run):
     assert "Latencies varied too much for a ratio." in wide
     assert "352 (277)" in wide
     assert "as fast" in page_of(made, teacher=(3.0, 0.4), student=(2.8, 0.1))
+
+
+def test_a_comparison_names_students_that_are_worse_or_give_one_class(made_run, attar):
+    for name in ("one", "two"):
+        made = made_run(name)
+        tree = json.loads((made.folder / "results.json").read_text())
+        tree["runs"][0]["alone"]["scores"]["top1"] = 0.99
+        tree["runs"][0]["student"]["scores"]["per_class"] = [0.0, 1.0, *[0.0] * 8]
+        (made.folder / "results.json").write_text(json.dumps(tree))
+    status, out, err = attar("compare", "one", "two")
+    assert status == 0, err
+    lines = " ".join(out.split())
+    assert "two: resnet20 with kd: gives class 2 of 10 to nearly everything" in lines
+    assert "one: Distilling made the student worse: train longer" in lines
+
+
+def test_evaluating_a_network_that_gives_one_class_says_so(attar, monkeypatch):
+    scores = Scores(10, 0.1, 0.5, 2.3, 0.1, 0.9, (0.0, 1.0, 0.0))
+    monkeypatch.setattr("attar.api.evaluate", lambda *_, **__: scores)
+    assert "It gives class 2 of 3 to nearly everything." in attar("evaluate", "net.safetensors")[1]
 
 
 def test_only_this_rule_makes_ratios_of_latencies():

@@ -49,6 +49,7 @@ def evaluate(
 ) -> None:
     """Score a saved network on the test set of its own data, or on another one with the same classes."""
     from attar import api
+    from attar.report.summary import one_class
 
     keys = data_keys(data or [])
     if clash := {"path", "teacher", "device"} & keys.keys():
@@ -59,6 +60,8 @@ def evaluate(
             console.print(
                 f"{key:>10}  {value:.4f}" if isinstance(value, float) else f"{key:>10}  {value}", markup=False
             )
+    if line := one_class(scores.per_class):
+        console.print(f"It {line}.")
 
 
 def data_keys(pairs: list[str]) -> dict[str, Any]:

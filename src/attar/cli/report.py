@@ -52,6 +52,8 @@ def compare(
             # Folders have long names; the numbers must stay whole.
             table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
             console.print(table)
+    for hint in found.hints():
+        console.print(hint, markup=False)
     console.print(f"Report: {found.report}", markup=False, soft_wrap=True)
 
 

@@ -25,6 +25,7 @@ from attar.files import write_text
 from attar.metrics import Measure
 from attar.profiling import read_results
 from attar.recipe import Recipe, layered, read_recipe
+from attar.report.run_files import read_run
 from attar.report.summary import counted, spread, values_of
 from attar.report.tables import Table
 from attar.tasks import task_of
@@ -110,6 +111,9 @@ class Bench:
         else:
             self.scores.setdefault((cell.row, cell.column), []).append(outcome)
         self._write()
+        if (self.folder / cell.folder / "results.json").exists():
+            for hint in read_run(self.folder / cell.folder).summary.hints():
+                self.console.print(f"{cell.title}: {hint}", markup=False, soft_wrap=True)
 
     def _outcomes(self, share: Share, shared: SharedResources) -> Iterator[tuple[Cell, float | AttarError]]:
         """Every run and what came of it; what runs beside others print goes to log.txt in their folders."""

@@ -80,7 +80,7 @@ def other_threads(count: int | None) -> str | None:
     with threads(count):
         got = torch.get_num_threads()
     if got == count:
-        return f"{count} threads, as the run began; this process has {here}"
+        return f"computes on {count} thread{'s' if count != 1 else ''}, as the run began; this process has {here}"
     return f"the run began with {count} threads, torch gives {got} here: the last bits of its weights may differ"
 
 

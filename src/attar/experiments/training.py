@@ -149,8 +149,10 @@ class Training:
         passes = self.recipe.epochs * self.recipe.seeds * shown
         teacher, method, student = self.recipe.teacher, self.recipe.method, self.recipe.student
 
+        names = (teacher.name, teacher.weights, teacher.precision)
+
         def once(what: str, of: str, choose: Callable[[], Any]) -> Any:
-            return choices.once(what, f"{teacher.name} {teacher.weights or ''}, {teacher.precision}, {of}", choose)
+            return choices.once(what, f"{' '.join(filter(None, names))}, {of}", choose)
 
         specs, lines = choose_engines(self.method, batches, runtime, teacher.precision, self._engines, passes, once)
         # What compiling gains is a share of steps with the teacher that training has.

@@ -41,6 +41,7 @@ def compare_page(found: Comparison) -> str:
     title = " · ".join(found.names) if len(found.names) <= TITLE else f"{len(found.names)} runs"
     sections = [
         html.header("Attar · comparison", title, sentence),
+        html.notes(found.hints()),
         html.section("Results", intervals(measure), _scores(found), html.table(content, rows)),
         html.section(f"{caption(measure)} against cost", better_corner(measure).capitalize() + ".", _costs(found)),
         html.section("Differences", _how(found), _gaps(found)),

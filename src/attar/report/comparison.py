@@ -72,6 +72,12 @@ class Comparison:
         count = first.summary.runs[0]["student"].scores["count"]
         return Table(f"{first.recipe.data.name} ({count:,} test {scoring.samples})", columns, rows, texts=4)
 
+    def hints(self) -> list[str]:
+        """A line about each student that gives one class to nearly everything, or is worse than the student alone."""
+        return [
+            f"{name}: {hint}" for name, run in zip(self.names, self.runs, strict=True) for hint in run.summary.hints()
+        ]
+
     def short_table(self) -> Table:
         """The columns that a terminal has room for; the files have all."""
         full = self.table()
