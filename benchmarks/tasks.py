@@ -134,7 +134,7 @@ def main(words: list[str]) -> None:
     settings = dict(word.split("=", 1) for word in words if word.startswith("divergence="))
     recipe = read_recipe(overrides=[word for word in words if not word.startswith("divergence=")])
     table = run(recipe, create_task(task_name(recipe.task, recipe.data.name), **settings))
-    Console().print(table.rich())
+    Console().print(table)
 
 
 if __name__ == "__main__":

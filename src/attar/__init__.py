@@ -25,6 +25,7 @@ _HOMES = {
     "attar.errors": ("AttarError",),
     "attar.knowledge": ("Knowledge", "Losses", "Output", "Transfer"),
     "attar.conformance": ("check_method",),
+    "attar.metrics": ("list_metrics", "register_metric"),
     "attar.methods": ("Method", "Offline", "create_method", "list_methods", "method_info", "register"),
     "attar.models": ("create_model", "list_models", "register_model"),
     "attar.profiling": ("Profile", "Suggestion", "profile", "suggest"),

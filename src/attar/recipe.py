@@ -187,6 +187,8 @@ class Recipe:
     """How many trainings go at a time (seeds; alone and distilled), each a process; None: found by trying on a CPU."""
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints in the middle of a long epoch; each epoch's end has one anyway."""
+    metrics: list[str] = field(default_factory=list)
+    """What results are scored by beside the task's own measures, also written metrics=NAME; `attar list metrics`."""
     track: list[str] = field(default_factory=list)
     """Who follows the run, also written track=NAME: tensorboard, wandb, mlflow, trackio."""
     out: str | None = None
@@ -240,8 +242,9 @@ def to_yaml(recipe: Recipe) -> str:
 def normalise(tree: dict[str, Any]) -> dict[str, Any]:
     """Bare names become sections or lists, and keys that a section does not know become its options."""
     tree = dict(tree)
-    if isinstance(tree.get("track"), str):
-        tree["track"] = [name.strip() for name in tree["track"].split(",") if name.strip()]
+    for key in ("track", "metrics"):
+        if isinstance(tree.get(key), str):
+            tree[key] = [name.strip() for name in tree[key].split(",") if name.strip()]
     schema = {f.name: f for f in dataclasses.fields(Recipe)}
     for section in NAMED:
         if section not in tree:

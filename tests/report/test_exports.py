@@ -13,7 +13,7 @@ from attar.report.exports import export_notes, export_table, profile_notes, prof
 
 def printed(table):
     out = io.StringIO()
-    Console(file=out, width=80).print(table.rich())
+    Console(file=out, width=80).print(table)
     return out.getvalue()
 
 

@@ -20,7 +20,7 @@ def found(**budget):
 
 
 def printed(table, capsys):
-    Console(width=80).print(table.rich())
+    Console(width=80).print(table)
     return capsys.readouterr().out
 
 

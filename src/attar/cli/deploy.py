@@ -48,7 +48,7 @@ def export(
             **keys,
         )
     if done.files:
-        console.print(export_table(done).rich())
+        console.print(export_table(done))
         console.print(export_notes(done), markup=False)
         console.print(f"Files and model card: {done.folder}", markup=False, soft_wrap=True)
     if done.failures:

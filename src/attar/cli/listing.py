@@ -29,11 +29,11 @@ def listing(
 
     if kind is None:
         rows = [[name, str(len(table("*").rows)), key] for name, (key, table) in KINDS.items()]
-        console.print(Table("", ["kind", "known", "where it is named"], rows, texts=3).rich())
+        console.print(Table("", ["kind", "known", "where it is named"], rows, texts=3))
         return
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
-    console.print(KINDS[kind][1](pattern).rich())
+    console.print(KINDS[kind][1](pattern))
 
 
 def _methods(pattern: str) -> Table:
@@ -93,11 +93,32 @@ def _formats(pattern: str) -> Table:
     return _table("format", ["file", "made"], rows)
 
 
+def _tasks(pattern: str) -> Table:
+    from attar.tasks import list_tasks
+    from attar.tasks.registry import TASKS
+
+    rows = [
+        [name, ", ".join(TASKS[name].data) or "images", _first_line(TASKS[name].make)] for name in list_tasks(pattern)
+    ]
+    return _table("task", ["data"], rows)
+
+
+def _metrics(pattern: str) -> Table:
+    from attar.metrics.registry import METRICS
+
+    infos = [METRICS[name] for name in METRICS.names(pattern)]
+    return _table("metric", [], [[one.name, one.measure.note or one.measure.title] for one in infos])
+
+
 def _trackers(pattern: str) -> Table:
     from attar.track import list_trackers, tracker_info
 
     infos = [tracker_info(name) for name in list_trackers(pattern)]
     return _table("tracker", ["extra"], [[one.name, one.extra, one.title] for one in infos])
+
+
+def _first_line(thing: object) -> str:
+    return (thing.__doc__ or "").strip().partition("\n")[0]
 
 
 def _table(kind: str, between: list[str], rows: list[list[str]]) -> Table:
@@ -114,6 +135,8 @@ KINDS: dict[str, tuple[str, Callable[[str], Table]]] = {
     "networks": ("teacher=, student=", _networks),
     "datasets": ("data=", _datasets),
     "augmentations": ("data.augment.NAME=", _augmentations),
+    "tasks": ("task=", _tasks),
+    "metrics": ("metrics=", _metrics),
     "optimisers": ("optim.name=", _optimisers),
     "schedules": ("optim.schedule=", _schedules),
     "trackers": ("track=", _trackers),

@@ -104,10 +104,7 @@ def profile(
             shape = (channels, image_size, image_size)
         with console.status(f"measuring {name}"):
             found[name] = measure(net, shape, batch)
-    table = profile_table(found).rich()
-    # Folders have long names; the numbers must stay whole.
-    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
-    console.print(table)
+    console.print(profile_table(found))
     console.print(profile_notes(batch), markup=False)
 
 
@@ -165,11 +162,7 @@ def suggest(
     if as_json:
         print(json.dumps(suggestion_json(found), indent=2))
     else:
-        table = suggestion_table(found).rich()
-        # Libraries have long names: the space goes to them.
-        table.padding = (0, 1, 0, 0)
-        table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
-        console.print(table)
+        console.print(suggestion_table(found))
         console.print(suggestion_notes(found), markup=False)
         if found.students:
             console.print(f"Next:\n{next_command(found)}", markup=False, soft_wrap=True)

@@ -23,7 +23,7 @@ def methods(
 
     if name and not any(mark in name for mark in "*?["):
         return explain(name, svg)
-    console.print(methods_table(list_methods(name or "*")).rich())
+    console.print(methods_table(list_methods(name or "*")))
     return None
 
 

@@ -47,11 +47,7 @@ def compare(
     )
     for content in (found.short_table(), found.gap_table()):
         if content.rows:
-            table = content.rich()
-            table.padding = (0, 1, 0, 0)
-            # Folders have long names; the numbers must stay whole.
-            table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
-            console.print(table)
+            console.print(content)
     for hint in found.hints():
         console.print(hint, markup=False)
     console.print(f"Report: {found.report}", markup=False, soft_wrap=True)

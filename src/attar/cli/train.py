@@ -65,7 +65,7 @@ def bench(
 
     bench = read_suite(suite, overrides or [], console)
     bench.prepare = _beside()
-    console.print(bench.run().rich())
+    console.print(bench.run())
 
 
 @app.command(short_help="Continue an interrupted run.")
@@ -104,7 +104,7 @@ def _beside() -> Callable[[], object]:
 def show(summary: Any) -> None:
     """The tables and the headline of a finished job."""
     for table in (summary.score_table(), summary.cost_table()):
-        console.print(table.rich())
+        console.print(table)
     console.print(summary.sentence(), markup=False)
     for line in summary.hints():
         console.print(line, markup=False)

@@ -187,7 +187,7 @@ class Bench:
         table = self.table()
         write_text(self.folder / "table.md", table.markdown() + "\n")
         write_text(self.folder / "table.csv", table.csv())
-        self.console.print(table.rich())
+        self.console.print(table)
 
 
 # Of a process that works on several runs of a suite, one after another.

@@ -185,7 +185,7 @@ def show(finding: Finding, failure: dict[str, Any], address: Address, console: C
     ]
     rows.append(["the weighted sum", f"{finding.total:.6g}", f"{failure['total']:.6g}"])
     title = f"Epoch {address.epoch + 1}, step {address.step}, seed {address.seed}"
-    console.print(Table(title, ["edge", "now", "in the run"], rows).rich())
+    console.print(Table(title, ["edge", "now", "in the run"], rows))
     if not finding.bad:
         console.print("Every number is finite this time: the failure does not follow from the batch and the state.")
         return

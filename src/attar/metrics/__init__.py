@@ -5,6 +5,7 @@ from attar.metrics.base import Measure, Metrics, Scoring, score
 from attar.metrics.calibration import bin_sums, brier, ece, nll
 from attar.metrics.classification import ClassificationMetrics
 from attar.metrics.fidelity import agreement, kl
+from attar.metrics.registry import list_metrics, register_metric
 from attar.metrics.statistics import Gap, Mean, paired_gap, summarise
 
 __all__ = [
@@ -23,8 +24,10 @@ __all__ = [
     "evaluating",
     "interval",
     "kl",
+    "list_metrics",
     "nll",
     "paired_gap",
+    "register_metric",
     "score",
     "summarise",
 ]

@@ -207,10 +207,12 @@ class Summary:
     def hints(self) -> list[str]:
         """A line about each thing that a reader should not overlook."""
         found = [f"{network.label}: {line}" for network in self.networks() if (line := network.collapse)]
-        if self.worse:
+        if self.worse and (gap := self.gap):
+            unsure = gap.half_width is not None and abs(gap.mean) <= gap.half_width
+            outcome = "did not help" if unsure else "made the student worse"
             found.append(
-                "Distilling made the student worse: train longer (epochs=), try another temperature "
-                "(method.temperature=) or another method (attar methods)."
+                f"Distilling {outcome}: train longer (epochs=), try another temperature (method.temperature=) or "
+                "another method (attar methods)."
             )
         return found
 

@@ -7,7 +7,10 @@ import io
 from dataclasses import dataclass
 
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table as RichTable
+
+LEAST_NAME, UNLIMITED = 16, 10_000
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,54 @@ class Table:
         csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
         return text.getvalue()
 
-    def rich(self) -> RichTable:
-        """A table for the terminal."""
-        table = RichTable(
-            title=self.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-        )
-        for number, column in enumerate(self.columns):
-            last = number == len(self.columns) - 1
-            table.add_column(column, justify="left" if number < self.texts else "right", no_wrap=not last)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table for the terminal; where it is too narrow, in parts that repeat the first column: no digit is lost.
+
+        >>> wide = Table("", ["net", "top-1", "top-5"], [["student", "93.1", "99.0"]])
+        >>> import io
+        >>> Console(width=18, file=(file := io.StringIO())).print(wide)
+        >>> [line.split() for line in file.getvalue().splitlines() if "e" in line or "9" in line]
+        [['net', 'top-1'], ['student', '93.1'], ['net', 'top-5'], ['student', '99.0']]
+        """
+        yield from self._parts(console, options)
+
+    def _parts(self, console: Console, options: ConsoleOptions) -> list[RichTable]:
+        room, numbers = options.max_width, range(self.texts, len(self.columns))
+        for tight in (False, True):
+            whole = self._drawn(self.title, tight, list(numbers))
+            if not numbers or _width(console, options, whole) <= room:
+                return [whole]
+        # Names may break into lines, but no shorter than this.
+        least = min(LEAST_NAME, _width(console, options, self._drawn("", True, [])))
+        parts: list[list[int]] = [[]]
+        for number in numbers:
+            if parts[-1] and _width(console, options, self._drawn("", True, [*parts[-1], number], least)) > room:
+                parts.append([])
+            parts[-1].append(number)
+        return [self._drawn("" if place else self.title, True, part) for place, part in enumerate(parts)]
+
+    def _drawn(self, title: str, tight: bool, numbers: list[int], name: int | None = None) -> RichTable:
+        """The columns of text and some of numbers; `name`: the width of the first column, in which it breaks."""
+        table = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+        if tight:
+            table.padding = (0, 1, 0, 0)
+        shown = [*range(self.texts), *numbers]
+        for number in shown:
+            text = number < self.texts
+            # Long names break, and the last column of a table of texts.
+            breaks = (number == 0 and tight) or (text and number == len(self.columns) - 1)
+            table.add_column(
+                self.columns[number],
+                justify="left" if text else "right",
+                no_wrap=not breaks,
+                overflow="fold" if breaks and number == 0 else "ellipsis",
+                width=name if number == 0 else None,
+            )
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(row[number] for number in shown))
         return table
+
+
+def _width(console: Console, options: ConsoleOptions, table: RichTable) -> int:
+    """How wide a table wants to be."""
+    return console.measure(table, options=options.update(max_width=UNLIMITED)).maximum

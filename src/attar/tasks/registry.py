@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from attar.errors import unknown
+from attar.metrics import Metrics
+from attar.metrics.registry import Extended
 from attar.recipe import Recipe
 from attar.registry import Registry, check_types
 from attar.tasks.base import Task
@@ -44,6 +46,31 @@ def register_task(name: str, *, data: tuple[str, ...] = ()) -> Callable[[Make], 
     return enter
 
 
+class Scored:
+    """A task that is scored by registered metrics, too.
+
+    Args:
+        task: all but `metrics` is its own.
+        names: of the registered metrics.
+
+    Raises:
+        AttarError: a name is unknown, or the task has a measure of that name.
+    """
+
+    def __init__(self, task: Task, names: tuple[str, ...]) -> None:
+        self._task, self._names = task, names
+        self.metrics()
+
+    def metrics(self) -> Metrics:
+        """The task's, with the registered ones beside them."""
+        return Extended(self._task.metrics(), self._names)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # while it is unpickled or copied, there is no task yet
+            raise AttributeError(name)
+        return getattr(self._task, name)
+
+
 def create_task(name: str = DEFAULT, **settings: Any) -> Task:
     """A task by name, with its settings.
 
@@ -69,7 +96,8 @@ def task_of(recipe: Recipe) -> Task:
         if option not in known:
             raise unknown(f"setting of task {info.name!r}:", option, known)
     check_types(f"task {info.name!r}", info.make, options)
-    return info.make(**options)
+    task = info.make(**options)
+    return cast(Task, Scored(task, tuple(recipe.metrics))) if recipe.metrics else task
 
 
 def list_tasks(pattern: str = "*") -> list[str]:
