@@ -55,8 +55,8 @@ def test_the_saved_network_is_the_one_that_was_scored(simkd):
 def test_evaluate_uses_the_size_normalisation_and_split_it_was_trained_with(simkd):
     for path in (simkd.folder, simkd.student):
         scores = attar.evaluate(path)
-        assert scores.count == simkd.runs[0]["student"].scores["count"] == 449
-        assert scores.nll == pytest.approx(simkd.runs[0]["student"].scores["nll"], rel=1e-6)
+        assert scores["count"] == simkd.runs[0]["student"].scores["count"] == 449
+        assert scores["nll"] == pytest.approx(simkd.runs[0]["student"].scores["nll"], rel=1e-6)
 
 
 def test_the_parameters_of_a_kept_projector_are_counted(simkd):
@@ -106,7 +106,7 @@ def test_evaluating_a_folder_run_finds_its_images(tmp_path):
         student="resnet8", data={**data, "val_fraction": 0.2}, batch_size=4, epochs=1, precision="float32",
         out=str(tmp_path / "run"), console=Console(file=io.StringIO()),
     )  # fmt: skip
-    assert attar.evaluate(run.folder).count == run.runs[0]["student"].scores["count"] == 12
+    assert attar.evaluate(run.folder)["count"] == run.runs[0]["student"].scores["count"] == 12
 
 
 def test_a_method_inside_ones_own_loop():

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from attar.accel.runtime import environment, find_device
+<<<<<<< HEAD
 from attar.data import ImageSet, Splits, eval_batches, limit, list_datasets
 from attar.deploy import Export, Student, Trained, export_student, find_trained, load, load_facts
+=======
+from attar.data import ImageSet, Samples, TensorSplits, batches_of, limit, list_datasets
+from attar.deploy import Export, Student, Trained, export_student, find_trained, load, load_card
+>>>>>>> 0d0ae0d (evaluate, export and predict take runs of any task: parity on the task's own output, texts continued, objects counted, arrays run through)
 from attar.deploy.export import check_formats
 from attar.deploy.formats import FORMATS
 from attar.deploy.model_card import CardText
+from attar.deploy.trained_run import missing_facts
 from attar.errors import AttarError, UnknownNameError
 from attar.experiments import launch as starting
-from attar.experiments.build import GIVEN, Given, Parts, held_for, take_objects
-from attar.experiments.evaluation import eval_batch_size
+from attar.experiments.build import GIVEN, Given, Parts, Sets, held_for, take_objects
 from attar.files import write_json, write_text
-from attar.metrics import Scores
-from attar.metrics import evaluate as score
+from attar.metrics.predictions import evaluate_each
 from attar.plugins import naming_imports
 from attar.recipe import Recipe, read_recipe
 from attar.report.compare_page import compare_runs
 from attar.report.comparison import Comparison
 from attar.report.exports import export_notes, export_table
 from attar.report.summary import Summary
+from attar.tasks import data_names
 
 CALIBRATION = 512
+# So many outputs of the test set are compared, 134 MB of each file's.
+MOST_OUTPUTS = 2**25
 
 
 def distill(recipe: str | Path | None = None, *, console: Console | None = None, **values: Any) -> Summary:
@@ -97,7 +105,9 @@ def compare(*runs: str | Path, out: str | Path = "compare.html") -> Comparison:
     return compare_runs(runs, out)
 
 
-def evaluate(path: str | Path, *, teacher: str | Path | None = None, device: str = "auto", **data: Any) -> Scores:
+def evaluate(
+    path: str | Path, *, teacher: str | Path | None = None, device: str = "auto", **data: Any
+) -> dict[str, Any]:
     """Score a saved network on a test set.
 
     Args:
@@ -106,13 +116,23 @@ def evaluate(path: str | Path, *, teacher: str | Path | None = None, device: str
         device: cpu, cuda or auto.
         data: name, root and the other keys of the recipe's data section; the set, the size and the normalisation
             default to what it was trained with.
+
+    Returns:
+        The task's measures by name and "count", the samples; of classifiers "per_class" too.
     """
     file = Path(path) / "student.safetensors" if Path(path).is_dir() else Path(path)
     net, card = load(path), load_facts(file)
     where = find_device(device)
+<<<<<<< HEAD
     test = _splits(card, Path(path), file, data).test
+=======
+    if missing := missing_facts(card):
+        raise AttarError(f"{file.with_suffix('.json')} has no {missing[0]}; it was not written by a run")
+    parts = _parts(card, Path(path), file, data)
+>>>>>>> 0d0ae0d (evaluate, export and predict take runs of any task: parity on the task's own output, texts continued, objects counted, arrays run through)
     other = load(teacher).to(where) if teacher else None
-    return score(net.to(where), eval_batches(test, eval_batch_size(test.image_shape), where), teacher=other)
+    test, metrics = parts.splits(parts.recipe.seed).test, parts.held.task.metrics()
+    return evaluate_each(net.to(where), batches_of(test, where), metrics, other)[0]
 
 
 def export(
@@ -148,8 +168,8 @@ def export(
     Raises:
         AttarError: the run is not finished, a format is unknown, or the data are not found; nothing has been written.
     """
-    names = check_formats([formats] if isinstance(formats, str) else formats)
     trained = find_trained(path)
+    names = check_formats([formats] if isinstance(formats, str) else formats, "image_shape" in trained.card)
     folder = Path(out) if out else trained.folder / "export"
     if folder.exists() and not folder.is_dir():
         raise AttarError(f"out={folder} is a file; choose another folder")
@@ -159,16 +179,28 @@ def export(
         raise AttarError(f"this run's data was an object in Python ({name}); give it: attar.export(..., data=...)")
     if data is None or isinstance(data, dict):
         # A check of files is no reason to fetch a data set; data.download=true is.
-        data = {"download": False, **(data or {})}
-    splits = _splits(trained.card, trained.folder, trained.weights, data)
-    student = Student(load(trained.weights), trained.card, splits.test, _calibration(splits, calibration), bake)
+        data = {**({"download": False} if "image_shape" in trained.card else {}), **(data or {})}
+    parts = _parts(trained.card, trained.folder, trained.weights, data)
+    splits = parts.splits(parts.recipe.seed)
+    few, test = _calibration(splits, calibration), _compared(splits.test)
+    student = Student(load(trained.weights), trained.card, test, few, parts.held.task, bake)
     done = export_student(student, folder, names, progress)
     _describe(trained, done, license)
     return done
 
 
-def _calibration(splits: Splits, count: int | None) -> ImageSet:
+def _compared(test: Samples) -> Samples:
+    """The test samples that files are compared on: all images, of others as many as there is room for outputs."""
+    if isinstance(test, ImageSet):
+        return test
+    each = test.outputs * max(1, prod(test.labels.shape[1:]))
+    return test.subset(slice(0, max(1, MOST_OUTPUTS // each)))
+
+
+def _calibration(splits: Sets, count: int | None) -> Samples:
     """Training images as the network sees them without augmentation; fewer where there are not as many."""
+    if isinstance(splits, TensorSplits):
+        return splits.train
     classes = splits.num_classes
     if count is not None and count < classes:
         raise AttarError(f"calibration is {count}; give {classes} images or more, one of each class")
@@ -197,30 +229,40 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _splits(card: dict[str, Any], path: Path, file: Path, data: Any) -> Splits:
-    """The images of a saved network, as it was trained with them, unless keys say otherwise.
+def _parts(card: dict[str, Any], path: Path, file: Path, data: Any) -> Parts:
+    """The task and the data of a saved network, as it was trained with them, unless keys say otherwise.
 
     Raises:
-        AttarError: they have other classes than the network.
+        AttarError: the data have other classes than the network, or the task was an object.
     """
     keys = data if isinstance(data, dict) else {}
     with naming_imports(path):
-        recipe = read_recipe(data=_data_keys(card, path, keys))
-        given = Given(data=None if isinstance(data, dict) else data)
-        splits: Any = Parts(recipe, held_for(recipe), given).splits(recipe.seed)
+        named = str(card.get("task") or "")
+        if named.startswith(GIVEN):
+            raise AttarError(f"this run's task was an object in Python ({named}), so its folder cannot rebuild it")
+        task = {"name": named, "options": card.get("task_options") or {}}
+        recipe = read_recipe(data=_data_keys(card, path, keys), task=task)
+        parts = Parts(recipe, held_for(recipe), Given(data=None if isinstance(data, dict) else data))
+        splits = parts.splits(recipe.seed)
     if list(splits.classes) != list(card["classes"]):
         raise AttarError(
             f"{file} knows {len(card['classes'])} classes ({card['data']}), {recipe.data.name} has "
             f"{splits.num_classes} other ones; give the data it was trained on"
         )
-    return splits
+    if splits.num_classes != card.get("outputs", splits.num_classes):
+        raise AttarError(
+            f"{file} has {card['outputs']} outputs, {recipe.data.name} asks for {splits.num_classes}; give data like "
+            "those it was trained on (the tokenizer of a language model)"
+        )
+    return parts
 
 
 def _data_keys(card: dict[str, Any], path: Path, keys: dict[str, Any]) -> dict[str, Any]:
     """The data section of a saved network with these changes; a folder that was named by its path has no other root."""
     changes = dict(keys)
     same = _data_of(card, path, changes.get("name"))
-    if "name" not in changes and same["name"] not in list_datasets() and not same["name"].startswith(GIVEN):
+    known = same["name"] in (*list_datasets(), *data_names()) or same["name"].startswith(GIVEN)
+    if "name" not in changes and not known:
         name = str(changes.pop("root", same["name"]))
         if not Path(name).expanduser().is_dir():
             raise UnknownNameError(f"the images are not in {name}; give data.root=FOLDER, where they are now")
@@ -230,10 +272,12 @@ def _data_keys(card: dict[str, Any], path: Path, keys: dict[str, Any]) -> dict[s
 
 def _data_of(card: dict[str, Any], path: Path, other: str | None) -> dict[str, Any]:
     """The images as the network was trained with: size, normalisation, and the set unless another is named."""
-    seen = {"mean": card["mean"], "std": card["std"], "val_fraction": 0}
-    _, height, width = card["image_shape"]
-    if height == width:  # others are as the data have them
-        seen["image_size"] = height
+    seen: dict[str, Any] = {"val_fraction": 0}
+    if "image_shape" in card:
+        seen |= {"mean": card["mean"], "std": card["std"]}
+        _, height, width = card["image_shape"]
+        if height == width:  # others are as the data have them
+            seen["image_size"] = height
     if other is not None:
         return {"name": other, **seen}
     same = {"name": card["data"], **card.get("data_options", {}), **seen}

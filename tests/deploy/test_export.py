@@ -28,7 +28,9 @@ def student(run):
     """The run's student with few images."""
     trained, splits = find_trained(run), load_data("digits", val_fraction=0)
     few = torch.arange(0, 800, 16)
-    return Student(attar.load(run), trained.card, splits.test.subset(few), splits.train.subset(few))
+    return Student(
+        attar.load(run), trained.card, splits.test.subset(few), splits.train.subset(few), attar.create_task()
+    )
 
 
 def prepared(run, pixels):
@@ -51,7 +53,7 @@ def test_every_format_is_there_and_measured(exported, run):
         if file.format in FLOAT:
             assert file.parity.relative < 1e-5
             assert file.parity.same_label == 1
-            assert file.parity.top1 == pytest.approx(scores["top1"])
+            assert file.parity.score == pytest.approx(scores["top1"])
 
 
 def test_eight_bits_are_smaller_and_nearly_as_good(exported):
@@ -139,7 +141,7 @@ def test_a_file_that_computes_something_else_is_refused_and_the_others_are_kept(
     monkeypatch.setattr(export, "latency", lambda *_, **__: attar.profiling.Latency(1.0, 0.0))
     done = export_student(student, tmp_path, ["pt2", "safetensors"])
     assert [file.format for file in done.files] == ["safetensors"]
-    assert done.failures["pt2"].startswith("pt2 differs from the student: a logit by ")
+    assert done.failures["pt2"].startswith("pt2 differs from the student: an output by ")
     assert "0.01 of the largest (at most 0.001 is allowed), 100.00 % of the labels equal" in done.failures["pt2"]
     assert not (tmp_path / "student.pt2").exists()
 

@@ -1,4 +1,4 @@
-"""`attar export` writes the files of a student, `predict` labels images with one."""
+"""`attar export` writes the files of a student, `predict` runs one on files."""
 
 from __future__ import annotations
 
@@ -74,32 +74,43 @@ def export_keys(pairs: list[str]) -> dict[str, Any]:
     return {key: str(value) if key in ("out", "license") else value for key, value in keys.items()}
 
 
-@app.command(short_help="Label image files.")
+@app.command(short_help="Label images, continue texts, count.")
 def predict(
     model: Annotated[Path, typer.Argument(help="A run's folder, an export's folder, or an exported file.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Image files, or folders of them; texts; arrays (.npz).")
+    ],
     top: Annotated[int, typer.Option(help="How many classes to print per image.")] = 3,
+    tokens: Annotated[int, typer.Option(help="How many tokens a language model adds to a text.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
     plugins: Plugin = None,
 ) -> None:
     """Label image files, with probabilities in per cent. Exported ONNX files are run without torch.
+
+    The run of a language model continues texts, one of a counting network counts; every run takes arrays (.npz).
 
     attar predict runs/kd-resnet56-resnet20-cifar100/export/student.onnx photos --top 3
     """
     import json
     import sys
 
-    from attar.deploy.predict import predict as label
+    from attar.deploy.predict import of_run
 
-    found = list(label(model, images, top))
+    found = list(of_run(model, files, top, tokens))
     if as_json:
         # Another encoding than UTF-8 gets JSON's own escapes.
         ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
         print(json.dumps([one.to_json() for one in found], indent=2, ensure_ascii=ascii_only))
     elif read := [one for one in found if one.error is None]:
-        show_labels(read)
+        (show_labels if hasattr(read[0], "labels") else show_texts)(read)
     if errors := [one.error for one in found if one.error is not None]:
         fail("\nattar: ".join(errors))
+
+
+def show_texts(predictions: list[Any]) -> None:
+    """A file and what the network makes of it."""
+    for one in predictions:
+        console.print(f"{one.file}  {one.text}", markup=False, soft_wrap=True)
 
 
 def show_labels(predictions: list[Any]) -> None:

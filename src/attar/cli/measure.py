@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,8 +54,8 @@ def evaluate(
     if clash := {"path", "teacher", "device"} & keys.keys():
         raise AttarError(f"{clash.pop()} is no key of data; give --teacher or --device, see attar evaluate --help")
     scores = api.evaluate(network, teacher=teacher, device=device, **keys)
-    for key, value in dataclasses.asdict(scores).items():
-        if value is not None and key != "per_class":
+    for key, value in scores.items():
+        if isinstance(value, int | float):
             console.print(
                 f"{key:>10}  {value:.4f}" if isinstance(value, float) else f"{key:>10}  {value}", markup=False
             )
@@ -98,7 +97,7 @@ def profile(
     for name in models:
         if name not in list_models() and (Path(name).exists() or name.endswith(".safetensors")):
             trained = find_trained(name)
-            net, shape = load(trained.weights), tuple(trained.card["image_shape"])
+            net, shape = load(trained.weights), tuple(trained.card.get("image_shape") or trained.card["input_shape"])
         else:
             net = create_model(name, num_classes=classes, in_channels=channels, image_size=image_size)
             shape = (channels, image_size, image_size)

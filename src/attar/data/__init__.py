@@ -7,6 +7,7 @@ epoch, image).
 from attar.data.file_set import FileSet
 from attar.data.images import ImageSet, Splits
 from attar.data.loading.device_loader import DeviceLoader
+from attar.data.loading.evaluation import batches_of, eval_batch_size
 from attar.data.loading.load import divided, load_data, read_data
 from attar.data.loading.loader import Loader, Samples, Wrapped, eval_batches, loader_for, training_loader
 from attar.data.loading.split import limit, stratified_split
@@ -34,9 +35,11 @@ __all__ = [
     "TensorSet",
     "TensorSplits",
     "Wrapped",
+    "batches_of",
     "cutmix",
     "dataset_info",
     "divided",
+    "eval_batch_size",
     "eval_batches",
     "limit",
     "list_augmentations",

@@ -155,6 +155,11 @@ class TensorSplits:
         return replace(self, train=train, val=val)
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of each output, where they have names."""
+        return self.train.classes
+
+    @property
     def num_classes(self) -> int:
         """How many outputs networks have."""
         return self.train.outputs

@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
+from attar.data import ImageSet
 from attar.deploy.formats import FORMATS
-from attar.deploy.parity import Parity, all_logits, check, compare
+from attar.deploy.parity import Parity, check, compare, measured
 from attar.deploy.student import Student
 from attar.errors import AttarError
 from attar.extras import require
+from attar.metrics import Scoring
 from attar.profiling import Latency, latency, threads
 
 BATCH = 32
@@ -56,13 +58,15 @@ class Export:
         folder: where the files are.
         files: those that passed.
         failures: by format, one line with the reason.
-        count: test images that every file was compared on.
+        count: test samples that every file was compared on.
+        scoring: the measures of the task.
         data: the name of their set.
         baked: whether the graph formats normalise inside.
     """
 
     folder: Path
     files: list[Exported]
+    scoring: Scoring
     failures: dict[str, str] = field(default_factory=dict)
     count: int = 0
     data: str = ""
@@ -72,7 +76,8 @@ class Export:
         """Everything above as plain data."""
         return {
             "data": self.data,
-            "images": self.count,
+            self.scoring.samples: self.count,
+            "score": self.scoring.primary.name,
             "threads": 1,
             "normalisation_inside": self.baked,
             "files": [file.to_json() for file in self.files],
@@ -80,11 +85,15 @@ class Export:
         }
 
 
-def check_formats(formats: Sequence[str]) -> list[str]:
+def check_formats(formats: Sequence[str], images: bool = True) -> list[str]:
     """The formats asked for, in the registry's order and once each; none means all that are made by default.
 
+    Args:
+        formats: names.
+        images: whether the student labels images.
+
     Raises:
-        AttarError: one is unknown.
+        AttarError: one is unknown, or for images alone.
 
     >>> check_formats(["onnx", "pt2", "onnx"])
     ['pt2', 'onnx']
@@ -92,8 +101,10 @@ def check_formats(formats: Sequence[str]) -> list[str]:
     ['safetensors', 'pt2', 'onnx', 'onnx-int8']
     """
     for name in formats:
-        _ = FORMATS[name]
-    return [name for name in FORMATS if (name in formats if formats else FORMATS[name].default)]
+        if FORMATS[name].images and not images:
+            raise AttarError(f"{name} is for classified images; leave it out")
+    fitting = [name for name in FORMATS if images or not FORMATS[name].images]
+    return [name for name in fitting if (name in formats if formats else FORMATS[name].default)]
 
 
 def export_student(
@@ -113,7 +124,7 @@ def export_student(
         AttarError: a format is unknown.
     """
     files, failures = [], {}
-    for name in check_formats(formats):
+    for name in check_formats(formats, isinstance(student.test, ImageSet)):
         if progress:
             progress(name)
         try:
@@ -121,7 +132,8 @@ def export_student(
         except AttarError as error:
             failures[name] = str(error)
             (folder / FORMATS[name].file).unlink(missing_ok=True)
-    return Export(folder, files, failures, len(student.test), student.test.name, student.bake)
+    scoring = student.task.metrics().scoring
+    return Export(folder, files, scoring, failures, len(student.test), student.test.name, student.bake)
 
 
 def _export(student: Student, folder: Path, name: str) -> Exported:
@@ -134,10 +146,11 @@ def _export(student: Student, folder: Path, name: str) -> Exported:
     # Weights alone have no normalisation inside.
     prepare = student.deployed.inputs if kind.graph else lambda images: images
     with threads(1):
-        parity = compare(all_logits(net, student.test, prepare), student.logits, student.test.labels)
+        outputs, score = measured(net, student.test, prepare, student.task.metrics())
+        parity = compare(outputs, student.outputs, score, student.task.output == "logits")
         if kind.exact:
             check(name, parity)
-        shape, dtype = student.test.image_shape, torch.uint8 if kind.graph and student.bake else torch.float32
-        one, many = (latency(net, shape, batch, dtype=dtype) for batch in (1, BATCH))
+        dtype = torch.uint8 if kind.graph and student.bake else torch.float32
+        one, many = (latency(net, student.test.example, batch, dtype=dtype) for batch in (1, BATCH))
     calibrated = None if kind.exact else len(student.calibration)
     return Exported(name, kind.file, path.stat().st_size, parity, one, many, calibrated)

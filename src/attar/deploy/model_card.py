@@ -14,13 +14,15 @@ from attar.deploy.formats import FORMATS, Format
 from attar.deploy.trained_run import Trained
 from attar.errors import AttarError
 from attar.methods import MethodInfo, method_info
-from attar.metrics import summarise
+from attar.metrics import Measure, summarise
 from attar.models.graphs.traced import RESIZE
 from attar.profiling import Result
 
 # What data sets are called on the hub.
 HUB_DATA = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}
-SCORES = (("top-1 %", "top1", 100, 2), ("top-5 %", "top5", 100, 1), ("NLL", "nll", 1, 3), ("ECE %", "ece", 100, 1))
+# What tasks and measures are called there.
+HUB_TASKS = {"classification": "image-classification", "language": "text-generation"}
+HUB_METRICS = {"top1": "accuracy"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class CardText:
     @property
     def card(self) -> dict[str, Any]:
         return self.trained.card
+
+    @property
+    def task(self) -> str:
+        """What it has learnt; runs of older versions are of classifiers."""
+        return str(self.card.get("task") or "classification")
 
     @property
     def data(self) -> str:
@@ -72,18 +79,21 @@ class CardText:
     def front_matter(self) -> str:
         """YAML that any parser reads back, whatever the names are."""
         method = str(self.card.get("method") or "")
-        tags = ["image-classification", "attar"]
+        kind = HUB_TASKS.get(self.task, self.task)
+        tags = [kind, "attar"]
         if method and method != "supervised":
             tags += ["knowledge-distillation", *(part.strip() for part in method.split("+"))]
         # Files of these kinds are looked for by those tags.
         tags += dict.fromkeys(kind.tag for kind in self.kinds if kind.tag)
+        measure = self.export.scoring.primary
+        metric = HUB_METRICS.get(measure.name, measure.name)
         tree: dict[str, Any] = {
             "license": self.licence,
             "library_name": "attar",
-            "pipeline_tag": "image-classification",
+            "pipeline_tag": kind,
             "tags": tags,
             "datasets": [HUB_DATA.get(self.data, self.data)],
-            "metrics": ["accuracy"],
+            "metrics": [metric],
         }
         if bases := hub_names(str(self.card.get("teacher") or "")):
             tree["base_model"] = bases
@@ -93,9 +103,9 @@ class CardText:
                     "name": f"{self.network} ({self.data})",
                     "results": [
                         {
-                            "task": {"type": "image-classification"},
+                            "task": {"type": kind},
                             "dataset": {"name": self.data, "type": HUB_DATA.get(self.data, self.data), "split": "test"},
-                            "metrics": [{"type": "accuracy", "name": "top-1", "value": test["top1"]}],
+                            "metrics": [{"type": metric, "name": measure.label, "value": test[measure.name]}],
                         }
                     ],
                 }
@@ -111,10 +121,9 @@ class CardText:
             "## Scores",
             self._scores(),
             "## Files",
-            f"Compared with the student in PyTorch on {self.export.count:,} test images.",
+            f"Compared with the student in PyTorch on {self.export.count:,} test {self.export.scoring.samples}.",
             self.files_table,
-            "## Images",
-            self._images(),
+            *(["## Images", self._images()] if "image_shape" in self.card else ["## Inputs", self._inputs()]),
             "## Loading",
             self._loading(),
             "## Limits",
@@ -138,7 +147,8 @@ class CardText:
             lines.append(f"- Method: {plain(self.card['method'])}")
         if self.card.get("teacher"):
             lines.append(f"- Teacher: {plain(self.card['teacher'])}")
-        lines.append(f"- Data: {plain(self.data)}, {len(self.card['classes'])} classes")
+        classes = f", {len(self.card['classes'])} classes" if self.card["classes"] else ""
+        lines.append(f"- Data: {plain(self.data)}{classes}")
         if (seed := self.card.get("seed")) is not None:
             lines.append(f"- Seed: {seed}")
         return "\n".join(lines)
@@ -151,15 +161,19 @@ class CardText:
             rows = [("student", [test])]
         if not rows:
             return "Not measured."
-        lines = ["| network | " + " | ".join(name for name, *_ in SCORES) + " |", "|---|" + "---:|" * len(SCORES)]
+        scoring = self.export.scoring
+        measures = scoring.columns(one for _, scores in rows for one in scores)
+        lines = ["| network | " + " | ".join(one.title for one in measures) + " |", "|---|" + "---:|" * len(measures)]
         for name, scores in rows:
-            cells = [_cell([factor * one[key] for one in scores], digits) for _, key, factor, digits in SCORES]
+            cells = [_cell(one, [row[one.name] for row in scores if row.get(one.name) is not None]) for one in measures]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         count = rows[-1][1][0].get("count")
-        note = f"On the test set ({count:,} images)." if count else "On the test set."
+        note = f"On the test set ({count:,} {scoring.samples})." if count else "On the test set."
         if (seeds := max(len(scores) for _, scores in rows)) > 1:
             own = f"; these files are of seed {self.card['seed']}" if "seed" in self.card else ""
-            note += f" Mean ± standard deviation of {seeds} seeds{own}: top-1 {100 * self.card['test']['top1']:.2f} %."
+            measure, test = scoring.primary, self.card["test"]
+            phrase = measure.phrase(measure.scale * test[measure.name])
+            note += f" Mean ± standard deviation of {seeds} seeds{own}: {phrase}."
         return "\n".join(lines) + "\n\n" + note
 
     def _images(self) -> str:
@@ -178,26 +192,36 @@ class CardText:
             f"{', '.join(numbers)}. The ONNX files hold this, and the classes, in their metadata."
         )
 
+    def _inputs(self) -> str:
+        """What samples of other kinds than images are, from the JSON beside the weights."""
+        shape = " x ".join(map(str, ("N", *self.card["input_shape"])))
+        known = ("tokenizer", "mean", "std")
+        facts = [f"{key} {plain(self.card[key])}" for key in known if key in self.card]
+        return ", ".join([f"{shape} as in training", *facts]) + ". The graph files hold this in their metadata."
+
     def _loading(self) -> str:
         blocks = [f"```python\n{kind.loading}\n```" for kind in self.kinds if kind.loading]
         ready = sorted((kind for kind in self.kinds if kind.classifier), key=lambda kind: not kind.graph)
-        if ready:
+        if ready and "image_shape" in self.card:
             blocks.append(f"```\nattar predict {ready[0].file} photo.jpg\n```")
         return "\n\n".join(blocks)
 
     def _limits(self) -> str:
+        samples, measure = self.export.scoring.samples, self.export.scoring.primary
         lines = [
-            f"- It assigns every image to one of its {len(self.card['classes'])} classes, whatever the image shows.",
-            f"- It was measured on the test set of {plain(self.data)} alone; on images of another kind its accuracy is "
-            "not known.",
+            f"- It was measured on the test set of {plain(self.data)} alone; on {samples} of another kind its "
+            f"{measure.label} is not known.",
         ]
-        if test := self.card.get("test"):
+        if "image_shape" in self.card:
+            kinds = f"one of its {len(self.card['classes'])} classes"
+            lines.insert(0, f"- It assigns every image to {kinds}, whatever the image shows.")
+        if "ece" in (test := self.card.get("test") or {}):
             lines.append(
                 f"- Its probabilities are off by {100 * test['ece']:.1f} points on average (ECE, 15 bins); calibrate "
                 "them before they are used as such."
             )
         if self.card.get("teacher"):
-            lines.append("- What its teacher gets wrong it may have learnt, and biases of the training images with it.")
+            lines.append(f"- What its teacher gets wrong it may have learnt, and biases of the training {samples} too.")
         return "\n".join(lines)
 
 
@@ -230,9 +254,11 @@ def _rows(teachers: list[Result], runs: list[dict[str, Result]]) -> list[tuple[s
     return [*rows, *((names.get(key, key), [run[key].scores for run in runs]) for key in runs[0])]
 
 
-def _cell(values: list[float], digits: int) -> str:
-    mean = summarise(values)
-    return f"{mean.mean:.{digits}f}" + (f" ± {mean.std:.{digits}f}" if mean.std is not None else "")
+def _cell(measure: Measure, values: list[float]) -> str:
+    if not values:
+        return ""
+    mean = summarise([measure.scale * value for value in values])
+    return f"{mean.mean:.{measure.digits}f}" + (f" ± {mean.std:.{measure.digits}f}" if mean.std is not None else "")
 
 
 def _numbers(values: list[float]) -> str:

@@ -1,4 +1,4 @@
-"""Whether a file computes what the network in memory computes, on real images."""
+"""Whether a file computes what the network in memory computes, on real samples."""
 
 from __future__ import annotations
 
@@ -8,58 +8,71 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from attar.data import ImageSet, eval_batches
+from attar.data import Samples, batches_of
 from attar.errors import AttarError
-from attar.metrics import agreement
+from attar.metrics import Metrics
 
-BATCH = 250
-# Of the largest logit: far above what another order of float32 sums brings, far below what a wrong graph does.
+# Of the largest output: far above what another order of float32 sums brings, far below what a wrong graph does.
 TOLERANCE = 1e-3
+# Samples whose outputs are compared at a time, in float64.
+PART = 250
 
 
 @dataclass(frozen=True)
 class Parity:
-    """A file's logits beside the network's.
+    """A file's outputs beside the network's.
 
     Attributes:
-        max_difference: the largest distance of two logits.
-        relative: that, in parts of the network's largest absolute logit.
-        same_label: the fraction of images with the same highest logit.
-        top1: the fraction the file gets right.
+        max_difference: the largest distance of two outputs.
+        relative: that, in parts of the network's largest absolute output.
+        same_label: the fraction of entries (images, tokens) with the same highest logit; None where outputs are none.
+        score: the task's primary measure of the file.
     """
 
     max_difference: float
     relative: float
-    same_label: float
-    top1: float
+    same_label: float | None
+    score: float
 
 
-def all_logits(net: nn.Module, images: ImageSet, prepare: Callable[[Tensor], Tensor]) -> Tensor:
-    """(N, K) logits of every image, without gradients.
+def measured(
+    net: nn.Module, samples: Samples, prepare: Callable[[Tensor], Tensor], metrics: Metrics
+) -> tuple[Tensor, float]:
+    """(N, ...) outputs for every sample, without gradients, and the primary measure.
 
     Args:
-        net: called with prepared images.
-        images: the set.
-        prepare: from normalised images to what the network takes.
+        net: called with prepared inputs.
+        samples: the set.
+        prepare: from the set's inputs to what the network takes.
+        metrics: of the task; its sums grow.
     """
+    outputs = []
     with torch.no_grad():
-        return torch.cat([net(prepare(batch.images)) for batch in eval_batches(images, BATCH)])
+        for batch in batches_of(samples):
+            outputs.append(net(prepare(batch.images)))
+            metrics.update(outputs[-1], batch)
+    return torch.cat(outputs), metrics.compute()[metrics.primary.name]
 
 
-def compare(logits: Tensor, reference: Tensor, labels: Tensor) -> Parity:
-    """Two sets of logits (N, K) for the same images.
+def compare(found: Tensor, reference: Tensor, score: float, logits: bool = True) -> Parity:
+    """Two sets of outputs for the same samples.
 
-    >>> compare(torch.tensor([[0.0, 2.0]]), torch.tensor([[0.5, 4.0]]), torch.tensor([1]))
-    Parity(max_difference=2.0, relative=0.5, same_label=1.0, top1=1.0)
+    Args:
+        found: the file's.
+        reference: the network's.
+        score: the file's primary measure.
+        logits: whether they are logits of classes, (N, K) or (N, L, K).
+
+    >>> compare(torch.tensor([[0.0, 2.0]]), torch.tensor([[0.5, 4.0]]), score=1.0)
+    Parity(max_difference=2.0, relative=0.5, same_label=1.0, score=1.0)
     """
-    difference = (logits.double() - reference.double()).abs().max().item()
-    scale = reference.abs().max().item()
-    return Parity(
-        max_difference=difference,
-        relative=difference / scale if scale else difference,
-        same_label=agreement(logits, reference),
-        top1=(logits.argmax(1) == labels).double().mean().item(),
+    difference = max(
+        (one.double() - other.double()).abs().max().item()
+        for one, other in zip(found.split(PART), reference.split(PART), strict=True)
     )
+    scale = reference.abs().max().item()
+    same = (found.argmax(-1) == reference.argmax(-1)).double().mean().item() if logits else None
+    return Parity(difference, difference / scale if scale else difference, same, score)
 
 
 def check(kind: str, parity: Parity) -> None:
@@ -69,8 +82,8 @@ def check(kind: str, parity: Parity) -> None:
         AttarError: the relative difference is above `TOLERANCE`, or no number.
     """
     if not parity.relative <= TOLERANCE:
+        labels = "" if parity.same_label is None else f", {100 * parity.same_label:.2f} % of the labels equal"
         raise AttarError(
-            f"{kind} differs from the student: a logit by {parity.max_difference:.3g}, {parity.relative:.2g} of the "
-            f"largest (at most {TOLERANCE:g} is allowed), {100 * parity.same_label:.2f} % of the labels equal; "
-            "the file was not kept"
+            f"{kind} differs from the student: an output by {parity.max_difference:.3g}, {parity.relative:.2g} of the "
+            f"largest (at most {TOLERANCE:g} is allowed){labels}; the file was not kept"
         )

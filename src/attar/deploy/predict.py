@@ -60,6 +60,29 @@ def open_classifier(path: str | Path) -> Classifier:
     return opened(file) if opened else open_run(path)
 
 
+def of_run(model: str | Path, files: Iterable[str | Path], top: int = 3, tokens: int = 100) -> Iterator[Any]:
+    """What a model makes of files, whatever its task: labels of images, or a `SamplePrediction` each.
+
+    Args:
+        model: see `open_classifier`; of other tasks than classification a run's folder or its weights.
+        files: images, texts or arrays.
+        top: how many classes a classifier gives.
+        tokens: how many tokens a language model adds.
+
+    Raises:
+        AttarError: the model cannot be used, or a file does not fit it.
+    """
+    path = Path(model)
+    if path.suffix == ".safetensors" or (path.is_dir() and not any(path.glob("student.*onnx"))):
+        from attar.deploy.predict_samples import predict_samples
+        from attar.deploy.trained_run import find_trained
+
+        trained = find_trained(path)
+        if "input_shape" in trained.card:
+            return predict_samples(trained, files, tokens)
+    return predict(model, files, top)
+
+
 def predict(model: str | Path, images: Iterable[str | Path], top: int = 3) -> Iterator[Prediction]:
     """The most probable classes of image files, one after the other; an unreadable one carries its error.
 

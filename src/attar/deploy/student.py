@@ -1,4 +1,4 @@
-"""A student on its way to files, with the images that every file is checked on."""
+"""A student on its way to files, with the samples that every file is checked on."""
 
 from __future__ import annotations
 
@@ -10,50 +10,73 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attar.data import ImageSet, eval_batches
-from attar.deploy.parity import all_logits
-from attar.models.graphs.traced import Deployed, facts
+from attar.batch import Inputs
+from attar.data import ImageSet, Samples, batches_of
+from attar.deploy.parity import measured
+from attar.errors import AttarError
+from attar.models.graphs.traced import Deployed, facts, sample_facts
+from attar.tasks import Task
 
 
 @dataclass(frozen=True)
 class Student:
-    """A student and the images it is checked on.
+    """A student and the samples it is checked on.
 
     Attributes:
         net: on the CPU, in eval mode.
-        card: the JSON beside its weights; classes, image_shape, mean, std and data are needed.
+        card: the JSON beside its weights; of images classes, image_shape, mean, std and data are needed.
         test: what every file is scored on.
-        calibration: training images that the 8-bit scales are read off.
+        calibration: training images that the 8-bit scales are read off; other samples calibrate nothing.
+        task: what it has learnt.
         bake: whether the graph formats take uint8 pixels and normalise them inside.
+
+    Raises:
+        AttarError: `bake`, and the samples are no images.
     """
 
     net: nn.Module
     card: dict[str, Any]
-    test: ImageSet
-    calibration: ImageSet
+    test: Samples
+    calibration: Samples
+    task: Task
     bake: bool = False
     _made: dict[Callable[..., Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.bake and not isinstance(self.test, ImageSet):
+            raise AttarError("--bake is for images, whose normalisation it puts into the files; leave it out")
+
+    def _deployed(self, bake: bool) -> Deployed:
+        return Deployed(self.net, self.card.get("mean", [0.0]), self.card.get("std", [1.0]), bake).eval()
 
     @cached_property
     def deployed(self) -> Deployed:
         """The network as it stands in the graph formats."""
-        return Deployed(self.net, self.card["mean"], self.card["std"], self.bake).eval()
+        return self._deployed(self.bake)
 
     @cached_property
-    def logits(self) -> Tensor:
-        """(N, K) logits of the student in memory for every test image."""
-        plain = Deployed(self.net, self.card["mean"], self.card["std"], bake=False).eval()
-        return all_logits(plain, self.test, plain.inputs)
+    def outputs(self) -> Tensor:
+        """(N, ...) outputs of the student in memory for every test sample."""
+        plain = self._deployed(False)
+        return measured(plain, self.test, plain.inputs, self.task.metrics())[0]
 
     @property
     def example(self) -> Tensor:
-        """Two images as the graph formats take them."""
-        twice = self.test.subset(torch.tensor([0, 0]))
-        return self.deployed.inputs(next(iter(eval_batches(twice, 2))).images)
+        """Two samples as the graph formats take them.
+
+        Raises:
+            AttarError: the network takes several tensors by name.
+        """
+        twice: Inputs = next(iter(batches_of(self.test.subset(torch.tensor([0, 0]))))).inputs
+        if isinstance(twice, dict):
+            raise AttarError(f"graphs take one tensor, the student {', '.join(twice)}; export it as safetensors")
+        return self.deployed.inputs(twice)
 
     @property
     def facts(self) -> dict[str, str]:
         """The metadata of a graph file: texts by name."""
+        if not isinstance(self.test, ImageSet):
+            return sample_facts(self.card, self.example)
         _, height, width = self.test.image_shape
         stored = self.test.stored_size
         return facts(self.card, self.bake, min(stored) if height == width else stored)

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from attar.batch import first_tensor
-from attar.data import FileSet, ImageSet, Samples, eval_batches
-from attar.experiments.evaluation import eval_batch_size
+from attar.data import FileSet, ImageSet, Samples, batches_of, eval_batches
 from attar.models import are_probabilities, exchanged, observe
 
 # A teacher below both of these has learnt little more than to guess: twice the chance, which two or three classes reach
@@ -89,7 +88,7 @@ def confusion(teacher: nn.Module, images: ImageSet, device: torch.device) -> tor
     count = len(images.classes)
     teacher.to(device).eval()
     table = torch.zeros(count, count)
-    for batch in eval_batches(images, eval_batch_size(images.image_shape), device):
+    for batch in batches_of(images, device):
         predicted = observe(teacher, batch.inputs).logits.argmax(1).cpu()
         table += torch.zeros(count, count).index_put_((batch.labels.cpu(), predicted), torch.ones(()), accumulate=True)
     return table

@@ -19,13 +19,12 @@ from attar.accel.runtime import Runtime, choose, find_device, step_seconds
 from attar.batch import Batch
 from attar.conformance import check
 from attar.conformance.unlabelled_batches import learns_without_labels
-from attar.data import ImageSet, Mixing, Samples, training_loader
+from attar.data import ImageSet, Mixing, Samples, batches_of, training_loader
 from attar.deploy import load, save
 from attar.distributed.team import team
 from attar.errors import AttarError, Stopped, first_line
 from attar.experiments.build import Sets
 from attar.experiments.choices import Choices
-from attar.experiments.evaluation import batches_of
 from attar.experiments.teacher_predictions import TeacherPredictions
 from attar.files import write_json
 from attar.methods import Method

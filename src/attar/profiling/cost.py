@@ -201,7 +201,8 @@ def blank_images(net: nn.Module, image_shape: Sample, batch: int, dtype: torch.d
     """Blank images on the device of the network's first parameter, in its type; or the sample given, so many times."""
     like = next(net.parameters(), torch.zeros(()))
     if isinstance(image_shape, tuple):
-        return torch.zeros(batch, *image_shape, dtype=like.dtype, device=like.device).to(dtype)
+        own = getattr(net, "input_dtype", None) or like.dtype
+        return torch.zeros(batch, *image_shape, dtype=own, device=like.device).to(dtype)
     rows = torch.zeros(batch, dtype=torch.long)
 
     def repeated(tensor: Tensor) -> Tensor:

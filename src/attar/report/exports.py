@@ -14,7 +14,7 @@ from attar.report.tables import Table
 
 def export_table(export: Export) -> Table:
     """Each file's size, how far it is from the student, its accuracy and its speed."""
-    rows = []
+    rows, measure = [], export.scoring.primary
     for file in export.files:
         parity = file.parity
         rows.append(
@@ -22,14 +22,14 @@ def export_table(export: Export) -> Table:
                 file.format,
                 size(file.bytes),
                 distance(parity.max_difference),
-                f"{100 * parity.same_label:.2f}",
-                f"{100 * parity.top1:.2f}",
+                "" if parity.same_label is None else f"{100 * parity.same_label:.2f}",
+                measure.text(parity.score),
                 milliseconds(file.latency),
                 milliseconds(file.batch_latency),
             ]
         )
-    columns = ["format", "size", "diff", "same %", "top-1 %", "ms, 1", f"ms, {BATCH}"]
-    return Table(f"Exported ({export.data}, {export.count:,} test images, one thread)", columns, rows)
+    columns = ["format", "size", "diff", "same %", measure.title, "ms, 1", f"ms, {BATCH}"]
+    return Table(f"Exported ({export.data}, {export.count:,} test {export.scoring.samples}, one thread)", columns, rows)
 
 
 def export_notes(export: Export) -> str:
@@ -37,8 +37,8 @@ def export_notes(export: Export) -> str:
     calibrated = next((file.calibrated for file in export.files if file.calibrated), None)
     notes = [note for file in export.files if (note := FORMATS[file.format].note)]
     lines = [
-        "diff: the largest distance from a logit of the student in PyTorch; same: images with the student's label; "
-        f"ms: median of a pass with 1 and with {BATCH} images (distance of the quartiles)."
+        "diff: the largest distance from an output of the student in PyTorch; same: with the student's label; "
+        f"ms: median of a pass with 1 and with {BATCH} {export.scoring.samples} (distance of the quartiles)."
     ]
     if calibrated:
         lines.append(f"The 8-bit scales were read off {calibrated:,} training images.")

@@ -4,7 +4,7 @@ from attar.tasks.base import Task
 from attar.tasks.classification import Classification
 from attar.tasks.density import Density
 from attar.tasks.language import Language
-from attar.tasks.registry import create_task, list_tasks, register_task, task_name, task_of
+from attar.tasks.registry import create_task, data_names, list_tasks, register_task, task_name, task_of
 
 __all__ = [
     "Classification",
@@ -12,6 +12,7 @@ __all__ = [
     "Language",
     "Task",
     "create_task",
+    "data_names",
     "list_tasks",
     "register_task",
     "task_name",

@@ -109,6 +109,11 @@ def list_tasks(pattern: str = "*") -> list[str]:
     return TASKS.names(pattern)
 
 
+def data_names() -> list[str]:
+    """The data sources that tasks load themselves."""
+    return [data for name in TASKS for data in TASKS[name].data]
+
+
 def task_name(named: str, data: str) -> str:
     """Which task a recipe means: the one it names, else the one its data are for, else classification.
 

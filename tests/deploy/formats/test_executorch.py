@@ -58,7 +58,7 @@ def test_it_computes_what_the_student_computes(written, run):
     scores = json.loads((run / "scores.json").read_text())["results"][0]["scores"]
     assert 0 < file.parity.relative < 1e-4
     assert file.parity.same_label == 1
-    assert file.parity.top1 == pytest.approx(scores["top1"])
+    assert file.parity.score == pytest.approx(scores["top1"])
     net, again = attar.load(run), open_pte(written.folder / "student.pte")
     pybindings = importlib.import_module("executorch.extension.pybindings.portable_lib")
     assert pybindings._threadpool_get_thread_count() == 1

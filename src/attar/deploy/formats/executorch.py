@@ -117,6 +117,7 @@ register_format(
     open=open_pte,
     packages=("executorch",),
     extra="executorch",
+    images=True,
     tag="executorch",
     loading="from executorch.runtime import Runtime\n\n"
     'forward = Runtime.get().load_program("student.pte").load_method("forward")  # one image a call\n'

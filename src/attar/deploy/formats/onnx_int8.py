@@ -33,6 +33,7 @@ register_format(
     packages=PACKAGES,
     extra="export",
     default=True,
+    images=True,
     classifier=open_classifier,
     tag="onnx",
 )

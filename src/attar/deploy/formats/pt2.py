@@ -24,7 +24,7 @@ PRIVATE = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node")
 
 
 def to_pt2(net: Deployed, example: torch.Tensor, facts: dict[str, str]) -> bytes:
-    """The file's bytes, for any batch size.
+    """The file's bytes, for any batch size and length of sequences.
 
     Args:
         net: in eval mode.
@@ -36,12 +36,11 @@ def to_pt2(net: Deployed, example: torch.Tensor, facts: dict[str, str]) -> bytes
     """
     import torch
 
-    from attar.models.graphs.traced import untraceable
+    from attar.models.graphs.traced import axes, untraceable
 
-    batch = {0: torch.export.Dim("batch")}
     try:
         with quiet():
-            program = torch.export.export(net, (example,), dynamic_shapes=(batch,))
+            program = torch.export.export(net, (example,), dynamic_shapes=axes(example))
     except Exception as error:  # the tracer raises dozens of types
         raise untraceable("pt2", error) from error
     for node in program.graph.nodes:

@@ -34,6 +34,7 @@ class Format:
         classifier: classifier(path) opens a file for `attar predict`; None: it cannot.
         tag: the tag that model hubs file it under; "": none.
         loading: Python for the model card that loads the file and runs it; "": none.
+        images: whether it is for classified images alone.
         note: a sentence below the table of exported files; "": nothing.
     """
 
@@ -51,6 +52,7 @@ class Format:
     tag: str = ""
     loading: str = ""
     note: str = ""
+    images: bool = False
 
     @property
     def file(self) -> str:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from attar.extras import quiet, require
-from attar.models.graphs.traced import INPUT, OUTPUT, Deployed, Loaded, untraceable
+from attar.models.graphs.traced import INPUT, OUTPUT, Deployed, Loaded, axes, untraceable
 
 # The exporter's own operator set: newer ones only add operators that image classifiers do not need.
 OPSET = 18
 
 
 def to_onnx(net: Deployed, example: Tensor) -> Any:
-    """The network as an onnx.ModelProto, for any batch size, in float32.
+    """The network as an onnx.ModelProto, for any batch size and length of sequences, in float32.
 
     Args:
         net: in eval mode.
@@ -25,7 +25,6 @@ def to_onnx(net: Deployed, example: Tensor) -> Any:
     Raises:
         AttarError: the network uses an operator that ONNX does not have.
     """
-    batch = {0: torch.export.Dim("batch")}
     try:
         with quiet():
             program = torch.onnx.export(
@@ -35,7 +34,7 @@ def to_onnx(net: Deployed, example: Tensor) -> Any:
                 opset_version=OPSET,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes=(batch,),
+                dynamic_shapes=axes(example),
                 verbose=False,
             )
             model = program.model_proto  # type: ignore[union-attr]

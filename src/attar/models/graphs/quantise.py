@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from attar.data import ImageSet, eval_batches
+from attar.data import Samples, eval_batches
 from attar.errors import AttarError, first_line
 from attar.extras import quiet, require
 from attar.models.graphs.traced import INPUT, Deployed
@@ -16,7 +16,7 @@ from attar.models.graphs.traced import INPUT, Deployed
 BATCH = 8
 
 
-def quantised(model: Any, net: Deployed, images: ImageSet) -> Any:
+def quantised(model: Any, net: Deployed, images: Samples) -> Any:
     """A float model with 8-bit weights and activations (static, QDQ, per channel, minimum and maximum).
 
     Activations are unsigned and weights signed: with onnxruntime 1.31 on a CPU with VNNI that ran 2.7 times as fast as
@@ -59,7 +59,7 @@ def quantised(model: Any, net: Deployed, images: ImageSet) -> Any:
         return onnx.load(str(small))
 
 
-def _reader(quantization: Any, net: Deployed, images: ImageSet) -> Any:
+def _reader(quantization: Any, net: Deployed, images: Samples) -> Any:
     """The images as onnxruntime's calibration asks for them: a batch a call, then None."""
 
     class Reader(quantization.CalibrationDataReader):

@@ -94,6 +94,40 @@ def facts(card: dict[str, Any], bake: bool, read_size: int | tuple[int, int] | N
     return {key: utf8(value) for key, value in found.items()}
 
 
+def sample_facts(card: dict[str, Any], example: Tensor) -> dict[str, str]:
+    """The metadata of a file whose network takes other samples than images; its arguments are those of `facts`.
+
+    Args:
+        card: the JSON beside the student's weights.
+        example: inputs as the network takes them.
+
+    >>> card = {"task": "language", "data": "text", "tokenizer": "bytes"}
+    >>> sample_facts(card, torch.zeros(2, 8, dtype=torch.int64))["input"]
+    'int64 (N, L)'
+    """
+    sizes = enumerate(example.shape[1:], 1)
+    shape = ", ".join(["N", *("L" if dimension in lengths(example) else str(size) for dimension, size in sizes)])
+    kept: dict[str, str] = {key: str(card[key]) for key in ("tokenizer", "mean", "std") if key in card}
+    return {
+        "input": f"{str(example.dtype).removeprefix('torch.')} ({shape})",
+        "task": card.get("task") or "",
+        **kept,
+        "data": card["data"],
+        "method": card.get("method") or "",
+        "producer": "attar",
+    }
+
+
+def lengths(example: Tensor) -> list[int]:
+    """The dimensions whose size a file leaves open besides the batch: the length of token ids (N, L)."""
+    return [1] if example.ndim == 2 and not example.is_floating_point() else []
+
+
+def axes(example: Tensor) -> tuple[dict[int, Any]]:
+    """The open dimensions of a network's input, as torch.export wants them."""
+    return ({0: torch.export.Dim("batch"), **dict.fromkeys(lengths(example), torch.export.Dim.AUTO)},)
+
+
 def untraceable(kind: str, error: Exception) -> AttarError:
     """One line for a network that a format cannot hold, with the operator where the exporter names one."""
     messages = []

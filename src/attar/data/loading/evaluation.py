@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 
 from attar.batch import Batch
-from attar.data import ImageSet, Samples, eval_batches
+from attar.data.images import ImageSet
+from attar.data.loading.loader import Samples, eval_batches
 
 # Activations grow with the pixels of a batch: a teacher that resizes images to 224 takes gigabytes for 250 of them.
 # Images of up to 45 by 45 pixels have batches of 250.
@@ -26,7 +27,7 @@ def eval_batch_size(image_shape: tuple[int, int, int]) -> int:
     return max(1, min(MOST_IMAGES, MOST_PIXELS // math.prod(image_shape[1:])))
 
 
-def batches_of(samples: Samples, device: torch.device) -> Iterator[Batch]:
+def batches_of(samples: Samples, device: torch.device | str = "cpu") -> Iterator[Batch]:
     """Every sample of a set once, in batches of a size that follows from the samples and their outputs."""
     if isinstance(samples, ImageSet):
         size = eval_batch_size(samples.image_shape)

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from attar.data import ImageSet, eval_batches
-from attar.experiments.evaluation import eval_batch_size
+from attar.data import ImageSet, eval_batch_size, eval_batches
 from attar.metrics import evaluate
 
 

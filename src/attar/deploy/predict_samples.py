@@ -1,0 +1,152 @@
+"""Predictions for files of other kinds than classified images: texts continued, objects counted, arrays run through."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attar.data.sources.cells import STRIDE, read
+from attar.data.sources.text import Tokenizer, tokenizer
+from attar.deploy.package import load
+from attar.deploy.trained_run import Trained
+from attar.errors import AttarError, first_line
+from attar.metrics.accuracy import output_of
+
+ARRAYS = (".npz", ".npy")
+# The name of the array in a .npz file.
+INPUTS = "inputs"
+
+
+@dataclass(frozen=True)
+class SamplePrediction:
+    """What a network makes of one file.
+
+    Attributes:
+        file: as it was given.
+        text: for a person.
+        values: the same as plain data.
+        error: why the file is unreadable; None where it is not.
+    """
+
+    file: Path
+    text: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"file": str(self.file), **({"error": self.error} if self.error is not None else self.values)}
+
+
+def predict_samples(trained: Trained, files: Iterable[str | Path], tokens: int = 100) -> Iterator[SamplePrediction]:
+    """The prediction for each file, one after the other; an unreadable one carries its error.
+
+    A language model continues the text of a file, a counting network counts the objects in an image. Of a .npz with an
+    array "inputs" (N, ...), or a .npy, prepared as in training, every task gives the outputs.
+
+    Args:
+        trained: the student of a run.
+        files: texts, images or arrays.
+        tokens: how many a language model adds, each the most probable one.
+
+    Raises:
+        AttarError: the task makes predictions for arrays alone, and a file is none; tokens is below 1.
+    """
+    if tokens < 1:
+        raise AttarError(f"tokens is {tokens}; give 1 or more")
+    net, task = load(trained.weights), str(trained.card["task"])
+    for file in map(Path, files):
+        try:
+            if file.suffix in ARRAYS:
+                yield of_array(net, task, file)
+            elif task in PREDICTORS:
+                yield PREDICTORS[task](net, trained.card, file, tokens)
+            else:
+                raise AttarError(f"{file} is no array; task {task} predicts for .npz files with {INPUTS}=(N, ...)")
+        except AttarError as error:
+            yield SamplePrediction(file, error=str(error))
+
+
+def of_array(net: nn.Module, task: str, file: Path) -> SamplePrediction:
+    """The outputs for an array of prepared samples; of density maps, which are large, the counts."""
+    inputs = torch.from_numpy(read_array(file))
+    dtype = getattr(net, "input_dtype", None) or next(net.parameters()).dtype
+    try:
+        outputs = run(net, inputs.to(dtype))
+    except (RuntimeError, IndexError) as error:
+        raise AttarError(f"{file} holds {tuple(inputs.shape)}, which does not fit: {first_line(error)}") from None
+    if task == "density":
+        counts = outputs.flatten(1).sum(1).tolist()
+        return SamplePrediction(file, ", ".join(f"{count:.1f}" for count in counts), {"counts": counts})
+    return SamplePrediction(file, f"outputs {tuple(outputs.shape)}", {"outputs": outputs.tolist()})
+
+
+def read_array(file: Path) -> np.ndarray:
+    """The samples in a .npz or .npy file; nothing in it is executed.
+
+    Raises:
+        AttarError: it is missing, damaged, without "inputs", or holds NaN.
+    """
+    try:
+        held = np.load(file, allow_pickle=False)
+        found = held if isinstance(held, np.ndarray) else held[INPUTS]
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        reason = f"no array {INPUTS!r}" if isinstance(error, KeyError) else first_line(error)
+        raise AttarError(f"cannot read {file} ({reason})") from None
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise AttarError(f"{file} holds NaN or infinity; repair or remove it")
+    if not found.ndim or not len(found):
+        raise AttarError(f"{file} holds no samples; give {INPUTS}=(N, ...)")
+    return found
+
+
+def continued(net: nn.Module, card: dict[str, Any], file: Path, tokens: int) -> SamplePrediction:
+    """A text and the most probable tokens after it, one by one; the network sees as many as a block of training has.
+
+    Raises:
+        AttarError: the file is missing, no UTF-8, or empty.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AttarError(f"{file} cannot be read as UTF-8 text ({first_line(error)})") from None
+    vocabulary: Tokenizer = tokenizer(str(card["tokenizer"]))
+    ids, seen = vocabulary.encode(text), card["input_shape"][0]
+    if not ids:
+        raise AttarError(f"{file} is empty; give it some text to go on from")
+    added: list[int] = []
+    for _ in range(tokens):
+        window = torch.tensor([(ids + added)[-seen:]])
+        added.append(int(run(net, window)[0, -1].argmax()))
+    found = vocabulary.decode(added)
+    return SamplePrediction(file, found, {"continuation": found})
+
+
+def counted(net: nn.Module, card: dict[str, Any], file: Path, tokens: int) -> SamplePrediction:
+    """How many objects an image shows; what stands over a multiple of 8, at the right and below, is cut off."""
+    if not file.is_file():
+        raise AttarError(f"{file} does not exist")
+    pixels = torch.from_numpy(read(file).copy()).permute(2, 0, 1)[None].float() / 255
+    height, width = (side // STRIDE * STRIDE for side in pixels.shape[2:])
+    mean, std = (torch.tensor(card[key])[:, None, None] for key in ("mean", "std"))
+    count = float(run(net, ((pixels - mean) / std)[..., :height, :width]).sum())
+    return SamplePrediction(file, f"{count:.1f}", {"count": count})
+
+
+@torch.no_grad()
+def run(net: nn.Module, inputs: Tensor) -> Tensor:
+    """A network's output, outside training."""
+    return output_of(net, inputs)
+
+
+# What a task makes of files that are no arrays.
+PREDICTORS: dict[str, Callable[[nn.Module, dict[str, Any], Path, int], SamplePrediction]] = {
+    "language": continued,
+    "density": counted,
+}
