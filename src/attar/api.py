@@ -11,17 +11,11 @@ from typing import Any
 from rich.console import Console
 
 from attar.accel.runtime import environment, find_device
-<<<<<<< HEAD
-from attar.data import ImageSet, Splits, eval_batches, limit, list_datasets
-from attar.deploy import Export, Student, Trained, export_student, find_trained, load, load_facts
-=======
 from attar.data import ImageSet, Samples, TensorSplits, batches_of, limit, list_datasets
-from attar.deploy import Export, Student, Trained, export_student, find_trained, load, load_card
->>>>>>> 0d0ae0d (evaluate, export and predict take runs of any task: parity on the task's own output, texts continued, objects counted, arrays run through)
+from attar.deploy import Export, Student, Trained, export_student, find_trained, load, load_facts
 from attar.deploy.export import check_formats
 from attar.deploy.formats import FORMATS
 from attar.deploy.model_card import CardText
-from attar.deploy.trained_run import missing_facts
 from attar.errors import AttarError, UnknownNameError
 from attar.experiments import launch as starting
 from attar.experiments.build import GIVEN, Given, Parts, Sets, held_for, take_objects
@@ -123,13 +117,7 @@ def evaluate(
     file = Path(path) / "student.safetensors" if Path(path).is_dir() else Path(path)
     net, card = load(path), load_facts(file)
     where = find_device(device)
-<<<<<<< HEAD
-    test = _splits(card, Path(path), file, data).test
-=======
-    if missing := missing_facts(card):
-        raise AttarError(f"{file.with_suffix('.json')} has no {missing[0]}; it was not written by a run")
     parts = _parts(card, Path(path), file, data)
->>>>>>> 0d0ae0d (evaluate, export and predict take runs of any task: parity on the task's own output, texts continued, objects counted, arrays run through)
     other = load(teacher).to(where) if teacher else None
     test, metrics = parts.splits(parts.recipe.seed).test, parts.held.task.metrics()
     return evaluate_each(net.to(where), batches_of(test, where), metrics, other)[0]

@@ -59,7 +59,7 @@ def evaluate(
             console.print(
                 f"{key:>10}  {value:.4f}" if isinstance(value, float) else f"{key:>10}  {value}", markup=False
             )
-    if line := one_class(scores.per_class):
+    if line := one_class(scores.get("per_class", ())):
         console.print(f"It {line}.")
 
 

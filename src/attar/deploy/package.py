@@ -38,13 +38,19 @@ def _number(value: Any) -> bool:
 
 
 def _scores(value: Any) -> bool:
-    """Whether a value is an object with the scores that a model card prints."""
-    return isinstance(value, dict) and all(_number(value.get(name)) for name in ("count", "top1", "top5", "nll", "ece"))
+    """Whether a value is an object of scores: numbers, or null for what was not measured."""
+    if not isinstance(value, dict) or not _number(value.get("count")):
+        return False
+    return all(score is None or type(score) in (int, float) for score in value.values())
 
 
 # What a run writes about its student, and which values it may have.
 FACTS: dict[str, Callable[[Any], bool]] = {
-    "classes": _all(_text),
+    "classes": lambda value: isinstance(value, list) and all(map(_text, value)),
+    "input_shape": _all(_whole),
+    "outputs": _whole,
+    "task": _text,
+    "task_options": lambda value: isinstance(value, dict),
     "image_shape": lambda value: _all(_whole)(value) and len(value) == 3,
     "mean": _all(_number),
     "std": _all(lambda value: _number(value) and value > 0),
@@ -55,6 +61,11 @@ FACTS: dict[str, Callable[[Any], bool]] = {
     "seed": lambda value: type(value) is int,
     "test": _scores,
 }
+
+
+# Which of them there must be; of samples that are no images others.
+IMAGE_FACTS = ("data", "classes", "image_shape", "mean", "std")
+SAMPLE_FACTS = ("data", "classes", "input_shape", "outputs", "task")
 
 
 def save(net: nn.Module, path: str | Path, **facts: Any) -> Path:
@@ -96,17 +107,22 @@ def load_card(path: str | Path) -> dict[str, Any]:
 
 
 def load_facts(path: str | Path) -> dict[str, Any]:
-    """The JSON beside the student of a run: with its classes, the shape and normalisation of its images, and its data.
+    """The JSON beside the student of a run: with its classes, its data, and what its images or other samples are.
 
     Raises:
         AttarError: it is missing or damaged, or no run wrote it.
     """
     card, file = load_card(path), Path(path).with_suffix(".json")
-    if missing := [fact for fact in ("classes", "image_shape", "mean", "std", "data") if fact not in card]:
+    samples = "input_shape" in card
+    if missing := [fact for fact in (SAMPLE_FACTS if samples else IMAGE_FACTS) if fact not in card]:
         raise AttarError(f"{file} has no {missing[0]}; it was not written by a run")
     for name, holds in FACTS.items():
         if name in card and not holds(card[name]):
             raise damaged(file, f"{name} is {shortened(card[name])}", RESTORE)
+    if samples:
+        return card
+    if not card["classes"]:
+        raise damaged(file, "classes is []", RESTORE)
     channels = card["image_shape"][0]
     if len(card["mean"]) != channels or len(card["std"]) != channels:
         raise damaged(file, f"mean and std are not of {channels} channels", RESTORE)

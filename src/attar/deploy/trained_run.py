@@ -13,12 +13,6 @@ from attar.metrics import Scoring
 from attar.profiling import Result, read_results
 
 STUDENT = "student.safetensors"
-<<<<<<< HEAD
-=======
-# What the JSON beside weights must hold before they can be exported; of samples that are no images less.
-FACTS = ("data", "classes", "image_shape", "mean", "std")
-SAMPLE_FACTS = ("data", "classes", "input_shape", "task")
->>>>>>> 0d0ae0d (evaluate, export and predict take runs of any task: parity on the task's own output, texts continued, objects counted, arrays run through)
 
 
 @dataclass(frozen=True)
@@ -57,13 +51,7 @@ def find_trained(path: str | Path) -> Trained:
     """
     path = Path(path)
     weights = _weights(path)
-<<<<<<< HEAD
     card = load_facts(weights)
-=======
-    card = load_card(weights)
-    if missing := missing_facts(card):
-        raise AttarError(f"{weights.with_suffix('.json')} has no {missing[0]}; it was not written by a run")
->>>>>>> 0d0ae0d (evaluate, export and predict take runs of any task: parity on the task's own output, texts continued, objects counted, arrays run through)
     folder = path if path.is_dir() else path.parent
     # A seed's folder lies in its job's.
     job = next((place for place in (folder, folder.parent) if (place / "results.json").is_file()), None)
@@ -71,11 +59,6 @@ def find_trained(path: str | Path) -> Trained:
     if job is None or not (job == folder or folder.name.startswith("seed")) or weights.name != STUDENT:
         return Trained(weights, card, folder, False)
     return Trained(weights, card, job, True)
-
-
-def missing_facts(card: dict[str, Any]) -> list[str]:
-    """What the JSON of a run's network lacks; nothing where a run wrote it."""
-    return [fact for fact in (SAMPLE_FACTS if "input_shape" in card else FACTS) if fact not in card]
 
 
 def _weights(path: Path) -> Path:
