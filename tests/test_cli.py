@@ -172,7 +172,7 @@ def test_a_format_that_fails_is_named_and_the_others_are_written(finished, attar
     monkeypatch.setitem(FORMATS._records, "pt2", dataclasses.replace(FORMATS["pt2"], **wrong))
     status, out, err = attar("export", finished, "pt2", "safetensors", "out=files")
     assert status == cli.MISTAKE
-    assert err.startswith("attar: pt2 differs from the student: a logit by ")
+    assert err.startswith("attar: pt2 differs from the student: an output by ")
     assert err.count("\n") == 1
     assert "safetensors" in out
     names = {file.name for file in (tmp_path / "files").iterdir()}

@@ -156,8 +156,10 @@ def export(
     Raises:
         AttarError: the run is not finished, a format is unknown, or the data are not found; nothing has been written.
     """
+    wanted = [formats] if isinstance(formats, str) else formats
+    check_formats(wanted)
     trained = find_trained(path)
-    names = check_formats([formats] if isinstance(formats, str) else formats, "image_shape" in trained.card)
+    names = check_formats(wanted, "image_shape" in trained.card)
     folder = Path(out) if out else trained.folder / "export"
     if folder.exists() and not folder.is_dir():
         raise AttarError(f"out={folder} is a file; choose another folder")
