@@ -55,7 +55,7 @@ def test_a_transformer_of_timm():
 
 def test_a_transformer_of_torchvision_is_refused_in_one_line():
     pytest.importorskip("torchvision")
-    with pytest.raises(AttarError, match="takes square images only; give input_size="):
+    with pytest.raises(AttarError, match="takes square images only; give student"):
         create_model("torchvision/vit_b_16", num_classes=2, image_size=(32, 64))
 
 

@@ -175,7 +175,7 @@ def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch):
 
     monkeypatch.setattr(timm_models, "published", fail)
     library = library_of("timm/test_resnet")
-    with pytest.raises(AttarError, match=r"cannot be fetched \(OSError: no route to host\); give weights=FILE"):
+    with pytest.raises(AttarError, match=r"cannot be fetched \(OSError: no route to host\); give a file"):
         fetched(library, "timm/test_resnet", "test_resnet", 32, {})
 
 

@@ -229,7 +229,7 @@ def rows_of(recipe: ModelRecipe, splits: Sets) -> list[int] | None:
     if wanted is None:
         return None
     if not recipe.weights:
-        raise AttarError(f"classes={wanted} picks from weights, and {recipe.name} has none; give weights=")
+        raise AttarError(f"classes={wanted} picks from weights, and {recipe.name} has none; give its weights")
     if wanted == "imagenet":
         return imagenet_rows(splits.test.classes)
     if isinstance(wanted, list) and all(type(row) is int for row in wanted):

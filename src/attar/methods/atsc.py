@@ -212,7 +212,9 @@ def check_classifiers(classifiers: Sequence[nn.Linear], classes: int, update: Up
                 "a classifier, give networks of the same classes"
             )
         if update == "bias" and classifier.bias is None:
-            raise AttarError("method 'atsc': a teacher's classifier has no bias to move; use classifier_update='layer'")
+            raise AttarError(
+                "method 'atsc': a teacher's classifier has no bias to move; use method.classifier_update=layer"
+            )
 
 
 def projected_student(

@@ -45,7 +45,7 @@ class DML(Method):
             raise AttarError(f"dml: peer_reduction is 'mean' or 'sum', not {peer_reduction!r}")
         others = [fresh_copy(student) for _ in range(peers)] if isinstance(peers, int) else list(peers)
         if not others:
-            raise AttarError("dml: one network has no peer to learn from; give peers=1 or more")
+            raise AttarError("dml: one network has no peer to learn from; give method.peers=1 or more")
         self.temperature = temperature
         self.weight = kl / (len(others) if peer_reduction == "mean" else 1)
         self.student = Tapped(student)

@@ -114,7 +114,7 @@ class Projector(nn.Module):
         (inputs, *old), (width, *self.size) = own, theirs
         if width % heads:
             raise AttarError(
-                f"method 'scalekd': {heads} heads do not divide the teacher's {width} channels; give heads="
+                f"method 'scalekd': {heads} heads do not divide the teacher's {width} channels; give method.heads="
             )
         self.heads = heads
         self.keys = nn.Sequential(nn.Conv2d(inputs, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())

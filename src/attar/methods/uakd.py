@@ -99,7 +99,7 @@ class UAKD(Method):
         if ensemble not in ("mean", "gate"):
             raise unknown("ensemble", ensemble, ("mean", "gate"))
         if ensemble == "gate" and not ensemble_ce:
-            raise AttarError("uakd: nothing would teach the gate; give ensemble_ce=true")
+            raise AttarError("uakd: nothing would teach the gate; give method.ensemble_ce=true")
         self.alpha, self.ramp, self.feature_weight = alpha, ramp, feature_weight
         forks = default_branches(trunk, depth_ratio, width_mult, replicas) if branches is None else branches
         self.net = bifurcate(trunk, forks, ilr)
@@ -151,7 +151,7 @@ def plan(
     if rule not in PRESETS:
         raise unknown("rule", rule, ["uakd", *PRESETS])
     if chosen := [name for name, value in selective.items() if value not in (False, "all")]:
-        raise AttarError(f"uakd: {', '.join(chosen)} belongs to rule='uakd', not to {rule!r}; leave it out")
+        raise AttarError(f"uakd: {', '.join(chosen)} belongs to method.rule=uakd, not to {rule!r}; leave it out")
     return PRESETS[rule]([STUDENT, *(name for members in groups.values() for name in members)], temperature)
 
 

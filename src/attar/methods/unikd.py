@@ -131,7 +131,8 @@ class UniKD(Method):
             raise unknown("logits", self.logits, get_args(Logits))
         if feat and not anchor and detach_feat_target:
             raise AttarError(
-                "method 'unikd': nothing trains the teacher's Gaussian; give anchor=1, or detach_feat_target=False"
+                "method 'unikd': nothing trains the teacher's Gaussian; give method.anchor=1, or "
+                "method.detach_feat_target=false"
             )
         self.ce, self.kd, self.feat, self.anchor, self.warmup = ce, kd, feat, anchor, warmup
         self.temperature, self.feat_temperature = temperature, feat_temperature

@@ -44,7 +44,7 @@ def class_rows(theirs: Sequence[str], ours: Sequence[str], source: str) -> list[
         raise AttarError(
             f"{source} was trained on other classes than the data have ({len(theirs)} and {len(ours)}): it has "
             f"{' and '.join(parts)}; give weights of the data's classes, or say which rows of its classifier to use "
-            "with classes=[...]"
+            "(teacher.classes=[...], student.classes=[...])"
         )
     return [list(theirs).index(name) for name in ours]
 

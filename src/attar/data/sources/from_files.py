@@ -100,8 +100,8 @@ class Reading:
             fitting = int((MEMORY_LIMIT / (3 * count)) ** 0.5)
             raise AttarError(
                 f"{count} images of {sets['train'].name} at {self.stored}x{self.stored} need {needed / 1e9:.1f} GB, "
-                f"above the {MEMORY_LIMIT / 1e9:g} GB kept in memory; leave in_memory= out, or give "
-                f"{'resize_size' if self.resize_size else 'image_size'}={fitting} or smaller"
+                f"above the {MEMORY_LIMIT / 1e9:g} GB kept in memory; leave data.in_memory out, or give "
+                f"data.{'resize_size' if self.resize_size else 'image_size'}={fitting} or smaller"
             )
         return needed <= MEMORY_LIMIT if self.in_memory is None else self.in_memory
 

@@ -158,7 +158,8 @@ def rebuilt(spec: Spec) -> nn.Module:
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = first_line(error)
         raise AttarError(
-            f"{name} does not take images of {height}x{width}: {reason}; give input_size=224, say"
+            f"{name} does not take images of {height}x{width}: {reason}; give student.options.input_size=224, say "
+            "(teacher. for a teacher)"
         ) from None
     net.input_shape = (channels, height, width)
     net.spec = {**spec, "kind": "library"}
@@ -193,7 +194,8 @@ def fetched(library: Library, name: str, short: str, side: Any, options: dict[st
     except Exception as error:  # whatever downloads raise; the remedy is the same
         reason = first_line(error)
         raise AttarError(
-            f"{name}: its weights cannot be fetched ({type(error).__name__}: {reason}); give weights=FILE"
+            f"{name}: its weights cannot be fetched ({type(error).__name__}: {reason}); give a file "
+            "(teacher.weights=FILE)"
         ) from None
 
 
@@ -268,7 +270,9 @@ def from_onnx(file: str, sizes: Sizes, weights: Weights, options: dict[str, Any]
     from attar.models.libraries.onnx_model import OnnxNet
 
     if options or weights.source is not None or weights.classes is not None:
-        raise AttarError(f"onnx/{file} has its weights and no options; leave weights=, classes= and options= out")
+        raise AttarError(
+            f"onnx/{file} has its weights and no options; leave teacher.weights, .classes and .options out"
+        )
     net = OnnxNet(file)
     shape = (sizes["in_channels"], *height_width(sizes["image_size"]))
     try:

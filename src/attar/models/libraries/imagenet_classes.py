@@ -28,12 +28,14 @@ def imagenet_rows(classes: Sequence[str]) -> list[int]:
         found = places.get(_plain(name), [])
         if len(found) > 1:
             raise AttarError(
-                f"ImageNet has {len(found)} classes called {name!r} ({found}); give classes=[...] as numbers"
+                f"ImageNet has {len(found)} classes called {name!r} ({found}); give numbers: teacher.classes=[...]"
             )
         if not found:
             near = difflib.get_close_matches(_plain(name), places, n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise AttarError(f"ImageNet has no class {name!r}{hint} Give classes=[...] as numbers, one for each class")
+            raise AttarError(
+                f"ImageNet has no class {name!r}{hint} Give numbers, one for each class: teacher.classes=[...]"
+            )
         rows += found
     return rows
 

@@ -43,7 +43,7 @@ def expects(name: str) -> tuple[ImageInput, int]:
     """What its published weights were trained on, and their number of classes."""
     config = import_timm().get_pretrained_cfg(name)
     if config is None:
-        raise AttarError(f"timm has no published weights of {name!r}; give a file, or leave weights= out")
+        raise AttarError(f"timm has no published weights of {name!r}; give a file, or leave the weights out")
     how = config.interpolation if config.interpolation in INTERPOLATIONS else "bicubic"
     return ImageInput(tuple(config.mean), tuple(config.std), config.input_size[-1], how), config.num_classes
 

@@ -40,7 +40,10 @@ def sized(name: str, side: Any) -> dict[str, Any]:
     """The arguments that fix the size, and what would only warn (about a slow initialisation)."""
     if name.startswith("vit_"):
         if not isinstance(side, int):
-            raise AttarError(f"torchvision/{name} takes square images only; give input_size=, or a timm network")
+            raise AttarError(
+                f"torchvision/{name} takes square images only; give student.options.input_size=224, say "
+                "(teacher. for a teacher), or a timm network"
+            )
         return {"image_size": side}
     return {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
 
