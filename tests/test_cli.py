@@ -126,6 +126,26 @@ def test_methods_lists_and_explains(attar):
     assert 'teacher -->|"0.9 x KLDivergence logits"| student' in out
 
 
+def test_methods_are_grouped_and_joined(attar):
+    status, out, _ = attar("methods", "r*d")
+    assert status == 0
+    assert out.index("offline (") < out.index("rkd") < out.index("self (1)") < out.index("rsd")
+    status, out, _ = attar("methods", "kd+at+rkd")
+    assert status == 0
+    assert "method.at.weight=1000.0" in out
+    assert 'teacher -->|"25 x RKDDistance pooled"| student' in out
+
+
+def test_methods_for_two_networks(attar, monkeypatch):
+    monkeypatch.setattr("attar.methods.list_methods", lambda *_: ["kd", "dml", "iakd", "skt"])
+    status, out, _ = attar("methods", "--for", "teacher=vgg13", "student=resnet8", "classes=10")
+    assert status == 0
+    runs, _, refused = out.partition("not for this pair (2)")
+    assert "kd" in runs
+    assert "online (1)" in runs
+    assert "the teacher has 4 stages" in " ".join(refused.split())
+
+
 @pytest.mark.parametrize("command", ["distill", "train"])
 def test_help_has_every_key_of_the_recipe(attar, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
@@ -299,6 +319,9 @@ OTHER_MISTAKES = {
     "predict without images": (["predict", "nowhere"], "Missing argument"),
     "profile nothing": (["profile", "resnet21"], "unknown network 'resnet21'"),
     "profile too small": (["profile", "vgg8", "--image-size", "4"], "vgg8 needs images of"),
+    "for no student": (["methods", "--for", "teacher=vgg13"], "--for: give teacher=NAME student=NAME"),
+    "for an unknown key": (["methods", "--for", "techer=vgg13"], "unknown key 'techer'; did you mean 'teacher'"),
+    "two methods": (["methods", "kd", "at"], "join them with +"),
     "explain nothing": (["methods", "skod"], "unknown method 'skod'; did you mean"),
     "recipe that is no file": (["distill", "none.yaml"], "none.yaml"),
     "recipe that is no YAML": (["distill", "list.yaml"], "list.yaml"),

@@ -1,9 +1,11 @@
-"""What the site adds to mkdocs: the pages of the repository's root, and copies of linked files outside docs."""
+"""What the site adds to mkdocs: the root's pages, a page of each method, and copies of linked files outside docs."""
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
+import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -13,6 +15,8 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[2]
 # Pages of the site that lie at the repository's root.
 ROOT_PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+# The methods' pages by their place, made when the site is built.
+PAGES: dict[str, str] = {}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -40,11 +44,35 @@ def rewritten(markdown: str, source: str) -> str:
     return LINK.sub(replace, markdown)
 
 
+def method_pages() -> dict[str, str]:
+    """The page of every method, by its place in the site."""
+    sys.path.insert(0, str(ROOT / "src"))
+    from attar.report.method_text import method_page, own_names
+
+    published = json.loads((ROOT / "docs/methods/published.json").read_text(encoding="utf-8"))
+    file = ROOT / "benchmarks/results/methods.json"
+    measured = json.loads(file.read_text(encoding="utf-8"))["methods"] if file.is_file() else {}
+    return {f"methods/each/{name}.md": method_page(name, published, measured) for name in own_names()}
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the methods' pages into the navigation."""
+    PAGES.update(method_pages())
+    each = [{Path(place).stem: place} for place in PAGES]
+    for section in config.nav or []:
+        if isinstance(section, dict) and "Methods" in section:
+            section["Methods"].append({"Each method": each})
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages of the root, and every linked file that lies outside docs/."""
-    sources = {f"docs/{file.src_uri}": file.src_uri for file in files.documentation_pages()} | ROOT_PAGES
+    written = {f"docs/{file.src_uri}": file.src_uri for file in files.documentation_pages()}
+    sources = {source: uri for source, uri in written.items() if uri not in PAGES} | ROOT_PAGES
     for source, uri in ROOT_PAGES.items():
         files.append(File.generated(config, uri, content=(ROOT / source).read_text()))
+    for uri, text in PAGES.items():
+        files.append(File.generated(config, uri, content=text))
     links = {target_of(source, match[3]) for source in sources for match in LINK.finditer((ROOT / source).read_text())}
     for target in sorted(links):
         uri = site_path(target)
@@ -55,5 +83,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn the links of a page."""
+    if page.file.src_uri in PAGES:
+        return markdown
     roots = {uri: source for source, uri in ROOT_PAGES.items()}
     return rewritten(markdown, roots.get(page.file.src_uri, f"docs/{page.file.src_uri}"))

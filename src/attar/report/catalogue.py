@@ -10,7 +10,7 @@ from attar.methods.registry import Family
 from attar.report.tables import Table
 
 
-def methods_table(names: Iterable[str], papers: bool = False) -> Table:
+def methods_table(names: Iterable[str], papers: bool = False, title: str = "") -> Table:
     """Each method's name, year, family, what it needs of the networks, and title; optionally where it was published.
 
     >>> methods_table(["kd"]).rows
@@ -21,7 +21,7 @@ def methods_table(names: Iterable[str], papers: bool = False) -> Table:
         row = [info.name, str(info.year), info.family, ", ".join(info.needs), info.title]
         rows.append([*row, info.paper] if papers else row)
     columns += ["paper"] if papers else []
-    return Table("", columns, rows, texts=len(columns))
+    return Table(title, columns, rows, texts=len(columns))
 
 
 def families_table(names: Iterable[str]) -> Table:

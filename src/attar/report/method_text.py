@@ -1,0 +1,206 @@
+"""One method explained: its docstring in paragraphs of any width, its options, its edges, as text and as a page."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from attar.knowledge import Graph
+from attar.methods import Method, create_method, list_methods, method_info
+from attar.methods.registry import MethodInfo
+from attar.models import create_model
+from attar.report.tables import Table
+
+# What a heading of a docstring's section is.
+SECTION = re.compile(r"^(Args|Attributes|Raises|Returns):$")
+ENTRY = re.compile(r"^    (\w+): ")
+EXAMPLE = ">>>"
+TEACHER, STUDENT = "resnet14", "resnet8"
+
+
+def paragraphs(doc: str) -> list[str]:
+    """A docstring as paragraphs of one line each; sections, their entries and examples begin lines of their own.
+
+    >>> paragraphs("One line\\nand more.\\n\\nArgs:\\n    a: the first\\n        of two.\\n    b: the other.")
+    ['One line and more.', 'Args:', '    a: the first of two.', '    b: the other.']
+    """
+    found: list[str] = []
+    joins = False
+    for line in doc.splitlines():
+        text = line.strip()
+        starts = not joins or SECTION.match(line) or ENTRY.match(line) or text.startswith(EXAMPLE)
+        if not text:
+            joins = False
+            continue
+        if starts:
+            found.append(line.rstrip() if ENTRY.match(line) else text)
+        else:
+            found[-1] += f" {text}"
+        joins = not SECTION.match(line) and not text.startswith(EXAMPLE)
+    return found
+
+
+def reflowed(doc: str, width: int) -> str:
+    """A docstring without its examples, at a width; entries of a section are indented.
+
+    >>> print(reflowed("A sentence that is\\nbroken.\\n\\nArgs:\\n    a: the first of two things.", 24))
+    A sentence that is
+    broken.
+    <BLANKLINE>
+    Args:
+        a: the first of two
+            things.
+    """
+    blocks: list[str] = []
+    for text in paragraphs(without_examples(doc)):
+        indent = "    " if text.startswith("    ") else ""
+        lines = textwrap.fill(
+            text.strip(),
+            max(width, 20),
+            initial_indent=indent,
+            subsequent_indent=indent * 2,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        # A section's entries follow its heading and each other without a gap.
+        blocks.append(lines if indent or not blocks else f"\n{lines}")
+    return "\n".join(blocks)
+
+
+def without_examples(doc: str) -> str:
+    """The docstring up to its first example."""
+    return doc.partition(f"\n\n{EXAMPLE}")[0]
+
+
+def example_graph(name: str) -> Graph:
+    """Who teaches whom in a method, between two small networks."""
+    return example(name).graph
+
+
+def example(name: str) -> Method:
+    """A method, or several joined by "+", around two small networks."""
+    alone = all(not method_info(one).takes_teacher for one in name.split("+"))
+    teacher = None if alone else create_model(TEACHER)
+    return create_method(name, teacher=teacher, student=create_model(STUDENT))
+
+
+def title_of(info: MethodInfo) -> str:
+    """Name, title and where it was published."""
+    return f"{info.name}: {info.title}" + (f" ({info.paper}, {info.year})" if info.paper else "")
+
+
+def explained(name: str, width: int) -> str:
+    """The text of one method, or of several joined by "+": docstring, options, edges.
+
+    Raises:
+        AttarError: an unknown method, or methods that do not join.
+    """
+    blocks = []
+    for one in name.split("+"):
+        info = method_info(one.strip())
+        prefix = f"method.{info.name}." if "+" in name else "method."
+        options = [f"  {prefix}{option}={default_text(default)}" for option, default in info.defaults.items()]
+        family = f"{info.family}; needs {', '.join(info.needs)}"
+        blocks.append("\n".join([title_of(info), family, "", reflowed(doc_of(info), width), "", *options]))
+    return "\n\n".join([*blocks, example_graph(name).mermaid()])
+
+
+def doc_of(info: MethodInfo) -> str:
+    """The docstring of a method's class, or its title."""
+    return inspect.getdoc(info.cls) or info.title
+
+
+def default_text(default: Any) -> str:
+    """A default as a recipe writes it; nothing where there is none.
+
+    >>> default_text(4.0), default_text(None), default_text(inspect.Parameter.empty)
+    ('4.0', 'null', '')
+    """
+    if default is inspect.Parameter.empty:
+        return ""
+    return "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def method_page(name: str, published: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+    """The page of a method in Markdown: what it is, its formula, options, drawing, and numbers.
+
+    Args:
+        name: the method.
+        published: {"teacher": top-1 by pair, "student": ..., "methods": {name: {"top1", "sources"}}}.
+        measured: by method the record of `benchmarks/methods.py`; may lack it.
+    """
+    info = method_info(name)
+    paper = info.paper
+    if paper.startswith("arXiv:"):
+        paper = f"[{paper}](https://arxiv.org/abs/{paper.removeprefix('arXiv:')})"
+    facts = Table("", ["", ""], [["paper", f"{paper}, {info.year}" if paper else "none"], ["family", info.family],
+                                 ["needs", ", ".join(info.needs)]], texts=2)  # fmt: skip
+    body, sections = split_sections(without_examples(doc_of(info)))
+    meaning = dict(sections.get("Args", []))
+    shown = [option for option in info.defaults if option != "image_shape"]
+    options = [
+        [f"`method.{one}`", f"`{default_text(info.defaults[one])}`", escaped(meaning.get(one, ""))] for one in shown
+    ]
+    parts = [f"# {info.name}", info.title, facts.markdown(), *map(escaped, body)]
+    if options:
+        parts += ["## Options", Table("", ["option", "default", "meaning"], options, texts=3).markdown()]
+    parts += ["## Who teaches whom", f"```mermaid\n{example_graph(name).mermaid()}\n```"]
+    parts += numbers(info.name, published, measured)
+    parts += ["## Run it", f"```sh\n{command(info)}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def command(info: MethodInfo) -> str:
+    """How to run a method on the command line."""
+    teacher = "teacher=resnet56 " if info.takes_teacher else ""
+    return f"attar distill {teacher}student=resnet20 data=cifar100 method={info.name}"
+
+
+def numbers(name: str, published: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
+    """The sections on what was published about a method, and on what a step of it costs here."""
+    parts = []
+    if record := published.get("methods", {}).get(name):
+        rows = [
+            [pair, f"{published['teacher'][pair]:.2f}", f"{published['student'][pair]:.2f}", f"{top1:.2f}"]
+            for pair, top1 in record["top1"].items()
+        ]
+        table = Table("", ["teacher, student", "teacher", "student alone", "published"], rows)
+        sources = "; ".join(record["sources"])
+        parts += ["## Published top-1", table.markdown(), f"CIFAR-100 unless ImageNet is named. Sources: {sources}."]
+    if record := measured.get(name):
+        parts += ["## Measured", f"A step takes {record['step']:.2f} times a step of `kd` and trains "
+                  f"{record['extra']:,} parameters beside the student's (`benchmarks/methods.py`)."]  # fmt: skip
+    return parts
+
+
+def split_sections(doc: str) -> tuple[list[str], dict[str, list[tuple[str, str]]]]:
+    """The paragraphs before a docstring's sections, and the (name, text) entries of each section."""
+    body: list[str] = []
+    sections: dict[str, list[tuple[str, str]]] = {}
+    entries: list[tuple[str, str]] | None = None
+    for text in paragraphs(doc):
+        if heading := SECTION.match(text):
+            entries = sections.setdefault(heading[1], [])
+        elif entries is not None and text.startswith("    "):
+            name, _, meaning = text.strip().partition(": ")
+            entries.append((name, meaning))
+        else:
+            entries = None
+            body.append(text)
+    return body, sections
+
+
+def escaped(text: str) -> str:
+    """A paragraph of a docstring as Markdown: stars, bars and underscores outside backticks mean themselves."""
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([*_|<>\[\]])", r"\\\1", part)
+        for part in re.split(r"(`[^`]*`)", text)
+    )
+
+
+def own_names() -> list[str]:
+    """The methods that come with the package."""
+    return [name for name in list_methods() if method_info(name).cls.__module__.startswith("attar.methods.")]

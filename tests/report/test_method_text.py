@@ -1,0 +1,62 @@
+"""Methods explained: text at any width, and a page of each."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from attar.errors import AttarError
+from attar.methods import list_methods, method_info
+from attar.report.method_text import doc_of, explained, method_page, own_names, reflowed, split_sections
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = json.loads((ROOT / "docs/methods/published.json").read_text())
+
+
+@pytest.mark.parametrize("width", [40, 100, 160])
+def test_no_line_is_longer_than_the_width_and_no_word_is_lost(width):
+    for name in ("sokd", "crd", "unikd"):
+        doc = doc_of(method_info(name)).partition("\n\n>>>")[0]
+        lines = reflowed(doc, width).splitlines()
+        assert all(len(line) <= width or " " not in line.strip() for line in lines)
+        assert " ".join(" ".join(lines).split()) == " ".join(doc.split())
+
+
+def test_short_lines_are_joined():
+    doc = doc_of(method_info("lskd"))
+    assert max(map(len, reflowed(doc, 200).splitlines())) > 120
+
+
+@pytest.mark.parametrize("name", ["kd", "crd", "dml"])
+def test_every_option_has_its_meaning(name):
+    info = method_info(name)
+    _, sections = split_sections(doc_of(info))
+    assert set(info.defaults) <= dict(sections["Args"]).keys()
+
+
+def test_a_page_has_the_formula_the_options_the_drawing_and_the_numbers():
+    page = method_page("dkd", PUBLISHED, {"dkd": {"step": 1.04, "extra": 0}})
+    assert page.startswith("# dkd\n\nDecoupled Knowledge Distillation\n")
+    assert "[arXiv:2203.08679](https://arxiv.org/abs/2203.08679), 2022" in page
+    assert "L = ce \\* CE + w(epoch) \\* T^2 (alpha \\* TCKD + beta \\* NCKD)" in page
+    assert "| `method.beta` | `8.0` | weight of the other classes (8 for resnet32x4" in page
+    assert "```mermaid\ngraph LR\n" in page
+    assert "| resnet32x4, resnet8x4 | 79.42 | 72.50 | 76.32 |" in page
+    assert "A step takes 1.04 times a step of `kd`" in page
+
+
+def test_every_method_has_a_page():
+    for name in own_names():
+        assert f"method={name}\n" in method_page(name, PUBLISHED, {})
+
+
+def test_published_numbers_are_of_methods_and_pairs_that_are_known():
+    assert set(PUBLISHED["methods"]) <= set(list_methods())
+    for record in PUBLISHED["methods"].values():
+        assert record["sources"]
+        assert set(record["top1"]) <= set(PUBLISHED["teacher"])
+
+
+def test_what_does_not_join_is_an_error():
+    with pytest.raises(AttarError, match="runs its networks in its own way"):
+        explained("kd+sokd", 80)
