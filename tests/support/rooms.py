@@ -31,7 +31,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "teachers",
     ),
     "deploy": ("data", "models", "metrics", "profiling", "tasks", "methods"),
-    "report": ("recipe", "knowledge", "data", "metrics", "profiling", "methods", "deploy"),
+    "report": ("recipe", "knowledge", "data", "models", "metrics", "profiling", "methods", "deploy"),
 }  # fmt: skip
 ROOMS["experiments"] = tuple(ROOMS)
 ROOMS["api"] = tuple(ROOMS)
