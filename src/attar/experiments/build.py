@@ -6,12 +6,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from attar.data import Splits, TensorSplits, divided, read_data
+from attar.data.sources.text import check_tokenizer
 from attar.errors import AttarError, first_line
 from attar.models import as_staged, class_rows, create_model, model_info, observe, recorded_classes
 from attar.models.copying import copied
@@ -186,6 +188,8 @@ def read_splits(task: Task, recipe: Recipe, given: Any = None) -> Any:
     """All samples of a recipe, or of the object that stands in for their name."""
     if given is None:
         return task.load(recipe)
+    if isinstance(given, TensorSplits):
+        return given
     data = recipe.data
     options = {key: value for key, value in data.options.items() if key != "class_weights"}
     return read_data(given, data.root, augment=data.augment, unlabelled=data.unlabelled, **options)
@@ -208,6 +212,8 @@ def build(recipe: ModelRecipe, splits: Sets, seed: int, role: Literal["student",
         if option in ("num_classes", "in_channels", "image_size", "weights", "head", "mean", "std"):
             raise AttarError(f"{option} of network {recipe.name!r} follows from the data; leave it out of its options")
     check_types(f"network {recipe.name!r}", model_info(recipe.name).build, recipe.options)
+    if (tokens := splits.test.card.get("tokenizer")) and recipe.name.startswith("hf/"):
+        check_tokenizer(tokens, Path(recipe.name.removeprefix("hf/")))
     with seeded(seed):
         return create_model(
             recipe.name,

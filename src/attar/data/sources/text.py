@@ -15,6 +15,9 @@ from attar.errors import AttarError, first_line
 from attar.extras import require
 
 BYTES = "bytes"
+# Files that a tokenizer is read from, and a text that two tokenizers are compared on.
+HELD = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+PROBE = "The quick brown fox, 0123456789: caf\u00e9!\n\tjumps over the lazy dog."
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,26 @@ def tokenizer(name: str = BYTES) -> Tokenizer:
     except (OSError, ValueError) as error:
         raise AttarError(f"{name} holds no tokenizer: {first_line(error)}") from None
     return Tokenizer(name, len(held), lambda text: held.encode(text, add_special_tokens=False), held.decode)
+
+
+def check_tokenizer(tokens: str, folder: Path) -> None:
+    """Refuse a language model whose folder holds another tokenizer than the data's; without one nothing is known.
+
+    Args:
+        tokens: the data's, see `tokenizer`.
+        folder: of the language model.
+
+    Raises:
+        AttarError: the two turn a text into other ids.
+    """
+    if not any((folder / name).is_file() for name in HELD):
+        return
+    ours, theirs = tokenizer(tokens), tokenizer(str(folder))
+    if (ours.size, ours.encode(PROBE)) != (theirs.size, theirs.encode(PROBE)):
+        raise AttarError(
+            f"{folder} has another tokenizer than the data ({tokens}): ids would mean other tokens; "
+            f"give data.tokenizer={folder}, or a model of the data's tokenizer"
+        )
 
 
 def read_text(

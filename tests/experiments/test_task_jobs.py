@@ -1,0 +1,228 @@
+"""Jobs of tasks that are no image classification: from files to reports, killed and resumed, and bad input."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+import attar
+from attar.data.loading.tensor_loader import TensorLoader
+
+QUIET = Console(file=io.StringIO())
+FAST = {"epochs": 2, "precision": "float32", "compile": False, "jobs": 1, "optim": {"name": "adamw", "lr": 0.01}}
+
+
+@pytest.fixture
+def command(request):
+    """Runs a command, as the fixture `attar` does, whose name is the package's here."""
+    return request.getfixturevalue("attar")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    file = tmp_path_factory.mktemp("text") / "text.txt"
+    file.write_text("abcd efgh. " * 60, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """Twelve images of 32 x 32; image n has n + 1 dots."""
+    image, folder = pytest.importorskip("PIL.Image"), tmp_path_factory.mktemp("cells")
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        pixels = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        image.fromarray(pixels).save(folder / f"{number:03d}cell.png")
+        dots = np.zeros((32, 32), np.uint8)
+        dots[[2 * row for row in range(number + 1)], 3] = 255
+        image.fromarray(dots).save(folder / f"{number:03d}dots.png")
+    return folder
+
+
+def language(text):
+    """A recipe's keys: GPT-2 of one layer, 8 tokens a sequence."""
+    pytest.importorskip("transformers")
+    net = {"name": "hf-config/gpt2", "options": {"n_layer": 1, "n_embd": 8, "n_head": 1, "n_positions": 16}}
+    data = {"name": "text", "root": str(text), "block_size": 8, "val_fraction": 0.1}
+    task = {"divergence": "js"}
+    return {**FAST, "teacher": net, "student": net, "data": data, "task": task, "method": "kd", "batch_size": 16}
+
+
+def density(cells):
+    """A recipe's keys: CSRNet at a 32nd and a 64th of its width."""
+    nets = ({"name": "csrnet", "options": {"divisor": divisor}} for divisor in (32, 64))
+    data = {"name": "cells", "root": str(cells), "val_fraction": 0.2}
+    names = dict(zip(("teacher", "student"), nets, strict=True))
+    return {**FAST, **names, "data": data, "method": "skt", "batch_size": 2, "select": "best"}
+
+
+KINDS = {"language": language, "density": density}
+PRIMARY = {"language": ("perplexity", "sequences"), "density": ("mae", "images")}
+
+
+@pytest.fixture(scope="module")
+def recipes(text, cells):
+    return {"language": lambda: language(text), "density": lambda: density(cells)}
+
+
+@pytest.fixture(scope="module")
+def runs(recipes, tmp_path_factory):
+    """A finished run of each kind, made once."""
+    made = {}
+
+    def run(kind):
+        if kind not in made:
+            out = tmp_path_factory.mktemp(kind) / "run"
+            made[kind] = attar.distill(**recipes[kind](), out=str(out), console=QUIET)
+        return made[kind]
+
+    return run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_is_scored_by_its_task_from_the_curves_to_the_report(runs, kind):
+    summary, (name, samples) = runs(kind), PRIMARY[kind]
+    tree = json.loads((summary.folder / "results.json").read_text())
+    assert tree["scoring"]["measures"][0]["name"] == name
+    assert tree["runs"][0]["student"]["scores"][name] == summary.runs[0]["student"].scores[name]
+    records = [json.loads(line) for line in (summary.folder / "metrics.jsonl").read_text().splitlines()]
+    assert {f"train_{name}", f"val_{name}"} <= records[0].keys()
+    best = torch.load(summary.folder / "checkpoint.pt", weights_only=True)["best"]
+    assert best[f"val_{name}"] == min(record[f"val_{name}"] for record in records)
+    assert f" {samples}" in summary.score_table().title
+    assert "less is better" in summary.sentence()
+    page = summary.report.read_text()
+    assert f"Validation {summary.measure.label}" in page
+    assert "top-1" not in page
+    assert "top1" not in page
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_evaluate_and_resume_give_the_scores_of_the_run(runs, kind):
+    summary = runs(kind)
+    name = PRIMARY[kind][0]
+    scores = summary.runs[0]["student"].scores
+    assert attar.evaluate(summary.folder)[name] == pytest.approx(scores[name], rel=1e-6)
+    assert attar.resume(summary.folder, console=QUIET).runs[0]["student"].scores == scores
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_run_resumed_is_the_run_that_was_not(runs, recipes, kind, tmp_path, monkeypatch):
+    whole, out, epoch = runs(kind), tmp_path / "broken", TensorLoader.epoch
+    crashes = [(1, 1), (0, 1), (1, 0)]
+
+    def cut(self, number, start_step=0):
+        for batch in epoch(self, number, start_step):
+            where = (batch.address.epoch, batch.address.step)
+            if crashes and where == crashes[0] and (out / "recipe.yaml").exists():
+                crashes.pop(0)
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(TensorLoader, "epoch", cut)
+    with pytest.raises(KeyboardInterrupt):
+        attar.distill(**recipes[kind](), out=str(out), console=QUIET)
+    while crashes:
+        with pytest.raises(KeyboardInterrupt):
+            attar.resume(out, console=QUIET)
+    again = attar.resume(out, console=QUIET)
+    for part in (".", "alone", "teacher"):
+        assert (out / part / "metrics.jsonl").read_text() == (whole.folder / part / "metrics.jsonl").read_text()
+        one, other = (load_file(place / part / "student.safetensors") for place in (out, whole.folder))
+        assert [key for key in one if not torch.equal(one[key], other[key])] == []
+    assert again.runs[0]["student"].scores == whole.runs[0]["student"].scores
+
+
+def test_a_language_model_is_exported_for_any_length_and_continues_a_text(runs, tmp_path, command):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    run = runs("language").folder
+    done = attar.export(run, ["safetensors", "onnx"], out=tmp_path / "files")
+    score = runs("language").runs[0]["student"].scores["perplexity"]
+    assert [file.parity.score for file in done.files] == pytest.approx([score, score], rel=1e-5)
+    from attar.models.graphs.onnx import open_onnx
+
+    ids, net = torch.tensor([[97, 98, 99, 100, 32]]), attar.load(run)
+    assert torch.allclose(open_onnx(tmp_path / "files" / "student.onnx")(ids), net(ids), atol=1e-5)
+    assert "perplexity" in (tmp_path / "files" / "README.md").read_text()
+    (tmp_path / "start.txt").write_text("abcd", encoding="utf-8")
+    status, out, _ = command("predict", run, tmp_path / "start.txt", "--tokens", 3, "--json")
+    ids = [*b"abcd"]
+    for _ in range(3):
+        ids.append(int(net(torch.tensor([ids[-8:]]))[0, -1].argmax()))
+    expected = bytes(ids[4:]).decode("utf-8", errors="replace")
+    assert (status, json.loads(out)[0]["continuation"]) == (0, expected)
+
+
+def test_a_counting_network_counts_an_image_and_an_array(runs, cells, tmp_path, command):
+    run, net = runs("density").folder, attar.load(runs("density").folder)
+    recipe = attar.recipe.read_recipe(data={"name": "cells", "root": str(cells)})
+    inputs = attar.create_task("density").load(recipe).train.inputs[:2]
+    counts = net(inputs).flatten(1).sum(1).tolist()
+    np.savez(tmp_path / "two.npz", inputs=inputs.numpy())
+    status, out, _ = command("predict", run, cells / "000cell.png", tmp_path / "two.npz", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert found[0]["count"] == pytest.approx(counts[0], abs=1e-4)
+    assert found[1]["counts"] == pytest.approx(counts, abs=1e-4)
+    inputs[0, 0, 0, 0] = torch.nan
+    np.savez(tmp_path / "nan.npz", inputs=inputs.numpy())
+    status, _, err = command("predict", run, tmp_path / "nan.npz")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "holds NaN or infinity" in err
+
+
+def test_a_task_given_as_an_object_and_tensors_train_too(text):
+    recipe = attar.recipe.read_recipe(data={"name": "text", "root": str(text), "block_size": 8})
+    task = attar.create_task("language")
+    splits = task.load(recipe)
+    keys = {**language(text), "data": splits, "task": task, "alone": "skip", "epochs": 1}
+    folder = text.parent / "objects"
+    summary = attar.distill(**keys, out=str(folder), console=QUIET)
+    assert summary.runs[0]["student"].scores["perplexity"] > 1
+    with pytest.raises(attar.AttarError, match="was an object in Python"):
+        attar.evaluate(folder)
+
+
+BAD = {
+    "an empty text": (b"", {}, "has 0 tokens"),
+    "a text shorter than a block": (b"short", {}, "a block 8 and its next"),
+    "no UTF-8": (b"\xff\xfe" * 99, {}, "cannot be read as UTF-8"),
+    "an unknown setting of the task": (b"abc " * 99, {"task": {"divergance": "js"}}, "did you mean 'divergence'"),
+    "an unknown task": (b"abc " * 99, {"task": "langage"}, "did you mean 'language'"),
+    "mixed images": (b"abc " * 99, {"data.mixup": 0.1}, "is for classified images"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_input_is_one_line_before_anything_is_written(kind, tmp_path):
+    content, changes, message = BAD[kind]
+    (tmp_path / "text.txt").write_bytes(content)
+    keys = language(tmp_path / "text.txt")
+    for key, value in changes.items():
+        section, _, name = key.partition(".")
+        keys[section] = {**keys[section], name: value} if name else value
+    with pytest.raises(attar.AttarError, match=message) as error:
+        attar.distill(**keys, out=str(tmp_path / "run"), console=QUIET)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_vocabulary_and_another_tokenizer_than_the_datas_are_refused(text, tmp_path):
+    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
+    config = transformers.GPT2Config(n_layer=1, n_embd=8, n_head=1, n_positions=16, vocab_size=300)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "large")
+    keys = {**language(text), "teacher": f"hf/{tmp_path / 'large'}"}
+    with pytest.raises(attar.AttarError, match=r"vocabulary of 300 tokens, the data's tokenizer 256"):
+        attar.distill(**keys, out=str(tmp_path / "run"), console=QUIET)
+    config.vocab_size = 256
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "other")
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({f"w{n}": n for n in range(256)}, unk_token="w0"))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(tmp_path / "other")
+    keys["teacher"] = f"hf/{tmp_path / 'other'}"
+    with pytest.raises(attar.AttarError, match="has another tokenizer than the data"):
+        attar.distill(**keys, out=str(tmp_path / "run"), console=QUIET)
