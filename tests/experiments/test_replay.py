@@ -8,9 +8,11 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from attar.accel.runtime import Runtime
 from attar.errors import AttarError
 from attar.experiments import launch as starting
-from attar.experiments.replay import replay
+from attar.experiments.replay import replay, threads_of
+from attar.experiments.runtime_record import write_runtime
 from attar.knowledge import Transfer
 from attar.losses import CrossEntropy
 from attar.methods.supervised import Supervised
@@ -146,6 +148,14 @@ def test_replay_repeats_the_failure_exactly_and_names_the_place(broken_run):
     assert finding.edge == "bad"
     assert "First edge that is not finite: bad" in out.getvalue()
     assert "labels->student.logits" in out.getvalue()
+
+
+@pytest.mark.parametrize(("place", "expected"), [("", 3), ("alone", 3), ("teacher", 5)])
+def test_replay_computes_on_the_threads_of_the_run(tmp_path, place, expected):
+    runtime = Runtime(torch.device("cpu"), "float32", "", threads=3, teacher_threads=5)
+    (tmp_path / "recipe.yaml").touch()
+    write_runtime(tmp_path, runtime, engines=True)
+    assert threads_of(tmp_path / place, torch.device("cpu")) == expected
 
 
 def test_replay_repeats_a_failure_of_mixed_images(broken_run):

@@ -106,13 +106,13 @@ class Training:
     def bytes_needed(self) -> int:
         """About how many bytes two checkpoints and the deployed student take, with one state of the optimiser."""
 
-        def size(tensors: Iterable[Tensor]) -> int:
-            return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        def size(values: Iterable[Any]) -> int:
+            return sum(one.numel() * one.element_size() for one in values if isinstance(one, Tensor))
 
         state = size(self.method.state_dict().values())
         copies = 1 + (self.recipe.optim.ema is not None) + (self.recipe.select == "best")
         learnt = size(one for one in self.method.parameters() if one.requires_grad)
-        return 2 * (copies * state + learnt) + size(self.method.deployed().state_dict().values())
+        return 2 * (copies * state + learnt) + state
 
     def _place(self) -> None:
         self.method.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
