@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -44,3 +45,18 @@ def test_own_loop_learns(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert module.main(epochs=1) < 20
     assert (tmp_path / "student.pth").exists()
+
+
+def test_own_task_trains_resumes_and_reports(tmp_path: Path) -> None:
+    plugin = ["--import", str(EXAMPLES / "my_task.py")]
+    keys = ["data=turned_digits", "data.train_size=200", "teacher=resnet8", "student=resnet8", "optim.name=adamw"]
+    keys += ["epochs=3", "batch_size=50", "alone=skip", "precision=float32", "jobs=1", "out=run"]
+    run = attar("distill", *keys, *plugin, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "error, degrees" in run.stdout
+    scores = json.loads((tmp_path / "run" / "results.json").read_text())["runs"][0]["student"]["scores"]
+    assert scores.keys() == {"count", "degrees", "apart"}
+    assert 45 * scores["degrees"] < 22.4  # what zero everywhere has
+    found = attar("evaluate", "run", *plugin, cwd=tmp_path)
+    assert f"{scores['degrees']:.4f}" in found.stdout, found.stderr
+    assert "error, degrees" in (tmp_path / "run" / "report.html").read_text()

@@ -23,7 +23,7 @@ from attar.data import ImageSet, Mixing, Samples, batches_of, training_loader
 from attar.deploy import load, save
 from attar.distributed.team import team
 from attar.errors import AttarError, Stopped, first_line
-from attar.experiments.build import Sets
+from attar.experiments.build import GIVEN, Sets
 from attar.experiments.choices import Choices
 from attar.experiments.teacher_predictions import TeacherPredictions
 from attar.files import write_json
@@ -317,7 +317,7 @@ def card(samples: Samples, scores: dict[str, Any], recipe: Recipe) -> dict[str, 
     """What the JSON beside deployed weights holds besides the network's spec."""
     return {
         **samples.card,
-        "task": task_name(recipe.task.name, recipe.data.name),
+        "task": named if (named := recipe.task.name).startswith(GIVEN) else task_name(named, recipe.data.name),
         "task_options": recipe.task.options,
         "data": recipe.data.name,
         "data_options": recipe.data.options,
