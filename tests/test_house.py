@@ -90,6 +90,10 @@ def test_the_recipe_and_the_help_do_not_import_torch():
     assert run("import attar.recipe, attar.cli, sys; print('torch' in sys.modules)") == "False"
 
 
+def test_methods_do_not_import_the_compiler():
+    assert run("import attar.methods, sys; print('torch._dynamo' in sys.modules)") == "False"
+
+
 def test_promised_names_exist():
     assert {"distill", "evaluate", "resume", "train_model", "load", "create_model", "create_method"} <= set(
         attar.__all__

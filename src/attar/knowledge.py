@@ -85,9 +85,9 @@ class Knowledge(Mapping[str, Value]):
         return self
 
     def __getitem__(self, name: str) -> Value:
-        if name == "epoch":
-            return epoch_of(self.batch)
         if name not in self._values:
+            if name == "epoch":
+                return epoch_of(self.batch)
             raise unknown("knowledge", name, self._values)
         return self._values[name]
 
@@ -98,7 +98,6 @@ class Knowledge(Mapping[str, Value]):
         return len(self._values)
 
 
-@torch.compiler.disable  # or every epoch would be compiled anew
 def epoch_of(batch: Batch) -> Tensor:
     """The epoch as a tensor of one number, on the batch's device."""
     return torch.full((), float(batch.address.epoch), device=batch.device)

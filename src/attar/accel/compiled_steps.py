@@ -17,7 +17,7 @@ from attar.accel.norm_override import norms_by
 from attar.accel.runtime import Runtime, step_seconds
 from attar.batch import Batch
 from attar.errors import first_line
-from attar.knowledge import Knowledge, Losses, learning, terms_of, weighted, weights_of
+from attar.knowledge import Knowledge, Losses, epoch_of, learning, terms_of, weighted, weights_of
 from attar.methods import Method
 from attar.methods.trial import unchanged
 
@@ -74,16 +74,17 @@ class Compiled:
         with warnings.catch_warnings():
             for harmless in HARMLESS:
                 warnings.filterwarnings("ignore", harmless)
-            knowledge, terms = self._compiled(batch, learning(weights))
+            knowledge, terms = self._compiled(batch, learning(weights), epoch_of(batch))
         if self.cuda_graphs:
             # Some of them are looked at after the next pass.
             terms = {key: term.clone() for key, term in terms.items()}
         return weighted(edges, terms, weights, knowledge)
 
-    def _pass(self, batch: Batch, learn: tuple[str, ...]) -> tuple[Knowledge, dict[str, Tensor]]:
+    def _pass(self, batch: Batch, learn: tuple[str, ...], epoch: Tensor) -> tuple[Knowledge, dict[str, Tensor]]:
         on_cpu = batch.device.type == "cpu"
         with norms_by(batch_norm) if on_cpu else nullcontext():
-            knowledge = self.method.run(batch)
+            # As a tensor: a number would be compiled anew in every epoch.
+            knowledge = self.method.run(batch).add("epoch", epoch)
             edges = [edge for edge in self.method.edges if edge.phase == batch.phase]
             return knowledge, terms_of(edges, knowledge, learn)
 

@@ -40,7 +40,8 @@ class IAKD(Method):
     Deviates: a block is a whole stage, so its down-sampling is swapped with it. A stage is swapped where both networks'
     have equal shapes at both ends; other stages always are the student's.
 
-    RECONSTRUCTED: the full text was not available. The three schedules' names are the paper's, every number is ours.
+    RECONSTRUCTED: the full text was not available. The names of the three schedules are remembered, not read in the
+    paper; their shapes and every number are ours.
 
     Args:
         teacher: a trained staged network with the student's number of stages (resnet56 for resnet20, vgg13 for vgg8).

@@ -37,13 +37,16 @@ class KDPP(Offline):
     the images seen so far, this batch included, so that they follow the augmentation and need no pass of their own.
     They are saved with the run. A class that was never seen has no direction yet, and its images no such term.
 
+    Ours: the weights of labels and teacher and the temperature, which are those of `kd`, and `weight` within the paper's
+    range; its values for each pair of networks were not found.
+
     Args:
         teacher: a trained network with a linear classifier.
         student: the network to train.
-        weight: of norm and direction (2; the paper uses 2 to 4).
-        kd: weight of the KL divergence (0.9).
-        temperature: of the KL divergence (4).
-        ce: weight of the labels (0.1).
+        weight: of norm and direction (2, ours; the paper uses 2 to 4).
+        kd: weight of the KL divergence (0.9, ours).
+        temperature: of the KL divergence (4, ours).
+        ce: weight of the labels (0.1, ours).
         image_shape: (C, H, W) of one image; by default the networks' own.
 
     Raises:
