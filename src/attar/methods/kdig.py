@@ -65,6 +65,10 @@ class KDIG(Offline):
         require_class_numbers(self.name, batch)
         return Knowledge(batch, teacher=self.teacher(batch.inputs), student=self.student(self.overlaid(batch)))
 
+    def leave_graphs(self) -> None:
+        """Keep the gradients of the images out of what is compiled."""
+        self.overlaid = torch.compiler.disable(self.overlaid)  # type: ignore[method-assign]
+
     def overlaid(self, batch: Batch) -> Tensor:
         """The images (B, C, H, W) that the student sees."""
         rows = drawn_rows(batch, "overlay", self.p if self.training else 0.0)

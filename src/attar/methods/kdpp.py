@@ -37,8 +37,8 @@ class KDPP(Offline):
     the images seen so far, this batch included, so that they follow the augmentation and need no pass of their own.
     They are saved with the run. A class that was never seen has no direction yet, and its images no such term.
 
-    Ours: the weights of labels and teacher and the temperature, which are those of `kd`, and `weight` within the paper's
-    range; its values for each pair of networks were not found.
+    Ours: the weights of labels and teacher and the temperature, which are those of `kd`, and `weight` within the
+    range of the paper, whose values for each pair of networks were not found.
 
     Args:
         teacher: a trained network with a linear classifier.

@@ -68,6 +68,10 @@ class PASM(Offline):
         require_class_numbers(self.name, batch)
         return Knowledge(batch, teacher=self.teacher(batch.inputs), student=self.student(self.harder(batch)))
 
+    def leave_graphs(self) -> None:
+        """Keep the gradients of the images out of what is compiled."""
+        self.harder = torch.compiler.disable(self.harder)  # type: ignore[method-assign]
+
     def harder(self, batch: Batch) -> Tensor:
         """The images (B, C, H, W) that the student sees."""
         rows = drawn_rows(batch, "erase", self.erase if self.training else 0.0)

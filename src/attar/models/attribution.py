@@ -11,7 +11,6 @@ from attar.errors import AttarError
 from attar.models.surgery.taps import observe
 
 
-@torch.compiler.disable
 @torch.enable_grad()
 def input_gradient(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """d CE(net(x), y) / dx of each image, (B, C, H, W); parameters get no gradient.
@@ -71,7 +70,6 @@ def integrated_gradients(
     return (images - baseline) * total
 
 
-@torch.compiler.disable
 @torch.enable_grad()
 def _probability_gradient(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     leaf = images.detach().requires_grad_()
