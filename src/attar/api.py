@@ -27,6 +27,7 @@ from attar.report.compare_page import compare_runs
 from attar.report.comparison import Comparison
 from attar.report.exports import export_notes, export_table
 from attar.report.summary import Summary
+from attar.sizes import shortest
 from attar.tasks import data_names
 
 CALIBRATION = 512
@@ -264,10 +265,7 @@ def _data_of(card: dict[str, Any], path: Path, other: str | None) -> dict[str, A
     """The images as the network was trained with: size, normalisation, and the set unless another is named."""
     seen: dict[str, Any] = {"val_fraction": 0}
     if "image_shape" in card:
-        seen |= {"mean": card["mean"], "std": card["std"]}
-        _, height, width = card["image_shape"]
-        if height == width:  # others are as the data have them
-            seen["image_size"] = height
+        seen |= {"mean": card["mean"], "std": card["std"], "image_size": shortest(card["image_shape"][1:])}
     if other is not None:
         return {"name": other, **seen}
     same = {"name": card["data"], **card.get("data_options", {}), **seen}

@@ -9,10 +9,10 @@ from PIL import Image
 
 import attar
 from attar import AttarError, create_model
-from attar.data import ImageSet
+from attar.data import ImageSet, load_data
 from attar.deploy import load
 from attar.deploy.predict import predict
-from attar.models.preprocessing import height_width, shortest
+from attar.sizes import height_width, shortest
 
 SIZE = (12, 24)
 
@@ -81,3 +81,58 @@ def test_distilled_exported_and_predicted(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     attar.export("run", ["onnx"], data=data)
     assert [one.labels[0][0] for one in predict("run/export/student.onnx", files)] == wanted
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of images of 16x40 pixels: the class is at an end that no centre square shows."""
+    for number in range(48):
+        name = ("left", "right")[number % 2]
+        shade = np.full((16, 40, 3), 20 + number, np.uint8)
+        shade[:, :8] += 180 * (name == "left")
+        shade[:, -8:] += 180 * (name == "right")
+        (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(shade).save(tmp_path / "photos" / name / f"{number}.png")
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("keys", [[], ["data.resize_size=[10,25]", "data.in_memory=false", "data.workers=0"]])
+def test_a_folder_from_the_command_line_has_one_answer_on_every_road(photos, attar, keys, tmp_path):
+    recipe = ["student=resnet8", f"data={photos}", "data.image_size=[8,20]", "data.augment.flip=false", *keys]
+    recipe += ["epochs=8", "batch_size=8", "precision=float32", "optim.lr=0.05", "out=run"]
+    assert attar("train", *recipe)[0] == 0
+    card = json.loads((tmp_path / "run" / "student.json").read_text())
+    assert card["image_shape"] == [3, 8, 20]
+    assert card["test"]["top1"] == 1.0
+    assert f"top1  {1:.4f}" in attar("evaluate", "run")[1]
+    assert attar("export", "run", "safetensors", "out=export")[0] == 0
+    shares = []
+    for model in ("run", "export"):
+        status, printed, _ = attar("predict", model, photos, "--json", "--top", "2")
+        assert status == 0
+        found = json.loads(printed)
+        assert all(one["labels"][0]["label"] in one["file"] for one in found)
+        shares.append([one["labels"][0]["probability"] for one in found])
+    assert np.allclose(*shares, atol=1e-5)
+
+
+def test_image_sets_and_files_are_resized_to_the_same_rectangle(photos):
+    wide = load_data(str(photos), image_size=[8, 20], val_fraction=0)
+    assert wide.image_shape == (3, 8, 20)
+    assert wide.network["image_size"] == [8, 20]
+    whole = load_data(str(photos), image_size=[16, 40], val_fraction=0)
+    assert (whole.train.resized((8, 20)).images.int() - wide.train.images.int()).abs().max() <= 1
+    streamed = load_data(str(photos), image_size=[16, 40], in_memory=False, val_fraction=0).train.resized([8, 20])
+    assert np.array_equal(streamed.read(0), load_data(str(photos), image_size=[8, 20], in_memory=False).train.read(0))
+    assert whole.train.resized(8).image_shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("size", [[8], 0, [8, 0], [8, 8, 8], "8x20", [8.5, 8], True])
+def test_what_is_no_size_is_one_line(photos, size):
+    with pytest.raises(AttarError, match="image_size must be a side of at least 1 pixel, or \\[height, width\\], got"):
+        load_data(str(photos), image_size=size)
+
+
+def test_a_margin_must_cover_the_rectangle(photos):
+    with pytest.raises(AttarError, match=r"resize_size=\(10, 16\) must be at least image_size=\(8, 20\)"):
+        load_data(str(photos), image_size=[8, 20], resize_size=[10, 16])

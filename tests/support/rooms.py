@@ -5,7 +5,7 @@ from __future__ import annotations
 # Files at the top that every room may import; they import only each other, and from below.
 LEAVES = (
     "errors", "batch", "schedules", "registry", "choices", "plugins", "files", "records", "extras", "decoding",
-    "yaml_text",
+    "yaml_text", "sizes",
 )  # fmt: skip
 
 # Each room with what it may import besides the leaves. A room stands below all rooms that import it.

@@ -17,6 +17,7 @@ from attar.data.images import ImageSet
 from attar.data.sources.origins import Files, Origin, files_in
 from attar.decoding import try_read
 from attar.errors import AttarError
+from attar.sizes import Size, checked_size, covering, height_width
 
 # ImageNet's, as pretrained networks expect.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -43,22 +44,24 @@ class FileSet(ImageSet):
 
     def read(self, number: int) -> np.ndarray | str:
         """One image's pixels at the stored size, or in one line why there are none."""
-        return try_read(lambda: self.origin.open(number), self.stored_size[0])
+        return try_read(lambda: self.origin.open(number), self.stored_size)
 
     def subset(self, index: Tensor) -> FileSet:
         """The images at these positions, in this order."""
         return replace(
             self,
-            images=_no_pixels(len(index), self.stored_size[0]),
+            images=_no_pixels(len(index), self.stored_size),
             labels=self.labels[index],
             origin=self.origin.subset(index.numpy()),
         )
 
-    def resized(self, size: int) -> FileSet:
+    def resized(self, size: Size) -> FileSet:
         """Images to be read at another size."""
-        if size < 1:
-            raise AttarError(f"image_size must be at least 1 pixel, got {size}")
-        stored = round(self.stored_size[0] * size / self.image_shape[1])
+        size = checked_size("image_size", size)
+        wanted = height_width(size)
+        scale = covering(wanted, self.image_shape[1:])
+        scaled = [max(round(side * scale), least) for side, least in zip(self.stored_size, wanted, strict=True)]
+        stored = wanted if self.crop is None else scaled
         return replace(self, images=_no_pixels(len(self), stored), crop=None if self.crop is None else size)
 
     @cached_property
@@ -77,8 +80,8 @@ def file_set(
     labels: Tensor,
     classes: tuple[str, ...],
     name: str,
-    size: int,
-    crop: int | None = None,
+    size: Size,
+    crop: Size | None = None,
     workers: int | None = None,
 ) -> FileSet:
     """Labelled image files as a set.
@@ -89,8 +92,8 @@ def file_set(
         labels: (N,) class numbers.
         classes: the name of every class.
         name: what the set is called.
-        size: side in pixels that images are read at.
-        crop: side of the central square that networks see; None: all of it.
+        size: what images are read at: the side of a square, or height and width.
+        crop: the central part that networks see; None: all of it.
         workers: how many processes read images; None: as many as suit the machine.
     """
     return encoded_set(files_in(root, list(files)), labels, classes, name, size, crop, workers)
@@ -101,8 +104,8 @@ def encoded_set(
     labels: Tensor,
     classes: tuple[str, ...],
     name: str,
-    size: int,
-    crop: int | None = None,
+    size: Size,
+    crop: Size | None = None,
     workers: int | None = None,
 ) -> FileSet:
     """Labelled images from any origin as a set; the arguments are those of `file_set`."""
@@ -110,8 +113,8 @@ def encoded_set(
     return FileSet(pixels, labels, classes, name, MEAN, STD, crop, origin=origin, workers=workers)
 
 
-def _no_pixels(count: int, size: int) -> Tensor:
-    return torch.empty(count, 3, size, size, dtype=torch.uint8, device="meta")
+def _no_pixels(count: int, size: Size) -> Tensor:
+    return torch.empty(count, 3, *height_width(size), dtype=torch.uint8, device="meta")
 
 
 def into_memory(images: FileSet, skip: bool) -> tuple[ImageSet, list[Path]]:
@@ -124,9 +127,8 @@ def into_memory(images: FileSet, skip: bool) -> tuple[ImageSet, list[Path]]:
     Raises:
         AttarError: a file cannot be read and is not to be skipped, or none of a class can.
     """
-    size = images.stored_size[0]
     # Pixel by pixel, as files come and as loaders want them.
-    pixels = torch.empty(len(images), size, size, 3, dtype=torch.uint8)
+    pixels = torch.empty(len(images), *images.stored_size, 3, dtype=torch.uint8)
 
     def decode(place: int) -> bool:
         found = images.read(place)

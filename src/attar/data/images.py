@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from attar.data.transforms.augment import Augment
 from attar.errors import AttarError
+from attar.sizes import Size, checked_size, covering, height_width
 
 # Stands where an image has no class number.
 NO_LABEL = -1
@@ -30,8 +31,8 @@ class ImageSet:
         name: what the set is called ("cifar100").
         mean: per channel, in 0..1 units; a network sees (image / 255 - mean) / std.
         std: per channel, in 0..1 units.
-        crop: side in pixels of the central square that networks see; a resized crop may use the margin around it.
-            None: they see the whole image.
+        crop: the central part that networks see, its side or its height and width; a resized crop may use the margin
+            around it. None: they see the whole image.
         class_weights: how much a mistake on each class counts in the loss from labels; None: all alike.
 
     Raises:
@@ -48,7 +49,7 @@ class ImageSet:
     name: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    crop: int | None = None
+    crop: Size | None = None
     class_weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -69,7 +70,8 @@ class ImageSet:
                 f"{self.name!r} has {channels} channels: expected as many means and positive deviations, "
                 f"got mean={tuple(self.mean)}, std={tuple(self.std)}"
             )
-        if self.crop is not None and not 1 <= self.crop <= min(self.stored_size):
+        sides = height_width(1 if self.crop is None else self.crop)
+        if not all(1 <= side <= own for side, own in zip(sides, self.stored_size, strict=True)):
             height, width = self.stored_size
             raise AttarError(f"a crop of {self.crop} pixels does not fit the {height}x{width} images of {self.name!r}")
 
@@ -79,7 +81,7 @@ class ImageSet:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image as networks see it."""
-        height, width = self.stored_size if self.crop is None else (self.crop, self.crop)
+        height, width = self.stored_size if self.crop is None else height_width(self.crop)
         return self.images.shape[1], height, width
 
     @property
@@ -121,21 +123,22 @@ class ImageSet:
         """The images at these positions, in this order."""
         return replace(self, images=_taken(self.images, index), labels=self.labels[index])
 
-    def resized(self, size: int) -> ImageSet:
-        """Square images: the shorter side becomes `size` pixels, what stands over is cut off around the centre."""
-        if size < 1:
-            raise AttarError(f"image_size must be at least 1 pixel, got {size}")
-        if self.image_shape[1:] == (size, size):
+    def resized(self, size: Size) -> ImageSet:
+        """Images scaled until they cover a size; what stands over is cut off around the centre."""
+        size = checked_size("image_size", size)
+        wanted = height_width(size)
+        if self.image_shape[1:] == wanted:
             return self
-        scale = size / min(self.image_shape[1:])
-        height, width = (round(side * scale) for side in self.stored_size)
-        # A margin around the crop is scaled and kept.
-        kept = size if self.crop is None else min(height, width)
-        top, left = (height - kept) // 2, (width - kept) // 2
+        scale = covering(wanted, self.image_shape[1:])
+        height, width = (max(round(side * scale), least) for side, least in zip(self.stored_size, wanted, strict=True))
+        # A margin around the crop is scaled and kept, around a square as a square.
+        around = (min(height, width),) * 2 if isinstance(size, int) else (height, width)
+        down, across = wanted if self.crop is None else around
+        top, left = (height - down) // 2, (width - across) // 2
         # In parts, so that the working memory stays small.
         parts = [
             F.interpolate(part, (height, width), mode="bilinear", antialias=True)[
-                ..., top : top + kept, left : left + kept
+                ..., top : top + down, left : left + across
             ]
             for part in self.images.split(1024)
         ]

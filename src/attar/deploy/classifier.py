@@ -54,6 +54,7 @@ def open_run(path: Path) -> Classifier:
 
     from attar.deploy.package import load
     from attar.deploy.trained_run import find_trained
+    from attar.sizes import checked_size
 
     trained = find_trained(path)
     net, card = load(trained.weights), trained.card
@@ -63,7 +64,7 @@ def open_run(path: Path) -> Classifier:
             return net(torch.from_numpy(images)).numpy()
 
     shape = checked_shape(card["image_shape"], path)
-    size = card.get("data_options", {}).get("resize_size") or shape[1:]
+    size = checked_size("resize_size", card.get("data_options", {}).get("resize_size") or shape[1:])
     return Classifier(tuple(card["classes"]), shape, size, tuple(card["mean"]), tuple(card["std"]), run)
 
 

@@ -15,6 +15,7 @@ from attar.data import ImageSet, Samples, batches_of
 from attar.deploy.parity import measured
 from attar.errors import AttarError
 from attar.models.graphs.traced import Deployed, facts, sample_facts
+from attar.sizes import shortest
 from attar.tasks import Task
 
 
@@ -77,9 +78,7 @@ class Student:
         """The metadata of a graph file: texts by name."""
         if not isinstance(self.test, ImageSet):
             return sample_facts(self.card, self.example)
-        _, height, width = self.test.image_shape
-        stored = self.test.stored_size
-        return facts(self.card, self.bake, min(stored) if height == width else stored)
+        return facts(self.card, self.bake, shortest(self.test.stored_size))
 
     def once(self, make: Callable[[Student], Any]) -> Any:
         """make(student), computed once and shared by the formats that start from it."""

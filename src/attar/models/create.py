@@ -10,10 +10,11 @@ from typing import Any, cast
 from attar.errors import AttarError, unknown
 from attar.models.libraries.create import create_outside
 from attar.models.libraries.names import checked_name, library_names, library_of, outside
-from attar.models.preprocessing import Size, height_width, resized_input, shortest
+from attar.models.preprocessing import resized_input
 from attar.models.registry import BUILDERS, MODELS, ModelInfo
 from attar.models.surgery.staged import Staged
 from attar.models.weights import Head, Weights, load_weights
+from attar.sizes import Size, height_width, shortest
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -14,35 +14,10 @@ from torch import Tensor, nn
 from attar.errors import AttarError
 from attar.models.registry import BUILDERS, Spec, build
 from attar.models.surgery.staged import Staged
+from attar.sizes import Size, height_width, shortest
 
 Numbers = Sequence[float]
 INTERPOLATIONS = ("bicubic", "bilinear")
-
-
-# The side of square images, or their height and width.
-Size = int | Sequence[int]
-
-
-def height_width(size: Size) -> tuple[int, int]:
-    """Height and width of images of a size.
-
-    >>> height_width(32), height_width([12, 24])
-    ((32, 32), (12, 24))
-    """
-    if isinstance(size, int):
-        return size, size
-    height, width = size
-    return height, width
-
-
-def shortest(size: Size) -> int | tuple[int, int]:
-    """A size as one number where it is a square's.
-
-    >>> shortest((32, 32)), shortest([12, 24])
-    (32, (12, 24))
-    """
-    height, width = height_width(size)
-    return height if height == width else (height, width)
 
 
 @dataclass(frozen=True)

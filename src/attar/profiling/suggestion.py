@@ -9,11 +9,11 @@ from torch import nn
 
 from attar.errors import AttarError
 from attar.models.libraries.names import library_of, outside
-from attar.models.preprocessing import height_width
 from attar.profiling.budget import Budget, read_budget
 from attar.profiling.candidates import candidate_names
 from attar.profiling.cost import threads
 from attar.profiling.student_search import Clock, Measured, Progress, Search, Shape, on_the_clock
+from attar.sizes import height_width
 
 ZOO_SIDE, PHOTO_SIDE = 32, 224
 

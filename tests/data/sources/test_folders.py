@@ -151,7 +151,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 def test_too_much_for_the_memory_names_a_size_that_fits(root, monkeypatch):
     monkeypatch.setattr(from_files, "MEMORY_LIMIT", 20 * 3 * 10**2)
-    with pytest.raises(AttarError, match="give image_size=10 or smaller"):
+    with pytest.raises(AttarError, match="=10 or smaller"):
         load_data("folder", root=root, in_memory=True)
     assert not isinstance(load_data("folder", root=root, image_size=10).train, FileSet)
     assert isinstance(load_data("folder", root=root, image_size=11).train, FileSet)

@@ -218,7 +218,7 @@ def test_a_broken_image_that_is_streamed_is_stood_in_for_by_another_without_a_la
     [
         ({"unlabelled": "nowhere"}, "data.unlabelled='nowhere' is no folder"),
         ({"unlabelled": "empty"}, r"data.unlabelled='empty' has no images \(.jpg"),
-        ({"data": "digits", "mean": None}, "read as square RGB, the images of 'digits' are 1 x 8x8"),
+        ({"data": "digits", "mean": None}, "read as RGB, the images of 'digits' have 1 channels"),
     ],
 )
 def test_what_cannot_join_is_refused(folders, monkeypatch, change, message):

@@ -18,6 +18,7 @@ from attar.data.sources.wrap import wrap
 from attar.data.tensor_set import TensorSplits
 from attar.data.transforms.augment import Augment
 from attar.errors import AttarError, unknown
+from attar.sizes import Size
 
 # Of a single set without a test set, the part tested on; the same images in every run.
 TEST_FRACTION, TEST_SEED = 0.2, 0
@@ -30,7 +31,7 @@ def load_data(
     data: Any = "digits",
     root: str | Path | None = None,
     download: bool = True,
-    image_size: int | None = None,
+    image_size: Size | None = None,
     val_fraction: float = 0.1,
     seed: int = 0,
     *,
@@ -49,7 +50,7 @@ def load_data(
             set of (image, label) pairs, or a pair of those (train, test). A single set gives a fifth for the test.
         root: the folder that holds the data; None: where downloads are kept.
         download: whether a missing published set may be fetched.
-        image_size: side in pixels; None: the data set's own, 64 for folders.
+        image_size: side in pixels, or height and width; None: the data set's own, 64 for folders.
         val_fraction: the part of the training set kept apart for validation; 0: none. Data that come with a validation
             set keep theirs.
         seed: which images are kept apart; the test set never depends on it.
@@ -81,7 +82,7 @@ def read_data(
     data: Any,
     root: str | Path | None = None,
     download: bool = True,
-    image_size: int | None = None,
+    image_size: Size | None = None,
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -143,7 +144,7 @@ def divided(
 
 
 def _named(
-    name: str, root: Path | None, download: bool, image_size: int | None, options: dict[str, Any]
+    name: str, root: Path | None, download: bool, image_size: Size | None, options: dict[str, Any]
 ) -> tuple[Splits, bool]:
     """The sets of a registered name or of a path, and whether mirrored images keep their class."""
     if name not in DATASETS and Path(name).expanduser().is_dir():

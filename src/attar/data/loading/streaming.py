@@ -203,22 +203,22 @@ class _Files(Dataset[Read]):
         return self.__getitems__([number])
 
     def __getitems__(self, numbers: list[int]) -> Read:
-        """(B, size, size, 3) bytes, and the numbers of the unreadable images with the reasons."""
-        size = self.sets[0].stored_size[0]
-        pixels = torch.empty(len(numbers), size, size, 3, dtype=torch.uint8)
+        """(B, H, W, 3) bytes, and the numbers of the unreadable images with the reasons."""
+        size = self.sets[0].stored_size
+        pixels = torch.empty(len(numbers), *size, 3, dtype=torch.uint8)
         unreadable: list[Unreadable] = []
         for place, number in enumerate(numbers):
             pixels[place] = self._read(number, size, unreadable)
         return pixels, unreadable
 
-    def _read(self, number: int, size: int, unreadable: list[Unreadable]) -> Tensor:
+    def _read(self, number: int, size: tuple[int, int], unreadable: list[Unreadable]) -> Tensor:
         found = self._found(number)
         if isinstance(found, str):
             reason, other = found, int(self.next[number])
             while isinstance(found, str) and other != number:
                 found, other = self._found(other), int(self.next[other])
             unreadable.append(Unreadable(number, reason, not isinstance(found, str)))
-        return torch.zeros(size, size, 3) if isinstance(found, str) else torch.from_numpy(found)
+        return torch.zeros(*size, 3) if isinstance(found, str) else torch.from_numpy(found)
 
     def _found(self, number: int) -> np.ndarray | str:
         images, place = self._located(number)

@@ -14,6 +14,7 @@ from attar.data.sources.origins import files_in
 from attar.data.sources.split_names import by_role, is_split_name, role_of
 from attar.decoding import HEIC, SUFFIXES, require_pillow
 from attar.errors import AttarError
+from attar.sizes import Size
 
 # The image files of each class.
 Classes = dict[str, list[Path]]
@@ -25,11 +26,11 @@ Classes = dict[str, list[Path]]
 def folder(
     root: Path | None,
     download: bool,
-    image_size: int | None,
+    image_size: Size | None,
     *,
     skip_unreadable: bool = False,
     test_fraction: float = 0.2,
-    resize_size: int | None = None,
+    resize_size: Size | None = None,
     in_memory: bool | None = None,
     workers: int | None = None,
 ) -> Splits:
@@ -44,11 +45,11 @@ def folder(
     Args:
         root: the folder.
         download: not needed here.
-        image_size: side in pixels of what networks see; None: 64.
+        image_size: what networks see: a side in pixels, or [height, width]; None: 64.
         skip_unreadable: leave out images that cannot be decoded, with a note, and do not stop. Streamed images
             are only known to be unreadable when they are read: see `StreamingLoader`.
         test_fraction: the part tested on where there is no folder for it.
-        resize_size: side in pixels that images are read at: the shorter side is scaled to it and the centre cut out.
+        resize_size: what images are read at: they are scaled until they cover it and the centre is cut out.
             Networks are tested on the central image_size of it, and augment.resized_crop uses all of it (ImageNet:
             256 and 224). None: image_size.
         in_memory: whether all images are decoded once into memory; None: where that takes at most 2 GB. Otherwise

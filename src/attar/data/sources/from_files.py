@@ -12,6 +12,7 @@ from attar.data.images import ImageSet, Splits
 from attar.data.loading.split import stratified_split
 from attar.data.sources.origins import Origin
 from attar.errors import AttarError
+from attar.sizes import Size, checked_size, height_width
 
 MEMORY_LIMIT = 2 * 10**9  # bytes of decoded pixels
 # Fixed, so that no run ever trains on an image that another run is tested on.
@@ -25,8 +26,8 @@ class Reading:
     """How image files are read.
 
     Attributes:
-        image_size: side in pixels of what networks see; None: 64.
-        resize_size: side in pixels that images are read at; None: as networks see them.
+        image_size: what networks see: a side in pixels, or height and width; None: 64.
+        resize_size: what images are read at, in the same way; None: as networks see them.
         in_memory: whether all are decoded once into memory; None: where that takes at most 2 GB.
         workers: processes that read images otherwise; None: as many as suit the machine.
         skip_unreadable: leave out images that cannot be decoded, with a note, and do not stop.
@@ -36,30 +37,29 @@ class Reading:
         AttarError: a number is out of range.
     """
 
-    image_size: int | None = None
-    resize_size: int | None = None
+    image_size: Size | None = None
+    resize_size: Size | None = None
     in_memory: bool | None = None
     workers: int | None = None
     skip_unreadable: bool = False
     test_fraction: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise AttarError(f"image_size must be at least 1 pixel, got {self.size}")
-        if self.resize_size is not None and self.resize_size < self.size:
+        pairs = zip(height_width(self.stored), height_width(self.size), strict=True)
+        if any(read < seen for read, seen in pairs):
             raise AttarError(
-                f"resize_size={self.resize_size} must be at least image_size={self.size}, which is cut out of it"
+                f"resize_size={self.stored} must be at least image_size={self.size}, which is cut out of it"
             )
         if self.workers is not None and self.workers < 0:
             raise AttarError(f"workers must be 0 (read in the main process) or more, got {self.workers}")
 
     @property
-    def size(self) -> int:
-        return 64 if self.image_size is None else self.image_size
+    def size(self) -> int | tuple[int, int]:
+        return 64 if self.image_size is None else checked_size("image_size", self.image_size)
 
     @property
-    def stored(self) -> int:
-        return self.resize_size or self.size
+    def stored(self) -> int | tuple[int, int]:
+        return self.size if self.resize_size is None else checked_size("resize_size", self.resize_size)
 
     def files(self, origin: Origin, labels: Sequence[int], classes: tuple[str, ...], name: str) -> FileSet:
         """A set of encoded images that are read this way."""
@@ -95,11 +95,13 @@ class Reading:
     def _fits(self, sets: Mapping[str, FileSet]) -> bool:
         """Whether the images are to be in memory."""
         count = sum(map(len, sets.values()))
-        needed = count * 3 * self.stored**2
+        height, width = height_width(self.stored)
+        needed = count * 3 * height * width
         if self.in_memory and needed > MEMORY_LIMIT:
-            fitting = int((MEMORY_LIMIT / (3 * count)) ** 0.5)
+            least = [int(side * (MEMORY_LIMIT / needed) ** 0.5) for side in (height, width)]
+            fitting = least[0] if height == width else least
             raise AttarError(
-                f"{count} images of {sets['train'].name} at {self.stored}x{self.stored} need {needed / 1e9:.1f} GB, "
+                f"{count} images of {sets['train'].name} at {height}x{width} need {needed / 1e9:.1f} GB, "
                 f"above the {MEMORY_LIMIT / 1e9:g} GB kept in memory; leave data.in_memory out, or give "
                 f"data.{'resize_size' if self.resize_size else 'image_size'}={fitting} or smaller"
             )

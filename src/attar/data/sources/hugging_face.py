@@ -22,6 +22,7 @@ from attar.data.sources.split_names import by_role
 from attar.decoding import require_pillow
 from attar.errors import AttarError, first_line, unknown
 from attar.extras import require
+from attar.sizes import Size
 from attar.yaml_text import check_yaml
 
 LABEL_NAMES = ("label", "labels")
@@ -41,13 +42,13 @@ MOST_SETTINGS = 200_000
 def hf(
     root: Path | None,
     download: bool,
-    image_size: int | None,
+    image_size: Size | None,
     *,
     image_column: str | None = None,
     label_column: str | None = None,
     skip_unreadable: bool = False,
     test_fraction: float = 0.2,
-    resize_size: int | None = None,
+    resize_size: Size | None = None,
     in_memory: bool | None = None,
     workers: int | None = None,
 ) -> Splits:

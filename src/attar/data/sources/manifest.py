@@ -19,6 +19,7 @@ from attar.data.sources.parquet import ParquetTable
 from attar.data.sources.split_names import ROLES, role_of
 from attar.decoding import require_pillow
 from attar.errors import AttarError, unknown
+from attar.sizes import Size
 
 COLUMNS = ("path", "label", "split")
 PARQUET = (".parquet", ".pq")
@@ -41,11 +42,11 @@ class Listing:
 def manifest(
     root: Path | None,
     download: bool,
-    image_size: int | None,
+    image_size: Size | None,
     *,
     skip_unreadable: bool = False,
     test_fraction: float = 0.2,
-    resize_size: int | None = None,
+    resize_size: Size | None = None,
     in_memory: bool | None = None,
     workers: int | None = None,
 ) -> Splits:

@@ -28,8 +28,8 @@ def unlabelled_images(folder: Path, train: ImageSet, skip_unreadable: bool = Fal
         The set, its labels all -1, and what the user should know about it.
 
     Raises:
-        AttarError: the folder is missing or has no images, an image cannot be read, the training images are not square
-            RGB, or there is no room in memory.
+        AttarError: the folder is missing or has no images, an image cannot be read, the training images are not RGB,
+            or there is no room in memory.
     """
     require_pillow()
     if not folder.is_dir():
@@ -37,20 +37,21 @@ def unlabelled_images(folder: Path, train: ImageSet, skip_unreadable: bool = Fal
     left = LeftOut()
     if not (files := image_files(folder, left)):
         raise AttarError(f"data.unlabelled={str(folder)!r} has no images ({', '.join(SUFFIXES)})")
-    size, width = train.stored_size
-    if train.image_shape[0] != 3 or size != width:
-        found = f"{train.image_shape[0]} x {size}x{width}"
-        raise AttarError(f"unlabelled images are read as square RGB, the images of {train.name!r} are {found}")
+    height, width = train.stored_size
+    if train.image_shape[0] != 3:
+        raise AttarError(
+            f"unlabelled images are read as RGB, the images of {train.name!r} have {train.image_shape[0]} channels"
+        )
     names = [str(file.relative_to(folder)) for file in files]
     workers = train.workers if isinstance(train, FileSet) else None
     labels = torch.full((len(names),), NO_LABEL)
-    images = file_set(folder, names, labels, train.classes, folder.name, size, train.crop, workers)
+    images = file_set(folder, names, labels, train.classes, folder.name, (height, width), train.crop, workers)
     images = replace(images, mean=train.mean, std=train.std)
     if isinstance(train, FileSet):
         return images, left.line(folder)
-    if (needed := 3 * size**2 * len(images)) > MEMORY_LIMIT:
+    if (needed := 3 * height * width * len(images)) > MEMORY_LIMIT:
         raise AttarError(
-            f"{len(images)} unlabelled images at {size}x{size} need {needed / 1e9:.1f} GB, above the "
+            f"{len(images)} unlabelled images at {height}x{width} need {needed / 1e9:.1f} GB, above the "
             f"{MEMORY_LIMIT / 1e9:g} GB kept in memory; give data.in_memory=false, which streams all image files"
         )
     held, skipped = into_memory(images, skip_unreadable)

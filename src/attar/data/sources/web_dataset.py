@@ -27,6 +27,7 @@ from attar.data.sources.listings import splits_of
 from attar.data.sources.split_names import is_split_name, role_of, roles_in
 from attar.decoding import SUFFIXES, require_pillow
 from attar.errors import AttarError
+from attar.sizes import Size
 
 LABELS = (".cls", ".json")
 # In bytes: larger members are a mistake, or an attack.
@@ -42,12 +43,12 @@ COMPRESSED = (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5")
 def webdataset(
     root: Path | None,
     download: bool,
-    image_size: int | None,
+    image_size: Size | None,
     *,
     label_key: str = "label",
     skip_unreadable: bool = False,
     test_fraction: float = 0.2,
-    resize_size: int | None = None,
+    resize_size: Size | None = None,
     in_memory: bool | None = None,
     workers: int | None = None,
 ) -> Splits:

@@ -15,9 +15,10 @@ from attar.errors import AttarError, first_line
 from attar.models.libraries.families import as_staged
 from attar.models.libraries.library_staged import LibraryStaged, drawn_as_whole
 from attar.models.libraries.names import CONFIGS, Library, checked_name, library_of
-from attar.models.preprocessing import ImageInput, Numbers, Size, adapt_input, expected, height_width, shortest
+from attar.models.preprocessing import ImageInput, Numbers, adapt_input, expected
 from attar.models.registry import BUILDERS, Spec
 from attar.models.weights import Weights, fit, read_state
+from attar.sizes import Size, height_width, shortest
 
 PUBLISHED = "pretrained"
 # Below this side, networks made for photographs may run out of map; off this stride, patches may not cover it.
