@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from attar.metrics import Scores
 from attar.profiling import Latency
 from attar.report import latency
 from attar.report.latency import speed, verdict
@@ -72,7 +71,7 @@ def test_a_comparison_names_students_that_are_worse_or_give_one_class(made_run, 
 
 
 def test_evaluating_a_network_that_gives_one_class_says_so(attar, monkeypatch):
-    scores = Scores(10, 0.1, 0.5, 2.3, 0.1, 0.9, (0.0, 1.0, 0.0))
+    scores = {"count": 10, "top1": 0.1, "per_class": [0.0, 1.0, 0.0]}
     monkeypatch.setattr("attar.api.evaluate", lambda *_, **__: scores)
     assert "It gives class 2 of 3 to nearly everything." in attar("evaluate", "net.safetensors")[1]
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from attar.cli.arguments import Plugin, RecipeArguments, RecipeCommand, split_arguments
-from attar.cli.entry import app, console
+from attar.cli.entry import MISTAKE, app, console
 from attar.plugins import import_files, imported_files
 
 
@@ -102,7 +102,7 @@ def _beside() -> Callable[[], object]:
 
 
 def show(summary: Any) -> None:
-    """The tables and the headline of a finished job."""
+    """The tables and the headline of a finished job; status 2 where a seed failed."""
     for table in (summary.score_table(), summary.cost_table()):
         console.print(table)
     console.print(summary.sentence(), markup=False)
@@ -110,3 +110,5 @@ def show(summary: Any) -> None:
         console.print(line, markup=False)
     report = f"Report: {summary.report}\n" if summary.report.exists() else ""
     console.print(f"{report}Student: {summary.student}", markup=False, soft_wrap=True)
+    if summary.failed:
+        raise typer.Exit(MISTAKE)

@@ -170,13 +170,12 @@ class Job:
         if self.team.leader:
             self._warn(self._odd_teachers(taught, runtime))
         runtime = self._with_engines(runtime)
-        if runtime.jobs > 1:
-            self._train_side_by_side(runtime)
+        failed = self._train_side_by_side(runtime) if runtime.jobs > 1 else {}
         with threads(runtime.threads or torch.get_num_threads()):
-            runs = self._runs(runtime)
+            runs = self._runs(runtime, failed)
         if self.team.leader:
             taught, runs = self._timed(taught, runs, runtime)
-        summary = Summary(self.recipe, taught, runs, self.folder, self.task.metrics().scoring)
+        summary = Summary(self.recipe, taught, runs, self.folder, self.task.metrics().scoring, failed)
         if self.team.leader:
             self._report(summary)
         self.team.wait()
@@ -190,17 +189,38 @@ class Job:
                 (self._teacher_folder(number) / "scores.json").unlink(missing_ok=True)
         write_inputs(self.folder, self.inputs)
 
-    def _runs(self, runtime: Runtime) -> list[dict[str, Result]]:
-        """The results of each seed, one training after another; finished ones are read."""
+    def _runs(self, runtime: Runtime, failed: dict[int, str]) -> list[dict[str, Result]]:
+        """The results of each seed, one training after another; finished ones are read.
+
+        Args:
+            runtime: what trainings compute with.
+            failed: the seeds that failed, with the reason; those that fail here are added, and the others go on.
+
+        Raises:
+            AttarError: every seed failed, or a process of several that work on one run.
+        """
         runs: list[dict[str, Result]] = []
-        for seed in self.seeds:
-            results = {}
-            if self.recipe.alone == "train":
-                results["alone"] = replace(self._results(seed, True, runtime)[0], name="alone")
-            elif seed in self.earlier:
-                results["alone"] = self.earlier[seed]
-            runs.append(results | {result.name: result for result in self._results(seed, False, runtime)})
+        for seed in [seed for seed in self.seeds if seed not in failed]:
+            try:
+                runs.append(self._run_of(seed, runtime))
+            except AttarError as error:
+                if len(self.seeds) == 1 or self.team.size > 1:
+                    raise
+                failed[seed] = str(error)
+                self._print(f"failed: seed {seed}: {error}")
+                self.release(seed, True)
+        if not runs:
+            raise AttarError(next(iter(failed.values())))
         return runs
+
+    def _run_of(self, seed: int, runtime: Runtime) -> dict[str, Result]:
+        """The results of one seed by name."""
+        results = {}
+        if self.recipe.alone == "train":
+            results["alone"] = replace(self._results(seed, True, runtime)[0], name="alone")
+        elif seed in self.earlier:
+            results["alone"] = self.earlier[seed]
+        return results | {result.name: result for result in self._results(seed, False, runtime)}
 
     def _results(self, seed: int, alone: bool, runtime: Runtime) -> list[Result]:
         """The results of one training; a finished one's networks are not built."""
@@ -220,8 +240,8 @@ class Job:
         """Drop a training that is done, with its networks and images."""
         self._trainings.pop((seed, alone), None)
 
-    def _train_side_by_side(self, runtime: Runtime) -> None:
-        """Every training that is not finished, several at a time, those that take longest first."""
+    def _train_side_by_side(self, runtime: Runtime) -> dict[int, str]:
+        """Every training that is not finished, several at a time, those that take longest first; the failed seeds."""
         kinds = [False, True] if self.recipe.alone == "train" else [False]
         places = [(seed, alone, *self._place(seed, alone)) for alone in kinds for seed in self.seeds]
         specs = [
@@ -234,7 +254,12 @@ class Job:
         # The trainings build their own engines, and what this process freed is theirs to use.
         self.engines.clear(self.training(self.recipe.seed).method)
         release_freed_memory()
-        side_by_side(specs, train_beside, runtime.jobs, each, partial(_arrive, self.beside, logits), self.console)
+        begin = partial(_arrive, self.beside, logits)
+        failed = {}
+        for spec, reason in side_by_side(specs, outcome_beside, runtime.jobs, each, begin, self.console):
+            failed[spec.seed] = reason
+            self._print(f"failed: {spec.title}: {reason}")
+        return failed
 
     def _timed(
         self, taught: list[Result], runs: list[dict[str, Result]], runtime: Runtime
@@ -503,6 +528,15 @@ class Job:
             return {}
         root, name, classes = Path(self.recipe.alone), self.recipe.student.name, self.splits.test.classes
         return {seed: earlier_baseline(root, name, classes, seed) for seed in self.seeds}
+
+
+def outcome_beside(spec: TrainingSpec) -> str:
+    """`train_beside`: why it failed, or nothing."""
+    try:
+        train_beside(spec)
+    except AttarError as error:
+        return str(error)
+    return ""
 
 
 def train_beside(spec: TrainingSpec) -> None:

@@ -40,30 +40,37 @@ class TrainingSpec:
 
 def side_by_side(
     specs: list[TrainingSpec],
-    work: Callable[[TrainingSpec], object],
+    work: Callable[[TrainingSpec], str],
     jobs: int,
     threads: int,
     prepare: Callable[[], object] | None,
     console: Console,
-) -> None:
+) -> list[tuple[TrainingSpec, str]]:
     """Work on every training, several at a time; what each writes to its log is printed here too.
 
     Args:
         specs: the trainings, in the order they begin.
-        work: what a process does; it must survive pickling.
+        work: what a process does: why it failed, else empty; it must survive pickling.
         jobs: how many processes.
         threads: of each.
         prepare: called in each first.
         console: where to print.
 
+    Returns:
+        Those that failed, with the reason.
+
     Raises:
-        AttarError: one failed; the others are asked to save and stop.
+        AttarError: a process died; the others are asked to save and stop.
         Stopped: the process was asked to stop, and so were they.
     """
+    failed = []
     with Watch(specs, console) as watch:
         pool = WorkerPool(jobs, threads, prepare, watch.look)
-        for _ in pool.results([(work, (spec,)) for spec in specs]):
+        for number, reason in pool.results([(work, (spec,)) for spec in specs]):
             watch.look()
+            if reason:
+                failed.append((specs[number], reason))
+    return failed
 
 
 class Watch:

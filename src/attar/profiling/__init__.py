@@ -3,7 +3,7 @@
 from attar.profiling.cost import Cost, Latency, cost, file_size, latencies, latency, macs, parameters, threads
 from attar.profiling.memory import peak_memory
 from attar.profiling.profile import Profile, profile
-from attar.profiling.results import Result, read_results, read_scores
+from attar.profiling.results import Result, read_failures, read_results, read_scores
 from attar.profiling.student_search import Measured
 from attar.profiling.suggestion import Suggestion, suggest
 
@@ -22,6 +22,7 @@ __all__ = [
     "parameters",
     "peak_memory",
     "profile",
+    "read_failures",
     "read_results",
     "read_scores",
     "suggest",

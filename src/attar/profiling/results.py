@@ -109,6 +109,19 @@ def read_results(folder: Path) -> tuple[list[Result], list[dict[str, Result]], S
     return teachers, runs, scoring
 
 
+def read_failures(folder: Path) -> dict[int, str]:
+    """The seeds of a job that failed, with the reason, from results.json in its folder.
+
+    Raises:
+        AttarError: the file is missing or damaged.
+    """
+    file, remedy = folder / "results.json", "attar resume writes it again"
+    found = read_json(file, remedy).get("failed", {})
+    if not isinstance(found, dict) or not all(seed.isdecimal() and isinstance(why, str) for seed, why in found.items()):
+        raise damaged(file, "failed is not a reason for each seed", remedy)
+    return {int(seed): why for seed, why in found.items()}
+
+
 def _run(entry: Any) -> dict[str, Result]:
     """One seed's results."""
     if not isinstance(entry, dict) or "student" not in entry:

@@ -11,7 +11,7 @@ import numpy as np
 from attar.errors import AttarError
 from attar.metrics import Gap, Scoring, paired_gap
 from attar.report.run_files import RunFiles, read_run
-from attar.report.summary import Network, average, bounds, spread, values_of
+from attar.report.summary import Network, average, bounds, values_of
 from attar.report.tables import Table
 
 # Columns of the table before the further measures, and how many of those a terminal has room for.
@@ -40,7 +40,13 @@ class Comparison:
     def students(self) -> list[Network]:
         """Each run's distilled student, under the run's name."""
         return [
-            Network("student", name, [one["student"] for one in run.summary.runs], run.summary.measure)
+            Network(
+                "student",
+                name,
+                [one["student"] for one in run.summary.runs],
+                run.summary.measure,
+                len(run.summary.failed),
+            )
             for name, run in zip(self.names, self.runs, strict=True)
         ]
 
@@ -58,7 +64,7 @@ class Comparison:
                     run.recipe.teacher.name,
                     run.recipe.student.name,
                     str(len(student.results)),
-                    spread(student.values, scoring.primary.digits),
+                    student.entry,
                     student.between,
                     "" if gap is None else f"{gap.mean:+.{scoring.primary.digits}f}",
                     f"{cost.parameters:,}",

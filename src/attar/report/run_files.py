@@ -10,7 +10,7 @@ from typing import Any
 from attar.errors import AttarError
 from attar.metrics.predictions import Predictions, load_predictions, predictions_file
 from attar.plugins import naming_imports
-from attar.profiling import read_results
+from attar.profiling import read_failures, read_results
 from attar.recipe import Recipe, listed, read_recipe
 from attar.records import damaged, read_json, read_json_lines
 from attar.report.summary import Summary
@@ -37,7 +37,8 @@ class RunFiles:
 
     @property
     def seeds(self) -> list[int]:
-        return list(range(self.recipe.seed, self.recipe.seed + self.recipe.seeds))
+        """Those that did not fail."""
+        return self.summary.seeds
 
     def seed_folder(self, seed: int) -> Path:
         """Where one seed's files lie: in the run's own folder where there is only one."""
@@ -136,8 +137,9 @@ def read_run(folder: str | Path) -> RunFiles:
     with naming_imports(folder):
         recipe = read_recipe(folder / "recipe.yaml")
     teachers, runs, scoring = read_results(folder)
+    failed = read_failures(folder)
     named = [name for name in listed(recipe.teacher.name) if name]
-    for what, found, count in (("seeds", runs, recipe.seeds), ("teachers", teachers, len(named))):
+    for what, found, count in (("seeds", [*runs, *failed], recipe.seeds), ("teachers", teachers, len(named))):
         if len(found) != count:
             raise AttarError(f"{file} has {len(found)} {what}, the recipe {count}; attar resume writes it again")
-    return RunFiles(folder, Summary(recipe, teachers, runs, folder, scoring))
+    return RunFiles(folder, Summary(recipe, teachers, runs, folder, scoring, failed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,20 @@ class Network:
         label: its name in tables.
         results: one a seed; a teacher has one.
         measure: the primary one of the task.
+        failed: how many seeds have no result.
     """
 
     key: str
     label: str
     results: list[Any]
     measure: Measure
+    failed: int = 0
+
+    @property
+    def entry(self) -> str:
+        """The primary measure in a table: mean and deviation, and how many seeds they are of where some failed."""
+        count = len(self.results)
+        return counted(spread(self.values, self.measure.digits), count, count + self.failed, self.failed)
 
     @property
     def values(self) -> list[float]:
@@ -82,6 +90,7 @@ class Summary:
         runs: for each seed, the results by name ("alone", "student", "peer1", ...).
         folder: where everything is.
         scoring: the measures of the task.
+        failed: the seeds that failed, with the reason; runs are those of the others.
     """
 
     recipe: Recipe
@@ -89,6 +98,14 @@ class Summary:
     runs: list[dict[str, Any]]
     folder: Path
     scoring: Scoring
+    failed: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Those of the runs."""
+        return [
+            seed for seed in range(self.recipe.seed, self.recipe.seed + self.recipe.seeds) if seed not in self.failed
+        ]
 
     @property
     def measure(self) -> Measure:
@@ -105,7 +122,8 @@ class Summary:
         found = [Network(*row, self.measure) for row in zip(keys, titles, results, strict=True)]
         labels = {"alone": f"{self.recipe.student.name} alone", "student": f"{self.recipe.student.name} {self._verb}"}
         return found + [
-            Network(key, labels.get(key, key), [run[key] for run in self.runs], self.measure) for key in self.runs[0]
+            Network(key, labels.get(key, key), [run[key] for run in self.runs], self.measure, len(self.failed))
+            for key in self.runs[0]
         ]
 
     def rows(self) -> dict[str, list[Any]]:
@@ -126,7 +144,7 @@ class Summary:
         for network in networks:
             scores = [result.scores for result in network.results]
             others = [average(values_of(one, scores), one.digits) for one in measures[1:]]
-            body.append([network.label, spread(network.values, self.measure.digits), *others])
+            body.append([network.label, network.entry, *others])
         title = f"Test set ({count:,} {self.scoring.samples}{seeds})"
         return Table(title, ["", *(one.title for one in measures)], body)
 
@@ -206,7 +224,8 @@ class Summary:
 
     def hints(self) -> list[str]:
         """A line about each thing that a reader should not overlook."""
-        found = [f"{network.label}: {line}" for network in self.networks() if (line := network.collapse)]
+        found = [f"Seed {seed} failed: {reason}" for seed, reason in self.failed.items()]
+        found += [f"{network.label}: {line}" for network in self.networks() if (line := network.collapse)]
         if self.worse and (gap := self.gap):
             unsure = gap.half_width is not None and abs(gap.mean) <= gap.half_width
             outcome = "did not help" if unsure else "made the student worse"
@@ -224,7 +243,7 @@ class Summary:
     @property
     def student(self) -> Path:
         """The weights of the deployed student, the first seed's where there are several."""
-        folder = self.folder if len(self.runs) == 1 else self.folder / f"seed{self.recipe.seed}"
+        folder = self.folder if self.recipe.seeds == 1 else self.folder / f"seed{self.seeds[0]}"
         return folder / "student.safetensors"
 
     def to_json(self) -> dict[str, Any]:
@@ -232,6 +251,7 @@ class Summary:
         return {
             "sentence": self.sentence(),
             "scoring": self.scoring.to_json(),
+            **({"failed": {str(seed): reason for seed, reason in self.failed.items()}} if self.failed else {}),
             "teachers": [result.to_json() for result in self.teachers],
             "runs": [{key: result.to_json() for key, result in run.items()} for run in self.runs],
         }
