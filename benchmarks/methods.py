@@ -5,7 +5,8 @@
 Each method trains the same student from the same weights of the teacher for some steps at the literature's learning
 rate. A step of `kd` on the same batch is timed every few steps, so that the machine's load falls on both; a method's
 cost is the median of the quotients, with the teacher computed in each step. The results are written after every
-training, and a command that is repeated goes on with those that are missing.
+training, and a command that is repeated goes on with those that are missing. A processor without bfloat16 instructions
+takes many times longer in bfloat16: give --precisions float32 there, and run the other on a GPU with --device cuda.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--lr", type=float, default=0.05)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--threads", type=int, help="of torch; default: as it likes")
     parser.add_argument("--only", nargs="+", help="these methods; default: all")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/methods.json"))
@@ -67,6 +70,7 @@ def recipe_of(options: argparse.Namespace, method: str) -> Recipe:
         data={"name": "cifar100", "root": str(options.data), "val_fraction": 0, "mean": MEAN, "std": STD},
         method=method,
         batch_size=options.batch,
+        device=options.device,
         epochs=240,
         alone="skip",
     )
@@ -116,7 +120,7 @@ def batches(loader: Any, count: int) -> Iterator[Batch]:
 
 def trained(name: str, precision: str, options: argparse.Namespace, shared: SharedResources) -> dict[str, Any]:
     """The record of one training."""
-    runtime = Runtime(torch.device("cpu"), precision, "")
+    runtime = Runtime(torch.device(options.device), precision, "")
     made = {}
     for one in (name, "kd"):
         job = Job(recipe_of(options, one), Path("unused"), Console(file=io.StringIO()), shared=shared)
@@ -167,7 +171,7 @@ def main() -> None:
     shared = SharedResources()
     for name in options.only or list_methods():
         found = record["methods"].setdefault(name, {})
-        for precision in PRECISIONS:
+        for precision in options.precisions:
             if precision in found:
                 continue
             try:
