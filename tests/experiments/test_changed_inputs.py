@@ -103,7 +103,7 @@ def test_evaluate_and_export_use_the_folder_that_is_named(run, monkeypatch):
     other = photos(run.parent / "other", darker=True)
     here, there = attar.evaluate(run), attar.evaluate(run, root=str(other))
     assert there == attar.evaluate(run, name=str(other))
-    assert there.nll != here.nll
+    assert there["nll"] != here["nll"]
     assert attar.evaluate(run, **data_keys([f"data.root={other}", "data.image_size=8"])) == there
     tested = []
     monkeypatch.setattr("attar.api.export_student", lambda student, *_: tested.append(student.test) or 1 / 0)

@@ -7,8 +7,11 @@ from rich.console import Console
 
 from attar.deploy.export import Export, Exported
 from attar.deploy.parity import Parity
+from attar.metrics.classification import ClassificationMetrics
 from attar.profiling import Latency, Profile
 from attar.report.exports import export_notes, export_table, profile_notes, profile_table
+
+SCORING = ClassificationMetrics().scoring
 
 
 def printed(table):
@@ -23,7 +26,9 @@ def exported(name, difference, calibrated=None):
 
 
 def test_exported_files():
-    export = Export(Path(), [exported("safetensors", 1e-5), exported("onnx-int8", 5.88, 512)], {}, 10_000, "cifar100")
+    export = Export(
+        Path(), [exported("safetensors", 1e-5), exported("onnx-int8", 5.88, 512)], SCORING, {}, 10_000, "cifar100"
+    )
     table = export_table(export)
     assert table.rows[1] == ["onnx-int8", "333 kB", "5.9", "97.23", "60.64", "9.99 (0.50)", "123 (10)"]
     text = printed(table)
@@ -31,7 +36,7 @@ def test_exported_files():
     assert "…" not in text
     assert len(text.splitlines()) == 7
     assert "512 training images" in export_notes(export)
-    assert "training images" not in export_notes(Export(Path(), [exported("onnx", 0.0)]))
+    assert "training images" not in export_notes(Export(Path(), [exported("onnx", 0.0)], SCORING))
 
 
 def test_profiles():
