@@ -54,7 +54,8 @@ test-wheel:
 	cd build/wheel && ../../.venv-wheel/bin/attar distill epochs=3 teacher.epochs=3 alone=skip seeds=1 out=run
 	test -s build/wheel/run/student.safetensors
 
-# Kill runs and caches at random moments, break images, watch memory, read random recipes; some 15 minutes.
+# Kill runs, caches and processes at random moments, change inputs, damage run folders and images, fill disks, watch
+# memory, read random recipes; some 40 minutes.
 soak: .venv/.dev
 	$(BIN)/python benchmarks/soak
 

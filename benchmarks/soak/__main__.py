@@ -1,6 +1,6 @@
 """Break runs until they should fail: the long form of the tests of reliability.
 
-    python benchmarks/soak [--only kills caches images memory recipes] [--trials 3] [--out FILE.json]
+    python benchmarks/soak [--only kills inputs folders ...] [--trials 3] [--out FILE.json]
 
 Each section prints a table; everything goes into a JSON file, and the exit status is 1 where anything did not hold.
 """
@@ -23,9 +23,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 import caches
+import disks
+import folders
 import images
+import inputs
 import kills
 import memory
+import processes
 import recipes
 from attar.files import write_json
 
@@ -33,6 +37,10 @@ Rows = list[dict[str, Any]]
 SECTIONS: dict[str, tuple[str, Callable[[int, int, Path], Rows]]] = {
     "kills": ("Runs killed in the middle and resumed", kills.rows),
     "caches": ("Teacher caches killed while they are written", caches.rows),
+    "inputs": ("Inputs changed between a kill and the resume", inputs.rows),
+    "processes": ("Processes beside a command, killed", processes.rows),
+    "folders": ("Damaged run folders", folders.rows),
+    "disks": ("Full disks", disks.rows),
     "images": ("Folders with broken images", images.rows),
     "memory": ("Memory over many steps", memory.rows),
     "recipes": ("Random recipes", recipes.rows),
