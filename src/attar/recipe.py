@@ -157,6 +157,10 @@ class Recipe:
     """The network to learn from, also written teacher=NAME."""
     student: ModelRecipe = field(default_factory=ModelRecipe)
     """The network to train, also written student=NAME."""
+    chain: list[str] = field(default_factory=list)
+    """Networks, each distilled from the one before it, in place of teacher and student; see docs/chains.md."""
+    chain_from: str = "last"
+    """Whom each network of a chain learns from: last, the one before it, or all before it (DGKD)."""
     data: DataRecipe = field(default_factory=DataRecipe)
     """The data, also written data=NAME."""
     task: TaskRecipe = field(default_factory=TaskRecipe)
@@ -201,6 +205,7 @@ CHOICES: dict[str, Registry[Any] | tuple[str, ...]] = {
     "precision": ("auto", "float32", "bfloat16"),
     "teacher.precision": ("auto", "float32", "bfloat16", "int8"),
     "select": ("last", "best"),
+    "chain_from": ("last", "all"),
 }
 # What is quoted of a library's message.
 LONGEST_MESSAGE = 300

@@ -26,7 +26,7 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     from attar.recipe import read_recipe
 
     file, overrides = split_arguments(arguments)
-    if file is None and not any(override.startswith("student") for override in overrides):
+    if file is None and not any(override.startswith(("student", "chain=")) for override in overrides):
         file = "digits"
     show(launch.start(read_recipe(file, overrides), console, beside=_beside(), file=file))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,18 @@ import torch
 from rich.console import Console
 
 from attar.distributed.team import begun_here, join, surviving
-from attar.errors import AttarError
+from attar.errors import AttarError, Stopped
 from attar.experiments.build import GIVEN, Given, refuse_given
+from attar.experiments.chain import check_chain, run_chain
 from attar.experiments.finished_job import catch_up, finished_summary
 from attar.experiments.job import Job
 from attar.experiments.runtime_record import choices_of, read_runtime
 from attar.experiments.shared_resources import SharedResources
+from attar.files import write_text
 from attar.methods import method_info
-from attar.plugins import changed_imports, naming_imports
+from attar.plugins import changed_imports, naming_imports, record_imports
 from attar.profiling import threads
-from attar.recipe import Recipe, read_recipe, to_yaml
+from attar.recipe import ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
 from attar.report.summary import Summary
 
 Beside = Callable[[], object]
@@ -47,6 +49,8 @@ def start(
         file: what the recipe was read from. Where it is a run's recipe.yaml, the run's choices by timing hold again.
     """
     console = console or Console()
+    if recipe.chain:
+        return start_chain(recipe, console, given, beside)
     return prepare(recipe, console, given, beside=beside, like=earlier_choices(recipe, file, console)).run()
 
 
@@ -70,11 +74,49 @@ def resume(
 ) -> Summary:
     """Go on with a run from its folder alone; of a finished one nothing is measured again, only trackers catch up."""
     recipe, folder = recipe_of(folder), Path(folder)
+    if recipe.chain:
+        return follow_chain(recipe, folder, console or Console(), beside)
     done = finished_summary(recipe, folder)
     if done is None:
         return reopen(folder, console, beside=beside, accept_changes=accept_changes).run()
     catch_up(recipe, folder, console or Console())
     return done
+
+
+def start_chain(recipe: Recipe, console: Console, given: Given | None, beside: Beside | None) -> Summary:
+    """Check a chain, choose its folder, write its recipe and run every link.
+
+    Raises:
+        AttarError: it cannot run; or it was given objects, or several processes.
+    """
+    check_chain(recipe)
+    if (given and given.any) or join().size > 1:
+        raise AttarError("a chain takes names and runs in one process; leave objects and torchrun out")
+    named = replace(recipe, teacher=TeacherRecipe(recipe.chain[0]), student=ModelRecipe(recipe.chain[-1]))
+    folder = free_folder(named)
+    write_text(folder / "recipe.yaml", to_yaml(recipe))
+    record_imports(folder)
+    return follow_chain(recipe, folder, console, beside)
+
+
+def follow_chain(recipe: Recipe, folder: Path, console: Console, beside: Beside | None) -> Summary:
+    """Run the links of a chain that are not finished.
+
+    Raises:
+        Stopped: the process was asked to stop; it names the chain's folder.
+    """
+
+    def run_link(link: Recipe) -> Summary:
+        begun = (Path(str(link.out)) / "recipe.yaml").is_file()
+        return resume(str(link.out), console, beside) if begun else start(link, console, beside=beside)
+
+    def log(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    try:
+        return run_chain(recipe, folder, run_link, log)
+    except Stopped:
+        raise Stopped(str(folder)) from None
 
 
 def prepare(

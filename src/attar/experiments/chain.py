@@ -1,0 +1,108 @@
+"""Chains of networks: each is distilled from the one before it, or from all before it, in a run of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from attar.errors import AttarError
+from attar.experiments.build import teacher_parts
+from attar.methods import method_info
+from attar.models import model_info
+from attar.recipe import ModelRecipe, Recipe, TeacherRecipe
+from attar.report.summary import Summary
+
+WEIGHTS = "student.safetensors"
+# Starts the run of a link, or goes on with it, in the folder that its recipe names.
+RunLink = Callable[[Recipe], Summary]
+
+
+def check_chain(recipe: Recipe) -> None:
+    """Raise where a chain cannot run, before its first link is trained.
+
+    Raises:
+        AttarError: fewer than two networks, an unknown one, more weights than networks, several seeds, a student or
+            teacher beside the chain, or a method that takes one teacher where each link learns from all.
+    """
+    chain, names = recipe.chain, recipe.method.name.split("+")
+    if len(chain) < 2:
+        raise AttarError(f"chain={chain}: give two networks or more, the first teacher first")
+    for name in chain:
+        model_info(name)
+    if recipe.teacher.name or recipe.student.name:
+        raise AttarError("chain names the teacher and every student; leave teacher= and student= out")
+    if recipe.seeds > 1:
+        raise AttarError(f"a chain runs one seed, got seeds={recipe.seeds}; start one for each seed=")
+    if len(first_weights(recipe)) > len(chain):
+        raise AttarError(f"teacher.weights names more files than the chain has networks ({len(chain)})")
+    one = next((name for name in names if not method_info(name).takes_teacher), None)
+    if one is not None:
+        raise AttarError(f"chain: method {one!r} has no teacher; choose takd, dgkd, bornagain or another offline one")
+    single = next((name for name in names if not method_info(name).cls.many_teachers), None)
+    if recipe.chain_from == "all" and len(chain) > 2 and single is not None:
+        raise AttarError(
+            f"chain_from=all: method {single!r} takes one teacher; choose dgkd, averkd or another of several"
+        )
+
+
+def first_weights(recipe: Recipe) -> list[str | None]:
+    """The weights of the chain's first networks, in its order."""
+    if not recipe.teacher.weights:
+        return []
+    names = ",".join(["given"] * (recipe.teacher.weights.count(",") + 1))
+    return [weights for _, weights in teacher_parts(replace(recipe.teacher, name=names))]
+
+
+def run_chain(recipe: Recipe, folder: Path, run_link: RunLink, log: Callable[[str], object]) -> Summary:
+    """Train every network of a chain that has no weights, each in a folder of its own.
+
+    Args:
+        recipe: with `chain`.
+        folder: of the chain.
+        run_link: runs a link; called again for a link that was stopped or is finished.
+        log: told which link begins.
+
+    Returns:
+        The summary of the last link.
+    """
+    chain = recipe.chain
+    weights: list[str | None] = [*first_weights(recipe), *[None] * len(chain)][: len(chain)]
+    if weights[-1]:
+        raise AttarError("teacher.weights has a file for the last network of the chain; nothing is left to train")
+    summary: Summary | None = None
+    for number in range(1, len(chain)):
+        if weights[number]:
+            continue
+        teachers = range(number) if recipe.chain_from == "all" else range(number - 1, number)
+        link = link_recipe(recipe, number, [(chain[one], weights[one]) for one in teachers], folder)
+        log(f"link {number} of {len(chain) - 1}: {link.teacher.name} to {chain[number]}")
+        summary = run_link(link)
+        assert link.out is not None
+        place = Path(link.out)
+        for position, one in enumerate(teachers):
+            trained = place / ("teacher" if position == 0 else f"teacher{position + 1}") / WEIGHTS
+            weights[one] = weights[one] or str(trained)
+        weights[number] = str(place / WEIGHTS)
+    assert summary is not None
+    return summary
+
+
+def link_recipe(recipe: Recipe, number: int, teachers: Sequence[tuple[str, str | None]], folder: Path) -> Recipe:
+    """The recipe of one link: a plain run, whose student is compared with itself alone in the last one only."""
+    last = number == len(recipe.chain) - 1
+    files = [weights or "" for _, weights in teachers]
+    teacher: TeacherRecipe = replace(
+        recipe.teacher,
+        name=",".join(name for name, _ in teachers),
+        weights=",".join(files) if any(files) else None,
+    )
+    student = replace(recipe.student, name=recipe.chain[number]) if last else ModelRecipe(recipe.chain[number])
+    return replace(
+        recipe,
+        chain=[],
+        teacher=teacher,
+        student=student,
+        alone=recipe.alone if last else "skip",
+        out=str(folder / f"link{number}-{recipe.chain[number]}"),
+    )
