@@ -19,6 +19,7 @@ def main(epochs: int = 1) -> torch.nn.Module:
             optimiser.zero_grad()
             ddp(inputs, labels, epoch=epoch, epochs=epochs, step=step)["total"].backward()
             optimiser.step()
+    del ddp  # before the group: a DDP that outlives it can wait for ever in its destructor (gloo, torch 2.13)
     dist.destroy_process_group()
     return method
 

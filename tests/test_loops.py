@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,8 +32,13 @@ def trained(example: str, folder: Path, processes: int = 1, torchrun: bool = Fal
     script.write_text(f"import sys; sys.path.insert(0, {str(EXAMPLES)!r})\n{SCRIPT}")
     launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"] if torchrun else []
     command = [sys.executable, *launcher, str(script), example, repr(options)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr[-3000:]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            _, errors = process.communicate(timeout=280)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # torchrun's own processes, too
+            raise
+    assert process.returncode == 0, errors[-3000:]
     return [torch.load(folder / f"{rank}.pt") for rank in range(processes)]
 
 

@@ -170,6 +170,7 @@ def in_two(rank, port, results):
             optimiser.zero_grad()
             ddp(inputs, labels, epoch=0, step=step)["total"].backward()
             optimiser.step()
+        del ddp  # before the group: its destructor could wait for ever
         results[rank] = {name: p.detach().clone() for name, p in method.named_parameters()}
     finally:
         dist.destroy_process_group()
