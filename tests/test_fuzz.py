@@ -56,7 +56,7 @@ NAMES = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(st.tuples(NAMES, SCALARS), max_size=3))
 def test_random_overrides(pairs):
     refused(read_recipe, overrides=["=".join(pair) for pair in pairs])
@@ -67,7 +67,7 @@ def file(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz") / "recipe.yaml"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(pairs=st.lists(st.tuples(NAMES, SCALARS), max_size=4), joint=st.sampled_from([": ", ":\n  ", "\n- ", " "]))
 def test_random_yaml(file, pairs, joint):
     file.write_text("\n".join(joint.join(pair) for pair in pairs), encoding="utf-8")
@@ -146,7 +146,7 @@ def sealed(tmp_path_factory):
     return path, path.read_bytes()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_a_damaged_checkpoint_is_never_taken(sealed, data):
     path, whole = sealed

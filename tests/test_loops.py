@@ -60,12 +60,14 @@ def test_ddp(tmp_path: Path) -> None:
     moved_alike(trained("loop_ddp", tmp_path, 2, torchrun=True))
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_accelerate_in_bfloat16(tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
     moved_alike(trained("loop_accelerate", tmp_path, 2, torchrun=True, cpu=True))
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_lightning(tmp_path: Path) -> None:
     pytest.importorskip("lightning")
@@ -73,6 +75,7 @@ def test_lightning(tmp_path: Path) -> None:
     moved_alike(trained("loop_lightning", tmp_path, 2, **quiet))
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_the_trainer_of_transformers(tmp_path: Path) -> None:
     pytest.importorskip("transformers")

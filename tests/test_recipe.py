@@ -165,7 +165,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(NAMES, VALUES).map("=".join), max_size=3))
 def test_junk_is_a_recipe_or_one_line(overrides):
     assert_recipe_or_line(overrides=overrides)
@@ -187,7 +187,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.sampled_from(["teacher", "method", "data", "optim", "epochs", "out", "alone"]), TREES))
 def test_junk_keywords_are_a_recipe_or_one_line(values):
     assert_recipe_or_line(**values)

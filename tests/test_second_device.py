@@ -70,7 +70,9 @@ def test_batches_there_are_those_of_the_cpu(there, steps_at_once: int, start: in
     assert there("loads_alike", steps_at_once, start)
 
 
-@pytest.mark.parametrize("kind", JOBS)
+@pytest.mark.parametrize(
+    "kind", [one if one == "everything about learning" else pytest.param(one, marks=pytest.mark.slow) for one in JOBS]
+)
 def test_a_job_ends_there_as_on_the_cpu(there, tmp_path: Path, kind: str) -> None:
     expected = there("job", "cpu", tmp_path / "cpu", **JOBS[kind])
     assert there("job", "apart", tmp_path / "apart", **JOBS[kind]) == expected

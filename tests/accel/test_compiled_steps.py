@@ -14,11 +14,10 @@ from attar.accel.runtime import Runtime
 from attar.batch import Address, Batch
 from attar.experiments import training as run
 from attar.experiments.launch import start
-from attar.methods import create_method, method_info
+from attar.methods import create_method, list_methods, method_info
 from attar.models import Plain, create_model
 from attar.recipe import read_recipe
 from attar.teachers.engines import Folded
-from sweeps import sweep
 
 FLOAT = Runtime(torch.device("cpu"), "float32", "")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -62,7 +61,10 @@ def traced(monkeypatch):
 FEWER_BRANCHES = {"rsd": {"duplicates": 1}, "uakd": {"replicas": 1}}
 
 
-@pytest.mark.parametrize("name", sweep())
+# One with two networks, and one with three that learn from each other; tracing takes long.
+@pytest.mark.parametrize(
+    "name", [one if one in ("kd", "sokd") else pytest.param(one, marks=pytest.mark.slow) for one in list_methods()]
+)
 def test_every_method_computes_the_same(traced, name):
     method = a_method(name, a_staged_net, **FEWER_BRANCHES.get(name, {}))
     losses_of = Compiled(method)
@@ -123,6 +125,7 @@ def test_it_is_not_used_where_it_says_something_else(traced, monkeypatch):
     assert "(not used: at most 1 %)" in line
 
 
+@pytest.mark.slow
 def test_in_bfloat16_the_plain_step_sets_the_measure(traced, monkeypatch):
     half = replace(FLOAT, precision="bfloat16")
     chosen, line = choose_compiled(a_method(), a_batch(), half, True, 10, 1)
@@ -210,6 +213,7 @@ def test_it_is_tried_with_the_engine_that_training_has(tmp_path, monkeypatch):
     assert engines[-1] is Folded
 
 
+@pytest.mark.slow
 def test_a_job_keeps_its_choice(traced, tmp_path, capsys):
     recipe = read_recipe(
         overrides=["teacher=resnet8", "student=resnet8", "data=digits", "compile=true", "alone=skip"],

@@ -80,7 +80,7 @@ def given_labels(method):
     return any("labels" in edge.given and owner(edge.source) != "labels" for edge in method.edges)
 
 
-@pytest.mark.parametrize("labelled", [None, LABELLED])
+@pytest.mark.parametrize("labelled", [None, pytest.param(LABELLED, marks=pytest.mark.slow)])
 def test_who_cannot_is_known_for_every_method(labelled):
     refused = []
     for name in list_methods():

@@ -110,6 +110,7 @@ def test_nothing_fits():
     assert len(worst) == 3
 
 
+@pytest.mark.slow
 def test_a_real_search_of_the_zoo():
     seen, timed = [], []
 

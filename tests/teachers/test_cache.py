@@ -109,6 +109,7 @@ def test_another_teacher_looks_elsewhere(filled):
     assert len(files(root / "cache")) == 4
 
 
+@pytest.mark.slow
 def test_seeds_and_methods_with_one_view_seed_share(tmp_path):
     distil(tmp_path / "a", tmp_path / "cache", data={"view_seed": 7})
     distil(tmp_path / "b", tmp_path / "cache", data={"view_seed": 7, "train_size": 40}, method="dkd")
@@ -135,6 +136,7 @@ def test_a_truncated_file_is_not_read(filled):
     assert distil(root / "second", root / "cache")[0] == metrics
 
 
+@pytest.mark.slow
 def test_rows_of_another_teacher_under_the_same_key_are_noticed(filled):
     root, metrics = filled
     # What no key foresees: code that changed under the cache. The digest is right, the content is not.
@@ -217,6 +219,7 @@ starting.start(read_recipe(Path(sys.argv[2])))
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_it_writes_the_cache(filled):
     root, metrics = filled
     step = 6  # the second epoch's second batch, after three batches and a rename

@@ -55,6 +55,7 @@ def test_tensors_do_not_grow_over_a_hundred_steps(tiny, monkeypatch, alive):
     assert seen[EPOCHS - 1] == seen[EPOCHS // 5]
 
 
+@pytest.mark.slow
 def test_a_cache_holds_no_answer_longer_than_its_epoch(tiny, tmp_path, alive):
     run = tiny("kd")
     frozen = Frozen(run.net("resnet14"))

@@ -125,6 +125,7 @@ def test_damaged_contents_are_named(root, file, record, message):
         load_data("cifar100", root=root)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_published_set(tmp_path):
     here = Path(__file__).parents[3]

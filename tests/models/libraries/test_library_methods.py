@@ -112,7 +112,7 @@ needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not i
 
 
 @needs_timm
-@pytest.mark.parametrize("family", ROWS)
+@pytest.mark.parametrize("family", [ROWS[0], *(pytest.param(row, marks=pytest.mark.slow) for row in ROWS[1:])])
 def test_the_page_says_what_works(family):
     held = PAGE.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
     assert line(family) in held.splitlines()
