@@ -187,6 +187,7 @@ def test_runs_side_by_side_give_the_same_table(finished: Bench, tmp_path: Path) 
     assert "epoch 1/1" in log
 
 
+@pytest.mark.slow
 def test_unasked_runs_go_side_by_side_where_that_pays(finished: Bench, tmp_path: Path, monkeypatch) -> None:
     asked = []
 
@@ -253,6 +254,7 @@ def test_a_suite_chooses_once_whatever_the_clock_says_later(tmp_path: Path, monk
     assert {one["teachers"][0]["kind"] for one in runtimes} == {"folded"}
 
 
+@pytest.mark.slow
 def test_a_failure_beside_others_is_named(tmp_path: Path) -> None:
     text = SUITE.replace("pairs: [", "pairs: [{student: resnet8, optim: {lr: 1.0e+30, schedule: constant}}, ")
     text = text.replace("seeds: 2", "seeds: 1").replace("supervised, {name: kd, temperature: 2}", "supervised")
@@ -286,7 +288,9 @@ recipe: {data: {name: digits, train_size: 800}, epochs: 500, batch_size: 20, pre
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGINT, signal.SIGKILL))]
+)
 def test_stopping_saves_every_run_beside_the_others(tmp_path: Path, how: signal.Signals, wait_for, is_free) -> None:
     """Each run saves, no other begins, nothing is left running; also where the parent is killed outright."""
     bench = suite(tmp_path, STOPPABLE)

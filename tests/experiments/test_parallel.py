@@ -132,6 +132,7 @@ def test_a_failure_beside_others_names_its_reason(tmp_path: Path) -> None:
 LONG = {"epochs": 40, "alone": "skip", "data": {"name": "digits", "train_size": 100}, "checkpoint_minutes": 60}
 
 
+@pytest.mark.slow
 def test_stopped_killed_and_resumed_it_ends_the_same(tmp_path: Path, wait_for, is_free) -> None:
     distil(tmp_path / "whole", **LONG)
     broken, seeds = tmp_path / "broken", [tmp_path / "broken" / f"seed{seed}" for seed in (0, 1)]

@@ -226,11 +226,17 @@ def _cast(func: Any, dtype: torch.dtype, unasked: bool, *args: Any, **kwargs: An
         return func(*args, **kwargs)
 
 
+def _triu_indices(row: int, col: int, offset: int = 0, **_: Any) -> Tensor:
+    """CUDA has a kernel of its own for it."""
+    return torch.triu_indices(row, col, offset).pin_memory().to(NAME, non_blocking=True)
+
+
 def _register() -> list[library.Library]:
     """Tell torch; what is returned must live as long as the device."""
     _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
     ours, fallback = library.Library("aten", "IMPL"), library.Library("_", "IMPL")
     kernels: dict[str, Callable[..., Any]] = {"empty.memory_format": _empty, "empty_strided": _empty_strided}
+    kernels |= {"triu_indices": _triu_indices}
     for name, kernel in (kernels | {"_copy_from": _copy_from}).items():
         ours.impl(name, kernel, "PrivateUse1")
     fallback.fallback(library.fallthrough_kernel, "AutocastPrivateUse1")

@@ -60,8 +60,9 @@ def local_relations(
     weights = 2 / (1.5 + second - first) * (-0.05 * (first + second + 2)).exp()
     together = kl_divergence(student_top, teacher_top, temperature)
     local = (temperature**2 * (relations * weights).sum(1).mean() + together) / (len(first) + 1)
-    rest = kl_divergence(student.gather(1, others), teacher.gather(1, others), temperature) if top < classes else 0.0
-    return local, torch.as_tensor(rest, device=local.device, dtype=local.dtype)
+    if top == classes:
+        return local, torch.zeros_like(local)
+    return local, kl_divergence(student.gather(1, others), teacher.gather(1, others), temperature)
 
 
 @dataclass(eq=False, repr=False)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from attar.batch import Batch
+from attar.data.loading.upload import upload
 from attar.errors import AttarError
 
 
@@ -17,7 +18,7 @@ def drawn_rows(batch: Batch, purpose: str, probability: float) -> Tensor:
     """
     # Drawn on the CPU: how many they are is then known without waiting for the device.
     draws = torch.rand(batch.whole, generator=batch.address.generator(purpose))
-    return batch.own(draws < probability).nonzero().flatten().to(batch.device)
+    return upload([batch.own(draws < probability).nonzero().flatten()], batch.device)[0]
 
 
 def require_class_numbers(method: str, batch: Batch) -> None:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attar.data.loading.upload import upload
 from attar.errors import AttarError
 from attar.models.surgery.taps import observe
 
@@ -60,14 +61,20 @@ def integrated_gradients(
     """
     if steps < 1:
         raise AttarError(f"steps is {steps}; integrated gradients need at least 1")
-    found = (torch.from_numpy(numbers / 2).to(images) for numbers in np.polynomial.legendre.leggauss(steps))
-    nodes, shares = (part.split(max(together // len(images), 1)) for part in found)
+    held = upload([numbers.to(images.dtype) for numbers in _legendre(steps)], images.device)
+    nodes, shares = (numbers.split(max(together // len(images), 1)) for numbers in held)
     total = torch.zeros_like(images)
     for some, their in zip(nodes, shares, strict=True):
         path = baseline + (some.view(-1, 1, 1, 1, 1) + 0.5) * (images - baseline)
         gradient = _probability_gradient(net, path.flatten(0, 1), labels.repeat(len(some)))
         total += torch.einsum("s,s...->...", their, gradient.view_as(path))
     return (images - baseline) * total
+
+
+def _legendre(steps: int) -> tuple[Tensor, Tensor]:
+    """The nodes in -1/2..1/2 and the weights, which sum to 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    return torch.from_numpy(nodes / 2), torch.from_numpy(weights / 2)
 
 
 @torch.enable_grad()
