@@ -11,7 +11,7 @@ from rich.console import Console
 
 import attar
 from attar.accel import runtime as timing
-from attar.errors import Stopped
+from attar.errors import AttarError, Stopped
 from attar.experiments import launch as starting
 from attar.experiments import training as trainings
 from attar.experiments.choices import Choices
@@ -190,20 +190,31 @@ def test_another_step_is_chosen_anew_and_said(tmp_path, clock):
 
 def test_a_choice_is_made_once(tmp_path):
     file = tmp_path / "choices.json"
-    assert Choices(file).once("engine", "a", lambda: 1) == 1
-    assert Choices(file).once("engine", "a", lambda: 2) == 1
-    assert Choices(file).once("engine", "b", lambda: 2) == 2
-    assert Choices().once("engine", "a", lambda: 3) == 3
+    assert Choices(file).once("number", "a", lambda: 1) == 1
+    assert Choices(file).once("number", "a", lambda: 2) == 1
+    assert Choices(file).once("number", "b", lambda: 2) == 2
+    assert Choices().once("number", "a", lambda: 3) == 3
 
 
 def test_of_two_that_choose_at_the_same_time_the_first_decides(tmp_path):
     file = tmp_path / "choices.json"
 
     def slow():
-        Choices(file).once("precision", "", lambda: "first")
+        Choices(file).once("word", "", lambda: "first")
         return "second"
 
-    assert Choices(file).once("precision", "", slow) == "first"
+    assert Choices(file).once("word", "", slow) == "first"
+
+
+def test_a_damaged_file_is_one_line_also_while_it_is_written(tmp_path):
+    file = tmp_path / "choices.json"
+
+    def damaging():
+        file.write_text('{"precision": 3}')
+        return "float32"
+
+    with pytest.raises(AttarError, match=r"cannot read .*choices\.json \(precision is 3\)"):
+        Choices(file).once("precision", "", damaging)
 
 
 def test_the_optimisers_defaults_are_printed(tmp_path):

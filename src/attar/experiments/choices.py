@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +107,13 @@ class Choices:
 def _alone(lock: Path) -> Iterator[None]:
     """Hold a lock file; another process holds it for the time of a write only."""
     end = time.monotonic() + WAIT_SECONDS
-    while True:
-        try:
-            with held(lock):
-                yield
-                return
-        except AttarError:
-            if time.monotonic() > end:
-                raise
-        time.sleep(POLL_SECONDS)
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(held(lock))
+                break
+            except AttarError:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(POLL_SECONDS)
+        yield

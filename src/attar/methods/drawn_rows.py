@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attar.batch import Batch
-from attar.data.loading.upload import upload
+from attar.batch import Batch, upload
 from attar.errors import AttarError
 
 

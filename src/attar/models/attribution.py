@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attar.data.loading.upload import upload
+from attar.batch import upload
 from attar.errors import AttarError
 from attar.models.surgery.taps import observe
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attar.data.loading.upload import upload
+from attar.batch import upload
 from attar.data.transforms import colour
 from attar.data.transforms.affine import IDENTITY, compose, rotation, shear, translation, warp
 
