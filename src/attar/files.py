@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,14 @@ def write_json(path: Path, tree: Any) -> None:
 
 
 def free_space(folder: Path) -> int:
-    """Bytes that are free where a folder is, or will be.
+    """Bytes that are free where a folder is, or will be; endless where the file system does not say.
 
     >>> free_space(Path("not") / "there") > 0
     True
     """
     existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    return shutil.disk_usage(existing).free
+    usage = shutil.disk_usage(existing)
+    return usage.free if usage.total else sys.maxsize
 
 
 def check_space(folder: Path, needed: int) -> None:

@@ -72,7 +72,11 @@ def test_a_student_that_was_an_object_is_on_the_disk_although_it_cannot_be_score
 @pytest.mark.parametrize(
     ("part", "line", "shown"),
     [
-        ("file_size", "supervised: student: file size not measured: no way; attar resume measures it again", "bytes"),
+        (
+            "file_size",
+            "supervised: student: file size not measured: no way; measured again when the run is resumed",
+            "bytes",
+        ),
         ("latency", "latency not measured: no way", "latency_ms"),
         ("macs", "multiply-accumulates not measured: no way", "macs"),
     ],

@@ -228,7 +228,7 @@ class Training:
         results = []
         for name, net in networks.items():
             file = self.folder / f"{name}.safetensors"
-            with one_line(f"{file} is trained and saved, but cannot be scored; attar resume scores it"):
+            with one_line(f"{file} is trained and saved, but cannot be scored; it is scored when the run is resumed"):
                 metrics, other = task.metrics(), self.teacher_predictions
                 results.append(measure(name, net, test, metrics, self.device, other, self.folder, log))
         for result, net in zip(results, networks.values(), strict=True):
@@ -261,7 +261,7 @@ def complete(folder: Path, example: Sample, device: torch.device, log: Log) -> N
 
 def cost_of(name: str, net: nn.Module, example: Sample, log: Log) -> Cost:
     """A network's cost; a part that cannot be measured is a line, and measured when the run is resumed."""
-    return cost(net, example, lambda line: log(f"{name}: {line}; attar resume measures it again"))
+    return cost(net, example, lambda line: log(f"{name}: {line}; measured again when the run is resumed"))
 
 
 def finished(folder: Path) -> bool:
