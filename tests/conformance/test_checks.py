@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from attar.conformance import check, check_method, checks
+from attar.conformance import check, check_method
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer, detached
 from attar.losses import MSE, CrossEntropy, KLDivergence
@@ -30,9 +30,9 @@ def test_ours_pass(name):
 
 @pytest.mark.parametrize("name", SMALLER)
 def test_the_defaults_of_costly_ones_train(name):
-    nets = [create_model(net, num_classes=checks.CLASSES, image_size=checks.SIZE) for net in ("resnet14", "resnet8")]
+    nets = [create_model(net, num_classes=cases.CLASSES, image_size=cases.SIZE) for net in ("resnet14", "resnet8")]
     method = create_method(name, teacher=nets[0], student=nets[1])
-    check(method, checks.Case(lambda: method).batch())
+    check(method, cases.Case(lambda: method).batch())
 
 
 @pytest.fixture

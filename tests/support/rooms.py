@@ -21,7 +21,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "profiling": ("models", "metrics"),
     "tasks": ("losses", "data", "metrics", "recipe"),
     "methods": ("knowledge", "losses", "models", "tasks"),
-    "conformance": ("knowledge", "methods", "models"),
+    "conformance": ("knowledge", "tasks", "methods", "models"),
     "accel": ("knowledge", "losses", "methods"),
     "safety": ("knowledge", "methods", "accel"),
     "distributed": ("knowledge", "losses", "data", "models", "methods", "accel", "safety"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from attar.batch import Address, Batch
+from attar.batch import Batch
+from attar.conformance.cases import CLASSES, Case, Networks, networks_of
 from attar.conformance.mixed_batches import check_mixed
 from attar.conformance.probe import check
 from attar.conformance.unlabelled_batches import check_unlabelled
@@ -18,38 +19,24 @@ from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer, total_loss
 from attar.methods.base import Method
 from attar.methods.registry import create_method, method_info
-from attar.models import build, create_model
-
-CLASSES, SIZE = 6, 16
-LABELS = torch.tensor([4, 0, 3, 3, 1, 5, 2, 0])
-TEACHER, STUDENT = "resnet14", "resnet8"
+from attar.models import build
+from attar.tasks import Task, create_task
 
 
-@dataclass(frozen=True)
-class Case:
-    """What the checks run on.
-
-    Attributes:
-        make: builds the method anew, always with the same weights.
-        views: the views that the method declares.
-    """
-
-    make: Callable[[], Method]
-    views: tuple[str, ...] = ()
-
-    def batch(self, size: int = 8, seed: int = 0) -> Batch:
-        """A batch of noise with labels."""
-        generator = torch.Generator().manual_seed(seed)
-        images = torch.randn(size, 3, SIZE, SIZE, generator=generator)
-        views = {name: images + 0.3 * torch.randn(images.shape, generator=generator) for name in self.views}
-        return Batch(images, LABELS[:size], torch.arange(size), Address(seed, 0, 0), epochs=2, views=views)
-
-
-def check_method(method: str | type[Method], **options: Any) -> list[str]:
+def check_method(
+    method: str | type[Method],
+    *,
+    task: str | Task = "classification",
+    networks: Networks | None = None,
+    **options: Any,
+) -> list[str]:
     """Run the suite on a registered method, by name or class.
 
     Args:
         method: the name it is registered under, or the class.
+        task: what is learnt: a registered name or a `Task`. Unlabelled and mixed images are checked in classification.
+        networks: builds a teacher and a student that take the inputs of `task.example()`; None: those the suite has for
+            the task.
         options: the method's settings, where the defaults should not be checked.
 
     Returns:
@@ -58,25 +45,30 @@ def check_method(method: str | type[Method], **options: Any) -> list[str]:
     Raises:
         AttarError: names each check that failed and why.
 
-    >>> len(check_method("kd"))
-    12
+    >>> len(check_method("kd")), len(check_method("kd", task="density"))
+    (12, 10)
     """
     if not isinstance(method, str) and method.name == Method.name:
         raise AttarError(f"{method.__name__} is not registered; put @attar.register(...) above the class")
     name = method if isinstance(method, str) else method.name
-    info = method_info(name)
+    info, chosen = method_info(name), create_task(task) if isinstance(task, str) else task
+    build_networks = networks or networks_of(task if isinstance(task, str) else type(task).__name__.lower())
 
     def make() -> Method:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            nets = [create_model(net, num_classes=CLASSES, image_size=SIZE) for net in (TEACHER, STUDENT)]
-            teacher = nets[0] if info.takes_teacher else None
-            made = create_method(name, teacher=teacher, student=nets[1], **copy.deepcopy(options))
-            made.setup(LABELS)
+            large, student = build_networks()
+            teacher = large if info.takes_teacher else None
+            made = create_method(name, teacher=teacher, student=student, task=chosen, **copy.deepcopy(options))
+            made.setup(labels)
             return made
 
-    failures, passed, case = [], [], Case(make, tuple(make().views()))
-    for one in CHECKS:
+    # The labels are drawn like those of the batches.
+    labels = Case(make, (), chosen, build_networks).batch().labels
+    case = Case(make, tuple(make().views()), chosen, build_networks)
+    failures, passed = [], []
+    checks = CHECKS if case.class_numbers else [one for one in CHECKS if one not in OF_CLASS_NUMBERS]
+    for one in checks:
         try:
             one(case)
         except Exception as error:  # a method may fail in any way; every failure is reported
@@ -84,7 +76,7 @@ def check_method(method: str | type[Method], **options: Any) -> list[str]:
         else:
             passed.append(one.__name__)
     if failures:
-        raise AttarError(f"method {name!r} fails {len(failures)} of {len(CHECKS)} checks:\n  " + "\n  ".join(failures))
+        raise AttarError(f"method {name!r} fails {len(failures)} of {len(checks)} checks:\n  " + "\n  ".join(failures))
     return passed
 
 
@@ -187,13 +179,14 @@ def state_round_trip(case: Case) -> None:
 
 
 def deploys(case: Case) -> None:
-    """What is deployed maps images to logits, rebuilds from its spec, and shares nothing with a frozen teacher."""
+    """What is deployed maps inputs to outputs, rebuilds from its spec, and shares nothing with a frozen teacher."""
     method, batch = case.make(), case.batch()
+    expected = case.output_shape(batch)
     frozen = {id(parameter) for teacher in method.frozen() for parameter in teacher.module.parameters()}
     for name, net in {"student": method.deployed(), **method.also_deployed()}.items():
         logits = net.eval()(batch.inputs)
-        if logits.shape != (len(batch), CLASSES):
-            raise AssertionError(f"{name} gives {tuple(logits.shape)}, not {(len(batch), CLASSES)}")
+        if logits.shape != expected:
+            raise AssertionError(f"{name} gives {tuple(logits.shape)}, not {expected}")
         if any(id(parameter) in frozen for parameter in net.parameters()):
             raise AssertionError(f"{name} holds a frozen teacher's own parameters; copy what it needs")
         _rebuilds(name, net, batch)
@@ -250,6 +243,7 @@ CHECKS = (
     unlabelled_rows,
     mixed_images,
 )
+OF_CLASS_NUMBERS = (unlabelled_rows, mixed_images)
 
 
 def train_steps(method: Method, case: Case, steps: int) -> list[float]:

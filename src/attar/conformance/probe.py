@@ -33,6 +33,7 @@ def check(method: Method, batch: Batch) -> Losses:
     training = method.training
     method.train()
     try:
+        check_outputs(method)
         check_ownership(method)
         check_mixed(method, batch)
         check_unlabelled(method, batch)
@@ -78,6 +79,18 @@ def check_total(losses: Losses) -> None:
     if not torch.isfinite(losses.total):
         bad = [key for key, term in losses.terms.items() if not torch.isfinite(term)]
         raise AttarError(f"the loss of the first batch is {float(losses.total.detach()):g}; edges: {', '.join(bad)}")
+
+
+def check_outputs(method: Method) -> None:
+    """No edge compares logits where the task's networks put out something else."""
+    output = method.task.output
+    for edge in method.edges:
+        for end in (edge.source, edge.target, *edge.given):
+            if end.partition(".")[2] == "logits" != output:
+                raise AttarError(
+                    f"method {method.name!r} compares logits, and networks of this task put out {output}; choose one "
+                    "that runs on it: docs/tasks/index.md lists them"
+                )
 
 
 def check_ownership(method: Method) -> None:

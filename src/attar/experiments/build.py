@@ -15,6 +15,7 @@ from torch import nn
 from attar.data import Splits, TensorSplits, divided, read_data
 from attar.data.sources.text import check_tokenizer
 from attar.errors import AttarError, first_line
+from attar.methods import method_info
 from attar.models import as_staged, class_rows, create_model, model_info, observe, recorded_classes
 from attar.models.copying import copied
 from attar.models.libraries.imagenet_classes import imagenet_rows
@@ -288,6 +289,29 @@ def checked(net: nn.Module, role: str, splits: Sets) -> nn.Module:
     if splits.num_classes not in found.shape[1:]:
         raise AttarError(f"the {role} has {found.shape[-1]} classes, the data have {splits.num_classes}")
     return net
+
+
+@contextmanager
+def fitting(method: str, task: str) -> Iterator[None]:
+    """What a method of the package trips over, shapes mostly, in one line; one's own keeps its traceback.
+
+    Args:
+        method: its name, or several joined by +.
+        task: what is learnt.
+
+    Raises:
+        AttarError: the method does not fit the networks and the task.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        ours = all(method_info(name.strip()).cls.__module__.startswith("attar.") for name in method.split("+"))
+        if isinstance(error, AttarError) or not ours:
+            raise
+        raise AttarError(
+            f"method {method!r} does not run on these networks and task {task!r} ({first_line(error)}); "
+            "docs/tasks/index.md lists those that do"
+        ) from error
 
 
 @contextmanager

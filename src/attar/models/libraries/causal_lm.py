@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from attar.errors import AttarError, first_line, unknown
 from attar.models.libraries.imports import import_transformers
+from attar.models.libraries.library_staged import drawn_elsewhere
 from attar.models.libraries.names import CONFIGS
 from attar.models.registry import BUILDERS, Spec
 from attar.models.surgery.staged import Layout, Staged
@@ -65,6 +66,24 @@ class StagedGPT2(Staged):
         if own:
             self.lm_head = model.lm_head
         self.spec = {"kind": "causal_lm", "config": dict(config)}
+        self.deviation, self.depth = model.config.initializer_range, len(body.h)
+        for module in self.modules():
+            if next(module.parameters(recurse=False), None) is not None:
+                # `initialise` draws it; the attribute marks that it can be drawn.
+                module.reset_parameters = drawn_elsewhere  # type: ignore[assignment]
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Everything as GPT-2 draws it: normal, narrower where a block ends by the root of twice the depth."""
+        for name, parameter in self.named_parameters():
+            part = name.rpartition(".")[0]
+            if isinstance(self.get_submodule(part), nn.LayerNorm):
+                nn.init.constant_(parameter, float(name.endswith("weight")))
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                narrower = (2 * self.depth) ** 0.5 if part.endswith("c_proj") else 1.0
+                nn.init.normal_(parameter, std=self.deviation / narrower)
 
     def stem(self, images: Tensor) -> Tensor:
         length = images.shape[1]

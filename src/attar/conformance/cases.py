@@ -1,0 +1,122 @@
+"""What the conformance suite runs a method on: tiny networks of a task, and batches of noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attar.batch import Address, Batch, Inputs
+from attar.errors import AttarError
+from attar.methods.base import Method
+from attar.models import create_model
+from attar.tasks import Classification, Task
+
+CLASSES, SIZE = 6, 16
+LABELS = torch.tensor([4, 0, 3, 3, 1, 5, 2, 0])
+TEACHER, STUDENT = "resnet14", "resnet8"
+# A teacher and a student, newly initialised.
+Networks = Callable[[], tuple[nn.Module, nn.Module]]
+
+
+def classifiers() -> tuple[nn.Module, nn.Module]:
+    """Of six classes of images."""
+    teacher, student = (create_model(net, num_classes=CLASSES, image_size=SIZE) for net in (TEACHER, STUDENT))
+    return teacher, student
+
+
+def language_models() -> tuple[nn.Module, nn.Module]:
+    """GPT-2 of three blocks and two widths, for eight bytes."""
+    sizes: dict[str, Any] = {"n_head": 2, "n_positions": 8, "tie_word_embeddings": False}
+    sizes |= dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    teacher, student = (
+        create_model("hf-config/gpt2", num_classes=256, image_size=8, n_layer=3, n_embd=width, **sizes)
+        for width in (12, 8)
+    )
+    return teacher, student
+
+
+def counters() -> tuple[nn.Module, nn.Module]:
+    """CSRNet at a 16th and a 32nd of its width."""
+    teacher, student = (create_model("csrnet", num_classes=1, image_size=64, divisor=divisor) for divisor in (16, 32))
+    return teacher, student
+
+
+NETWORKS: dict[str, Networks] = {
+    "classification": classifiers,
+    "language": language_models,
+    "density": counters,
+}
+
+
+def networks_of(task: str) -> Networks:
+    """The networks that the suite has for a task.
+
+    Raises:
+        AttarError: it has none.
+    """
+    if task not in NETWORKS:
+        raise AttarError(f"there are no networks to check methods on for task {task!r}; give networks=")
+    return NETWORKS[task]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the checks run on.
+
+    Attributes:
+        make: builds the method anew, always with the same weights.
+        views: the views that the method declares.
+        task: what is learnt.
+        networks: builds a teacher and a student.
+    """
+
+    make: Callable[[], Method]
+    views: tuple[str, ...] = ()
+    task: Task = field(default_factory=Classification)
+    networks: Networks = classifiers
+
+    @property
+    def class_numbers(self) -> bool:
+        """Whether labels are class numbers, which images can lack and which mixed images have two of."""
+        return isinstance(self.task, Classification)
+
+    def batch(self, size: int = 8, seed: int = 0) -> Batch:
+        """A batch of noise with labels; of other tasks than classification, their example's rows, each varied."""
+        generator = torch.Generator().manual_seed(seed)
+        if self.class_numbers:
+            images = torch.randn(size, 3, SIZE, SIZE, generator=generator)
+            return self._batch(images, LABELS[:size], seed, generator)
+        rows = self.task.example().rows(torch.arange(size) % 2)
+        inputs = rows.inputs
+        if isinstance(inputs, dict):
+            inputs = {name: varied(one, generator) for name, one in inputs.items()}
+        else:
+            inputs = varied(inputs, generator)
+        return self._batch(inputs, varied(rows.labels, generator), seed, generator)
+
+    def _batch(self, inputs: Inputs, labels: Tensor, seed: int, generator: torch.Generator) -> Batch:
+        views = {
+            name: inputs + 0.3 * torch.randn(inputs.shape, generator=generator)
+            for name in self.views
+            if isinstance(inputs, Tensor)
+        }
+        index = torch.arange(len(labels))
+        return Batch(inputs, labels, index, Address(seed, 0, 0), epochs=2, views=views, output=self.task.output)
+
+    @torch.no_grad()
+    def output_shape(self, batch: Batch) -> tuple[int, ...]:
+        """The shape of a student's output."""
+        student = self.networks()[1].eval()
+        found: Tensor = student(**batch.inputs) if isinstance(batch.inputs, dict) else student(batch.inputs)
+        return tuple(found.shape)
+
+
+def varied(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Rows that are all different: numbers with noise, whole numbers each moved along by its place."""
+    if tensor.is_floating_point():
+        return tensor + 0.1 * torch.randn(tensor.shape, generator=generator).abs()
+    return torch.stack([row.roll(place) for place, row in enumerate(tensor)])
