@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from attar.conformance import check, check_method
+from attar.conformance import cases, check, check_method
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer, detached
 from attar.losses import MSE, CrossEntropy, KLDivergence
