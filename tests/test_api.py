@@ -11,8 +11,7 @@ from safetensors.torch import load_file
 
 import attar
 from attar.data import load_data
-from attar.experiments import job
-from attar.experiments import launch as starting
+from attar.experiments import job, launch
 from attar.experiments.build import teacher_parts
 from attar.metrics import evaluate
 from attar.models import build
@@ -130,9 +129,9 @@ def test_several_teachers_are_separated_by_commas():
 def test_a_fresh_folder_never_leaves_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = read_recipe(overrides=["teacher=resnet14", "student=resnet8", "data=/somewhere/photos"])
-    assert str(starting.fresh_folder(recipe)) == "runs/kd-resnet14-resnet8-photos"
-    starting.fresh_folder(recipe).mkdir(parents=True)
-    assert str(starting.fresh_folder(recipe)) == "runs/kd-resnet14-resnet8-photos-2"
+    assert str(launch.fresh_folder(recipe)) == "runs/kd-resnet14-resnet8-photos"
+    launch.fresh_folder(recipe).mkdir(parents=True)
+    assert str(launch.fresh_folder(recipe)) == "runs/kd-resnet14-resnet8-photos-2"
 
 
 def test_building_a_job_changes_neither_the_recipe_nor_the_disk(tmp_path):
@@ -214,7 +213,7 @@ def test_latencies_of_a_job_are_interleaved(tmp_path, monkeypatch):
 
     monkeypatch.setattr(job, "latencies", known)
     recipe = read_recipe(**TINY, teacher={"name": "resnet14", "epochs": 1}, out=str(tmp_path / "run"))
-    summary = starting.start(recipe, Console(file=io.StringIO()))
+    summary = launch.start(recipe, Console(file=io.StringIO()))
     costs = [summary.teachers[0].cost, summary.runs[0]["alone"].cost, summary.runs[0]["student"].cost]
     assert [cost.latency_ms for cost in costs] == [1.0, 2.0, 3.0]
     assert timed == [[cost.parameters for cost in costs]]

@@ -17,7 +17,7 @@ from attar.deploy.export import check_formats
 from attar.deploy.formats import FORMATS
 from attar.deploy.model_card import CardText
 from attar.errors import AttarError, UnknownNameError
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.experiments.build import GIVEN, Given, Parts, Sets, held_for, take_objects
 from attar.files import write_json, write_text
 from attar.metrics.predictions import evaluate_each
@@ -53,13 +53,13 @@ def distill(recipe: str | Path | None = None, *, console: Console | None = None,
         AttarError: something in the recipe is wrong; nothing has been written then.
     """
     values, given = take_objects(values)
-    return starting.start(read_recipe(recipe, **values), console, given, file=recipe)
+    return launch.start(read_recipe(recipe, **values), console, given, file=recipe)
 
 
 def train_model(recipe: str | Path | None = None, *, console: Console | None = None, **values: Any) -> Summary:
     """Train a network on the labels alone: a teacher, or a baseline. Arguments as in `distill`, without a teacher."""
     values, given = take_objects(values)
-    return starting.start(plain(read_recipe(recipe, **values)), console, given, file=recipe)
+    return launch.start(plain(read_recipe(recipe, **values)), console, given, file=recipe)
 
 
 def plain(recipe: Recipe) -> Recipe:
@@ -81,7 +81,7 @@ def resume(folder: str | Path, *, console: Console | None = None, accept_changes
     Raises:
         AttarError: there is no run, or its data or given weights have changed.
     """
-    return starting.resume(folder, console, accept_changes=accept_changes)
+    return launch.resume(folder, console, accept_changes=accept_changes)
 
 
 def compare(*runs: str | Path, out: str | Path = "compare.html") -> Comparison:

@@ -12,7 +12,7 @@ from torch import nn
 import attar
 from attar.errors import AttarError
 from attar.experiments import job as jobs
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.experiments import training as trainings
 from attar.recipe import read_recipe
 
@@ -30,13 +30,13 @@ VALUES = {
 
 def distil(folder, **values):
     console = Console(file=io.StringIO(), width=200)
-    summary = starting.start(read_recipe(**{**VALUES, **values}, out=str(folder)), console)
+    summary = launch.start(read_recipe(**{**VALUES, **values}, out=str(folder)), console)
     return summary, console.file.getvalue()
 
 
 def resume(folder):
     console = Console(file=io.StringIO(), width=200)
-    return starting.resume(folder, console), console.file.getvalue()
+    return launch.resume(folder, console), console.file.getvalue()
 
 
 def broken(*_, **__):

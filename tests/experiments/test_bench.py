@@ -21,7 +21,7 @@ from attar.accel.threads import Share
 from attar.errors import AttarError, Stopped
 from attar.experiments import bench as room
 from attar.experiments import build as building
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.experiments.bench import Bench, read_suite
 from attar.experiments.job import Job
 from attar.experiments.training import Training
@@ -62,8 +62,8 @@ def test_every_combination_has_a_folder_and_a_place_in_the_table(finished: Bench
 
 
 def test_finished_runs_are_read_not_repeated(finished: Bench, monkeypatch) -> None:
-    monkeypatch.setattr(starting, "prepare", lambda *_: pytest.fail("a finished run was started again"))
-    monkeypatch.setattr(starting, "reopen", lambda *_: pytest.fail("a finished run was resumed"))
+    monkeypatch.setattr(launch, "prepare", lambda *_: pytest.fail("a finished run was started again"))
+    monkeypatch.setattr(launch, "reopen", lambda *_: pytest.fail("a finished run was resumed"))
     again = Bench(finished.cells, finished.folder, Console(file=io.StringIO()))
     assert again.run() == finished.table()
 
@@ -246,7 +246,7 @@ def test_a_suite_chooses_once_whatever_the_clock_says_later(tmp_path: Path, monk
     broken = tmp_path / "out" / suite(tmp_path, text).cells[0].folder
     for name in ("environment.json", "scores.json", "results.json"):
         (broken / name).unlink()
-    starting.resume(broken, Console(file=io.StringIO()))  # without the suite's command
+    launch.resume(broken, Console(file=io.StringIO()))  # without the suite's command
     runtimes.append(json.loads((broken / "environment.json").read_text())["runtime"])
     assert len(runtimes) == 7
     assert {one["precision"] for one in runtimes} == {"bfloat16"}

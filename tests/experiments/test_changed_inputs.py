@@ -10,7 +10,7 @@ from rich.console import Console
 import attar
 from attar.cli.measure import data_keys
 from attar.errors import AttarError
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.recipe import read_recipe
 
 image = pytest.importorskip("PIL.Image")
@@ -46,13 +46,13 @@ def run(tmp_path):
         precision="float32",
         out=str(tmp_path / "run"),
     )
-    starting.start(recipe, Console(file=io.StringIO()))
+    launch.start(recipe, Console(file=io.StringIO()))
     return tmp_path / "run"
 
 
 def resume(folder, **options):
     console = Console(file=io.StringIO(), width=200)
-    summary = starting.resume(folder, console, **options)
+    summary = launch.resume(folder, console, **options)
     return summary, console.file.getvalue()
 
 

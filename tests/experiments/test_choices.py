@@ -12,7 +12,7 @@ from rich.console import Console
 import attar
 from attar.accel import runtime as timing
 from attar.errors import AttarError, Stopped
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.experiments import training as trainings
 from attar.experiments.choices import Choices
 from attar.experiments.runtime_record import read_runtime
@@ -35,13 +35,13 @@ VALUES = {
 def distil(folder, file=None, **values):
     console = Console(file=io.StringIO(), width=200)
     recipe = read_recipe(file, **({} if file else VALUES) | values, out=str(folder))
-    starting.start(recipe, console, file=file)
+    launch.start(recipe, console, file=file)
     return console.file.getvalue()
 
 
 def resume(folder):
     console = Console(file=io.StringIO(), width=200)
-    starting.resume(folder, console)
+    launch.resume(folder, console)
     return console.file.getvalue()
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from attar.deploy import load
 from attar.errors import AttarError
 from attar.experiments import job as jobs
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.experiments.training import Training
 from attar.recipe import read_recipe
 from attar.report.run_page import write_report
@@ -29,7 +29,7 @@ VALUES = {
 
 def distil(folder, **values):
     console = Console(file=io.StringIO(), width=200)
-    summary = starting.start(read_recipe(**{**VALUES, **values}, out=str(folder)), console)
+    summary = launch.start(read_recipe(**{**VALUES, **values}, out=str(folder)), console)
     return summary, console.file.getvalue()
 
 
@@ -66,7 +66,7 @@ def test_the_others_go_on_and_every_table_is_marked(tmp_path, failing, attar):
     assert "(n=2, 1 failed)" in " ".join(out.split())
     assert "(n=2, 1 failed)" in (tmp_path / "both.csv").read_text()
     failing.clear()
-    again = starting.resume(folder, Console(file=io.StringIO()))
+    again = launch.resume(folder, Console(file=io.StringIO()))
     assert (again.failed, len(again.runs)) == ({}, 3)
     assert "failed" not in json.loads((folder / "results.json").read_text())
 

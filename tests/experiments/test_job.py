@@ -11,7 +11,7 @@ from torch import nn
 
 import attar
 from attar.experiments import job as jobs
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.experiments import training as trainings
 from attar.experiments.job import Job
 from attar.experiments.runtime_record import read_runtime
@@ -34,7 +34,7 @@ def recipe(folder, **values):
 
 
 def distil(folder, **values):
-    return starting.start(recipe(folder, **values), Console(file=io.StringIO()))
+    return launch.start(recipe(folder, **values), Console(file=io.StringIO()))
 
 
 def weights(folder):
@@ -71,7 +71,7 @@ def test_a_job_that_stopped_before_it_chose_engines_chooses_them_once(tmp_path, 
     record.write_text(json.dumps(tree))
     shutil.rmtree(tmp_path / "run" / "alone")
     for _ in range(2):
-        starting.resume(tmp_path / "run", Console(file=io.StringIO()))
+        launch.resume(tmp_path / "run", Console(file=io.StringIO()))
     assert len(compared) == 2
     assert json.loads(record.read_text())["runtime"]["teachers"][0]["kind"] == "folded"
 

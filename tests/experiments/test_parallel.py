@@ -24,7 +24,7 @@ from attar.accel.runtime import Runtime
 from attar.distributed.team import Team
 from attar.errors import AttarError
 from attar.experiments import job as room
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.experiments.job import train_beside
 from attar.experiments.parallel import LOCK, LOG, TrainingSpec, Watch, side_by_side
 from attar.experiments.teacher_predictions import TeacherPredictions
@@ -51,7 +51,7 @@ FILES = [f"{training}/{name}" for training in TRAININGS for name in ("student.sa
 
 def distil(folder: Path, **values) -> str:
     printed = io.StringIO()
-    starting.start(read_recipe(**{**JOB, **values}, out=str(folder)), Console(file=printed, width=200))
+    launch.start(read_recipe(**{**JOB, **values}, out=str(folder)), Console(file=printed, width=200))
     return printed.getvalue()
 
 
@@ -88,7 +88,7 @@ def test_what_is_finished_is_not_done_again(one_by_one: Path, tmp_path: Path, mo
     monkeypatch.setattr(
         room, "side_by_side", lambda waiting, *more: specs.extend(waiting) or side_by_side(waiting, *more)
     )
-    starting.resume(tmp_path / "job", Console(file=printed))
+    launch.resume(tmp_path / "job", Console(file=printed))
     assert [spec.title for spec in specs] == ["kd seed 1"]
     after = {name: (tmp_path / "job" / name).stat().st_mtime_ns for name in FILES}
     assert {name for name in FILES if before[name] != after[name]} == {"seed1/student.safetensors"}
@@ -151,7 +151,7 @@ def test_stopped_killed_and_resumed_it_ends_the_same(tmp_path: Path, wait_for, i
         for folder in seeds:
             wait_for(lambda folder=folder: is_free(folder / LOCK))
         assert not [folder for folder in seeds if (folder / "scores.json").exists()]
-    starting.resume(broken, Console(file=io.StringIO()))
+    launch.resume(broken, Console(file=io.StringIO()))
     for folder in seeds:
         for name in ("student.safetensors", "metrics.jsonl"):
             assert (folder / name).read_bytes() == (tmp_path / "whole" / folder.name / name).read_bytes()
@@ -195,7 +195,7 @@ def slow_threads(monkeypatch):
 def shared(tmp_path: Path, beside: Callable[[], object] | None, **values) -> tuple[int | None, int]:
     recipe = read_recipe(**{**JOB, **values}, out=str(tmp_path / "job"))
     with threads(2):
-        runtime = starting.prepare(recipe, Console(file=io.StringIO()), beside=beside)._runtime()
+        runtime = launch.prepare(recipe, Console(file=io.StringIO()), beside=beside)._runtime()
     return runtime.threads, runtime.jobs
 
 
@@ -224,7 +224,7 @@ def test_unasked_no_process_starts_beside_those_that_read_files(tmp_path: Path, 
 
 def test_a_gpu_is_shared_only_where_the_recipe_says_so(tmp_path: Path, slow_threads) -> None:
     recipe = read_recipe(**JOB, out=str(tmp_path / "job"))
-    job = starting.prepare(recipe, Console(file=io.StringIO()), beside=os.getpid)
+    job = launch.prepare(recipe, Console(file=io.StringIO()), beside=os.getpid)
     on_a_gpu = Runtime(torch.device("cuda"), "float32", "")
     training = job.training(0)
     assert job._share(training, on_a_gpu).jobs == 1
@@ -245,7 +245,7 @@ def test_one_training_gets_fewer_threads_where_more_hinder(tmp_path: Path, slow_
     recipe = read_recipe(**{**JOB, "seeds": 1, "alone": "skip"}, out=str(tmp_path / "job"))
     printed = io.StringIO()
     with threads(4):
-        starting.start(recipe, Console(file=printed, width=200))
+        launch.start(recipe, Console(file=printed, width=200))
         assert torch.get_num_threads() == 4
     assert used == [("teacher resnet14", 4), ("kd", 1)]
     assert "1 thread a step: 4.0 times as fast as on 4" in printed.getvalue()

@@ -10,7 +10,7 @@ from torch import nn
 
 from attar.accel.runtime import Runtime
 from attar.errors import AttarError
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.experiments.replay import replay, threads_of
 from attar.experiments.runtime_record import write_runtime
 from attar.knowledge import Transfer
@@ -134,7 +134,7 @@ def broken_run(tmp_path, monkeypatch):
         data = {"name": "digits", "train_size": 60, **data}
         recipe = read_recipe(**values, data=data, batch_size=16, out=str(tmp_path / "run"))
         with pytest.raises(AttarError) as caught:
-            starting.start(recipe, Console(file=io.StringIO()))
+            launch.start(recipe, Console(file=io.StringIO()))
         return tmp_path / "run" / "failure.pt", str(caught.value)
 
     return run

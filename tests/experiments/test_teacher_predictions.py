@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from attar.data import eval_batches, load_data
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.experiments.teacher_predictions import TeacherPredictions
 from attar.metrics import evaluate
 from attar.models import create_model
@@ -89,7 +89,7 @@ def test_a_job_shows_its_teacher_the_test_set_once(tmp_path: Path, monkeypatch) 
     weights = create_model("resnet14", num_classes=10, in_channels=1, image_size=8)
     torch.save(weights.state_dict(), tmp_path / "teacher.pth")
     teacher = {"name": "resnet14", "weights": str(tmp_path / "teacher.pth")}
-    summary = starting.start(
+    summary = launch.start(
         read_recipe(teacher=teacher, student="resnet8", out=str(tmp_path / "run"), **values),
         Console(file=io.StringIO()),
     )

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from attar.batch import Batch
 from attar.errors import AttarError
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.models import create_model
 from attar.recipe import read_recipe, to_yaml
 from attar.teachers import cache as teacher_cache
@@ -38,7 +38,7 @@ def recipe_of(folder, cache, **values):
 def distil(folder, cache, **values):
     """Run it; returns the student's metrics and what was printed."""
     output = io.StringIO()
-    starting.start(recipe_of(folder, cache, **values), Console(file=output))
+    launch.start(recipe_of(folder, cache, **values), Console(file=output))
     return (folder / "metrics.jsonl").read_text(), output.getvalue()
 
 
@@ -200,7 +200,7 @@ def test_a_file_that_may_not_grow_is_an_error_before_anything_is_mapped(tmp_path
 VICTIM = """
 import os, signal, sys
 from pathlib import Path
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.teachers import cache as teacher_cache
 from attar.recipe import read_recipe
 steps, last = 0, int(sys.argv[1])
@@ -215,7 +215,7 @@ def deadly(call):
 replace = os.replace
 os.replace = deadly(replace)
 teacher_cache.Writer.write = deadly(teacher_cache.Writer.write)
-starting.start(read_recipe(Path(sys.argv[2])))
+launch.start(read_recipe(Path(sys.argv[2])))
 """
 
 
@@ -228,7 +228,7 @@ def test_a_process_killed_while_it_writes_the_cache(filled):
     process = [sys.executable, "-c", VICTIM, str(step), str(root / "recipe.yaml")]
     assert subprocess.run(process, capture_output=True).returncode == -9
     assert len(list((root / "broken").rglob(".*.tmp"))) == 1
-    starting.resume(root / "killed", Console(quiet=True))
+    launch.resume(root / "killed", Console(quiet=True))
     students = [(root / name / "student.safetensors").read_bytes() for name in ("killed", "first")]
     assert students[0] == students[1]
     assert (root / "killed" / "metrics.jsonl").read_text() == metrics

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from attar.errors import Stopped
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.recipe import read_recipe
 from attar.track import Subject, register_tracker
 from attar.track.tracker import flat
@@ -77,7 +77,7 @@ def distill(tmp_path):
 
     def run(name, *more, taught=False):
         recipe = THREE if taught else ONE
-        return said_by(starting.start, read_recipe(overrides=[*recipe, *more, f"out={tmp_path / name}"]))
+        return said_by(launch.start, read_recipe(overrides=[*recipe, *more, f"out={tmp_path / name}"]))
 
     return run
 
@@ -85,7 +85,7 @@ def distill(tmp_path):
 @pytest.fixture
 def resume(tmp_path):
     """Goes on with a job."""
-    return lambda name: said_by(starting.resume, tmp_path / name)
+    return lambda name: said_by(launch.resume, tmp_path / name)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from attar.distributed.team import Team
 from attar.errors import AttarError, Stopped
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.experiments import training as run
 from attar.recipe import read_recipe
 from attar.track import Tracking, following, register_tracker
@@ -32,7 +32,7 @@ def outcome(folder):
 def untracked(tmp_path_factory, small):
     """What a run without trackers wrote."""
     folder = tmp_path_factory.mktemp("untracked") / "run"
-    starting.start(read_recipe(overrides=[*small, f"out={folder}"]), Console(file=io.StringIO()))
+    launch.start(read_recipe(overrides=[*small, f"out={folder}"]), Console(file=io.StringIO()))
     assert not list(folder.rglob("tracking.json"))
     return outcome(folder)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.recipe import read_recipe
 from attar.track import Epoch, tracker_info
 
@@ -52,7 +52,7 @@ def test_a_place_that_cannot_be_written_is_a_warning(small, tmp_path):
     folder, printed = tmp_path / "run", Console(file=io.StringIO(), width=300)
     folder.mkdir()
     (folder / "tensorboard").write_text("a file where the folder should be")
-    starting.start(read_recipe(overrides=[*small, "epochs=1", "track=tensorboard", f"out={folder}"]), printed)
+    launch.start(read_recipe(overrides=[*small, "epochs=1", "track=tensorboard", f"out={folder}"]), printed)
     assert "warning: tensorboard is left out until this run is resumed" in printed.file.getvalue()
     assert (folder / "student.safetensors").exists()
 

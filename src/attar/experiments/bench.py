@@ -13,7 +13,7 @@ from rich.console import Console
 
 from attar.accel.threads import Share
 from attar.errors import AttarError, Stopped
-from attar.experiments import launch as starting
+from attar.experiments import launch
 from attar.experiments.choices import FILE as CHOICES
 from attar.experiments.choices import Choices
 from attar.experiments.job import Job
@@ -220,9 +220,9 @@ def score_of(folder: Path, values: dict[str, Any], console: Console, shared: Sha
     if not (folder / "results.json").exists():
         if (folder / "recipe.yaml").exists():
             check_recipe(folder, values)
-            starting.reopen(folder, console, shared).run()
+            launch.reopen(folder, console, shared).run()
         else:
-            starting.prepare(read_recipe(**values, out=str(folder)), console, None, shared).run()
+            launch.prepare(read_recipe(**values, out=str(folder)), console, None, shared).run()
     _, runs, _ = read_results(folder)
     return values_of(measure_of(read_recipe(**values)), [runs[0]["student"].scores])[0]
 

@@ -6,7 +6,6 @@ Arguments are always (learner, source, ...); reductions are named; every softmax
 from attar.losses.alpha_beta import AlphaBeta, alpha_beta
 from attar.losses.boosted import Boosted, boosted
 from attar.losses.boundaries import ActivationBoundary, PartialL2, activation_boundary, negative_mean, partial_l2
-from attar.losses.cells import ScaleDecoupled, cell_logits, scale_decoupled
 from attar.losses.contrast import Contrast, contrast
 from attar.losses.correlation import DIST, MapCorrelation, dist, map_correlation
 from attar.losses.decoupled import DKD, NKD, TCKD, TopNCKD, dkd, nckd, nkd, tckd, top_nckd
@@ -61,6 +60,7 @@ from attar.losses.responses import (
     reverse_kl,
 )
 from attar.losses.scaled import TTM, WTTM, NormalisedTemperature, NormKD, Standardised, normkd, standardise, ttm, wttm
+from attar.losses.scales import ScaleDecoupled, cell_logits, scale_decoupled
 from attar.losses.self_targets import SameClassKL, VirtualTeacherKL, same_class_kl, virtual_teacher
 from attar.losses.similarities import (
     CC,
@@ -75,10 +75,10 @@ from attar.losses.similarities import (
 )
 from attar.losses.structured import InterLayer, IntraLayer, inter_layer, intra_layer
 from attar.losses.teachers import AverageKL, ConfidenceWeightedKL, DenselyGuidedKL, EntropyWeightedKL, RoutedKL
+from attar.losses.tether import L2ToStart, l2_to_start
 from attar.losses.tokens import SpatialTokens, spatial_tokens
 from attar.losses.transport import WKDLogits, transport_cost, wkd_logits
 from attar.losses.views import ConfidentKL, confident_kl
-from attar.losses.weights import L2ToStart, l2_to_start
 
 __all__ = [
     "CC",
