@@ -106,3 +106,13 @@ def test_a_run_given_twice_is_refused(made_run, compared):
     made = made_run()
     with pytest.raises(AttarError, match="given twice"):
         compared(made, made)
+
+
+def test_runs_in_different_precisions_are_named(made_run, compared):
+    base, other = made_run("base"), made_run("other")
+    line = "The runs computed in different precisions: base float32, other bfloat16."
+    assert compared(base, other).hints() == []
+    (other.folder / "environment.json").write_text('{"attar": "0.1.0", "runtime": {"precision": "bfloat16"}}')
+    found = compared(base, other)
+    assert found.hints() == [line]
+    assert line in found.report.read_text()

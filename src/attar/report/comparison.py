@@ -79,10 +79,14 @@ class Comparison:
         return Table(f"{first.recipe.data.name} ({count:,} test {scoring.samples})", columns, rows, texts=4)
 
     def hints(self) -> list[str]:
-        """A line about each student that gives one class to nearly everything, or is worse than the student alone."""
-        return [
-            f"{name}: {hint}" for name, run in zip(self.names, self.runs, strict=True) for hint in run.summary.hints()
-        ]
+        """Lines about what a reader should not overlook: the hints of each run, and runs in different precisions."""
+        named = list(zip(self.names, self.runs, strict=True))
+        found = [f"{name}: {hint}" for name, run in named for hint in run.summary.hints()]
+        precisions = {name: (run.environment.get("runtime") or {}).get("precision") for name, run in named}
+        if len({*precisions.values()} - {None}) > 1:
+            listed = ", ".join(f"{name} {precision}" for name, precision in precisions.items() if precision)
+            found.append(f"The runs computed in different precisions: {listed}.")
+        return found
 
     def short_table(self) -> Table:
         """The columns that a terminal has room for; the files have all."""
