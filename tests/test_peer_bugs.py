@@ -85,7 +85,8 @@ def test_13_the_square_of_the_temperature_stays_without_labels(ce):
     "name", [name for name in list_methods() if "ce" in method_info(name).defaults and name != "tfkd"]
 )
 def test_13_no_other_edge_depends_on_the_weight_of_the_labels(name):
-    there = {"index": torch.arange(len(LABELS)), "epoch": 0, "epochs": 2, "step": 0}
+    views = {"strong": IMAGES.flip(3)}
+    there = {"index": torch.arange(len(LABELS)), "epoch": 0, "epochs": 2, "step": 0, "views": views}
     with_labels, without = (make(name, ce=ce).losses(IMAGES, LABELS, **there) for ce in (1.0, 0.0))
     others = [key for key in with_labels if not key.startswith("labels")]
     assert others
@@ -155,7 +156,7 @@ def test_24_training_fills_tensors_and_never_replaces_them(name):
     for step in range(2):
         for phase, learner in learners.items():
             when = {"epoch": 0, "epochs": 2, "step": step, "phase": phase}
-            losses = method.losses(IMAGES, LABELS, index=copy.copy(LABELS), **when)
+            losses = method.losses(IMAGES, LABELS, index=copy.copy(LABELS), views={"strong": IMAGES.flip(3)}, **when)
             losses.total.backward()
             update(learner, 0.01)
     assert {key: tensor.data_ptr() for key, tensor in method.state_dict().items()} == before

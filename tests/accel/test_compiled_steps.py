@@ -46,7 +46,8 @@ def a_method(name="kd", net=a_plain_net, **options):
 def a_batch(step=0, epoch=0, size=8):
     generator = torch.Generator().manual_seed(step)
     images = torch.randn(size, 1, 8, 8, generator=generator)
-    return Batch(images, torch.arange(size) % 6, torch.arange(size), Address(0, epoch, step), epochs=3)
+    views = {"strong": images.flip(3)}
+    return Batch(images, torch.arange(size) % 6, torch.arange(size), Address(0, epoch, step), epochs=3, views=views)
 
 
 @pytest.fixture

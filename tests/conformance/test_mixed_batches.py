@@ -45,7 +45,8 @@ def batch(labelled=None):
     if labelled:
         own[labelled:] = theirs[labelled:] = -1
     labels = mixed_labels(own, theirs, shares.float(), 6)
-    return Batch(images, labels, torch.arange(ROWS), epochs=2, labelled=labelled, mixed=True)
+    views = {"strong": images.flip(3)}
+    return Batch(images, labels, torch.arange(ROWS), epochs=2, labelled=labelled, mixed=True, views=views)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -37,7 +37,8 @@ def batch(dtype=torch.float32):
     images = torch.randn(ROWS, 3, 8, 8, generator=generator).to(dtype)
     labels = torch.randint(6, (ROWS,), generator=generator)
     labels[LABELLED:] = -1
-    return Batch(images, labels, torch.arange(ROWS), epochs=2, labelled=LABELLED)
+    views = {"strong": images.flip(3)}
+    return Batch(images, labels, torch.arange(ROWS), epochs=2, labelled=LABELLED, views=views)
 
 
 def independent(name, knowledge):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attar import losses
 from attar.batch import Batch
@@ -57,10 +57,17 @@ class DeepKD(Offline):
     def run(self, batch: Batch) -> Knowledge:
         known = super().run(batch)
         classes = known["student.logits"].shape[1]  # type: ignore[union-attr]
+        return known.add("teacher.kept", self.kept(batch, classes))
+
+    def kept(self, batch: Batch, classes: int) -> Tensor:
+        """How many of the other classes are compared at the batch's epoch: two at least, one has nothing to match."""
         done = batch.address.epoch / max(batch.epochs - 1, 1)
-        # Of two classes at least: one alone has nothing to match.
-        kept = max(round(classes * (self.first + (1 - self.first) * done)), 2)
-        return known.add("teacher.kept", torch.full((), kept, device=batch.device))
+        count = max(round(classes * (self.first + (1 - self.first) * done)), 2)
+        return torch.full((), count, device=batch.device)
+
+    def leave_graphs(self) -> None:
+        """Keep the number that the epoch changes out of what is compiled."""
+        self.kept = torch.compiler.disable(self.kept)  # type: ignore[method-assign]
 
     def transfers(self) -> Iterable[Transfer]:
         ends = ("teacher.logits", "student.logits")
