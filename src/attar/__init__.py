@@ -1,4 +1,4 @@
-"""Attar: knowledge distillation for image classifiers, with who teaches whom written down.
+"""Attar: knowledge distillation, with who teaches whom written down.
 
 The names below are loaded when they are first used, so that `import attar` costs nothing until then.
 """

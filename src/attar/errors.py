@@ -1,4 +1,4 @@
-"""Mistakes a user can mend, said in one line: what was wrong, what was expected, what to do."""
+"""Mistakes a user can mend, in one line: what was wrong, what was expected, what to do."""
 
 from __future__ import annotations
 

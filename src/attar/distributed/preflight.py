@@ -1,4 +1,4 @@
-"""Whether a method in several processes is what it is in one, tried before a run."""
+"""Pre-flight check that the gradients of several processes equal those of one."""
 
 from __future__ import annotations
 

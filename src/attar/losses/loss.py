@@ -14,7 +14,7 @@ from attar.losses.checks import check_reduction
 class Loss(nn.Module):
     """The base of the loss modules: the dataclass fields are the hyper-parameters.
 
-    A loss is called as loss(learner, source, *given). It never detaches: who learns is the edge's business.
+    A loss is called as loss(learner, source, *given). It never detaches; `Transfer.learns` does.
 
     Attributes:
         counts: whether it takes `weight=` too, how much each entry counts (`Batch.weight`), and is then the mean over

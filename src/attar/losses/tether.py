@@ -1,4 +1,4 @@
-"""A tether: what a network's weights have moved from where they started."""
+"""A tether: the squared distance of a network's weights from where they started."""
 
 from __future__ import annotations
 

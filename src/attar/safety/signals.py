@@ -25,7 +25,7 @@ class StopRequest:
 def stop_requests() -> Iterator[StopRequest]:
     """SIGINT and SIGTERM become a request that the loop honours after the step; a second one interrupts at once.
 
-    Inside another such block the request is that one's: trainings that take turns stop together.
+    Inside another such block the request is that one's: interleaved trainings stop together.
     """
     outer = signal.getsignal(signal.SIGTERM)
     if isinstance(outer, StopRequest):

@@ -1,4 +1,4 @@
-"""Tells the trackers of a job what its trainings have written, once, whatever happens to the process or to them."""
+"""Passes what a job's trainings have written on to its trackers, once, even if the process or a tracker fails."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class StreamingLoader(DeviceLoader):
         augment: how images are varied; None: not at all.
         workers: how many processes read; 0: the main one; None: the set's number, or one a processor core less
             one for the networks, at most 8.
-        stand_ins: whether unreadable images are stood in for; otherwise batches lack them.
+        stand_ins: whether unreadable images are replaced by others; otherwise batches lack them.
         settings: the further arguments of `DeviceLoader`.
 
     Raises:

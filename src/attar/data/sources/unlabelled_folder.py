@@ -22,7 +22,7 @@ def unlabelled_images(folder: Path, train: ImageSet, skip_unreadable: bool = Fal
         folder: of any layout; the names of its folders mean nothing.
         train: what they join: its size, margin around the crop, mean and std hold for them too.
         skip_unreadable: leave out images that cannot be decoded, with a note, and do not stop; streamed ones are
-            stood in for by the next readable one.
+            replaced by the next readable one.
 
     Returns:
         The set, its labels all -1, and what the user should know about it.
