@@ -16,6 +16,7 @@ from attar.deploy import Export, Student, Trained, export_student, find_trained,
 from attar.deploy.export import check_formats
 from attar.deploy.formats import FORMATS
 from attar.deploy.model_card import CardText
+from attar.deploy.predict import of_run
 from attar.errors import AttarError, UnknownNameError
 from attar.experiments import launch
 from attar.experiments.build import GIVEN, Given, Parts, Sets, held_for, take_objects
@@ -122,6 +123,30 @@ def evaluate(
     other = load(teacher).to(where) if teacher else None
     test, metrics = parts.splits(parts.recipe.seed).test, parts.held.task.metrics()
     return evaluate_each(net.to(where), batches_of(test, where), metrics, other)[0]
+
+
+def predict(
+    model: str | Path, files: str | Path | Sequence[str | Path], *, top: int = 3, tokens: int = 100
+) -> list[Any]:
+    """What a model makes of files: labels of images; or what its task makes of texts, images and arrays.
+
+    A language model continues a text, a counting network counts the objects in an image, and every run takes arrays
+    (.npz with "inputs").
+
+    Args:
+        model: a run's folder, an export's folder, or an exported file.
+        files: one or several; folders are searched for images.
+        top: how many classes a classifier gives for each image.
+        tokens: how many tokens a language model adds.
+
+    Returns:
+        An object for each file, with `file`, `error` and `to_json()`: `Prediction` with `labels`, or `SamplePrediction`
+        with `text` and `values`.
+
+    Raises:
+        AttarError: the model cannot be used; a file that cannot be read has its own `error`.
+    """
+    return list(of_run(model, [files] if isinstance(files, str | Path) else files, top, tokens))
 
 
 def export(

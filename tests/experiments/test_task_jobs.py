@@ -155,6 +155,7 @@ def test_a_language_model_is_exported_for_any_length_and_continues_a_text(runs, 
     for _ in range(3):
         ids.append(int(net(torch.tensor([ids[-8:]]))[0, -1].argmax()))
     expected = bytes(ids[4:]).decode("utf-8", errors="replace")
+    assert [one.text for one in attar.predict(run, tmp_path / "start.txt", tokens=3)] == [expected]
     assert (status, json.loads(out)[0]["continuation"]) == (0, expected)
 
 
@@ -226,3 +227,32 @@ def test_another_vocabulary_and_another_tokenizer_than_the_datas_are_refused(tex
     keys["teacher"] = f"hf/{tmp_path / 'other'}"
     with pytest.raises(attar.AttarError, match="has another tokenizer than the data"):
         attar.distill(**keys, out=str(tmp_path / "run"), console=QUIET)
+
+
+def test_a_suite_of_language_models_has_a_table_of_perplexities(text, tmp_path):
+    from attar.experiments.bench import read_suite
+
+    pytest.importorskip("transformers")
+    keys = language(text)
+    # The teacher is a file: otherwise every run of a suite would train its own.
+    net = attar.create_model("hf-config/gpt2", num_classes=256, image_size=8, **keys["teacher"]["options"])
+    attar.deploy.save(net, tmp_path / "teacher.safetensors")
+    teacher = {**keys["teacher"], "weights": str(tmp_path / "teacher.safetensors")}
+    common = {key: value for key, value in keys.items() if key not in ("teacher", "student", "method", "jobs")}
+    pair = {"teacher": teacher, "student": keys["student"]}
+    suite = {"methods": ["kd"], "pairs": [pair], "recipe": {**common, "epochs": 1}}
+    (tmp_path / "suite.yaml").write_text(json.dumps(suite), encoding="utf-8")
+    table = read_suite(tmp_path / "suite.yaml", [f"out={tmp_path / 'bench'}", "jobs=1"], QUIET).run()
+    assert table.title.startswith("Test perplexity")
+    score = json.loads(next((tmp_path / "bench").rglob("results.json")).read_text())["runs"][0]["student"]["scores"]
+    assert table.rows[0][1].startswith(f"{score['perplexity']:.3f}")
+
+
+def test_two_runs_of_a_task_are_compared_by_its_measure(runs, recipes, tmp_path):
+    keys = {**recipes["density"](), "method": "kd", "epochs": 1}
+    other = attar.distill(**keys, out=str(tmp_path / "kd"), console=QUIET)
+    found = attar.compare(runs("density").folder, other.folder, out=tmp_path / "both.html")
+    assert "MAE" in found.table().columns
+    measured = [run.summary.runs[0]["student"].scores["mae"] for run in found.runs]
+    assert found.gaps()[0][2].mean == pytest.approx(measured[1] - measured[0])
+    assert "The lowest MAE is" in (tmp_path / "both.html").read_text()

@@ -300,6 +300,8 @@ class Job:
             return []
         for number, (net, result) in enumerate(zip(self.teachers, taught, strict=True)):
             seen = (number, net, test)
+            if "top1" not in result.scores:  # a task of one's own, which scores these images otherwise
+                continue
             weak = weak_teacher(*seen, result.scores["top1"], runtime.device)
             lines += [weak or exchanged_classes(*seen, runtime.device), probabilities(*seen, runtime.device)]
         return lines
