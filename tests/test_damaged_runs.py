@@ -22,6 +22,7 @@ MET = [
     ("report", "metrics.jsonl", "a value of another type", 4),
     ("evaluate", "student.json", "a value of another type", 3177609664),
     ("predict", "student.json", "an entry lost", 2),
+    ("predict", "student.json", "an entry lost", 532125690),  # the name of a class
     ("predict", "student.safetensors", "a folder", 0),
     ("profile", "student.json", "nested without end", 1),
     ("resume, finished", "recipe.yaml", "empty", 1),

@@ -27,7 +27,9 @@ PYTHON = (
 )
 # What networks of libraries and of the zoo take besides the options in their records.
 OF_NETWORKS = ("aux_logits", "input_size", "depths", "widths", "weights", "classes")
-PROPOSED = re.compile(r"\b(?:give|set|use|leave|with|or|to|and|by) (?:another |a smaller )?([a-z_]+(?:\.[a-z_0-9]+)*)=")
+PROPOSED = re.compile(
+    r"\b(?:give|set|use|leave|with|as|or|to|and|by) (?:another |a smaller )?([a-z_]+(?:\.[a-z_0-9]+)*)="
+)
 
 
 @cache
@@ -35,6 +37,10 @@ def known():
     keys = {key for key, _, _ in describe()} | set(NAMED) | {"track", "out"}
     keys |= {f"data.{name}" for info in map(DATASETS.__getitem__, DATASETS) for name in info.options}
     keys |= {f"data.{name}" for name in COMMON}
+    tasks = [ast.parse(file.read_text(encoding="utf-8")) for file in (SOURCES / "tasks").glob("*.py")]
+    calls = [node for tree in tasks for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    named = [call for call in calls if getattr(call.func, "id", "") == "check_options"]
+    keys |= {f"data.{keyword.arg}" for call in named for keyword in call.keywords}
     keys |= {f"method.{option}" for name in list_methods() for option in method_info(name).defaults}
     options = {option for info in map(MODELS.__getitem__, MODELS) for option in info.options} | set(OF_NETWORKS)
     return keys | {f"{role}.options.{option}" for role in ("teacher", "student") for option in options}

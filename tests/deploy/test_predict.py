@@ -166,6 +166,8 @@ def test_images_of_other_channels_are_refused(run, tmp_path, digits):
     for name in ("student.safetensors", "student.json"):
         shutil.copy(run / name, tmp_path / name)
     card = json.loads((tmp_path / "student.json").read_text())
-    (tmp_path / "student.json").write_text(json.dumps({**card, "image_shape": [4, 8, 8]}))
+    (tmp_path / "student.json").write_text(
+        json.dumps({**card, "image_shape": [4, 8, 8], "mean": [0.5] * 4, "std": [0.5] * 4})
+    )
     with pytest.raises(AttarError, match="takes images of 4 channels; image files have 1 or 3"):
         list(predict(tmp_path, [digits]))

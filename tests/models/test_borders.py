@@ -72,7 +72,7 @@ def test_one_sample_under_batch_norm_is_one_line():
 def test_an_option_that_loads_or_fetches_is_refused(option):
     pytest.importorskip("timm")
     spec = {"kind": "library", "model": "timm/resnet18", "num_classes": 4, "in_channels": 3, "image_size": 32}
-    with pytest.raises(AttarError, match=f"the option '{option}' loads or fetches files; give the file as weights="):
+    with pytest.raises(AttarError, match=f"the option '{option}' loads or fetches files; give teacher.weights="):
         build({**spec, option: "https://example.org/x.pth"})
 
 

@@ -33,13 +33,22 @@ class Classifier:
     run: Callable[[np.ndarray], np.ndarray]
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """(N, K) probabilities of images as bytes (N, C, H, W)."""
+        """(N, K) probabilities of images as bytes (N, C, H, W).
+
+        Raises:
+            AttarError: the model has other outputs than there are names of classes.
+        """
         images = pixels
         if self.mean is not None and self.std is not None:
             # In byte units, in the same order as in training.
             mean, std = (255 * np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
             images = (pixels.astype(np.float32) - mean) / std
         logits = self.run(images).astype(np.float64)
+        if logits.shape[1:] != (len(self.classes),):
+            raise AttarError(
+                f"the model's outputs are {logits.shape[1:]}, its record names {len(self.classes)} classes; restore "
+                "the record beside it, or export the run again"
+            )
         exponentials = np.exp(logits - logits.max(1, keepdims=True))
         return exponentials / exponentials.sum(1, keepdims=True)
 

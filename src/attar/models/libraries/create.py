@@ -125,7 +125,7 @@ def make(
     """
     for option in options:
         if any(part in option for part in LOADING):
-            raise AttarError(f"{name}: the option {option!r} loads or fetches files; give the file as weights=FILE")
+            raise AttarError(f"{name}: the option {option!r} loads or fetches files; give teacher.weights=FILE")
     try:
         return library.create(short, num_classes, channels, side, options)
     except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
