@@ -73,7 +73,7 @@ def forget(monkeypatch):
 def test_every_command_has_the_option():
     commands = {command.name or command.callback.__name__: command.callback for command in app.registered_commands}
     assert {"distill", "train", "bench", "evaluate", "export", "predict", "profile", "suggest", "report", "compare",
-            "methods", "list", "resume", "replay"} == set(commands)  # fmt: skip
+            "methods", "list", "resume", "replay", "check"} == set(commands)  # fmt: skip
     assert all("plugins" in callback.__annotations__ for callback in commands.values())
 
 
