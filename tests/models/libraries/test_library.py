@@ -259,7 +259,7 @@ def test_load_weights_takes_both_names(tmp_path):
         ),
         (
             lambda: create_model("timm/test_vit", image_size=72),
-            "does not take images of 72x72: .*divisible.*; give input",
+            "does not take images of 72x72: .*divisible.*; give student.options.input",
         ),
         (lambda: create_model("timm/test_vit", image_size=0), "image_size is 0; give a positive number"),
     ],
