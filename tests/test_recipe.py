@@ -265,3 +265,16 @@ def test_the_order_of_overrides_does_not_lose_any():
 def test_weights_do_not_outlive_the_teacher_they_belong_to(tmp_path):
     (tmp_path / "recipe.yaml").write_text("teacher: {name: resnet56, weights: a.pth}")
     assert read_recipe(tmp_path / "recipe.yaml", ["teacher=resnet44"]).teacher.weights is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"track": [[1]]}, "track must be a list of str, got a list in it"),
+        ({"optim": {"milestones": [{"x": 1}]}}, "optim.milestones must be a list of float, got a dict in it"),
+        ({"optim": {"milestones": [60, 120]}}, "optim.milestones are parts of the training, 0 to 1; got 60"),
+    ],
+)
+def test_lists_hold_what_they_are_lists_of(keys, message):
+    with pytest.raises(AttarError, match=message):
+        read_recipe(**keys)
