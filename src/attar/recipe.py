@@ -36,7 +36,7 @@ class ModelRecipe:
     """A network."""
 
     name: str = ""
-    """A network of the zoo (`attar.list_models()`)."""
+    """A network of the zoo (`attar list networks`), of a library (timm/NAME), or a finished run's folder."""
     weights: str | None = None
     """A .safetensors or .pth file to start from."""
     options: dict[str, Any] = field(default_factory=dict)

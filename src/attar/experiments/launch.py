@@ -16,6 +16,7 @@ from attar.experiments.build import GIVEN, Given, refuse_given
 from attar.experiments.chain import check_chain, run_chain
 from attar.experiments.finished_job import catch_up, finished_summary
 from attar.experiments.job import Job
+from attar.experiments.networks_of_runs import with_networks_of_runs
 from attar.experiments.runtime_record import choices_of, read_runtime
 from attar.experiments.shared_resources import SharedResources
 from attar.files import write_text
@@ -129,6 +130,7 @@ def prepare(
 ) -> Job:
     """The job of a recipe, checked, in the folder it chose; nothing is written yet."""
     with surviving():
+        recipe = with_networks_of_runs(recipe)
         check_names(recipe)
         folder = join().from_leader(lambda: free_folder(recipe))
         objects, common = given or Given(), shared or SharedResources()

@@ -1,0 +1,61 @@
+"""teacher=RUN and student=RUN take what a run deployed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attar
+from attar.errors import AttarError
+from attar.experiments.launch import prepare
+from attar.recipe import read_recipe
+
+SMALL = {"data": {"name": "digits", "train_size": 40}, "epochs": 1, "batch_size": 20, "precision": "float32", "jobs": 1}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    student = {"name": "resnet8", "options": {"input_size": 6}}
+    attar.train_model(student=student, out=str(folder), seeds=2, **SMALL)
+    return folder
+
+
+def test_it_teaches_and_begins_with_the_runs_weights(run, tmp_path):
+    recipe = read_recipe(
+        teacher=str(run), student=str(run), method="kd", alone="skip", out=str(tmp_path / "kd"), **SMALL
+    )
+    job = prepare(recipe)
+    assert (job.recipe.teacher.name, job.recipe.teacher.options) == ("resnet8", {"input_size": 6})
+    assert job.recipe.student.weights == str(run / "seed0" / "student.safetensors")
+    kept = attar.load(run / "seed0").state_dict()
+    for net in (job.teachers[0], job.parts.student(0)):
+        assert all(torch.equal(net.state_dict()[key], value) for key, value in kept.items())
+    assert not job.teacher_trainings
+    summary = attar.distill(
+        teacher=str(run), student="resnet8", method="kd", alone="skip", out=str(tmp_path / "run"), **SMALL
+    )
+    assert summary.recipe.teacher.weights == str(run / "seed0" / "student.safetensors")
+    assert attar.resume(tmp_path / "run").recipe == summary.recipe
+
+
+def test_two_runs_are_two_teachers(run):
+    recipe = read_recipe(teacher=f"{run / 'seed0'},{run / 'seed1'}", student="resnet8", method="averkd", **SMALL)
+    first, second = prepare(recipe).teachers
+    assert not torch.equal(next(first.parameters()), next(second.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teacher": {"name": "RUN", "weights": "x.pth"}}, "brings its own weights; leave teacher.weights out"),
+        ({"teacher": "RUN,resnet8"}, "give runs or names of networks, not both"),
+        ({"teacher": "EMPTY"}, "holds no run"),
+        ({"teacher": "RUN/nothing"}, "unknown network"),
+    ],
+)
+def test_mistakes_are_one_line(run, tmp_path, changes, message):
+    (tmp_path / "empty").mkdir()
+    text = repr(changes).replace("RUN", str(run)).replace("EMPTY", str(tmp_path / "empty"))
+    with pytest.raises(AttarError, match=message):
+        prepare(read_recipe(student="resnet8", method="kd", **SMALL, **eval(text)))
