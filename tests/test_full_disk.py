@@ -1,6 +1,7 @@
 """A disk that is full for a command: one line, whichever library was writing."""
 
 import sys
+from multiprocessing import get_context
 
 import pytest
 
@@ -24,10 +25,15 @@ def test_a_full_disk_is_one_line(finished, tmp_path, command, limit):
     assert outcome == "refused", text
 
 
+def failing_run(limit, whole, at):
+    return disks.outcome_of(disks.WRITERS["distill, non-finite"], limit, whole, at)
+
+
 def test_a_failure_that_does_not_fit_is_one_line(finished, tmp_path):
-    command = disks.WRITERS["distill, non-finite"]
-    outcome, text = disks.outcome_of(command, 30_000, finished, tmp_path / "at")
-    assert outcome == "refused"
+    # Of a new process: one that has computed gradients cannot be forked and compute more.
+    with get_context("spawn").Pool(1) as pool:
+        outcome, text = pool.apply(failing_run, (30_000, finished, tmp_path / "at"))
+    assert outcome == "refused", text
     assert "failure.pt: File too large; what was there before is kept" in text
 
 

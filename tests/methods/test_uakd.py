@@ -474,7 +474,7 @@ def test_bfloat16(rule):
     ("options", "message"),
     [({"rule": "uakt"}, "did you mean 'uakd'"), ({"group_by": "colour"}, "unknown group_by"),
      ({"direction": "up"}, "unknown direction"), ({"ensemble": "gate"}, "ensemble_ce"),
-     ({"rule": "one", "leader_teaches": True}, "leader_teaches belongs to rule='uakd'"),
+     ({"rule": "one", "leader_teaches": True}, "leader_teaches belongs to method.rule=uakd"),
      ({"branches": [{"stage": 5}]}, "stages 1..2"), ({"ensemble": "median"}, "did you mean 'mean'")],
 )  # fmt: skip
 def test_mistakes(options, message):

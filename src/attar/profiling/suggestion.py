@@ -97,7 +97,10 @@ def suggest(
     Raises:
         AttarError: an unknown teacher, a budget or number that is none, or no library for such images.
 
-    >>> found = suggest("resnet14", params="100k", among=["resnet8*"], top=1)
+    >>> from attar.profiling import Latency
+    >>> def by_size(net, shape, batch, most):  # the default clock measures each network
+    ...     return Latency(sum(parameter.numel() for parameter in net.parameters()), 0.0)
+    >>> found = suggest("resnet14", params="100k", among=["resnet8*"], top=1, clock=by_size)
     >>> [(one.name, one.parameters) for one in found.students]
     [('resnet8', 83892)]
     """

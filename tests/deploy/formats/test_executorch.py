@@ -29,7 +29,9 @@ def student(run):
     """The run's student with few images."""
     trained, splits = find_trained(run), load_data("digits", val_fraction=0)
     few = torch.arange(0, 800, 16)
-    return Student(attar.load(run), trained.card, splits.test.subset(few), splits.train.subset(few))
+    return Student(
+        attar.load(run), trained.card, splits.test.subset(few), splits.train.subset(few), attar.create_task()
+    )
 
 
 @pytest.fixture
