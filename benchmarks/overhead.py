@@ -27,6 +27,7 @@ from attar.accel.allocator import keep_freed_memory
 from attar.accel.runtime import environment
 from attar.batch import Batch
 from attar.data import Wrapped
+from attar.experiments.choices import Choices
 from attar.experiments.job import Job
 from attar.recipe import read_recipe
 from attar.train.loop import Places, fit
@@ -46,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--weights", required=True, help="of the teacher")
     parser.add_argument("--student", default="resnet20")
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds CIFAR-100")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/overhead.json"))
@@ -95,11 +97,13 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, list[float]
         batch_size=options.batch,
         epochs=1,
         precision="bfloat16",
+        device=options.device,
         alone="skip",
     )
     console = Console(file=io.StringIO())
     training = Job(recipe, folder, console).training(0)
-    runtime = training.engined(training.precision())
+    choices = Choices()
+    runtime = training.engined(training.precision(choices), choices)
     training.engines.attach(training.method, runtime.teachers)
     loader = Interleaved(training.loader, hand_written.steps(options), WARM + options.steps)
     folder.mkdir(parents=True)

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from attar.accel.allocator import keep_freed_memory
 from attar.accel.engine_spec import INT8, EngineSpec
+from attar.experiments.choices import Choices
 from attar.experiments.job import Job
 from attar.recipe import Recipe, read_recipe
 from attar.teachers.cached_loader import with_cached_logits
@@ -83,7 +84,8 @@ def run(options: object, folder: Path, cache: Path | None) -> Clock:
     console = Console(file=io.StringIO())
     training = Job(recipe(options, cache), folder, console).training(0)
     keep_freed_memory()  # where a job does it: after the images were read
-    runtime = training.engined(training.precision())
+    choices = Choices()
+    runtime = training.engined(training.precision(choices), choices)
     engines = runtime.teachers
     if not options.weights:  # type: ignore[attr-defined]
         # The logits of random weights differ too much in other precisions to be used; the time it takes is the same.
