@@ -8,6 +8,7 @@ from torch import nn
 
 from attar.errors import AttarError
 from attar.train import checkpoint as checkpoints
+from attar.train.loop import put_back
 
 KINDS = {
     "kd": ("kd", {}, {}),
@@ -91,6 +92,14 @@ def test_two_damaged_checkpoints_are_an_error(tiny):
         file.write_bytes(b"half")
     with pytest.raises(AttarError, match=r"checkpoint.pt is damaged and so is the checkpoint before it"):
         broken.fit()
+
+
+def test_an_optimiser_whose_entries_are_of_other_types_is_one_line(tiny):
+    method = tiny("kd").new_method()
+    optimisers = {"": torch.optim.SGD(method.parameters())}
+    state = checkpoints.Checkpoint(method.state_dict(), {"": {"state": {}, "param_groups": [0.5]}})
+    with pytest.raises(AttarError, match="the checkpoint is of another recipe, or damaged"):
+        put_back(state, method, optimisers, None)
 
 
 def test_a_checkpoint_of_another_recipe_is_one_line(tiny):

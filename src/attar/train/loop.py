@@ -316,9 +316,9 @@ def put_back(state: Checkpoint, method: Method, optimisers: Optimisers, ema: Ema
         method.load_state_dict(state.method)
         for phase, one in optimisers.items():
             one.load_state_dict(state.optimiser[phase])
-    except (RuntimeError, ValueError, KeyError):
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError):  # torch has no one error for it
         raise AttarError(
-            "the checkpoint is of another recipe; restore recipe.yaml, or start again in a new out="
+            "the checkpoint is of another recipe, or damaged; restore recipe.yaml, or start again in a new out="
         ) from None
     if ema and state.ema:
         ema.state = {name: tensor.to(ema.state[name].device) for name, tensor in state.ema.items()}
