@@ -106,6 +106,20 @@ def test_a_chain_is_resumed_at_the_link_that_was_stopped(tmp_path, monkeypatch):
     assert again.folder == summary.folder
 
 
+def test_changed_inputs_are_accepted_by_every_link(tmp_path, monkeypatch):
+    one, accepted = recipe(out=str(tmp_path / "chain")), []
+    launch.start(one, Console(file=io.StringIO()))
+    resume = launch.resume
+
+    def noting(folder, console=None, beside=None, accept_changes=False):
+        accepted.append(accept_changes)
+        return resume(folder, console, beside, accept_changes)
+
+    monkeypatch.setattr(launch, "resume", noting)
+    noting(tmp_path / "chain", accept_changes=True)
+    assert accepted == [True] * 3
+
+
 def test_options_of_the_student_are_the_last_ones():
     one = recipe(student={"options": {"widths": [8, 16, 32, 64]}})
     first, second = (link_recipe(one, number, [("resnet14", None)], Path("chain")) for number in (1, 2))

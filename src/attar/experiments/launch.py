@@ -76,7 +76,7 @@ def resume(
     """Go on with a run from its folder alone; of a finished one nothing is measured again, only trackers catch up."""
     recipe, folder = recipe_of(folder), Path(folder)
     if recipe.chain:
-        return follow_chain(recipe, folder, console or Console(), beside)
+        return follow_chain(recipe, folder, console or Console(), beside, accept_changes)
     done = finished_summary(recipe, folder)
     if done is None:
         return reopen(folder, console, beside=beside, accept_changes=accept_changes).run()
@@ -100,7 +100,9 @@ def start_chain(recipe: Recipe, console: Console, given: Given | None, beside: B
     return follow_chain(recipe, folder, console, beside)
 
 
-def follow_chain(recipe: Recipe, folder: Path, console: Console, beside: Beside | None) -> Summary:
+def follow_chain(
+    recipe: Recipe, folder: Path, console: Console, beside: Beside | None, accept_changes: bool = False
+) -> Summary:
     """Run the links of a chain that are not finished.
 
     Raises:
@@ -108,8 +110,9 @@ def follow_chain(recipe: Recipe, folder: Path, console: Console, beside: Beside 
     """
 
     def run_link(link: Recipe) -> Summary:
-        begun = (Path(str(link.out)) / "recipe.yaml").is_file()
-        return resume(str(link.out), console, beside) if begun else start(link, console, beside=beside)
+        if (Path(str(link.out)) / "recipe.yaml").is_file():
+            return resume(str(link.out), console, beside, accept_changes)
+        return start(link, console, beside=beside)
 
     def log(line: str) -> None:
         console.print(line, markup=False, soft_wrap=True)
