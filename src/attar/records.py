@@ -56,14 +56,15 @@ def parse_json(text: str, path: Path, remedy: str) -> Any:
 
 
 def read_arrays(path: Path, remedy: str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file by name; nothing in it is executed.
+    """The arrays of an .npz file by name, or that of an .npy file as "inputs"; nothing in it is executed.
 
     Raises:
         AttarError: the file is missing, cannot be read or is damaged.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
+        with path.open("rb") as file:
+            held = np.load(file, allow_pickle=False)
+            return {"inputs": held} if isinstance(held, np.ndarray) else {name: held[name] for name in held.files}
     except OSError as error:
         raise damaged(path, error.strerror or type(error).__name__, remedy) from None
     except Exception as error:  # numpy, zipfile and zlib have a dozen types for damaged files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from attar.deploy.package import load
 from attar.deploy.trained_run import Trained
 from attar.errors import AttarError, first_line
 from attar.metrics.accuracy import output_of
+from attar.records import damaged, read_arrays
 
 ARRAYS = (".npz", ".npy")
 # The name of the array in a .npz file.
@@ -93,12 +93,11 @@ def read_array(file: Path) -> np.ndarray:
     Raises:
         AttarError: it is missing, damaged, without "inputs", or holds NaN.
     """
-    try:
-        held = np.load(file, allow_pickle=False)
-        found = held if isinstance(held, np.ndarray) else held[INPUTS]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        reason = f"no array {INPUTS!r}" if isinstance(error, KeyError) else first_line(error)
-        raise AttarError(f"cannot read {file} ({reason})") from None
+    remedy = f"give a .npy file, or a .npz with {INPUTS}=(N, ...)"
+    arrays = read_arrays(file, remedy)
+    if INPUTS not in arrays:
+        raise damaged(file, f"no array {INPUTS!r}", remedy)
+    found = arrays[INPUTS]
     if found.dtype.kind == "f" and not np.isfinite(found).all():
         raise AttarError(f"{file} holds NaN or infinity; repair or remove it")
     if not found.ndim or not len(found):
