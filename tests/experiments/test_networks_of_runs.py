@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 
 import attar
 from attar.errors import AttarError
 from attar.experiments.launch import prepare
+from attar.experiments.networks_of_runs import with_networks_of_runs
 from attar.recipe import read_recipe
 
 SMALL = {"data": {"name": "digits", "train_size": 40}, "epochs": 1, "batch_size": 20, "precision": "float32", "jobs": 1}
@@ -59,3 +63,12 @@ def test_mistakes_are_one_line(run, tmp_path, changes, message):
     text = repr(changes).replace("RUN", str(run)).replace("EMPTY", str(tmp_path / "empty"))
     with pytest.raises(AttarError, match=message):
         prepare(read_recipe(student="resnet8", method="kd", **SMALL, **eval(text)))
+
+
+@pytest.mark.parametrize("spec", [{"kind": "adapted"}, {"kind": "adapted", "network": {"image_size": 8}}])
+def test_a_damaged_description_is_one_line(run, tmp_path, spec):
+    shutil.copytree(run / "seed0", tmp_path / "seed0")
+    card = tmp_path / "seed0" / "student.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "spec": spec}))
+    with pytest.raises(AttarError, match=r"cannot read .*student\.json"):
+        with_networks_of_runs(read_recipe(teacher=str(tmp_path / "seed0"), student="resnet8", method="kd", **SMALL))

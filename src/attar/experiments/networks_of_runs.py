@@ -11,6 +11,7 @@ from attar.deploy.trained_run import find_trained
 from attar.errors import AttarError
 from attar.models import list_models
 from attar.recipe import ModelRecipe, Recipe, listed
+from attar.records import damaged
 
 # Parts of a spec that are the name or follow from the data.
 FROM_DATA = ("kind", "name", "model", "num_classes", "in_channels", "image_size")
@@ -57,7 +58,11 @@ def _is_run(name: str) -> bool:
 def _model_of(name: str, role: str) -> ModelRecipe:
     """What `build` needs to make a run's network again."""
     trained = find_trained(Path(name).expanduser())
-    found = _named(trained.card.get("spec") or {})
+    try:
+        found = _named(trained.card.get("spec") or {})
+    except (KeyError, TypeError) as error:
+        card = trained.weights.with_suffix(".json")
+        raise damaged(card, f"its network's description lacks {error}", "train or export it again") from None
     if found is None:
         raise AttarError(
             f"{role}={name}: its network has layers that no name stands for; load it in Python with attar.load and "
