@@ -15,6 +15,7 @@ from attar.errors import AttarError
 from attar.metrics import ClassificationMetrics
 from attar.metrics.registry import METRICS, Extended
 from attar.recipe import read_recipe
+from attar.tasks import Classification
 from attar.tasks.registry import task_of
 
 
@@ -73,3 +74,9 @@ def test_unknown_and_double_names_are_one_line():
         task_of(read_recipe(metrics="macro_f2"))
     with pytest.raises(AttarError, match="metrics=top1: the task is scored by it already"):
         task_of(read_recipe(metrics=["top1"]))
+
+
+def test_a_task_given_as_an_object_is_scored_by_them_too(tmp_path):
+    small = {"student": "resnet8", "data": "digits", "epochs": 1, "method": "supervised", "alone": "skip"}
+    attar.train_model(task=Classification(), metrics="macro_f1", out=str(tmp_path), **small)
+    assert "macro_f1" in json.loads((tmp_path / "results.json").read_text())["runs"][0]["student"]["scores"]

@@ -23,7 +23,7 @@ from attar.models.libraries.names import FILES
 from attar.profiling.cost import blank_images
 from attar.recipe import ModelRecipe, Recipe, TeacherRecipe, listed
 from attar.registry import check_types
-from attar.tasks import Task, task_of
+from attar.tasks import Task, task_name, task_of, with_metrics
 
 # The sets of a task.
 Sets = Splits | TensorSplits
@@ -86,6 +86,16 @@ def named(thing: object) -> str:
     'given:Linear'
     """
     return GIVEN + type(thing).__name__
+
+
+def task_title(recipe: Recipe) -> str:
+    """What a recipe's task is called: the registered name, or that of the object.
+
+    >>> task_title(Recipe())
+    'classification'
+    """
+    named = recipe.task.name
+    return named if named.startswith(GIVEN) else task_name(named, recipe.data.name)
 
 
 def refuse_given(recipe: Recipe) -> None:
@@ -182,7 +192,9 @@ def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
 
 def held_for(recipe: Recipe, given: Given | None = None) -> Held:
     """Nothing read yet, for the task of a recipe or the one that was given as an object."""
-    return Held(given.task if given is not None and given.task is not None else task_of(recipe))
+    if given is None or given.task is None:
+        return Held(task_of(recipe))
+    return Held(with_metrics(given.task, recipe.metrics))
 
 
 def read_splits(task: Task, recipe: Recipe, given: Any = None) -> Any:

@@ -24,7 +24,7 @@ from attar.deploy import load
 from attar.distributed.team import sign, surviving, team
 from attar.errors import AttarError, Stopped, first_line
 from attar.experiments.baseline import earlier_baseline
-from attar.experiments.build import Given, Parts, Sets, fitting, seeded
+from attar.experiments.build import Given, Parts, Sets, fitting, seeded, task_title
 from attar.experiments.choices import FILE as CHOICES
 from attar.experiments.choices import Choices
 from attar.experiments.input_warnings import exchanged_classes, overlap, probabilities, weak_teacher
@@ -114,7 +114,7 @@ class Job:
         if not self.accept_changes:
             check_inputs(self.folder, inputs)
         training = self.training(self.recipe.seed)
-        with fitting(self.recipe.method.name, self.task_title):
+        with fitting(self.recipe.method.name, task_title(self.recipe)):
             training.try_a_batch()
         if not (self.folder / "recipe.yaml").exists():
             check_space(self.folder, self.bytes_needed())
@@ -465,7 +465,7 @@ class Job:
         name = self.recipe.method.name
         takes_teacher = "+" in name or method_info(name).takes_teacher
         # Not the student's own stream: a peer drawn from that would start as the student's twin and teach nothing.
-        with seeded(Address(seed).generator("method").initial_seed()), fitting(name, self.task_title):
+        with seeded(Address(seed).generator("method").initial_seed()), fitting(name, task_title(self.recipe)):
             method = create_method(
                 name,
                 student=self.parts.student(seed),
@@ -476,11 +476,6 @@ class Job:
             )
             method.setup(splits.train.labels)
         return method
-
-    @property
-    def task_title(self) -> str:
-        """What the task is called in messages."""
-        return self.recipe.task.name or type(self.task).__name__.lower()
 
     def _teacher_folder(self, number: int) -> Path:
         return self.folder / ("teacher" if number == 0 else f"teacher{number + 1}")

@@ -23,7 +23,7 @@ from attar.data import ImageSet, Mixing, Samples, batches_of, training_loader
 from attar.deploy import load, save
 from attar.distributed.team import team
 from attar.errors import AttarError, Stopped, first_line
-from attar.experiments.build import GIVEN, Sets
+from attar.experiments.build import Sets, task_title
 from attar.experiments.choices import Choices
 from attar.experiments.teacher_predictions import TeacherPredictions
 from attar.files import write_json
@@ -33,7 +33,6 @@ from attar.metrics.predictions import evaluate_each, predictions_file, save_pred
 from attar.profiling import Cost, Result, cost, read_scores
 from attar.profiling.cost import Sample
 from attar.recipe import Recipe
-from attar.tasks import task_name
 from attar.teachers.cached_loader import with_cached_logits
 from attar.teachers.selection import Engines, choose_engines
 from attar.track import Tracking
@@ -317,7 +316,7 @@ def card(samples: Samples, scores: dict[str, Any], recipe: Recipe) -> dict[str, 
     """What the JSON beside deployed weights holds besides the network's spec."""
     return {
         **samples.card,
-        "task": named if (named := recipe.task.name).startswith(GIVEN) else task_name(named, recipe.data.name),
+        "task": task_title(recipe),
         "task_options": recipe.task.options,
         "data": recipe.data.name,
         "data_options": recipe.data.options,

@@ -4,7 +4,15 @@ from attar.tasks.base import Task
 from attar.tasks.classification import Classification
 from attar.tasks.density import Density
 from attar.tasks.language import Language
-from attar.tasks.registry import create_task, data_names, list_tasks, register_task, task_name, task_of
+from attar.tasks.registry import (
+    create_task,
+    data_names,
+    list_tasks,
+    register_task,
+    task_name,
+    task_of,
+    with_metrics,
+)
 
 __all__ = [
     "Classification",
@@ -17,4 +25,5 @@ __all__ = [
     "register_task",
     "task_name",
     "task_of",
+    "with_metrics",
 ]

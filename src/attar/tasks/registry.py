@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -96,8 +96,12 @@ def task_of(recipe: Recipe) -> Task:
         if option not in known:
             raise unknown(f"setting of task {info.name!r}:", option, known)
     check_types(f"task {info.name!r}", info.make, options)
-    task = info.make(**options)
-    return cast(Task, Scored(task, tuple(recipe.metrics))) if recipe.metrics else task
+    return with_metrics(info.make(**options), recipe.metrics)
+
+
+def with_metrics(task: Task, names: Sequence[str]) -> Task:
+    """The task, scored by these registered metrics, too."""
+    return cast(Task, Scored(task, tuple(names))) if names else task
 
 
 def list_tasks(pattern: str = "*") -> list[str]:
