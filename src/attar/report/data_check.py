@@ -55,7 +55,7 @@ def check_data(
     """
     if sheet is not None and Path(sheet).suffix.lower() != ".png":
         raise AttarError(f"the contact sheet is a PNG; {sheet} does not end in .png")
-    splits = load_data(data, seed=seed, **_from_files(data), **options)
+    splits = load_data(data, seed=seed, **{**options, **_from_files(data)})
     files = inspect_files(splits)
     lines = (*split_lines(splits), *files.lines(), *splits.notes)
     pixels = contact_sheet(splits, seed, files.broken)
