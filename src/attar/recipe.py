@@ -109,8 +109,8 @@ class MethodRecipe:
     name: str = "kd"
     """A method (`attar methods`), or several joined by + ("kd+at")."""
     options: dict[str, Any] = field(default_factory=dict)
-    """The method's own settings (`attar methods NAME`), also written method.temperature=4; and of every method weights
-    and logit_edges, see docs/edge-options.md."""
+    """The method's own settings (`attar methods NAME`), also written method.temperature=4; and of every method weights,
+    logit_edges and layer_schedule, see docs/edge-options.md."""
 
 
 @dataclass

@@ -116,6 +116,72 @@ class Until:
         return self.weight if epoch < self.epoch else 0.0
 
 
+@dataclass(frozen=True)
+class Between:
+    """`weight` in the epochs from `start` on and before `stop`, 0 outside: one step of a schedule by layer.
+
+    >>> [Between(1, 3)(epoch, 4) for epoch in range(4)]
+    [0.0, 1.0, 1.0, 0.0]
+    """
+
+    start: int
+    stop: int
+    weight: float = 1.0
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        return self.weight if self.start <= epoch < self.stop else 0.0
+
+
+@dataclass(frozen=True)
+class ByLayer:
+    """The weight of one layer's edges where layers learn one after the other, bottom up, and the outputs last.
+
+    With L layers the training has L + 1 spans: one for each layer and, after them, one for the outputs, until the end.
+    "progressive" weighs a layer in its own span alone (PID of arXiv:1910.03723), "stacked" in its own and the spans of
+    the layers above it (SID). Where the outputs learn, no layer does.
+
+    Attributes:
+        kind: "progressive" or "stacked".
+        layer: which layer, from 0 at the bottom; `layers` for the outputs.
+        layers: how many there are.
+        span: epochs of each layer; None: the epochs divided by L + 1, so that what is left over belongs to the outputs.
+        weight: the edge's own, inside its span.
+
+    >>> [[ByLayer("stacked", layer, 2)(epoch, 6) for epoch in range(6)] for layer in range(3)]
+    [[1.0, 1.0, 1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]]
+    """
+
+    kind: str
+    layer: int
+    layers: int
+    span: int | None = None
+    weight: float | WeightSchedule = 1.0
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        span = self._span(epochs)
+        last = self.layer == self.layers
+        stop = (
+            max(epochs, epoch + 1) if last else span * (self.layer + 1 if self.kind == "progressive" else self.layers)
+        )
+        return value(self.weight, epoch, epochs) if span * self.layer <= epoch < stop else 0.0
+
+    def _span(self, epochs: int) -> int:
+        return self.span or max(epochs // (self.layers + 1), 1)
+
+    def check(self, epochs: int) -> None:
+        """Refuse a training that ends before the outputs learn.
+
+        Raises:
+            AttarError: it does.
+        """
+        needed = self._span(epochs) * self.layers
+        if epochs <= needed:
+            raise AttarError(
+                f"{self.kind}: {self.layers} layers of {self._span(epochs)} epochs each need {needed} epochs before "
+                f"the outputs learn, and there are {epochs}; give epochs={needed + 1} or more, or fewer epochs a layer"
+            )
+
+
 # What a recipe may write for a weight: NAME(argument, ...).
 BY_NAME: dict[str, Callable[..., WeightSchedule]] = {
     "warmup": LinearWarmup,
@@ -124,6 +190,7 @@ BY_NAME: dict[str, Callable[..., WeightSchedule]] = {
     "decay": ExponentialDecay,
     "from": From,
     "until": Until,
+    "between": Between,
 }
 
 
@@ -131,7 +198,7 @@ def read_weight(text: str | float | WeightSchedule) -> float | WeightSchedule:
     """A weight as a recipe writes it: a number, or a schedule such as "linear(0, 1, 20)".
 
     The schedules are warmup(over, weight), linear(start, end, over), rampup(over, weight), decay(start, rate),
-    from(epoch, weight) and until(epoch, weight), see the classes of this module.
+    from(epoch, weight), until(epoch, weight) and between(start, stop, weight), see the classes of this module.
 
     Raises:
         AttarError: no finite number and no schedule, or arguments that it does not take.

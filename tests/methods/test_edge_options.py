@@ -11,7 +11,7 @@ from attar.distributed.synchronised import whole_batch_losses
 from attar.errors import AttarError
 from attar.methods.edge_options import WRAPPERS
 from attar.recipe import read_recipe, to_yaml
-from attar.schedules import Linear, Until, read_weight
+from attar.schedules import Linear, Until, read_weight, value
 
 S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]], dtype=torch.float64)
 T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]], dtype=torch.float64)
@@ -186,3 +186,63 @@ def test_the_epoch_is_knowledge_of_every_batch():
     known = built().batch_losses(batch).knowledge
     assert known["epoch"].item() == 7.0
     assert "epoch" not in list(known)
+
+
+def layered(schedule, **options):
+    """AT between ResNets of three stages, and KD."""
+    nets = {
+        "teacher": attar.create_model("resnet14", num_classes=4, image_size=8),
+        "student": attar.create_model("resnet8", num_classes=4, image_size=8),
+    }
+    return attar.create_method("kd+at", **nets, layer_schedule=schedule, **options)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("progressive", ["1", "2", "3", "out"]),
+        ("stacked", ["1", "12", "123", "out"]),
+        ("stacked(2)", ["1", "1", "12", "12", "123", "123", "out", "out"]),
+        ("all", ["123out"]),
+    ],
+)
+def test_layers_learn_one_after_the_other_bottom_up_and_then_the_outputs(schedule, expected):
+    edges = layered(schedule).edges
+    plain = {edge.key: value(edge.weight, 0, 1) for edge in layered("all").edges}
+    for epoch, learning in enumerate(expected):
+        weights = {edge.key: value(edge.weight, epoch, len(expected)) for edge in edges}
+        layers = "".join(str(n) for n in (1, 2, 3) if weights[f"teacher.stage{n}->student.stage{n}"])
+        outputs = "out" if weights[EDGE] and weights["labels->student.logits"] else ""
+        assert layers + outputs == learning
+        assert all(weight in (0.0, plain[key]) for key, weight in weights.items())
+
+
+def test_a_schedule_by_layer_keeps_the_weights_of_a_recipe_and_trains_only_its_layer():
+    method = layered("progressive(1)", weights={"teacher.stage2->student.stage2": "linear(0, 8)"})
+    batch = Batch(torch.randn(2, 3, 8, 8), Y, address=Address(epoch=1), epochs=4)
+    losses = method.batch_losses(batch)
+    assert losses.weights["teacher.stage2->student.stage2"] == 4.0
+    losses.total.backward()
+    reached = {name.split(".")[2] for name, one in method.student.named_parameters() if one.grad is not None}
+    assert (any("3" in name for name in reached), "classifier" in reached, "linear" in reached) == (False, False, False)
+    attar.conformance.check(method, batch)
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "message"),
+    [
+        ("kd", "stacked", "has none; choose internal"),
+        ("kd", "stackd", "did you mean 'stacked'"),
+        ("kd", "stacked(0.5)", "whole epochs a layer"),
+        ("kd", "all(2)", "whole epochs a layer"),
+    ],
+)
+def test_a_schedule_by_layer_that_cannot_be_is_one_line(name, schedule, message):
+    with pytest.raises(AttarError, match=message):
+        built(name, layer_schedule=schedule)
+
+
+def test_too_few_epochs_for_the_layers_are_one_line_before_training():
+    batch = Batch(torch.randn(2, 3, 8, 8), Y, epochs=3)
+    with pytest.raises(AttarError, match="need 3 epochs before the outputs learn, and there are 3; give epochs=4"):
+        attar.conformance.check(layered("stacked(1)"), batch)

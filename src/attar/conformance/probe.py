@@ -13,6 +13,7 @@ from attar.conformance.unlabelled_batches import check_unlabelled
 from attar.errors import AttarError
 from attar.knowledge import Losses, weights_of
 from attar.methods.base import Method
+from attar.schedules import ByLayer
 
 
 def check(method: Method, batch: Batch) -> Losses:
@@ -34,6 +35,7 @@ def check(method: Method, batch: Batch) -> Losses:
     method.train()
     try:
         check_outputs(method)
+        check_schedules(method, batch.epochs)
         check_ownership(method)
         check_mixed(method, batch)
         check_unlabelled(method, batch)
@@ -91,6 +93,13 @@ def check_outputs(method: Method) -> None:
                     f"method {method.name!r} compares logits, and networks of this task put out {output}; choose one "
                     "that runs on it: docs/tasks/index.md lists them"
                 )
+
+
+def check_schedules(method: Method, epochs: int) -> None:
+    """Schedules that need a number of epochs have them."""
+    for edge in method.edges:
+        if isinstance(edge.weight, ByLayer):
+            edge.weight.check(epochs)
 
 
 def check_ownership(method: Method) -> None:

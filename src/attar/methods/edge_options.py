@@ -1,4 +1,4 @@
-"""Options that the edges of any method have: their weights, and what is done to logits before they are compared."""
+"""Options that the edges of any method have: weights, schedules by layer, and changes to logits before they compare."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 from torch import nn
 
 from attar.errors import AttarError, unknown
-from attar.knowledge import Transfer, owner
+from attar.knowledge import Transfer
 from attar.losses import EntropyWeighted, NormalisedTemperature, Standardised
+from attar.methods.layer_schedules import ALL, by_layer, is_between
 from attar.methods.learnt_temperature import LearntTemperature
 from attar.schedules import WeightSchedule, read_call, read_weight
 
@@ -50,16 +51,24 @@ class EdgeOptions(nn.Module):
         weights: weights by the keys of edges: numbers, schedules, or texts such as "linear(0, 1, 20)".
         logit_edges: "standardised", "normalised", "learnt", "learnt(1, 20, 10)", "entropy" or "entropy(3)", for every
             edge between logits; or such texts by the keys of edges.
+        layer_schedule: when the edges of each layer weigh something: "all", "progressive" or "stacked", the last two
+            also with the epochs of a layer, "stacked(2)"; see `attar.methods.layer_schedules`.
 
     Raises:
         AttarError: there is no such edge, schedule or wrapper, or the edge's loss does not go with it.
     """
 
     def __init__(
-        self, edges: Sequence[Transfer], output: str, weights: Weights | None, logit_edges: LogitEdges | None
+        self,
+        edges: Sequence[Transfer],
+        output: str,
+        weights: Weights | None = None,
+        logit_edges: LogitEdges | None = None,
+        layer_schedule: str = ALL,
     ) -> None:
         super().__init__()
         keys = [edge.key for edge in edges]
+        self.layers = by_layer(edges, output, layer_schedule)
         self.weights = {known(key, keys, "weights"): read_weight(weight) for key, weight in (weights or {}).items()}
         self.losses, self.given = nn.ModuleList(), dict[str, tuple[str, ...]]()
         between = [edge for edge in edges if is_between(edge, output)]
@@ -87,15 +96,11 @@ class EdgeOptions(nn.Module):
         changes: dict[str, Any] = {}
         if edge.key in self.weights:
             changes["weight"] = self.weights[edge.key]
+        if edge.key in self.layers:
+            changes["weight"] = replace(self.layers[edge.key], weight=changes.get("weight", edge.weight))
         if edge.key in losses:
             changes |= {"loss": losses[edge.key], "given": self.given[edge.key]}
         return replace(edge, **changes) if changes else edge
-
-
-def is_between(edge: Transfer, output: str) -> bool:
-    """Whether an edge compares the outputs of networks."""
-    ends = (edge.source, edge.target)
-    return owner(edge.source) != "labels" and all(end.partition(".")[2] == output for end in ends)
 
 
 def wrapped(edge: Transfer, text: str) -> tuple[Wrapper, nn.Module]:

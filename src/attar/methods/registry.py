@@ -12,6 +12,7 @@ from torch import nn
 from attar.errors import AttarError, unknown
 from attar.methods.base import Composed, Method
 from attar.methods.edge_options import EdgeOptions, LogitEdges, Weights
+from attar.methods.layer_schedules import ALL
 from attar.methods.own_loop import check_apart
 from attar.registry import Registry, check_types
 from attar.tasks import Task, create_task
@@ -106,6 +107,7 @@ def create_method(
     task: str | Task = "classification",
     weights: Weights | None = None,
     logit_edges: LogitEdges | None = None,
+    layer_schedule: str = ALL,
     **options: Any,
 ) -> Method:
     """Build a method around networks.
@@ -123,6 +125,8 @@ def create_method(
         logit_edges: what is done to logits in every edge between two networks' logits, or, by their keys, in some:
             "standardised" (LSKD), "normalised" (NormKD's temperature), "learnt(start, span, loops)" (CTKD's) or
             "entropy(temperature)" (EA-KD's weights).
+        layer_schedule: "all" edges weigh something all the time; with "progressive" and "stacked" those between layers
+            do so bottom up, a layer after the other, then those of the outputs; "stacked(2)": two epochs a layer.
         options: the method's own settings, `attar methods NAME` lists them.
 
     Raises:
@@ -142,9 +146,9 @@ def create_method(
     for part in method.modules():
         if isinstance(part, Method):
             part.task = chosen
-    if weights or logit_edges:
+    if weights or logit_edges or layer_schedule != ALL:
         edges = tuple(method.transfers())
-        method.edge_options = EdgeOptions(edges, chosen.output, weights, logit_edges)
+        method.edge_options = EdgeOptions(edges, chosen.output, weights, logit_edges, layer_schedule)
     return method
 
 
