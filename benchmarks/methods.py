@@ -3,9 +3,9 @@
     nice -n 19 python benchmarks/methods.py --data FOLDER --weights resnet20.pth [--only kd at] [--threads 1]
 
 Each method trains the same student with the same teacher at the literature's learning rate. The results are written
-after every training, and a command that is repeated goes on with those that are missing or failed. A processor without bfloat16
-instructions takes many times longer in bfloat16: there give --precisions float32, and bfloat16 fewer steps and another
---out. `benchmarks/step_cost.py` measures what a step takes.
+after every training, and a command that is repeated goes on with those that are missing or failed. A processor without
+bfloat16 instructions takes many times longer in bfloat16: there give --precisions float32, and for bfloat16 fewer steps
+and another --out. `benchmarks/step_cost.py` measures what a step takes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from attar.report.tables import Table
 PRECISIONS = ("float32", "bfloat16")
 # Of CIFAR-100, as the published weights expect.
 MEAN, STD = [0.5070, 0.4865, 0.4409], [0.2673, 0.2564, 0.2761]
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -110,7 +110,7 @@ class MethodRecipe:
     """A method (`attar methods`), or several joined by + ("kd+at")."""
     options: dict[str, Any] = field(default_factory=dict)
     """The method's own settings (`attar methods NAME`), also written method.temperature=4; and of every method weights,
-    logit_edges and layer_schedule, see docs/edge-options.md."""
+    logit_edges, layer_schedule and teachers, see docs/edge-options.md."""
 
 
 @dataclass

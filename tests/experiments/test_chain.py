@@ -67,7 +67,7 @@ def test_networks_with_weights_are_read():
         ({"student": "resnet8"}, "leave teacher= and student= out"),
         ({"seeds": 2}, "runs one seed"),
         ({"method": "dml"}, "'dml' has no teacher"),
-        ({"chain_from": "all"}, "'takd' takes one teacher; choose"),
+        ({"chain_from": "all", "method": "fitnet"}, "'fitnet' takes one teacher; choose"),
         ({"teacher": {"weights": "a,b,c,d"}}, "more files than the chain has networks"),
     ],
 )

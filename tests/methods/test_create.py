@@ -128,7 +128,7 @@ def test_several_teachers_only_where_they_are_taken(staged):
     one, student = staged["teacher"], staged["student"]
     assert create_method("kd", teacher=[one], student=student).teacher.module is one
     with pytest.raises(AttarError, match="takes one teacher, got 2"):
-        create_method("kd", teacher=[one, one], student=student)
+        create_method("at", teacher=[one, one], student=student)
 
 
 def test_a_network_without_a_linear_layer_has_no_pooled_feature():

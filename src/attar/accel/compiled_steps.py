@@ -57,7 +57,7 @@ class Compiled:
 
     def __init__(self, method: Method, cuda_graphs: bool = False) -> None:
         self.method, self.cuda_graphs = method, cuda_graphs
-        for part in (*method.frozen(), *method.modules()):
+        for part in (*vars(method).values(), *method.frozen(), *method.modules()):
             if isinstance(part, LeavesGraphs):
                 part.leave_graphs()
         # What torch keeps of earlier trainings counts against its limit of variants.
@@ -74,7 +74,8 @@ class Compiled:
         with warnings.catch_warnings():
             for harmless in HARMLESS:
                 warnings.filterwarnings("ignore", harmless)
-            knowledge, terms = self._compiled(batch, learning(weights), epoch_of(batch))
+            with self.method.weighing(batch):
+                knowledge, terms = self._compiled(batch, learning(weights), epoch_of(batch))
         if self.cuda_graphs:
             # Some of them are looked at after the next pass.
             terms = {key: term.clone() for key, term in terms.items()}

@@ -97,7 +97,7 @@ def sources_do_not_learn(case: Case) -> None:
     for phase in method.phases:
         batch = replace(case.batch(), phase=phase)
         edges = [edge for edge in method.edges if edge.phase == phase]
-        _hold_sources(edges, method.run(batch))
+        _hold_sources(edges, method.knowledge(batch))
 
 
 def _hold_sources(edges: list[Transfer], knowledge: Knowledge) -> None:
@@ -144,7 +144,7 @@ def global_randomness_untouched(case: Case) -> None:
     method, batch = case.make().eval(), case.batch()
     edges, state = method.edges, torch.get_rng_state()
     with torch.no_grad():
-        totals = [total_loss(method.run(batch), edges).total for _ in range(2)]
+        totals = [total_loss(method.knowledge(batch), edges).total for _ in range(2)]
     if not torch.equal(torch.get_rng_state(), state):
         raise AssertionError("run draws from torch's global generator; use batch.rng(purpose)")
     if not torch.equal(*totals):

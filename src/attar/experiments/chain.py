@@ -39,10 +39,10 @@ def check_chain(recipe: Recipe) -> None:
     one = next((name for name in names if not method_info(name).takes_teacher), None)
     if one is not None:
         raise AttarError(f"chain: method {one!r} has no teacher; choose takd, dgkd, bornagain or another offline one")
-    single = next((name for name in names if not method_info(name).cls.many_teachers), None)
+    single = next((name for name in names if not method_info(name).takes_teachers), None)
     if recipe.chain_from == "all" and len(chain) > 2 and single is not None:
         raise AttarError(
-            f"chain_from=all: method {single!r} takes one teacher; choose dgkd, averkd or another of several"
+            f"chain_from=all: method {single!r} takes one teacher; choose dgkd, or another that reads logits"
         )
 
 

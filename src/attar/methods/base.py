@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -23,7 +24,7 @@ from attar.methods.own_loop import (
     refuse_unsynchronised,
     with_output,
 )
-from attar.models import Frozen, Tapped, has_tap
+from attar.models import Frozen, FrozenEnsemble, Tapped, has_tap
 from attar.schedules import WeightSchedule
 from attar.tasks import Classification, Task
 
@@ -96,7 +97,11 @@ class Method(nn.Module):
         for end in (end for edge in edges for end in (edge.source, edge.target, *edge.given)):
             network, _, tap = end.partition(".")
             wrapped = getattr(self, network, None)
-            if tap != self.task.output and isinstance(wrapped, Tapped | Frozen) and has_tap(wrapped.module, tap):
+            if (
+                tap != self.task.output
+                and isinstance(wrapped, Tapped | Frozen | FrozenEnsemble)
+                and has_tap(wrapped.module, tap)
+            ):
                 wrapped.request(tap)
         return edges
 
@@ -114,7 +119,24 @@ class Method(nn.Module):
         """The losses of one batch, with its address and epoch."""
         edges = self.edges  # first, because it requests the taps that run returns
         with explaining_batch_norm(batch):
-            return total_loss(self.run(with_output(batch, self.task.output)), edges)
+            return total_loss(self.knowledge(batch), edges)
+
+    def knowledge(self, batch: Batch) -> Knowledge:
+        """What `run` returns for a batch, with several teachers weighed by it."""
+        with self.weighing(batch):
+            return self.run(with_output(batch, self.task.output))
+
+    @contextmanager
+    def weighing(self, batch: Batch) -> Iterator[None]:
+        """Within it, several teachers of one method are weighed by this batch."""
+        ensembles = [held for held in vars(self).values() if isinstance(held, FrozenEnsemble)]
+        for one in ensembles:
+            one.batch = batch
+        try:
+            yield
+        finally:
+            for one in ensembles:
+                one.batch = None
 
     def forward(
         self,
@@ -216,7 +238,7 @@ class Method(nn.Module):
             loop.check_mode(self)
             loop.check_moved(self, edges, batch)
         with explaining_batch_norm(batch):
-            knowledge = self.run(with_output(batch, self.task.output))
+            knowledge = self.knowledge(batch)
         if classes:
             loop.check_range(edges, knowledge)
         return total_loss(knowledge, edges)
@@ -236,7 +258,9 @@ class Method(nn.Module):
     def frozen(self) -> Iterator[Frozen]:
         """The frozen networks this method holds."""
         for held in vars(self).values():
-            yield from (one for one in (held if isinstance(held, list | tuple) else [held]) if isinstance(one, Frozen))
+            several = held.networks if isinstance(held, FrozenEnsemble) else held
+            each = several if isinstance(several, list | tuple) else [several]
+            yield from (one for one in each if isinstance(one, Frozen))
 
     def trainable(self, phase: str = "") -> list[nn.Parameter]:
         """The parameters an optimiser should be given, for each phase its own."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from attar import losses
 from attar.batch import Batch
@@ -14,6 +13,7 @@ from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
 from attar.methods.registry import register
 from attar.methods.several_teachers import SeveralTeachers
+from attar.methods.teacher_rules import route, unlocked
 
 
 @register(
@@ -59,20 +59,10 @@ class CESKD(SeveralTeachers):
         known = super().run(batch)
         hardness = F.cross_entropy(self.logits_of(known)[0].float(), batch.labels, reduction="none")
         difficulty = hardness.argsort().argsort() / max(len(batch) - 1, 1)
-        unlocked = math.ceil(min((batch.address.epoch + 1) / max(self.pace, 1), 1.0) * len(self.names))
-        return known.add("teachers.route", route(difficulty, unlocked))
+        chosen = route(difficulty, unlocked(batch.address.epoch, self.pace, len(self.names)))
+        return known.add("teachers.route", chosen)
 
     def transfers(self) -> Iterable[Transfer]:
         yield self.label_edge(weight=1 - self.kd)
         loss = losses.RoutedKL(self.temperature)
         yield Transfer("teachers.logits", "student.logits", loss, weight=self.kd, given=("teachers.route",))
-
-
-def route(difficulty: Tensor, unlocked: int) -> Tensor:
-    """(B,) numbers of experts, from 0, of images whose difficulty is in 0..1.
-
-    >>> import torch
-    >>> route(torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0]), 3).tolist()
-    [0, 0, 1, 2, 2]
-    """
-    return (difficulty * unlocked).long().clamp(max=unlocked - 1)

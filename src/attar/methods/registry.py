@@ -14,6 +14,8 @@ from attar.methods.base import Composed, Method
 from attar.methods.edge_options import EdgeOptions, LogitEdges, Weights
 from attar.methods.layer_schedules import ALL
 from attar.methods.own_loop import check_apart
+from attar.methods.teacher_rules import read_rule
+from attar.models import Ensemble, Frozen, FrozenEnsemble
 from attar.registry import Registry, check_types
 from attar.tasks import Task, create_task
 
@@ -56,6 +58,11 @@ class MethodInfo:
         """Whether it cannot do without one."""
         teacher = inspect.signature(self.cls).parameters.get("teacher")
         return teacher is not None and teacher.default is inspect.Parameter.empty
+
+    @property
+    def takes_teachers(self) -> bool:
+        """Whether several teachers go with it: it is made for several, or reads their logits or pooled features."""
+        return self.cls.many_teachers or (self.takes_teacher and not {"stages", "classifier"} & set(self.needs))
 
     @property
     def summary(self) -> str:
@@ -108,6 +115,7 @@ def create_method(
     weights: Weights | None = None,
     logit_edges: LogitEdges | None = None,
     layer_schedule: str = ALL,
+    teachers: str | None = None,
     **options: Any,
 ) -> Method:
     """Build a method around networks.
@@ -127,6 +135,9 @@ def create_method(
             "entropy(temperature)" (EA-KD's weights).
         layer_schedule: "all" edges weigh something all the time; with "progressive" and "stacked" those between layers
             do so bottom up, a layer after the other, then those of the outputs; "stacked(2)": two epochs a layer.
+        teachers: how much each of several teachers counts, for methods that read a teacher's logits or pooled features:
+            "mean" (the default), "fixed(0.7, 0.3)", "entropy", "confidence", "routed(pace)" or "dropped(keep)", see
+            docs/edge-options.md. Methods made for several teachers have their own rule.
         options: the method's own settings, `attar methods NAME` lists them.
 
     Raises:
@@ -138,6 +149,7 @@ def create_method(
     >>> [edge.key for edge in kd.edges]
     ['labels->student.logits', 'teacher.logits->student.logits']
     """
+    teacher, ensemble = _joined(name, teacher, teachers)
     if "+" in name:
         method: Method = _compose(name, student, teacher, image_shape, options)
     else:
@@ -146,6 +158,10 @@ def create_method(
     for part in method.modules():
         if isinstance(part, Method):
             part.task = chosen
+            if ensemble is not None and isinstance(held := getattr(part, "teacher", None), Frozen):
+                for tap in held.requested:
+                    ensemble.request(tap)
+                part.teacher = ensemble  # type: ignore[assignment]  # called as the Frozen that it replaces
     if weights or logit_edges or layer_schedule != ALL:
         edges = tuple(method.transfers())
         method.edge_options = EdgeOptions(edges, chosen.output, weights, logit_edges, layer_schedule)
@@ -177,9 +193,36 @@ def _teacher_for(info: MethodInfo, teacher: nn.Module | Sequence[nn.Module] | No
         raise AttarError(f"method {info.name!r} needs a teacher ({info.family}); give teacher=")
     if teacher is None or isinstance(teacher, nn.Module) or info.cls.many_teachers:
         return teacher
-    if len(teacher) != 1:
-        raise AttarError(f"method {info.name!r} takes one teacher, got {len(teacher)}; give one network")
     return teacher[0]
+
+
+def _joined(
+    name: str, teacher: nn.Module | Sequence[nn.Module] | None, rule: str | None
+) -> tuple[nn.Module | Sequence[nn.Module] | None, FrozenEnsemble | None]:
+    """Several teachers as one network, frozen and weighed by a rule, where the methods are not made for several.
+
+    Raises:
+        AttarError: a rule without several teachers, or for methods that have their own; or a method of one teacher.
+    """
+    infos = [METHODS[part.strip()] for part in name.split("+")]
+    own = next((info for info in infos if info.cls.many_teachers), None)
+    several = isinstance(teacher, Sequence) and len(teacher) > 1
+    if rule is not None and own is not None:
+        raise AttarError(f"teachers={rule}: method {own.name!r} weighs several teachers by its own rule; leave it out")
+    if rule is not None and not several:
+        raise AttarError(f"teachers={rule} weighs several teachers; give teacher=A,B")
+    if not several or own is not None or not any(info.takes_teacher for info in infos):
+        return teacher, None
+    assert isinstance(teacher, Sequence)
+    single = next((info for info in infos if not info.takes_teachers), None)
+    if single is not None:
+        read = " and ".join(need for need in single.needs if need != "logits")
+        raise AttarError(
+            f"method {single.name!r} takes one teacher, got {len(teacher)}, because it reads {read}; give one network, "
+            "or a method that reads logits or pooled features"
+        )
+    together = Ensemble(list(teacher))
+    return together, FrozenEnsemble(together, read_rule(rule or "mean", len(teacher)))
 
 
 def _compose(name: str, student: nn.Module, teacher: Any, image_shape: Any, options: dict[str, Any]) -> Composed:

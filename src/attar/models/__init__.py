@@ -4,6 +4,7 @@ from attar.models.class_order import are_probabilities, class_rows, exchanged, r
 from attar.models.create import create_model, list_models, model_info
 from attar.models.fingerprint import fingerprint
 from attar.models.frozen import Engine, Frozen, Plain
+from attar.models.frozen_ensemble import FrozenEnsemble, TeacherRule
 from attar.models.libraries import causal_lm, hugging_face  # noqa: F401, their specs can be built again
 from attar.models.libraries.families import as_staged
 from attar.models.libraries.library_staged import native_state
@@ -12,6 +13,7 @@ from attar.models.registry import ModelInfo, build, register_model
 from attar.models.surgery.adapters import Adapter, SimKDProjector, adapter, match_size
 from attar.models.surgery.branches import Branch, Branched, bifurcate, default_branches
 from attar.models.surgery.bridges import Bridge
+from attar.models.surgery.ensemble import Ensemble
 from attar.models.surgery.fusion import AFF, FDP
 from attar.models.surgery.projected import ProjectedNet
 from attar.models.surgery.reinitialise import fresh_copy, reinitialise
@@ -30,7 +32,9 @@ __all__ = [
     "Branched",
     "Bridge",
     "Engine",
+    "Ensemble",
     "Frozen",
+    "FrozenEnsemble",
     "ImageInput",
     "InputAdapter",
     "Layout",
@@ -42,6 +46,7 @@ __all__ = [
     "SimKDProjector",
     "Staged",
     "Tapped",
+    "TeacherRule",
     "adapt_input",
     "adapter",
     "are_probabilities",

@@ -171,7 +171,7 @@ def check_sources(method: Method, batch: Batch, phase: str) -> None:
     if not own:
         return
     with unchanged(method), torch.random.fork_rng(devices=[]), torch.enable_grad():
-        knowledge = method.run(batch)
+        knowledge = method.knowledge(batch)
         for edge in own:
             source, target = knowledge[edge.source], knowledge[edge.target]
             feeds = _reaches(target, source)  # a network that learns from its own deeper part

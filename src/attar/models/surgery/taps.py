@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from attar.batch import Inputs
 from attar.errors import AttarError, unknown
 from attar.knowledge import Output, logits_of
+from attar.models.surgery.ensemble import Ensemble, joined
 from attar.models.surgery.staged import Staged
 
 
@@ -53,6 +54,8 @@ def has_tap(net: nn.Module, tap: str) -> bool:
 
 def tap_paths(net: nn.Module) -> list[str]:
     """Every name under which a network can be tapped: the taps of a staged one, its modules' paths, "pooled"."""
+    if isinstance(net, Ensemble):
+        return ["pooled"]
     own = [name for name, _ in net.named_modules(remove_duplicate=False) if name]
     usual = net.tap_names if isinstance(net, Staged) else ("pooled",)
     return list(dict.fromkeys([*usual, *native_modules(net), *own]))
@@ -112,6 +115,8 @@ def observe(net: nn.Module, images: Inputs, taps: Collection[str] = (), logits: 
     >>> observe(net, torch.zeros(5, 1, 2, 2), ["2", "pooled"]).tap("2").shape
     torch.Size([5, 3])
     """
+    if isinstance(net, Ensemble):
+        return joined([observe(one, images, taps) for one in net.networks])
     stages = [tap for tap in taps if isinstance(net, Staged) and tap in net.tap_names]
     paths = [tap for tap in taps if tap not in stages]
     if isinstance(net, Staged) and not paths:
@@ -172,6 +177,8 @@ def classifier_of(net: nn.Module) -> nn.Linear:
     """
     if isinstance(net, Staged):
         return net.classifier
+    if isinstance(net, Ensemble):
+        raise AttarError("several teachers have no common classifier; give one teacher")
     linears = [module for module in net.modules() if isinstance(module, nn.Linear)]
     if not linears:
         raise AttarError(

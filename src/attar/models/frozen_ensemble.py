@@ -1,0 +1,67 @@
+"""Several frozen teachers as one, weighed by what is known of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attar.batch import Batch, Inputs
+from attar.errors import AttarError
+from attar.knowledge import Output
+from attar.models.frozen import Frozen
+from attar.models.surgery.ensemble import Ensemble, joined
+
+
+@dataclass(frozen=True)
+class TeacherRule:
+    """How much each of several teachers counts.
+
+    Attributes:
+        text: how it is written.
+        shares: shares(batch, outputs) gives (teachers, B) or (teachers, 1), each column of which sums to 1.
+    """
+
+    text: str
+    shares: Callable[[Batch, Sequence[Tensor]], Tensor]
+
+
+class FrozenEnsemble:
+    """Frozen teachers that methods call as one `Frozen`: each keeps its own engine and cached logits.
+
+    Args:
+        module: the networks.
+        rule: their shares.
+
+    Attributes:
+        networks: each of them, frozen.
+        batch: what the shares are about; the method sets it before it runs.
+    """
+
+    def __init__(self, module: Ensemble, rule: TeacherRule) -> None:
+        self.module, self.rule = module.eval(), rule
+        self.networks = [Frozen(net) for net in module.networks]
+        self.batch: Batch | None = None
+        self._call: Callable[[Inputs, Sequence[str]], Output] = self._run
+
+    def request(self, tap: str) -> None:
+        """Ask each network for a tap in every later call."""
+        for one in self.networks:
+            one.request(tap)
+
+    def leave_graphs(self) -> None:
+        """From now on torch.compile does not look inside: the batch changes with every call."""
+        self._call = torch.compiler.disable(self._run)
+
+    def __call__(self, images: Inputs, taps: Sequence[str] = ()) -> Output:
+        """The networks' outputs as one, weighed for the batch."""
+        return self._call(images, taps)
+
+    @torch.no_grad()
+    def _run(self, images: Inputs, taps: Sequence[str]) -> Output:
+        if self.batch is None:
+            raise AttarError("several teachers are weighed by a batch; call method.losses() or method(), not run()")
+        outputs = [one(images, taps) for one in self.networks]
+        return joined(outputs, self.rule.shares(self.batch, [one.logits for one in outputs]))
