@@ -1,11 +1,14 @@
 """Several teachers of methods that read logits or pooled features: how they are joined and weighed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 import attar
 from attar import losses
+from attar.accel.compiled_steps import Compiled
 from attar.batch import Address, Batch
 from attar.conformance import check
 from attar.errors import AttarError
@@ -160,3 +163,12 @@ def test_a_rule_needs_several_teachers():
     one, student = nets("resnet8", "resnet8")
     with pytest.raises(AttarError, match="give teacher=A,B"):
         attar.create_method("kd", teacher=one, student=student, teachers="mean")
+
+
+@pytest.mark.slow
+def test_compiled_steps_weigh_teachers_by_the_batch():
+    method, batch, _ = checked("kd", "confidence")
+    step = Compiled(method)
+    for labels in (batch.labels, (batch.labels + 1) % 5):
+        turned = replace(batch, labels=labels)
+        assert step(turned).total.item() == pytest.approx(method.batch_losses(turned).total.item(), rel=1e-4)
