@@ -1,10 +1,13 @@
 """A broken promise of a run is found by its epoch's end and named; a healthy run of any method hears nothing."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from attar.data import load_data
+from attar.data import batches_of, load_data
 from attar.errors import AttarError
 from attar.experiments.input_warnings import exchanged_classes, overlap, probabilities, weak_teacher
 from attar.knowledge import Knowledge, Transfer
@@ -12,6 +15,8 @@ from attar.losses import MSE
 from attar.methods.dml import DML
 from attar.methods.kd import KD
 from attar.methods.supervised import Supervised
+from attar.metrics import ClassificationMetrics
+from attar.metrics.predictions import Predictions, evaluate_each
 from attar.models import create_model
 from attar.safety.invariants import Invariants, check_sources, checksums
 
@@ -193,20 +198,29 @@ class Oracle(nn.Module):
         return nn.functional.one_hot((torch.tensor(labels) + self.shift) % 10, 10).float()
 
 
+def predicted(net, images):
+    """What a network predicts for every image."""
+    found = evaluate_each(net, batches_of(images), ClassificationMetrics())[1]
+    assert found is not None
+    return found
+
+
 def test_a_teacher_with_its_classes_in_another_order_is_reported(digits):
-    images, cpu = digits.test.subset(torch.arange(200)), torch.device("cpu")
-    assert weak_teacher(0, Oracle(images, 0), images, 1.0, cpu) is None
-    message = weak_teacher(0, Oracle(images, 1), images, 0.0, cpu)
+    images = digits.test.subset(torch.arange(200))
+    assert weak_teacher(0, predicted(Oracle(images, 0), images), images) is None
+    message = weak_teacher(0, predicted(Oracle(images, 1), images), images)
     assert message.startswith("teacher 1 has 0.0 % on 'digits', where guessing has 10.0 %: with its classes renamed it")
     assert "100 %, so its weights have them in another order" in message
 
 
 def test_a_teacher_that_knows_nothing_is_reported_with_why_that_may_be(digits):
-    net = create_model("resnet8", num_classes=10, in_channels=1, image_size=8)
-    message = weak_teacher(1, net, digits.test, 0.12, torch.device("cpu"))
-    assert message.startswith("teacher 2 has 12.0 %")
+    labels = digits.test.labels.numpy().astype("int32")
+    nothing = Predictions(labels, np.zeros((len(labels), 1), "int32"), np.ones((len(labels), 1), "float16"))
+    message = weak_teacher(1, nothing, digits.test)
+    assert message.startswith("teacher 2 has 9.9 %")
     assert "trained with other mean and std, another image size, or not at all" in message
-    assert weak_teacher(1, net, digits.test, 0.21, torch.device("cpu")) is None
+    better = np.where(np.arange(len(labels)) % 7 == 0, labels, 0)[:, None].astype("int32")
+    assert weak_teacher(1, replace(nothing, top=better), digits.test) is None
 
 
 class Swapped(nn.Module):
@@ -222,13 +236,13 @@ class Swapped(nn.Module):
 
 
 def test_a_teacher_with_two_classes_exchanged_is_warned_of(digits):
-    images, cpu = digits.test.subset(torch.arange(200)), torch.device("cpu")
+    images = digits.test.subset(torch.arange(200))
     right, swapped = Swapped(images, list(range(10))), Swapped(images, [0, 1, 2, 7, 4, 5, 6, 3, 8, 9])
-    assert exchanged_classes(0, right, images, cpu) is None
-    line = exchanged_classes(0, swapped, images, cpu)
+    assert exchanged_classes(0, predicted(right, images), images) is None
+    line = exchanged_classes(0, predicted(swapped, images), images)
     assert line.startswith("teacher 1 predicts 2 of 10 classes under each other's names ('3', '7')")
     untrained = create_model("resnet8", num_classes=10, in_channels=1, image_size=8)
-    assert exchanged_classes(0, untrained, images, cpu) is None
+    assert exchanged_classes(0, predicted(untrained, images), images) is None
 
 
 def test_a_teacher_that_ends_in_softmax_is_warned_of(digits):

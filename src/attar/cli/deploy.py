@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from attar.cli.arguments import Plugin
-from attar.cli.entry import app, console, fail
+from attar.cli.entry import app, console, fail, loading
 from attar.errors import AttarError
 
 
@@ -34,8 +34,9 @@ def export(
 
     attar export runs/kd-resnet56-resnet20-cifar100 onnx onnx-int8 data.root=data
     """
-    from attar import api
-    from attar.report.exports import export_notes, export_table
+    with loading():
+        from attar import api
+        from attar.report.exports import export_notes, export_table
 
     given = arguments or []
     keys = export_keys([one for one in given if "=" in one])

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
 
 from attar.errors import AttarError, Stopped
 
@@ -39,6 +40,11 @@ def options(
 
 
 INTERRUPTED, MISTAKE = 130, 2
+
+
+def loading() -> Status:
+    """A line that moves while a command imports torch and what it needs, seconds on a slow disk."""
+    return console.status("loading")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from attar.cli.arguments import Plugin
-from attar.cli.entry import app, console
+from attar.cli.entry import app, console, loading
 from attar.errors import AttarError
 
 DataArguments = Annotated[
@@ -29,7 +29,8 @@ def check(
 
     attar check photos/ image_size=128 augment.rand_augment=2
     """
-    from attar.report.data_check import check_data
+    with loading():
+        from attar.report.data_check import check_data
 
     with console.status(f"reading {data}"):
         found = check_data(data, sheet=sheet, **data_keys(keys or []))
@@ -47,8 +48,9 @@ def evaluate(
     plugins: Plugin = None,
 ) -> None:
     """Score a saved network on the test set of its own data, or on another one with the same classes."""
-    from attar import api
-    from attar.report.summary import one_class
+    with loading():
+        from attar import api
+        from attar.report.summary import one_class
 
     keys = data_keys(data or [])
     if clash := {"path", "teacher", "device"} & keys.keys():
@@ -88,10 +90,11 @@ def profile(
 
     attar profile resnet56 resnet20 runs/kd-resnet56-resnet20-cifar100
     """
-    from attar.deploy import find_trained, load
-    from attar.models import create_model, list_models
-    from attar.profiling import profile as measure
-    from attar.report.exports import profile_notes, profile_table
+    with loading():
+        from attar.deploy import find_trained, load
+        from attar.models import create_model, list_models
+        from attar.profiling import profile as measure
+        from attar.report.exports import profile_notes, profile_table
 
     found = {}
     for name in models:
@@ -134,8 +137,9 @@ def suggest(
 
     from rich.progress import BarColumn, Progress, TextColumn
 
-    from attar.profiling import suggest as search
-    from attar.report.suggestions import next_command, suggestion_json, suggestion_notes, suggestion_table
+    with loading():
+        from attar.profiling import suggest as search
+        from attar.report.suggestions import next_command, suggestion_json, suggestion_notes, suggestion_table
 
     screen = Console(stderr=True) if as_json else console
     columns = TextColumn("{task.description:<44.44}"), BarColumn(None), TextColumn("{task.completed}/{task.total}")

@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from attar.cli.arguments import Plugin
-from attar.cli.entry import app, console
+from attar.cli.entry import app, console, loading
 
 
 @app.command(short_help="Write the report of a finished run again.")
 def report(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugins: Plugin = None) -> None:
     """Write report.html of a finished run again, from the files in its folder; data and weights are not needed."""
-    from attar.report.run_page import write_report
+    with loading():
+        from attar.report.run_page import write_report
 
     console.print(f"Report: {write_report(run)}", markup=False, soft_wrap=True)
 
@@ -33,9 +34,10 @@ def compare(
 
     attar compare runs/supervised-resnet20-cifar100 runs/kd-resnet56-resnet20-cifar100
     """
-    from attar import api
-    from attar.errors import unknown
-    from attar.recipe import parse
+    with loading():
+        from attar import api
+        from attar.errors import unknown
+        from attar.recipe import parse
 
     keys: dict[str, Any] = {}
     for pair in filter(is_key, arguments):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from attar.cli.arguments import Plugin, RecipeArguments, RecipeCommand, split_arguments
-from attar.cli.entry import MISTAKE, app, console
+from attar.cli.entry import MISTAKE, app, console, loading
 from attar.plugins import import_files, imported_files
 
 
@@ -22,8 +22,9 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
 
     attar distill teacher=resnet56 teacher.weights=resnet56.pth student=resnet20 data=cifar100 data.root=data method=kd
     """
-    from attar.experiments import launch
-    from attar.recipe import read_recipe
+    with loading():
+        from attar.experiments import launch
+        from attar.recipe import read_recipe
 
     file, overrides = split_arguments(arguments)
     if file is None and not any(override.startswith(("student", "chain=")) for override in overrides):
@@ -37,9 +38,10 @@ def train(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
 
     attar train student=resnet56 data=cifar100 data.root=data epochs=30
     """
-    from attar import api
-    from attar.experiments import launch
-    from attar.recipe import read_recipe
+    with loading():
+        from attar import api
+        from attar.experiments import launch
+        from attar.recipe import read_recipe
 
     file, overrides = split_arguments(arguments)
     show(launch.start(api.plain(read_recipe(file, overrides)), console, beside=_beside(), file=file))
@@ -61,7 +63,8 @@ def bench(
 
     jobs=2 runs two at a time (default: found by trying).
     """
-    from attar.experiments.bench import read_suite
+    with loading():
+        from attar.experiments.bench import read_suite
 
     bench = read_suite(suite, overrides or [], console)
     bench.prepare = _beside()
@@ -80,7 +83,8 @@ def resume(
 
     A run whose data or given weights have changed since it began is refused.
     """
-    from attar.experiments import launch
+    with loading():
+        from attar.experiments import launch
 
     show(launch.resume(run, console, _beside(), accept_changes))
 
@@ -91,7 +95,8 @@ def replay(
     plugins: Plugin = None,
 ) -> None:
     """Run the batch that stopped a run again: the loss of each edge, and the first non-finite value."""
-    from attar.experiments.replay import replay as explain_failure
+    with loading():
+        from attar.experiments.replay import replay as explain_failure
 
     explain_failure(failure, console)
 

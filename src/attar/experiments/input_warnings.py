@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from attar.batch import first_tensor
-from attar.data import FileSet, ImageSet, Samples, batches_of, eval_batches
+from attar.data import FileSet, ImageSet, Samples, eval_batches
+from attar.metrics.predictions import Predictions, load_predictions, predictions_file
 from attar.models import are_probabilities, exchanged, observe
 
 # A teacher below both of these has learnt little more than to guess: twice the chance, which two or three classes reach
@@ -16,7 +19,6 @@ from attar.models import are_probabilities, exchanged, observe
 TIMES_CHANCE, ABOVE_CHANCE = 2.0, 0.2
 # Predictions that are right this often once the classes are renamed come from weights with another order of classes.
 RENAMED = 0.5
-SAMPLE = 2000
 
 
 def overlap(
@@ -50,23 +52,43 @@ def _content(image: torch.Tensor) -> bytes:
     return hashlib.blake2b(image.contiguous().numpy().data, digest_size=16).digest()
 
 
-def weak_teacher(number: int, teacher: nn.Module, images: ImageSet, top1: float, device: torch.device) -> str | None:
+def odd_teachers(
+    teachers: Sequence[nn.Module], folders: Sequence[Path], test: Samples, device: torch.device
+) -> list[str]:
+    """Lines about teachers that hardly beat guessing, exchange classes or put out probabilities.
+
+    Args:
+        teachers: the networks.
+        folders: where each one's predictions for the test set are kept; without a file there is no line.
+        test: the test set. Each check needs one class number for every sample, which is what an `ImageSet` has.
+        device: where a teacher is tried on some images.
+    """
+    lines = []
+    for number, (net, folder) in enumerate(zip(teachers, folders, strict=True)):
+        file = folder / predictions_file("teacher")
+        if isinstance(test, ImageSet) and file.is_file():
+            found = load_predictions(file)
+            lines += [weak_teacher(number, found, test) or exchanged_classes(number, found, test)]
+            lines += [probabilities(number, net, test, device)]
+    return list(filter(None, lines))
+
+
+def weak_teacher(number: int, found: Predictions, images: ImageSet) -> str | None:
     """A warning where a teacher scores hardly above chance on its own task, with the likely cause.
 
     A warning and no error: some study bad teachers on purpose.
 
     Args:
         number: which teacher, from 0.
-        teacher: the network.
-        images: what it was measured on.
-        top1: how much it got right, in 0..1.
-        device: where to look for the cause.
+        found: its predictions.
+        images: what they are for.
     """
-    chance = 1 / len(images.classes)
+    chance, top1 = 1 / len(images.classes), float(found.correct.mean())
     if top1 >= min(TIMES_CHANCE * chance, chance + ABOVE_CHANCE * (1 - chance)):
         return None
-    sample = images.subset(torch.arange(0, len(images), max(1, len(images) // SAMPLE)))
-    renamed = renamed_accuracy(teacher, sample, device)
+    table = confusion_table(found, len(images.classes))
+    # The accuracy if each prediction meant the class it is most often given for.
+    renamed = float(table.max(0).values.sum() / table.sum())
     cause = (
         f"with its classes renamed it would have {100 * renamed:.0f} %, so its weights have them in another order"
         if renamed >= RENAMED
@@ -76,35 +98,15 @@ def weak_teacher(number: int, teacher: nn.Module, images: ImageSet, top1: float,
     return f"teacher {number + 1} has {scores}: {cause}"
 
 
-def renamed_accuracy(teacher: nn.Module, images: ImageSet, device: torch.device) -> float:
-    """The accuracy if each prediction meant the class it is most often given for."""
-    table = confusion(teacher, images, device)
-    return float(table.max(0).values.sum() / table.sum())
+def confusion_table(found: Predictions, classes: int) -> torch.Tensor:
+    """(K, K) counts of predictions, labels down, predictions across."""
+    pairs = torch.from_numpy(found.labels).long() * classes + torch.from_numpy(found.predicted).long()
+    return torch.bincount(pairs, minlength=classes * classes).view(classes, classes).float()
 
 
-@torch.no_grad()
-def confusion(teacher: nn.Module, images: ImageSet, device: torch.device) -> torch.Tensor:
-    """(K, K) counts of a teacher's predictions, labels down, predictions across."""
-    count = len(images.classes)
-    teacher.to(device).eval()
-    table = torch.zeros(count, count)
-    for batch in batches_of(images, device):
-        predicted = observe(teacher, batch.inputs).logits.argmax(1).cpu()
-        table += torch.zeros(count, count).index_put_((batch.labels.cpu(), predicted), torch.ones(()), accumulate=True)
-    return table
-
-
-def exchanged_classes(number: int, teacher: nn.Module, images: ImageSet, device: torch.device) -> str | None:
-    """A warning where renaming some of a teacher's classes would make it far better on them.
-
-    Args:
-        number: which teacher, from 0.
-        teacher: the network.
-        images: labelled images; of many, `SAMPLE` are looked at.
-        device: where the teacher runs.
-    """
-    sample = images.subset(torch.arange(0, len(images), max(1, len(images) // SAMPLE)))
-    moved = exchanged(confusion(teacher, sample, device))
+def exchanged_classes(number: int, found: Predictions, images: ImageSet) -> str | None:
+    """A warning where renaming some of a teacher's classes would make it far better; arguments of `weak_teacher`."""
+    moved = exchanged(confusion_table(found, len(images.classes)))
     if not moved:
         return None
     names = ", ".join(repr(images.classes[one]) for one in moved[:4]) + (", ..." if len(moved) > 4 else "")
@@ -117,7 +119,14 @@ def exchanged_classes(number: int, teacher: nn.Module, images: ImageSet, device:
 
 @torch.no_grad()
 def probabilities(number: int, teacher: nn.Module, images: ImageSet, device: torch.device) -> str | None:
-    """A warning where a teacher puts out probabilities and not logits; arguments as for `exchanged_classes`."""
+    """A warning where a teacher puts out probabilities and not logits.
+
+    Args:
+        number: which teacher, from 0.
+        teacher: the network.
+        images: the first few are looked at.
+        device: where the teacher runs.
+    """
     batch = next(iter(eval_batches(images.subset(torch.arange(min(16, len(images)))), 16, device)))
     if not are_probabilities(observe(teacher.to(device).eval(), batch.inputs).logits):
         return None

@@ -27,7 +27,7 @@ from attar.experiments.baseline import earlier_baseline
 from attar.experiments.build import Given, Parts, Sets, fitting, seeded, task_title
 from attar.experiments.choices import FILE as CHOICES
 from attar.experiments.choices import Choices
-from attar.experiments.input_warnings import exchanged_classes, overlap, probabilities, weak_teacher
+from attar.experiments.input_warnings import odd_teachers, overlap
 from attar.experiments.inputs_record import Fingerprints, changed_inputs, check_inputs, data_fingerprints, write_inputs
 from attar.experiments.layout import seed_folder, training_place, training_recipe
 from attar.experiments.parallel import LOCK, LOG, TrainingSpec, side_by_side
@@ -41,6 +41,7 @@ from attar.experiments.training import (
     measure,
     printed,
     report_results,
+    test_bar,
 )
 from attar.files import check_space, write_json, write_text
 from attar.methods import Method, create_method, method_info
@@ -98,7 +99,8 @@ class Job:
         with self.team.leader_first(), self.console.status(f"reading {self.recipe.data.name}"):
             self.splits = self.parts.splits(self.recipe.seed)
         self.engines = self.shared.engines(self.splits.train)
-        self.teachers = self.parts.teachers()
+        with self.console.status("building the networks"):
+            self.teachers = self.parts.teachers()
         self.teacher_predictions = self.shared.teacher_predictions(self.teachers[0]) if self.teachers else None
         self.teacher_trainings = self._teacher_trainings()
         self.earlier = self._earlier_baselines()
@@ -110,12 +112,12 @@ class Job:
         Raises:
             AttarError: what does not hold.
         """
-        inputs = self.inputs
-        if not self.accept_changes:
-            check_inputs(self.folder, inputs)
-        training = self.training(self.recipe.seed)
-        with fitting(self.recipe.method.name, task_title(self.recipe)):
-            training.try_a_batch()
+        with self.console.status("trying a batch"):
+            if not self.accept_changes:
+                check_inputs(self.folder, self.inputs)
+            training = self.training(self.recipe.seed)
+            with fitting(self.recipe.method.name, task_title(self.recipe)):
+                training.try_a_batch()
         if not (self.folder / "recipe.yaml").exists():
             check_space(self.folder, self.bytes_needed())
         return self
@@ -170,7 +172,8 @@ class Job:
         """Teachers, then students, then the report."""
         taught = [self.teach(number, runtime) for number in range(len(self.teachers))]
         if self.team.leader:
-            self._warn(self._odd_teachers(taught, runtime))
+            folders = [self._teacher_folder(number) for number in range(len(self.teachers))]
+            self._warn(odd_teachers(self.teachers, folders, self.splits.test, runtime.device))
         runtime = self._with_engines(runtime)
         failed = self._train_side_by_side(runtime) if runtime.jobs > 1 else {}
         with threads(runtime.threads or torch.get_num_threads()):
@@ -277,7 +280,8 @@ class Job:
         # In the layout of a network that was just loaded, whatever training needed.
         layout = {"device": runtime.device, "memory_format": torch.contiguous_format}
         try:
-            times = latencies([net.to(**layout) for net in shown], self.splits.test.example)  # type: ignore[call-overload]
+            with self.console.status("measuring latencies"):
+                times = latencies([net.to(**layout) for net in shown], self.splits.test.example)  # type: ignore[call-overload]
         except Stopped:
             raise
         except Exception as error:  # a network may do anything
@@ -290,22 +294,6 @@ class Job:
             [{name: result.timed(named[name]) for name, result in run.items()} for run in runs],
         )
 
-    def _odd_teachers(self, taught: list[Result], runtime: Runtime) -> list[str | None]:
-        """Lines about teachers that hardly beat guessing, exchange classes or end in probabilities.
-
-        Each needs one class number for every sample, which is what an `ImageSet` has.
-        """
-        lines, test = [], self.splits.test
-        if not isinstance(test, ImageSet):
-            return []
-        for number, (net, result) in enumerate(zip(self.teachers, taught, strict=True)):
-            seen = (number, net, test)
-            if "top1" not in result.scores:  # a task of one's own, which scores these images otherwise
-                continue
-            weak = weak_teacher(*seen, result.scores["top1"], runtime.device)
-            lines += [weak or exchanged_classes(*seen, runtime.device), probabilities(*seen, runtime.device)]
-        return lines
-
     def _warn(self, lines: Sequence[str | None]) -> None:
         """Print what is odd about the images and the teachers."""
         for line in filter(None, lines):
@@ -317,7 +305,8 @@ class Job:
 
     def _runtime(self) -> Runtime:
         """The leader's precision, threads and processes, on this process's own device."""
-        return replace(self.team.from_leader(self._choose), device=find_device(self.recipe.device))
+        with self.console.status("choosing precision and threads"):
+            return replace(self.team.from_leader(self._choose), device=find_device(self.recipe.device))
 
     def _choose(self) -> Runtime:
         """One precision for every training of the job, chosen when it first started and kept when it is resumed."""
@@ -345,7 +334,8 @@ class Job:
 
     def _with_engines(self, runtime: Runtime) -> Runtime:
         """The leader's choice of the engines of the trained teachers, and of compiled steps."""
-        return replace(self.team.from_leader(lambda: self._choose_engines(runtime)), device=runtime.device)
+        with self.console.status("choosing how the teacher and the steps compute"):
+            return replace(self.team.from_leader(lambda: self._choose_engines(runtime)), device=runtime.device)
 
     def _choose_engines(self, runtime: Runtime) -> Runtime:
         """Chosen once the teachers are trained, on their final weights, and kept when the job is resumed."""
@@ -519,9 +509,9 @@ class Job:
             if result.cost.complete:
                 return result
         teacher_predictions = self.teacher_predictions if number == 0 else None
-        net, metrics = self.teachers[number], self.task.metrics()
+        net, metrics, batches = self.teachers[number], self.task.metrics(), test_bar(self.console, folder.name)
         result = measure(
-            "teacher", net, self.splits.test, metrics, runtime.device, teacher_predictions, folder, self._print
+            "teacher", net, self.splits.test, metrics, runtime.device, teacher_predictions, folder, self._print, batches
         )
         write_json(record, {"results": [result.to_json()]})
         return result

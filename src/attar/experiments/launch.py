@@ -16,11 +16,13 @@ from attar.experiments.build import GIVEN, Given, refuse_given
 from attar.experiments.chain import check_chain, run_chain
 from attar.experiments.finished_job import catch_up, finished_summary
 from attar.experiments.job import Job
+from attar.experiments.network_check import check_networks
 from attar.experiments.networks_of_runs import with_networks_of_runs
 from attar.experiments.runtime_record import choices_of, read_runtime
 from attar.experiments.shared_resources import SharedResources
 from attar.files import write_text
 from attar.methods import method_info
+from attar.methods.registry import check_options
 from attar.plugins import changed_imports, naming_imports, record_imports
 from attar.profiling import threads
 from attar.recipe import ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
@@ -179,12 +181,14 @@ def recipe_of(folder: str | Path) -> Recipe:
 
 
 def check_names(recipe: Recipe) -> None:
-    """A student is named, and a teacher where the method needs one."""
+    """A student is named, and a teacher where the method needs one; networks, options and weights are there."""
     if not recipe.student.name:
         raise AttarError("no student is named; give student=NAME (a small network of `attar.list_models()`)")
     name = recipe.method.name
     if ("+" in name or method_info(name).needs_teacher) and not recipe.teacher.name:
         raise AttarError(f"method {name!r} needs a teacher; give teacher=NAME and teacher.weights=FILE")
+    check_options(name, recipe.method.options)
+    check_networks(recipe)
 
 
 def free_folder(recipe: Recipe) -> Path:

@@ -45,6 +45,7 @@ from attar.train.progress import Progress
 # How many images a fast teacher must agree on before it is used.
 COMPARED = 512
 Log = Callable[[str], None]
+Shown = Callable[[Iterable[Batch]], Iterable[Batch]]
 
 
 @dataclass
@@ -199,7 +200,7 @@ class Training:
                 loader = with_cached_logits(self.loader, self.method, recipe, train, runtime, progress.log)
                 fit(self.method, loader, self.splits.val, recipe, runtime, places, progress)
             if members.leader:
-                self._deploy_and_measure(printed(console, self.title))
+                self._deploy_and_measure(printed(console, self.title), test_bar(console, self.title))
 
     def _shown_unlabelled(self, images: ImageSet) -> str:
         more = self.loader.unlabelled_batch
@@ -214,7 +215,7 @@ class Training:
             self.engines = Engines(self.splits.train)
         return self.engines
 
-    def _deploy_and_measure(self, log: Log) -> None:
+    def _deploy_and_measure(self, log: Log, shown: Shown) -> None:
         """Write every deployed network, score it and, last of all, write scores.json, which marks the run as finished.
 
         Raises:
@@ -229,7 +230,7 @@ class Training:
             file = self.folder / f"{name}.safetensors"
             with one_line(f"{file} is trained and saved, but cannot be scored; it is scored when the run is resumed"):
                 metrics, other = task.metrics(), self.teacher_predictions
-                results.append(measure(name, net, test, metrics, self.device, other, self.folder, log))
+                results.append(measure(name, net, test, metrics, self.device, other, self.folder, log, shown))
         for result, net in zip(results, networks.values(), strict=True):
             save(net, self.folder / f"{result.name}.safetensors", **card(test, result.scores, self.recipe))
         write_json(self.folder / "scores.json", {"results": [result.to_json() for result in results]})
@@ -279,6 +280,20 @@ def printed(console: Console, title: str) -> Log:
     return lambda line: console.print(f"{title}: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
+def test_bar(console: Console, title: str) -> Shown:
+    """Passes the batches of a test on; in a terminal a line counts the samples that are done."""
+
+    def shown(batches: Iterable[Batch]) -> Iterator[Batch]:
+        done = 0
+        with console.status(f"{title}: testing") as status:
+            for batch in batches:
+                yield batch
+                done += len(batch)
+                status.update(f"{title}: testing, {done:,} done")
+
+    return shown
+
+
 def report_results(folder: Path, following: Following) -> list[Result]:
     """The results of a finished training, reported to those who follow it."""
     results = team().from_leader(lambda: read_scores(folder))
@@ -295,15 +310,28 @@ def measure(
     teacher_predictions: TeacherPredictions | None,
     folder: Path,
     log: Log,
+    shown: Shown = iter,
 ) -> Result:
-    """Scores on a set and cost, in float32 as the network is deployed; the predictions are kept in the folder."""
+    """Scores on a set and cost, in float32 as the network is deployed; the predictions are kept in the folder.
+
+    Args:
+        name: what the result calls it.
+        net: the network.
+        samples: the set.
+        metrics: of the task; its sums grow.
+        device: where it runs.
+        teacher_predictions: the teacher that its outputs are compared with.
+        folder: where the predictions go.
+        log: prints what could not be measured.
+        shown: passes the batches on and shows how many are done.
+    """
     net.to(device).eval()
     if teacher_predictions:
         teacher_predictions.to(device).begin(samples)
     is_teacher = teacher_predictions is not None and teacher_predictions.net is net
     scores, predictions = evaluate_each(
         teacher_predictions if teacher_predictions and is_teacher else net,
-        batches_of(samples, device),
+        shown(batches_of(samples, device)),
         metrics,
         teacher=None if is_teacher else teacher_predictions,
     )

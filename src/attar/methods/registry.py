@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -168,14 +168,41 @@ def create_method(
     return method
 
 
-def _single(name: str, student: nn.Module, teacher: Any, image_shape: Any, options: dict[str, Any]) -> Method:
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Hold a method's options against its constructor; those that every method takes may stand among them.
+
+    Args:
+        name: a method, or several joined by "+", whose options are given per method.
+        options: as for `create_method`.
+
+    Raises:
+        AttarError: the method or an option is unknown, has another type or is missing.
+
+    >>> check_options("kd", {"temprature": 2.0})
+    Traceback (most recent call last):
+    attar.errors.AttarError: unknown option of method 'kd': 'temprature'; did you mean 'temperature'?
+    """
+    own = {key: value for key, value in options.items() if key not in ("weights", "logit_edges")}
+    if "+" in name:
+        names = [part.strip() for part in name.split("+")]
+        for option, settings in own.items():
+            if option not in names or not isinstance(settings, dict):
+                raise AttarError(f"options of {name!r} are given per method: {names[0]}.{option}=..., not {option}=...")
+        for part in names:
+            check_options(part, own.get(part, {}))
+        return
     info = METHODS[name]
-    for option in options:
+    for option in own:
         if option not in info.defaults:
             raise unknown(f"option of method {name!r}:", option, info.defaults)
-    check_types(f"method {name!r}", info.cls, options)
-    if missing := [o for o, d in info.defaults.items() if d is inspect.Parameter.empty and o not in options]:
+    check_types(f"method {name!r}", info.cls, own)
+    if missing := [o for o, d in info.defaults.items() if d is inspect.Parameter.empty and o not in own]:
         raise AttarError(f"method {name!r} needs a value for {', '.join(missing)}; give method.{missing[0]}=...")
+
+
+def _single(name: str, student: nn.Module, teacher: Any, image_shape: Any, options: dict[str, Any]) -> Method:
+    info = METHODS[name]
+    check_options(name, options)
     if teacher is not None:
         check_apart([teacher] if isinstance(teacher, nn.Module) else teacher, student)
     if info.takes_teacher:
@@ -226,10 +253,8 @@ def _joined(
 
 
 def _compose(name: str, student: nn.Module, teacher: Any, image_shape: Any, options: dict[str, Any]) -> Composed:
+    check_options(name, options)
     names = [part.strip() for part in name.split("+")]
-    for option, settings in options.items():
-        if option not in names or not isinstance(settings, dict):
-            raise AttarError(f"options of {name!r} are given per method: {names[0]}.{option}=..., not {option}=...")
     return Composed(
         *(
             create_method(part, student=student, teacher=teacher, image_shape=image_shape, **options.get(part, {}))

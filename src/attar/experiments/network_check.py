@@ -1,0 +1,75 @@
+"""Names, options and weights of a recipe's networks, checked before its samples are read."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from functools import cache
+from pathlib import Path
+
+from attar.errors import AttarError
+from attar.experiments.build import GIVEN, teacher_parts
+from attar.models import create_model, model_info
+from attar.models.libraries.create import PUBLISHED
+from attar.models.libraries.names import CONFIGS, FILES
+from attar.recipe import ModelRecipe, Recipe
+from attar.registry import check_types
+
+# Classes and image size follow from the data; a network that does not take these is tried when they are read.
+CLASSES, SIDE = 10, 64
+
+
+def check_networks(recipe: Recipe) -> None:
+    """Try what can be tried of the networks before the samples are read, which may take minutes.
+
+    Raises:
+        AttarError: a name or an option is unknown, or weights are missing, damaged or of another network.
+    """
+    teacher, student = recipe.teacher, recipe.student
+    parts = [(name, weights, teacher) for name, weights in teacher_parts(teacher)] if teacher.name else []
+    for name, weights, section in [*parts, (student.name, student.weights, student)]:
+        if name and not name.startswith(GIVEN):
+            check_network(name, weights, section)
+
+
+def check_network(name: str, weights: str | None, section: ModelRecipe) -> None:
+    """One network of a recipe's section; see `check_networks`."""
+    check_types(f"network {name!r}", model_info(name).build, section.options)
+    if weights is None or name.startswith((*FILES, CONFIGS)):
+        return
+    changed = 0.0
+    if weights != PUBLISHED:
+        if not (file := Path(weights).expanduser()).is_file():
+            raise AttarError(f"no weights at {weights}; give the path of a .safetensors or .pth file")
+        changed = file.stat().st_mtime
+    check_weights(name, weights, json.dumps(section.options, sort_keys=True, default=str), changed)
+
+
+@cache
+def check_weights(name: str, weights: str, options: str, changed: float) -> None:
+    """Load weights into a network of some number of classes, for colour images or for grey ones.
+
+    Args:
+        name: of the network.
+        weights: a file, or "pretrained".
+        options: of the network, as JSON.
+        changed: when the file was written; a suite asks once for each.
+
+    Raises:
+        AttarError: they do not fit, although the network itself can be made.
+    """
+    given = json.loads(options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the same warnings come when the network is built
+        try:
+            create_model(name, CLASSES, 3, SIDE, **given)
+        except (AttarError, TypeError):
+            return
+        errors = []
+        for channels in (3, 1):
+            try:
+                create_model(name, CLASSES, channels, SIDE, weights=weights, head="fresh", **given)
+                return
+            except AttarError as error:
+                errors.append(error)
+    raise errors[0]
