@@ -74,7 +74,8 @@ class Batch:
         inputs: what the networks see, on their device: one tensor (images (B, C, H, W), normalised; token ids (B, L)),
             or a dict of tensors of B rows each, passed to networks by name.
         labels: what supervises, as the task defines it: class numbers (B,), int64, -1 where there is none; of mixed
-            images (B, K) probabilities, all 0 where there is none; the next tokens (B, L); density maps (B, 1, H, W).
+            images (B, K) probabilities, all 0 where there is none; which of several labels a row has (B, K), bool; the
+            next tokens (B, L); density maps (B, 1, H, W).
         index: (B,) each row's number in its data set, for caches and memory banks; None outside our loaders.
         address: the seed, epoch and step this batch belongs to.
         epochs: how many epochs the run has, for weights that move with training.

@@ -35,6 +35,22 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
     return np.mean(losses)
 
 
+def sigmoid(z):
+    return 1 / (1 + math.exp(-z))
+
+
+def binary_cross_entropy(logits, labels):
+    pairs = zip(logits.ravel(), labels.ravel(), strict=True)
+    return np.mean([-math.log(sigmoid(z) if label else sigmoid(-z)) for z, label in pairs])
+
+
+def binary_kl(student, teacher, temperature=1.0):
+    total = 0.0
+    for s, t in zip(student.ravel() / temperature, teacher.ravel() / temperature, strict=True):
+        total += kl([sigmoid(t), sigmoid(-t)], [sigmoid(s), sigmoid(-s)])
+    return temperature**2 * total / len(student)
+
+
 def kl_divergence(student, teacher, temperature=4.0):
     pairs = zip(student, teacher, strict=True)
     return temperature**2 * np.mean([kl(softmax(t, temperature), softmax(s, temperature)) for s, t in pairs])

@@ -35,6 +35,10 @@ def scored(rng: torch.Generator) -> tuple:
     return logits(rng)[0], labels(rng)
 
 
+def multilabelled(rng: torch.Generator) -> tuple:
+    return logits(rng)[0], torch.rand(BATCH, CLASSES, generator=rng) < 0.3
+
+
 def maps(rng: torch.Generator) -> tuple:
     return tuple(torch.randn(BATCH, 3, 4, 4, generator=rng, dtype=torch.float64) for _ in range(2))
 
@@ -109,6 +113,15 @@ CASES = {
     "reverse kl": Case(losses.reverse_kl, losses.ReverseKL(), reference.reverse_kl, logits),
     "js": Case(losses.jensen_shannon, losses.JensenShannon(), reference.jensen_shannon, logits),
     "logits mse": Case(losses.logits_mse, losses.LogitsMSE(), reference.mse, logits),
+    "bce": Case(
+        losses.binary_cross_entropy, losses.BinaryCrossEntropy(), reference.binary_cross_entropy, multilabelled,
+        at_equality=None,
+    ),
+    "binary kl": Case(losses.binary_kl, losses.BinaryKL(), reference.binary_kl, logits),
+    "binary kl T=2": Case(
+        lambda s, t: losses.binary_kl(s, t, 2.0, "mean"), losses.BinaryKL(2.0, "mean"),
+        lambda s, t: reference.binary_kl(s, t, 2.0) / CLASSES, logits,
+    ),
     "dkd": Case(losses.dkd, losses.DKD(), reference.dkd, labelled),
     "dkd T=1": Case(
         lambda s, t, y: losses.dkd(s, t, y, 0.5, 2.0, 1.0), losses.DKD(0.5, 2.0, 1.0),

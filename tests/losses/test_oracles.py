@@ -44,6 +44,11 @@ def test_reverse_kl(temperature: float, expected: float) -> None:
     near(losses.reverse_kl(S, T, temperature), expected)
 
 
+def test_one_label_against_all_others() -> None:
+    near(losses.binary_kl(S, T), 0.041474)
+    near(losses.binary_kl(S, T, reduction="mean"), 0.041474 / 3)
+
+
 def test_kl_gradient_is_half_the_gap_of_probabilities() -> None:
     learner = S.clone().requires_grad_()
     losses.kl_divergence(learner, T, 1.0).backward()

@@ -49,6 +49,7 @@ NETWORKS: dict[str, Networks] = {
     "classification": classifiers,
     "language": language_models,
     "density": counters,
+    "multilabel": classifiers,
 }
 
 

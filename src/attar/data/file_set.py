@@ -107,10 +107,21 @@ def encoded_set(
     size: Size,
     crop: Size | None = None,
     workers: int | None = None,
+    multilabel: bool = False,
 ) -> FileSet:
-    """Labelled images from any origin as a set; the arguments are those of `file_set`."""
-    pixels = _no_pixels(len(origin), size)
-    return FileSet(pixels, labels, classes, name, MEAN, STD, crop, origin=origin, workers=workers)
+    """Labelled images from any origin as a set; the arguments are those of `file_set`, the last that of `ImageSet`."""
+    return FileSet(
+        _no_pixels(len(origin), size),
+        labels,
+        classes,
+        name,
+        MEAN,
+        STD,
+        crop,
+        multilabel=multilabel,
+        origin=origin,
+        workers=workers,
+    )
 
 
 def _no_pixels(count: int, size: Size) -> Tensor:
@@ -145,11 +156,18 @@ def into_memory(images: FileSet, skip: bool) -> tuple[ImageSet, list[Path]]:
     with ThreadPoolExecutor() as pool:
         good = torch.tensor(list(pool.map(decode, range(len(images)))))
     for number, name in enumerate(images.classes):
-        own = images.labels == number
+        own = images.of_class(number)
         if own.any() and not good[own].any():
             raise AttarError(f"no image of class {name!r} in {images.name} can be read; mend or remove the class")
     held = ImageSet(
-        pixels.permute(0, 3, 1, 2), images.labels, images.classes, images.name, images.mean, images.std, images.crop
+        pixels.permute(0, 3, 1, 2),
+        images.labels,
+        images.classes,
+        images.name,
+        images.mean,
+        images.std,
+        images.crop,
+        multilabel=images.multilabel,
     )
     skipped = [images.path(place) for place in (~good).nonzero().flatten().tolist()]
     return held.subset(good.nonzero().flatten()) if skipped else held, skipped

@@ -26,7 +26,8 @@ class ImageSet:
 
     Attributes:
         images: (N, C, H, W), uint8.
-        labels: (N,) class numbers, int64; all -1 for images without labels.
+        labels: (N,) class numbers, int64; all -1 for images without labels. Of a multi-label set (N, K), bool: which of
+            the classes each image has.
         classes: the name of every class.
         name: what the set is called ("cifar100").
         mean: per channel, in 0..1 units; a network sees (image / 255 - mean) / std.
@@ -34,6 +35,7 @@ class ImageSet:
         crop: the central part that networks see, its side or its height and width; a resized crop may use the margin
             around it. None: they see the whole image.
         class_weights: how much a mistake on each class counts in the loss from labels; None: all alike.
+        multilabel: whether an image may have any number of the classes, none included.
 
     Raises:
         AttarError: a shape, a type or a label does not fit the others.
@@ -51,19 +53,13 @@ class ImageSet:
     std: tuple[float, ...]
     crop: Size | None = None
     class_weights: tuple[float, ...] | None = None
+    multilabel: bool = False
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             found = f"{self.images.dtype} {tuple(self.images.shape)}"
             raise AttarError(f"images of {self.name!r} must be uint8 (N, C, H, W), got {found}; give raw pixels 0..255")
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
-            found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
-            raise AttarError(f"labels of {self.name!r} must be int64 ({len(self.images)},), one per image, got {found}")
-        least, most = (int(self.labels.min()), int(self.labels.max())) if len(self) else (0, 0)
-        missing = bool(self.classes) and least == most == NO_LABEL
-        if len(self) and not missing and not 0 <= least <= most < len(self.classes):
-            found = f"{least}..{most}"
-            raise AttarError(f"labels of {self.name!r} must be 0..{len(self.classes) - 1}, one per class, got {found}")
+        self._check_labels()
         channels = self.images.shape[1]
         if not len(self.mean) == len(self.std) == channels or min(self.std) <= 0:
             raise AttarError(
@@ -75,8 +71,50 @@ class ImageSet:
             height, width = self.stored_size
             raise AttarError(f"a crop of {self.crop} pixels does not fit the {height}x{width} images of {self.name!r}")
 
+    def _check_labels(self) -> None:
+        kind, shape = (torch.bool, (len(self), len(self.classes))) if self.multilabel else (torch.int64, (len(self),))
+        if self.labels.dtype != kind or self.labels.shape != shape:
+            found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
+            wanted = f"bool {shape}, one per image and class" if self.multilabel else f"int64 {shape}, one per image"
+            raise AttarError(f"labels of {self.name!r} must be {wanted}, got {found}")
+        if self.multilabel or not len(self):
+            return
+        least, most = int(self.labels.min()), int(self.labels.max())
+        missing = bool(self.classes) and least == most == NO_LABEL
+        if not missing and not 0 <= least <= most < len(self.classes):
+            found = f"{least}..{most}"
+            raise AttarError(f"labels of {self.name!r} must be 0..{len(self.classes) - 1}, one per class, got {found}")
+
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def without_labels(self) -> bool:
+        """Whether no image has a label."""
+        return not self.multilabel and len(self) > 0 and int(self.labels[0]) == NO_LABEL
+
+    @property
+    def class_counts(self) -> Tensor:
+        """(K,) how many images each class has."""
+        return self.labels.sum(0) if self.multilabel else self.labels.bincount(minlength=len(self.classes))
+
+    @property
+    def groups(self) -> Tensor:
+        """(N,) numbers that are equal where images have the same labels: those of the classes, or of sets of labels."""
+        return self.labels.unique(dim=0, return_inverse=True)[1] if self.multilabel else self.labels
+
+    def of_class(self, number: int) -> Tensor:
+        """(N,) which images have a class."""
+        return self.labels[:, number] if self.multilabel else self.labels == number
+
+    def labels_text(self, number: int) -> str:
+        """An image's labels, for messages."""
+        if self.without_labels:
+            return "without a label"
+        if not self.multilabel:
+            return f"of class {self.classes[int(self.labels[number])]!r}"
+        names = [self.classes[label] for label in self.labels[number].nonzero().flatten().tolist()]
+        return f"with the labels {', '.join(map(repr, names)) or 'none'}"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -97,6 +135,7 @@ class ImageSet:
             "image_shape": list(self.image_shape),
             "mean": list(self.mean),
             "std": list(self.std),
+            **({"multilabel": True} if self.multilabel else {}),
         }
 
     @property
@@ -183,16 +222,16 @@ class Splits:
                 continue
             if not len(images):
                 raise AttarError(f"the {role} set has no images; give it some, or another fraction")
-            if bool(images.labels[0] == NO_LABEL) != (role == "unlabelled"):
+            if images.without_labels != (role == "unlabelled"):
                 expected = f"all {NO_LABEL}" if role == "unlabelled" else "class numbers"
-                raise AttarError(f"labels of the {role} set must be {expected}, got {int(images.labels[0])}")
+                raise AttarError(f"labels of the {role} set must be {expected}, got {images.labels[0].tolist()}")
         for role, other in sets.items():
             if other is not None and other.image_shape != self.train.image_shape:
                 raise AttarError(
                     f"{role} images are {other.image_shape}, training images {self.train.image_shape}; "
                     "bring them to one size with data.image_size="
                 )
-            if other is not None and other.classes != self.train.classes:
+            if other is not None and (other.classes, other.multilabel) != (self.train.classes, self.train.multilabel):
                 raise AttarError(f"{role} and training set have different classes; name them alike and in one order")
 
     @property

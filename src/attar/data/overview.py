@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
-import torch
-
 from attar.data.file_set import FileSet
 from attar.data.images import ImageSet, Splits
 from attar.data.tensor_set import TensorSplits
@@ -36,7 +34,8 @@ def split_lines(splits: Splits | TensorSplits) -> list[str]:
         return [f"{role}: {len(samples):,} samples" for role, samples in held.items() if samples is not None]
     channels, height, width = splits.image_shape
     colour = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
-    lines = [f"{splits.train.name}: {width}x{height} {colour} images, {len(splits.classes)} classes"]
+    kind = "labels" if splits.train.multilabel else "classes"
+    lines = [f"{splits.train.name}: {width}x{height} {colour} images, {len(splits.classes)} {kind}"]
     for role, images in _roles(splits):
         lines.append(f"{role}: {_images(len(images))}{'' if role == 'unlabelled' else ', ' + _per_class(images)}")
     return lines
@@ -131,9 +130,11 @@ def _roles(splits: Splits) -> Iterator[tuple[str, ImageSet]]:
 
 
 def _per_class(images: ImageSet) -> str:
-    counts = torch.bincount(images.labels, minlength=len(images.classes))
-    least, most = int(counts.min()), int(counts.max())
-    return f"{least} a class" if least == most else f"{least} to {most} a class"
+    least, most = int(images.class_counts.min()), int(images.class_counts.max())
+    each = f"{least} a class" if least == most else f"{least} to {most} a class"
+    if not images.multilabel:
+        return each
+    return f"{each.replace('class', 'label')}, {float(images.labels.sum(1).float().mean()):.1f} labels an image"
 
 
 def _images(count: int) -> str:

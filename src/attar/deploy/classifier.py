@@ -23,6 +23,7 @@ class Classifier:
         mean: per channel in 0..1 units; None when the model normalises by itself.
         std: as mean.
         run: from images (N, C, H, W), uint8 without mean and normalised float32 with it, to logits (N, K).
+        multilabel: whether an image may have any number of the classes: each has a probability of its own.
     """
 
     classes: tuple[str, ...]
@@ -31,6 +32,7 @@ class Classifier:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     run: Callable[[np.ndarray], np.ndarray]
+    multilabel: bool = False
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """(N, K) probabilities of images as bytes (N, C, H, W).
@@ -49,6 +51,8 @@ class Classifier:
                 f"the model's outputs are {logits.shape[1:]}, its record names {len(self.classes)} classes; restore "
                 "the record beside it, or export the run again"
             )
+        if self.multilabel:
+            return np.exp(-np.logaddexp(0, -logits))
         exponentials = np.exp(logits - logits.max(1, keepdims=True))
         return exponentials / exponentials.sum(1, keepdims=True)
 
@@ -74,7 +78,8 @@ def open_run(path: Path) -> Classifier:
 
     shape = checked_shape(card["image_shape"], path)
     size = checked_size("resize_size", card.get("data_options", {}).get("resize_size") or shape[1:])
-    return Classifier(tuple(card["classes"]), shape, size, tuple(card["mean"]), tuple(card["std"]), run)
+    mean, std = tuple(card["mean"]), tuple(card["std"])
+    return Classifier(tuple(card["classes"]), shape, size, mean, std, run, bool(card.get("multilabel")))
 
 
 def checked_shape(shape: Any, path: Path) -> tuple[int, int, int]:

@@ -21,7 +21,11 @@ from attar.profiling import Result
 # What data sets are called on the hub.
 HUB_DATA = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}
 # What tasks and measures are called there.
-HUB_TASKS = {"classification": "image-classification", "language": "text-generation"}
+HUB_TASKS = {
+    "classification": "image-classification",
+    "multilabel": "image-classification",
+    "language": "text-generation",
+}
 HUB_METRICS = {"top1": "accuracy"}
 
 
@@ -213,8 +217,11 @@ class CardText:
             f"{measure.label} is not known.",
         ]
         if "image_shape" in self.card:
-            kinds = f"one of its {len(self.card['classes'])} classes"
-            lines.insert(0, f"- It assigns every image to {kinds}, whatever the image shows.")
+            count = len(self.card["classes"])
+            limit = f"assigns every image to one of its {count} classes, whatever the image shows"
+            if self.card.get("multilabel"):
+                limit = f"gives each of its {count} labels a probability of its own, and finds no other"
+            lines.insert(0, f"- It {limit}.")
         if "ece" in (test := self.card.get("test") or {}):
             lines.append(
                 f"- Its probabilities are off by {100 * test['ece']:.1f} points on average (ECE, 15 bins); calibrate "

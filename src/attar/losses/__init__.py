@@ -4,6 +4,7 @@ Arguments are always (learner, source, ...); reductions are named; every softmax
 """
 
 from attar.losses.alpha_beta import AlphaBeta, alpha_beta
+from attar.losses.binary import BinaryCrossEntropy, BinaryKL, binary_cross_entropy, binary_kl
 from attar.losses.boosted import Boosted, boosted
 from attar.losses.boundaries import ActivationBoundary, PartialL2, activation_boundary, negative_mean, partial_l2
 from attar.losses.contrast import Contrast, contrast
@@ -97,6 +98,8 @@ __all__ = [
     "AttentionTransfer",
     "AverageKL",
     "BalancedDivergence",
+    "BinaryCrossEntropy",
+    "BinaryKL",
     "Boosted",
     "ClassActivation",
     "ConfidenceWeightedCE",
@@ -155,6 +158,8 @@ __all__ = [
     "alpha_beta",
     "at",
     "balanced_divergence",
+    "binary_cross_entropy",
+    "binary_kl",
     "boosted",
     "cc",
     "cell_logits",

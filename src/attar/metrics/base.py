@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from attar.batch import Batch
@@ -127,11 +128,13 @@ class Metrics(ABC):
     Attributes:
         measures: what is computed; the first is the primary one, by which the best weights are chosen.
         sample: what one sample is called ("image", "sequence").
+        joined: the sums that are rows to be kept side by side and not added up, for measures that rank all rows.
         totals: the sums until now, by name.
     """
 
     measures: ClassVar[tuple[Measure, ...]]
     sample: ClassVar[str] = "sample"
+    joined: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, totals: Mapping[str, Tensor] | None = None) -> None:
         self.totals: dict[str, Tensor] = dict(totals or {})
@@ -162,11 +165,15 @@ class Metrics(ABC):
         for name, amount in self.sums(output, batch, other).items():
             # Those of a resumed pass come from the CPU.
             total = self.totals.get(name)
-            self.totals[name] = amount if total is None else total.to(amount.device) + amount
+            if total is None:
+                self.totals[name] = amount
+            else:
+                total = total.to(amount.device)
+                self.totals[name] = torch.cat([total, amount]) if name in self.joined else total + amount
 
     @abstractmethod
     def sums(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> dict[str, Tensor]:
-        """Everything about one batch that adds up over batches; nothing here may wait for the device."""
+        """What adds up over batches, or is `joined`, of one batch; nothing here may wait for the device."""
 
     @abstractmethod
     def compute(self) -> dict[str, float]:

@@ -51,9 +51,10 @@ def _chosen(train: ImageSet, broken: Collection[Path]) -> ImageSet:
 
 
 def _spread(images: ImageSet) -> torch.Tensor:
-    """The first image of each of the first classes; of few classes, several each."""
-    order = images.labels.argsort(stable=True)
-    ordered = images.labels[order]
+    """The first image of each of the first classes, or sets of labels; of few, several each."""
+    groups = images.groups
+    order = groups.argsort(stable=True)
+    ordered = groups[order]
     rank = torch.arange(len(order)) - torch.searchsorted(ordered, ordered)
     return order[rank.argsort(stable=True)][:ROWS]
 

@@ -4,6 +4,7 @@ from attar.tasks.base import Task
 from attar.tasks.classification import Classification
 from attar.tasks.density import Density
 from attar.tasks.language import Language
+from attar.tasks.multilabel import Multilabel
 from attar.tasks.registry import (
     create_task,
     data_names,
@@ -18,6 +19,7 @@ __all__ = [
     "Classification",
     "Density",
     "Language",
+    "Multilabel",
     "Task",
     "create_task",
     "data_names",

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import torch
 
 from attar.batch import Address, Batch
-from attar.data import Splits, dataset_info, list_datasets, load_data, read_data
+from attar.data import Splits
+from attar.errors import AttarError
 from attar.losses import CrossEntropy, KLDivergence
 from attar.losses.loss import Loss
 from attar.metrics import ClassificationMetrics, Metrics
 from attar.recipe import Recipe
-from attar.registry import check_types
+from attar.tasks.images import read_images
 from attar.tasks.registry import register_task
 
 
@@ -45,10 +46,12 @@ class Classification:
         return Batch(images, torch.arange(2), torch.arange(2), output=self.output)
 
     def load(self, recipe: Recipe) -> Splits:
-        """All images of the recipe's data section."""
-        data = recipe.data
-        check_types("data", load_data, data.options)
-        if data.name in list_datasets():
-            check_types(f"data set {data.name!r}", dataset_info(data.name).load, data.options)
-        options = {key: value for key, value in data.options.items() if key != "class_weights"}
-        return read_data(data.name, data.root, augment=data.augment, unlabelled=data.unlabelled, **options)
+        """All images of the recipe's data section.
+
+        Raises:
+            AttarError: the images have several labels each.
+        """
+        splits = read_images(recipe)
+        if splits.train.multilabel:
+            raise AttarError(f"images of data={recipe.data.name} have any number of labels; give task=multilabel")
+        return splits

@@ -6,7 +6,17 @@ from attar.errors import AttarError
 
 
 def test_the_known_data_sets():
-    assert list_datasets() == ["cifar10", "cifar100", "digits", "folder", "hf", "manifest", "webdataset"]
+    assert list_datasets() == [
+        "cifar10",
+        "cifar100",
+        "digit_mosaics",
+        "digits",
+        "folder",
+        "hf",
+        "label_table",
+        "manifest",
+        "webdataset",
+    ]
     assert dataset_info("digits").options == ("test_fraction",)
 
 

@@ -22,7 +22,8 @@ def class_weights(
         images: the training images.
 
     Raises:
-        AttarError: it is none of these, a class is unknown or has no image to be balanced, or a number is not above 0.
+        AttarError: it is none of these, a class is unknown or has no image to be balanced, a number is not above 0, or
+            images have several labels.
 
     >>> import torch
     >>> pixels = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
@@ -33,6 +34,10 @@ def class_weights(
     names = images.classes
     if given is None:
         return None
+    if images.multilabel:
+        raise AttarError(
+            f"data.class_weights weighs one class an image, those of {images.name!r} have several; leave it out"
+        )
     if isinstance(given, str):
         if given != BALANCED:
             raise unknown(

@@ -58,7 +58,8 @@ class DeviceLoader:
 
     Raises:
         AttarError: the batch size is below 1 or above the number of images, an augmentation does not fit the images, a
-            batch has fewer images than there are shares, or the unlabelled images are of another size or kind.
+            batch has fewer images than there are shares, the unlabelled images are of another size or kind, or images
+            with several labels are to be mixed.
 
     >>> pixels = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
     >>> ten = ImageSet(pixels, torch.arange(10), tuple("abcdefghij"), "ten", (0.5,), (0.5,))
@@ -107,6 +108,11 @@ class DeviceLoader:
             self.unlabelled_batch = min(batch_size, len(unlabelled)) if unlabelled_batch is None else unlabelled_batch
         self.share = share
         self.mixing = mixing or Mixing()
+        if self.mixing and images.multilabel:
+            raise AttarError(
+                f"data.mixup and data.cutmix mix images of one class each, those of {images.name!r} have several; "
+                "leave them out"
+            )
         self._check_unlabelled()
         self._check_share()
         self._mean, self._std = (

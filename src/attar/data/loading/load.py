@@ -9,9 +9,18 @@ from typing import Any, TypeVar
 
 from attar.data.images import ImageSet, Splits
 from attar.data.loading.class_weights import class_weights as weights_of
-from attar.data.loading.split import limit, stratified_split
+from attar.data.loading.split import limit, split_off
 from attar.data.registry import DATASETS
-from attar.data.sources import cifar, digits, folders, hugging_face, manifest, web_dataset  # noqa: F401
+from attar.data.sources import (  # noqa: F401
+    cifar,
+    digit_mosaics,
+    digits,
+    folders,
+    hugging_face,
+    label_table,
+    manifest,
+    web_dataset,
+)
 from attar.data.sources.image_tree import listed
 from attar.data.sources.unlabelled_folder import unlabelled_images
 from attar.data.sources.wrap import wrap
@@ -112,8 +121,7 @@ def read_data(
 
 def _without_images(train: ImageSet) -> list[str]:
     """A note that names classes without training images."""
-    counts = train.labels.bincount(minlength=len(train.classes)).tolist()
-    empty = [name for name, count in zip(train.classes, counts, strict=True) if not count]
+    empty = [name for name, count in zip(train.classes, train.class_counts.tolist(), strict=True) if not count]
     return [f"classes without training images: {listed(empty)}"] if empty else []
 
 
@@ -133,8 +141,8 @@ def divided(
     if isinstance(splits, TensorSplits):
         return splits.divided(val_fraction, seed, train_size)
     if splits.val is None and val_fraction:
-        rest, part = stratified_split(splits.train.labels, val_fraction, seed)
-        splits = replace(splits, train=splits.train.subset(rest), val=splits.train.subset(part))
+        train, val = split_off(splits.train, val_fraction, seed)
+        splits = replace(splits, train=train, val=val)
     if train_size is not None:
         splits = replace(splits, train=limit(splits.train, train_size, seed))
     if class_weights is not None:
@@ -168,9 +176,7 @@ def _given(data: Any, options: dict[str, Any]) -> tuple[Splits, bool]:
     if isinstance(data, tuple) and len(data) == 2:
         train = _image_set(data[0])
         return Splits(train, _alike(_image_set(data[1], train.classes), train)), False
-    everything = _image_set(data)
-    rest, part = stratified_split(everything.labels, TEST_FRACTION, TEST_SEED)
-    return Splits(everything.subset(rest), everything.subset(part)), False
+    return Splits(*split_off(_image_set(data), TEST_FRACTION, TEST_SEED)), False
 
 
 def _image_set(data: Any, classes: Sequence[str] | None = None) -> ImageSet:

@@ -41,8 +41,23 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     return (~in_part).nonzero().flatten(), part
 
 
+def split_off(images: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
+    """The rest and a part of round(fraction * N) images, each in the set's order.
+
+    Every class keeps its share, as in `stratified_split`; images with several labels are drawn alike.
+
+    Raises:
+        AttarError: as `stratified_split`.
+    """
+    groups = torch.zeros(len(images), dtype=torch.int64) if images.multilabel else images.labels
+    rest, part = stratified_split(groups, fraction, seed)
+    return images.subset(rest), images.subset(part)
+
+
 def limit(images: ImageSet, count: int, seed: int) -> ImageSet:
     """A subset of `count` images with the same share of every class and at least one of each.
+
+    Images with several labels are drawn alike.
 
     Raises:
         AttarError: there are fewer images, or more classes, than `count`.
@@ -52,14 +67,15 @@ def limit(images: ImageSet, count: int, seed: int) -> ImageSet:
     >>> limit(nine, 6, seed=0).labels.bincount().tolist()
     [2, 2, 2]
     """
-    counts = images.labels.bincount()
+    groups = torch.zeros(len(images), dtype=torch.int64) if images.multilabel else images.labels
+    counts = groups.bincount()
     least = counts.clamp_max(1)
     if not int(least.sum()) <= count <= len(images):
         raise AttarError(
             f"train_size must be {int(least.sum())} (the classes) to {len(images)} (the images of {images.name!r}), "
             f"got {count}"
         )
-    return images.subset(_draw(images.labels, _quotas(counts, count, least, counts), seed, "limit"))
+    return images.subset(_draw(groups, _quotas(counts, count, least, counts), seed, "limit"))
 
 
 def _quotas(counts: Tensor, total: int, least: Tensor, most: Tensor) -> Tensor:

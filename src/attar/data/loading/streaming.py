@@ -146,18 +146,16 @@ class StreamingLoader(DeviceLoader):
             if number in self.unreadable:
                 continue
             self.unreadable[number] = reason
-            file, label = self._files.path(number), int(self._files.labels[number])
-            of_class = "without a label" if label == NO_LABEL else f"of class {self.images.classes[label]!r}"
+            file, labels = self._files.path(number), self._files.labels_text(number)
             if self.stand_ins and not replaced:
-                raise AttarError(f"no image {of_class} can be read, for example {file} ({reason}); mend or remove it")
+                raise AttarError(f"no image {labels} can be read, for example {file} ({reason}); mend or remove it")
             if len(self.unreadable) > MOST_UNREADABLE * max(len(self._files), AT_LEAST):
                 first = ", ".join(str(self._files.path(one)) for one in list(self.unreadable)[:3])
                 raise AttarError(
                     f"more than {MOST_UNREADABLE:.0%} of the {len(self._files)} images of {self.images.name!r} cannot "
                     f"be read, first {first} ({reason}); mend or remove them"
                 )
-            following = "the next without a label" if label == NO_LABEL else "the next of its class"
-            remedy = f"{following} stands in" if self.stand_ins else "it is left out"
+            remedy = f"the next {labels} stands in" if self.stand_ins else "it is left out"
             warnings.warn(f"cannot read image {file} ({reason}); {remedy}", stacklevel=2)
 
 
@@ -185,15 +183,19 @@ class _Files(Dataset[Read]):
 
     def __init__(self, *sets: FileSet) -> None:
         self.sets = sets
-        # Every class in a circle, in the order of the set; images without a label are one more.
-        self.labels = torch.cat([images.labels for images in sets]).numpy()
-        order = np.argsort(self.labels, kind="stable")
+        # The images with the same labels in a circle, in the order of the set; those without a label are one more.
+        groups = torch.cat([images.groups for images in sets]).numpy()
+        order = np.argsort(groups, kind="stable")
         self.next = np.empty(len(order), np.int64)
-        for members in np.split(order, np.cumsum(np.bincount(self.labels - NO_LABEL))[:-1]):
+        for members in np.split(order, np.cumsum(np.bincount(groups - NO_LABEL))[:-1]):
             self.next[members] = np.roll(members, -1)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.next)
+
+    def labels_text(self, number: int) -> str:
+        images, place = self._located(number)
+        return images.labels_text(place)
 
     def path(self, number: int) -> Path:
         images, place = self._located(number)

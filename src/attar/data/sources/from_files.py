@@ -9,7 +9,7 @@ import torch
 
 from attar.data.file_set import FileSet, encoded_set, into_memory
 from attar.data.images import ImageSet, Splits
-from attar.data.loading.split import stratified_split
+from attar.data.loading.split import split_off
 from attar.data.sources.origins import Origin
 from attar.errors import AttarError
 from attar.sizes import Size, checked_size, height_width
@@ -61,10 +61,18 @@ class Reading:
     def stored(self) -> int | tuple[int, int]:
         return self.size if self.resize_size is None else checked_size("resize_size", self.resize_size)
 
-    def files(self, origin: Origin, labels: Sequence[int], classes: tuple[str, ...], name: str) -> FileSet:
-        """A set of encoded images that are read this way."""
+    def files(
+        self,
+        origin: Origin,
+        labels: Sequence[int] | Sequence[Sequence[bool]],
+        classes: tuple[str, ...],
+        name: str,
+        multilabel: bool = False,
+    ) -> FileSet:
+        """A set of encoded images that are read this way; of a multi-label set `labels` are rows of true and false."""
         crop = self.size if self.resize_size else None
-        return encoded_set(origin, torch.tensor(labels), classes, name, self.stored, crop, self.workers)
+        given = torch.tensor(labels)
+        return encoded_set(origin, given, classes, name, self.stored, crop, self.workers, multilabel)
 
     def splits(self, sets: Mapping[str, FileSet], notes: Sequence[str] = ()) -> Splits:
         """The sets of a task from "train" and perhaps "val" and "test", in memory or streamed.
@@ -88,8 +96,7 @@ class Reading:
                 if skipped:
                     notes.append(f"skipped {len(skipped)} unreadable images of {images.name!r}, first {skipped[0]}")
         if "test" not in held:
-            rest, part = stratified_split(held["train"].labels, self.test_fraction, TEST_SEED)
-            held["train"], held["test"] = held["train"].subset(rest), held["train"].subset(part)
+            held["train"], held["test"] = split_off(held["train"], self.test_fraction, TEST_SEED)
         return Splits(held["train"], held["test"], held.get("val"), notes=tuple(notes))
 
     def _fits(self, sets: Mapping[str, FileSet]) -> bool:
@@ -110,7 +117,7 @@ class Reading:
 
 def uneven_classes(images: ImageSet) -> list[str]:
     """A note where one class has ten times as many training images as another."""
-    counts = images.labels.bincount(minlength=len(images.classes))
+    counts = images.class_counts
     most, least = int(counts.argmax()), int(counts.masked_fill(counts == 0, counts.max()).argmin())
     if counts[most] < UNEVEN * counts[least]:
         return []

@@ -132,10 +132,11 @@ class Entries:
     Args:
         file: the table.
         unit: what a row is called there ("line").
+        optional: whether an image may have no label.
     """
 
-    def __init__(self, file: Path, unit: str) -> None:
-        self.file, self.unit = file, unit
+    def __init__(self, file: Path, unit: str, optional: bool = False) -> None:
+        self.file, self.unit, self.optional = file, unit, optional
         self.listings = {role: Listing() for role in ROLES}
         self._seen: dict[str, int] = {}
 
@@ -150,7 +151,7 @@ class Entries:
         where = f"{self.file}, {self.unit} {number}"
         name, label, split = ((row.get(column) or "").strip() for column in COLUMNS)
         role = role_of(split or "train")
-        if not label or None in row or not (name or item is not None):
+        if not (label or self.optional) or None in row or not (name or item is not None):
             image = "path" if item is None else "image"
             raise AttarError(f"{where}: expected one {image} and one label, got {list(row.values())}")
         if role is None:

@@ -77,6 +77,7 @@ def open_classifier(path: Path) -> Classifier:
         None if baked else tuple(mean),
         None if baked else tuple(std),
         lambda images: session.run(None, {node.name: images})[0],
+        "multilabel" in facts,
     )
 
 

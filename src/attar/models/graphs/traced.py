@@ -90,6 +90,7 @@ def facts(card: dict[str, Any], bake: bool, read_size: int | tuple[int, int] | N
         "data": card["data"],
         "method": card.get("method") or "",
         "producer": "attar",
+        **({"multilabel": "each class has a sigmoid of its own"} if card.get("multilabel") else {}),
     }
     return {key: utf8(value) for key, value in found.items()}
 
