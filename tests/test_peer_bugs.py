@@ -15,13 +15,13 @@ from torch.nn import functional as F
 
 from attar.data import eval_batches, load_data
 from attar.experiments.launch import start
-from attar.methods import create_method, list_methods, method_info
+from attar.methods import create_method, method_info
 from attar.metrics import evaluate
 from attar.models import create_model
 from attar.recipe import OptimRecipe, read_recipe
 from attar.train.loop import update
 from attar.train.optim import optimiser
-from sweeps import sweep
+from sweeps import installed_methods, sweep
 
 IMAGES, LABELS = torch.randn(6, 3, 16, 16), torch.arange(6)
 
@@ -82,7 +82,7 @@ def test_13_the_square_of_the_temperature_stays_without_labels(ce):
 
 # All of tfkd's edges come from the labels.
 @pytest.mark.parametrize(
-    "name", [name for name in list_methods() if "ce" in method_info(name).defaults and name != "tfkd"]
+    "name", [name for name in installed_methods() if "ce" in method_info(name).defaults and name != "tfkd"]
 )
 def test_13_no_other_edge_depends_on_the_weight_of_the_labels(name):
     views = {"strong": IMAGES.flip(3)}

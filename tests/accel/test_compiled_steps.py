@@ -14,10 +14,11 @@ from attar.accel.runtime import Runtime
 from attar.batch import Address, Batch
 from attar.experiments import training as run
 from attar.experiments.launch import start
-from attar.methods import create_method, list_methods, method_info
+from attar.methods import create_method, method_info
 from attar.models import Plain, create_model
 from attar.recipe import read_recipe
 from attar.teachers.engines import Folded
+from sweeps import installed_methods
 
 FLOAT = Runtime(torch.device("cpu"), "float32", "")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -66,7 +67,7 @@ FEWER_BRANCHES = {"rsd": {"duplicates": 1}, "uakd": {"replicas": 1}}
 
 # One with two networks, and one with three that learn from each other; tracing takes long.
 @pytest.mark.parametrize(
-    "name", [one if one in ("kd", "sokd") else pytest.param(one, marks=pytest.mark.slow) for one in list_methods()]
+    "name", [one if one in ("kd", "sokd") else pytest.param(one, marks=pytest.mark.slow) for one in installed_methods()]
 )
 def test_every_method_computes_the_same(traced, name):
     method = a_method(name, a_staged_net, **FEWER_BRANCHES.get(name, {}))

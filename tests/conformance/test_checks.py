@@ -10,14 +10,15 @@ from attar.conformance import cases, check, check_method
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer, detached
 from attar.losses import MSE, CrossEntropy, KLDivergence
-from attar.methods import Offline, create_method, list_methods
+from attar.methods import Offline, create_method
 from attar.methods import registry as methods
 from attar.methods.base import Method
 from attar.methods.registry import register
 from attar.models import create_model
 from attar.registry import Registry
+from sweeps import installed_methods
 
-BUILT_IN = list_methods()
+BUILT_IN = installed_methods()
 # Cheaper settings of costly methods, which meet everything that the defaults do: overlays of half the images, where the
 # default of a tenth leaves most batches of eight without any.
 SMALLER = {"kdig": {"steps": 4, "p": 0.5}, "dpk": {"width": 16, "grid": 4}}

@@ -28,14 +28,14 @@ from attar.distributed.team import Team, objective, surviving, team
 from attar.errors import AttarError, Stopped
 from attar.knowledge import Transfer
 from attar.losses import CrossEntropy
-from attar.methods import create_method, list_methods, method_info
+from attar.methods import create_method, method_info
 from attar.methods.base import Offline
 from attar.models import create_model
 from attar.recipe import read_recipe
 from attar.train.loop import Places, fit
 from attar.train.optim import optimiser
 from attar.train.progress import Progress
-from sweeps import ONE_OF_EACH_KIND
+from sweeps import ONE_OF_EACH_KIND, installed_methods
 
 pytestmark = [
     pytest.mark.processes,
@@ -50,7 +50,7 @@ CASES = [
     ("kd+at+rkd", {}),
     ("sokd", {"feature_loss": "pkt", "teacher_bn": "train"}),
 ]
-OTHERS = [(name, OPTIONS.get(name, {})) for name in list_methods() if name not in ONE_OF_EACH_KIND]
+OTHERS = [(name, OPTIONS.get(name, {})) for name in installed_methods() if name not in ONE_OF_EACH_KIND]
 
 
 class Spread(nn.Module):

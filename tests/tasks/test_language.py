@@ -11,11 +11,14 @@ from attar.conformance import check
 from attar.data.loading.tensor_loader import TensorLoader
 from attar.data.sources.text import read_text
 from attar.errors import AttarError
+from attar.knowledge import Output
 from attar.methods import create_method
 from attar.metrics import score
 from attar.metrics.language import LanguageMetrics
 from attar.recipe import read_recipe
 from attar.tasks import Language, create_task, task_name
+from attar.tasks.language import DIVERGENCES
+from attar.teachers.logit_codec import codec_of
 
 TEXT = "To be, or not to be, that is the question. " * 20
 
@@ -38,6 +41,17 @@ class Bigram(nn.Module):
 
     def forward(self, ids):
         return self.table(ids)
+
+
+class Given(nn.Module):
+    """A language model with these logits, whatever the tokens are."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+
+    def forward(self, ids):
+        return self.logits
 
 
 def loaded(text, **options):
@@ -89,7 +103,23 @@ def test_text_that_is_no_utf8_is_refused(tmp_path):
         read_text(file, 8)
 
 
-@pytest.mark.parametrize("divergence", ["forward", "reverse", "js"])
+def divergences(p, q, temperature, alpha=0.8, beta=0.3):
+    """Each divergence of rows of probabilities that are softened already, p the teacher's, averaged, as its formula."""
+    m, both = (p + q) / 2, alpha + beta
+
+    def kl(a, b):
+        return temperature**2 * (a * (a / b).log()).sum(1).mean()
+
+    terms = p**alpha * q**beta - alpha / both * p**both - beta / both * q**both
+    return {
+        "forward": kl(p, q),
+        "reverse": kl(q, p),
+        "js": (kl(p, m) + kl(q, m)) / 2,
+        "alpha_beta": -terms.sum(1).mean() / (alpha * beta),
+    }
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
 def test_kd_is_the_mean_over_the_tokens_that_count(divergence):
     teacher, student = Bigram(0), Bigram(1)
     method = create_method(
@@ -100,15 +130,39 @@ def test_kd_is_the_mean_over_the_tokens_that_count(divergence):
     losses = method.batch_losses(Batch(ids[:, :-1], ids[:, 1:], weight=weight))
     kept = weight.bool()
     p, q = (net(ids[:, :-1])[kept].div(2).softmax(1) for net in (teacher, student))
-    m = (p + q) / 2
-
-    def kl(a, b):
-        return 4 * (a * (a / b).log()).sum(1).mean()
-
-    expected = {"forward": kl(p, q), "reverse": kl(q, p), "js": (kl(p, m) + kl(q, m)) / 2}[divergence]
+    expected = divergences(p, q, 2.0)[divergence]
     assert losses["teacher.logits->student.logits"].item() == pytest.approx(expected.item(), rel=1e-4)
     entropy = nn.functional.cross_entropy(student(ids[:, :-1])[kept], ids[:, 1:][kept])
     assert losses["labels->student.logits"].item() == pytest.approx(entropy.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_of_cached_top_logits_the_rest_is_spread_evenly(divergence, temperature):
+    """p has the teacher's largest probabilities as they are and what remains in equal parts, then softened."""
+    rng = torch.Generator().manual_seed(0)
+    theirs, own = (torch.randn(2, 3, 7, generator=rng, dtype=torch.float64) * 2 for _ in range(2))
+    codec = codec_of((3, 7), top=2)
+    task = create_task("language", divergence=divergence)
+    teacher, student = Given(theirs), Given(own)
+    method = create_method("kd", teacher=teacher, student=student, task=task, temperature=temperature)
+    ids = torch.randint(7, (2, 3), generator=rng)
+    method.teacher.set_output(ids, Output(codec.decode(codec.encode(theirs))))
+    found = method.batch_losses(Batch(ids, ids))["teacher.logits->student.logits"]
+    whole = theirs.flatten(0, 1).softmax(1)
+    values, where = whole.topk(2, dim=1)
+    rest = (1 - values.sum(1, keepdim=True)) / 5
+    p = rest.repeat(1, 7).scatter(1, where, values) ** (1 / temperature)
+    q = own.flatten(0, 1).div(temperature).softmax(1)
+    expected = divergences(p / p.sum(1, keepdim=True), q, temperature)[divergence]
+    assert found.item() == pytest.approx(expected.item(), rel=2e-3)  # logits are kept in float16
+    full = method.batch_losses(Batch(ids.clone(), ids))["teacher.logits->student.logits"]
+    assert full.item() != pytest.approx(expected.item(), rel=2e-3)
+
+
+def test_alpha_and_beta_are_settings_of_the_task():
+    loss = create_task("language", divergence="alpha_beta", alpha=0.5, beta=0.5).imitate(3.0).loss
+    assert (loss.alpha, loss.beta, loss.temperature) == (0.5, 0.5, 3.0)
 
 
 def test_a_student_learns_text_by_kd(text):

@@ -288,6 +288,14 @@ def test_a_method_that_reads_features_says_why_it_has_no_cache(tmp_path, method)
     assert distil(tmp_path / "b", None, method=method)[0] == with_cache
 
 
+def test_a_teacher_that_is_not_run_whole_has_no_cache_and_no_engine(tmp_path):
+    with_cache, output = distil(tmp_path / "a", tmp_path / "cache", method="iakd")
+    assert "no teacher cache: iakd computes its teacher in a way of its own" in output
+    assert "teacher 1 is computed by the method in a way of its own" in output
+    assert not (tmp_path / "cache").exists()
+    assert distil(tmp_path / "b", None, method="iakd")[0] == with_cache
+
+
 def test_the_facts_lie_beside_the_rows(filled):
     root, _ = filled
     facts = json.loads(next((root / "cache").rglob("key.json")).read_text())

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from attar.losses.checks import check_logits, check_positive
+from attar.losses.checks import check_logits, check_positive, reduced
 from attar.losses.loss import Loss
 from attar.losses.numerics import log_probabilities
 
 
 def alpha_beta(
-    student_logits: Tensor, teacher_logits: Tensor, alpha: float = 0.8, beta: float = 0.3, temperature: float = 4.0
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    alpha: float = 0.8,
+    beta: float = 0.3,
+    temperature: float = 4.0,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """D(p || q), the alpha-beta divergence of the softened predictions, averaged over the batch (arXiv:2505.04560).
 
@@ -28,6 +34,7 @@ def alpha_beta(
         alpha: a; smaller puts weight on large errors (0.8 for resnet56 to resnet20).
         beta: b; larger puts weight on classes the student is confident of (0.3 for that pair).
         temperature: T (4).
+        weight: (B,) how much each row counts in the mean; None: all alike.
 
     >>> import torch
     >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
@@ -39,7 +46,7 @@ def alpha_beta(
     check_positive("the temperature", temperature)
     log_p, log_q = (log_probabilities(logits, temperature) for logits in (teacher_logits, student_logits))
     # In powers of logarithms: probabilities raised to a power underflow.
-    return _terms(log_p, log_q, alpha, beta).sum(1).mean()
+    return reduced(_terms(log_p, log_q, alpha, beta).sum(1), "mean", weight)
 
 
 def _terms(log_p: Tensor, log_q: Tensor, a: float, b: float) -> Tensor:
@@ -64,6 +71,7 @@ class AlphaBeta(Loss):
     alpha: float = 0.8
     beta: float = 0.3
     temperature: float = 4.0
+    counts: ClassVar[bool] = True
 
-    def forward(self, learner: Tensor, source: Tensor) -> Tensor:
-        return alpha_beta(learner, source, self.alpha, self.beta, self.temperature)
+    def forward(self, learner: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
+        return alpha_beta(learner, source, self.alpha, self.beta, self.temperature, weight)

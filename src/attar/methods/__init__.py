@@ -51,6 +51,7 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     nst,
     ofa,
     ofd,
+    okd,
     okddip,
     one,
     pasm,

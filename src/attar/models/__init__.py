@@ -8,6 +8,7 @@ from attar.models.frozen_ensemble import FrozenEnsemble, TeacherRule
 from attar.models.libraries import causal_lm, hugging_face  # noqa: F401, their specs can be built again
 from attar.models.libraries.families import as_staged
 from attar.models.libraries.library_staged import native_state
+from attar.models.libraries.lora import LowRank
 from attar.models.preprocessing import ImageInput, InputAdapter, Preprocessed, adapt_input
 from attar.models.registry import ModelInfo, build, register_model
 from attar.models.surgery.adapters import Adapter, SimKDProjector, adapter, match_size
@@ -38,6 +39,7 @@ __all__ = [
     "ImageInput",
     "InputAdapter",
     "Layout",
+    "LowRank",
     "ModelInfo",
     "MultiBranch",
     "Plain",

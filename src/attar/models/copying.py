@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -11,17 +11,21 @@ from torch import Tensor, nn
 Net = TypeVar("Net", bound=nn.Module)
 
 
-def copied(net: Net) -> Net:
+def copied(net: Net, shared: Iterable[Tensor] = ()) -> Net:
     """A deep copy. Tensors with a graph that modules keep as attributes (`self.feat = x`) are copied without it.
 
     Python's own deepcopy refuses such tensors; a copy has no use for the graph of a pass of the original.
+
+    Args:
+        net: what to copy.
+        shared: tensors that both hold: they are not copied.
 
     >>> net = nn.Linear(2, 2)
     >>> net.feat = net.weight * 2
     >>> copied(net).feat.requires_grad
     False
     """
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in shared}
     for module in net.modules():
         for tensor in tensors(vars(module)):
             if not tensor.is_leaf:

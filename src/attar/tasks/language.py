@@ -13,7 +13,7 @@ from attar.batch import Address, Batch
 from attar.data.sources.text import BYTES, read_text
 from attar.data.tensor_set import TensorSplits
 from attar.errors import AttarError, unknown
-from attar.losses import CrossEntropy, JensenShannon, KLDivergence, PerToken, ReverseKL
+from attar.losses import AlphaBeta, CrossEntropy, JensenShannon, KLDivergence, PerToken, ReverseKL
 from attar.losses.loss import Loss
 from attar.metrics.base import Metrics
 from attar.metrics.language import LanguageMetrics
@@ -21,10 +21,11 @@ from attar.recipe import Recipe
 from attar.tasks.options import check_options
 from attar.tasks.registry import register_task
 
-DIVERGENCES: dict[str, Callable[[float], Loss]] = {
+DIVERGENCES: dict[str, Callable[..., Loss]] = {
     "forward": KLDivergence,
     "reverse": ReverseKL,
     "js": JensenShannon,
+    "alpha_beta": AlphaBeta,
 }
 
 
@@ -36,7 +37,9 @@ class Language:
     Args:
         output: what the networks' outputs are called in the knowledge.
         divergence: how one network imitates another: "forward" KL(teacher || student), "reverse" KL(student ||
-            teacher), or "js", Jensen-Shannon.
+            teacher), "js", Jensen-Shannon, or "alpha_beta", which has no factor T^2 (`attar.losses.alpha_beta`).
+        alpha: a of "alpha_beta" (0.8, of an image pair; a setting for language models was not found).
+        beta: b of "alpha_beta" (0.3, likewise).
         characters: how many characters a token has on average, for bits a character; `load` finds it.
 
     Raises:
@@ -48,6 +51,8 @@ class Language:
 
     output: str = "logits"
     divergence: str = "forward"
+    alpha: float = 0.8
+    beta: float = 0.3
     characters: float = 1.0
 
     def __post_init__(self) -> None:
@@ -59,8 +64,9 @@ class Language:
         return PerToken(CrossEntropy())
 
     def imitate(self, temperature: float) -> nn.Module:
-        """T^2 times the divergence of the softened distributions, averaged over the tokens that count."""
-        return PerToken(DIVERGENCES[self.divergence](temperature))
+        """The divergence of the softened distributions, averaged over the tokens that count; all but one times T^2."""
+        settings = {"alpha": self.alpha, "beta": self.beta} if self.divergence == "alpha_beta" else {}
+        return PerToken(DIVERGENCES[self.divergence](temperature=temperature, **settings))
 
     def metrics(self) -> Metrics:
         """Perplexity, bits a character and next-token accuracy; perplexity decides."""

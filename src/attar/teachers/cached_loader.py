@@ -53,6 +53,9 @@ def with_cached_logits(
         )
     caches = []
     for frozen, reading in zip(method.frozen(), teacher_usage(method, next(iter(whole.epoch(0)))), strict=True):
+        if not reading.output:
+            log(f"no teacher cache: {recipe.method.name} computes its teacher in a way of its own")
+            continue
         if reading.taps or not reading.own_images:
             what = f"reads {', '.join(reading.taps)}" if reading.taps else "shows its teacher other images"
             log(f"no teacher cache: {recipe.method.name} {what}; a cache holds the logits of a batch's own images")

@@ -144,6 +144,10 @@ def choose_engines(
     with torch.no_grad():
         read = zip(method.frozen(), teacher_usage(method, batches[0]), strict=True)
         for number, (frozen, reading) in enumerate(read, 1):
+            if not reading.output:
+                chosen.append(PLAIN)
+                lines.append(f"teacher {number} is computed by the method in a way of its own")
+                continue
             trial = Trial(frozen, reading, batches, runtime, precision, engines, passes, method.task.output)
             record = once(f"engine {number}", f"taps {', '.join(sorted(reading.taps)) or 'none'}", trial.record)
             spec, line = trial.outcome(EngineSpec.from_json(record))

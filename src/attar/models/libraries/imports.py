@@ -1,4 +1,4 @@
-"""Imports of torchvision, timm and transformers, which load only when a network of theirs is named."""
+"""Imports of torchvision, timm, transformers and peft, which load only when something of theirs is named."""
 
 from __future__ import annotations
 
@@ -57,3 +57,14 @@ def import_transformers() -> ModuleType:
     if importlib.util.find_spec("torchvision"):
         import_torchvision()
     return require("transformers", "a Hugging Face network", "hf")
+
+
+def import_peft() -> ModuleType:
+    """peft, which imports transformers and with it torchvision where that is installed.
+
+    Raises:
+        AttarError: it is not installed.
+    """
+    if importlib.util.find_spec("torchvision"):
+        import_torchvision()
+    return require("peft", "low-rank modules of a teacher (LoRA)", "text")
