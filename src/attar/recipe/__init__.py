@@ -1,0 +1,42 @@
+"""The recipe: everything a run depends on, as dataclasses whose attribute docstrings are the help.
+
+YAML files, `key=value` overrides and keyword arguments all fill the same schema, so a misspelt key, a wrong type or
+an unknown name is found before anything is written.
+"""
+
+from attar.recipe.layers import layered, normalise, optimiser_defaults
+from attar.recipe.read import read_recipe, to_yaml
+from attar.recipe.schema import (
+    NAMED,
+    DataRecipe,
+    MethodRecipe,
+    ModelRecipe,
+    OptimRecipe,
+    Recipe,
+    TaskRecipe,
+    TeacherRecipe,
+    attribute_docs,
+    describe,
+)
+from attar.recipe.texts import listed, load_yaml, parse
+
+__all__ = [
+    "NAMED",
+    "DataRecipe",
+    "MethodRecipe",
+    "ModelRecipe",
+    "OptimRecipe",
+    "Recipe",
+    "TaskRecipe",
+    "TeacherRecipe",
+    "attribute_docs",
+    "describe",
+    "layered",
+    "listed",
+    "load_yaml",
+    "normalise",
+    "optimiser_defaults",
+    "parse",
+    "read_recipe",
+    "to_yaml",
+]

@@ -1,0 +1,176 @@
+"""YAML files and `key=value` overrides as trees of values; what holds text is kept as it was written."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from attar.errors import AttarError
+from attar.recipe.schema import NAMED, Recipe
+from attar.yaml_text import MOST_BYTES, check_yaml
+
+# What is quoted of a library's message.
+LONGEST_MESSAGE = 300
+
+
+def load_yaml(path: Path, kind: str) -> dict[str, Any]:
+    """A YAML mapping from a file.
+
+    Args:
+        path: the file.
+        kind: what it should be, for the messages.
+
+    Raises:
+        AttarError: it is missing, is no YAML, or holds something else.
+    """
+    if not path.is_file():
+        raise AttarError(f"{kind} {str(path)!r} is no file; `attar distill --help` lists the keys of a recipe")
+    if path.stat().st_size > MOST_BYTES:
+        raise AttarError(f"{kind} {str(path)!r} has more than {MOST_BYTES} bytes; is it the right file?")
+    try:
+        text = path.read_text(encoding="utf-8")
+        check_yaml(text, f"{kind} {str(path)!r}")
+        loaded, texts = OmegaConf.load(io.StringIO(text)), yaml.load(text, TextLoader)
+    except AttarError:
+        raise
+    except Exception as error:  # every parser error means the same to the user
+        raise AttarError(f"{kind} {str(path)!r} is no YAML: {one_line(error)}") from None
+    if not isinstance(loaded, DictConfig):
+        raise AttarError(f"{kind} {str(path)!r} must be a mapping of keys to values")
+    return _with_texts(OmegaConf.to_container(loaded), texts)
+
+
+class TextLoader(yaml.SafeLoader):
+    """YAML whose values are all text, as written, but for null."""
+
+
+TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _with_texts(tree: Any, texts: Any, section: str = "", key: str = "") -> Any:
+    """A tree read as YAML in which keys that hold text have it as it was written: 2024_05, no, 010.
+
+    Args:
+        tree: from YAML.
+        texts: the same, all values as text.
+        section: the key around it; none at the top, in a suite's recipe and in the sections of its lists.
+        key: its own key.
+    """
+    if isinstance(tree, dict) and isinstance(texts, dict) and len(tree) == len(texts):
+        outer = "" if key == "recipe" and not section else key
+        pairs = zip(tree.items(), texts.values(), strict=True)
+        return {name: _with_texts(value, text, outer, str(name)) for (name, value), text in pairs}
+    if isinstance(tree, list) and isinstance(texts, list) and len(tree) == len(texts):
+        return [_with_texts(value, text) for value, text in zip(tree, texts, strict=True)]
+    return texts if isinstance(texts, str) and holds_text(f"{section}.{key}" if section else key) else tree
+
+
+@cache
+def _text_keys() -> frozenset[str]:
+    """The keys of the recipe that hold text, with the sections that may be written as a bare name."""
+
+    def keys(cls: type, prefix: str) -> list[str]:
+        found = []
+        for name, kind in get_type_hints(cls).items():
+            if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+                found += keys(kind, f"{prefix}{name}.")
+            elif kind in (str, str | None):
+                found.append(f"{prefix}{name}")
+        return found
+
+    return frozenset([*NAMED, *keys(Recipe, "")])
+
+
+def holds_text(key: str) -> bool:
+    return key in _text_keys()
+
+
+def listed(names: str) -> list[str]:
+    """The names or paths in a text with commas between them; a comma in a path that exists does not part it.
+
+    >>> listed("resnet56, resnet20")
+    ['resnet56', 'resnet20']
+    """
+    parts, found = names.split(","), []
+    while parts:
+        whole = (n for n in range(len(parts), 1, -1) if Path(",".join(parts[:n]).strip()).expanduser().exists())
+        count = next(whole, 1)
+        found.append(",".join(parts[:count]).strip())
+        parts = parts[count:]
+    return found
+
+
+def at_home(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A layer whose texts have the home folder for a leading ~, which not every shell puts there."""
+    home = os.path.expanduser("~")  # stays ~ where a user has no home
+    return {
+        key: at_home(value, f"{key}.")
+        if isinstance(value, dict)
+        else re.sub(r"(^|,)~(?=/|$)", lambda match: match[1] + home, value)
+        if isinstance(value, str) and holds_text(f"{prefix}{key}")
+        else value
+        for key, value in tree.items()
+    }
+
+
+def parse(override: str) -> dict[str, Any]:
+    """One "key=value" as a tree, its value read as YAML; a key that holds text takes it as it is.
+
+    >>> parse("data.root=2024_05"), parse("seed=2024_05")
+    ({'data': {'root': '2024_05'}}, {'seed': 202405})
+    >>> parse('method.weights."labels->student.logits"=until(30)')
+    {'method': {'weights': {'labels->student.logits': 'until(30)'}}}
+    """
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise AttarError(f"expected key=value, got {override!r}; for example epochs=10")
+    if _is_plain_text(key, value):
+        return _nested(key.split("."), value)
+    try:
+        check_yaml(value, f"{key[:60]}=")
+        if '"' in key:
+            # A part in quotation marks is one key, whatever dots it has.
+            parts = [quoted or plain for quoted, plain in re.findall(r'"([^"]+)"|([^."]+)', key)]
+            return _nested(parts, OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))["value"])  # type: ignore[index, call-overload]
+        tree: Any = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
+    except AttarError:
+        raise
+    except Exception as error:
+        raise AttarError(f"{override!r} cannot be read: {one_line(error)}") from None
+    return tree
+
+
+def _nested(keys: list[str], value: Any) -> dict[str, Any]:
+    """A value under nested keys."""
+    held: dict[str, Any] = {keys[-1]: value}
+    for key in reversed(keys[:-1]):
+        held = {key: held}
+    return held
+
+
+def _is_plain_text(key: str, value: str) -> bool:
+    """Whether a value is text: not in quotation marks, not nothing, not a YAML section where a bare name may stand."""
+    section = key in NAMED and value.lstrip()[:1] in ("{", "[")
+    return holds_text(key) and value not in ("", "null") and value[0] not in "'\"" and not section
+
+
+def one_line(error: Exception) -> str:
+    """OmegaConf's message without its trailer, the key first; a parser's with the line."""
+    if problem := getattr(error, "problem", None):
+        context = f"{error.context}, " if problem.startswith("but ") else ""  # type: ignore[attr-defined]
+        mark = getattr(error, "problem_mark", None)
+        return f"{context}{problem} (line {mark.line + 1})" if mark else f"{context}{problem}"
+    first, *rest = str(error)[:LONGEST_MESSAGE].splitlines() or ["unreadable"]
+    full = next((line.split(":", 1)[1].strip() for line in rest if line.strip().startswith("full_key")), "")
+    return f"{full}: {first}" if full else first
