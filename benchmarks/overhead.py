@@ -27,8 +27,8 @@ from attar.accel.allocator import keep_freed_memory
 from attar.accel.runtime import environment
 from attar.batch import Batch
 from attar.data import Wrapped
-from attar.experiments.choices import Choices
 from attar.experiments.job import Job
+from attar.experiments.kept_choices import Choices
 from attar.recipe import read_recipe
 from attar.train.loop import Places, fit
 from attar.train.progress import Progress

@@ -19,8 +19,8 @@ from rich.console import Console
 
 from attar.accel.allocator import keep_freed_memory
 from attar.accel.engine_spec import INT8, EngineSpec
-from attar.experiments.choices import Choices
 from attar.experiments.job import Job
+from attar.experiments.kept_choices import Choices
 from attar.recipe import Recipe, read_recipe
 from attar.teachers.cached_loader import with_cached_logits
 from attar.train.loop import Places, fit

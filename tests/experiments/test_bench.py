@@ -23,7 +23,7 @@ from attar.experiments import bench as room
 from attar.experiments import build as building
 from attar.experiments import launch
 from attar.experiments.bench import Bench, read_suite
-from attar.experiments.job import Job
+from attar.experiments.runtime_choice import RuntimeChoice
 from attar.experiments.training import Training
 from attar.models import Plain
 from attar.profiling import threads
@@ -191,11 +191,11 @@ def test_runs_side_by_side_give_the_same_table(finished: Bench, tmp_path: Path) 
 def test_unasked_runs_go_side_by_side_where_that_pays(finished: Bench, tmp_path: Path, monkeypatch) -> None:
     asked = []
 
-    def share_of(self: Job, copies: int, apart: bool) -> Share:
+    def share_of(self: RuntimeChoice, copies: int, apart: bool) -> Share:
         asked.append((self.recipe.method.name, copies, apart))
         return Share(1, 2, "2 trainings at a time, 1 thread each") if apart else Share(1)
 
-    monkeypatch.setattr(Job, "share_of", share_of)
+    monkeypatch.setattr(RuntimeChoice, "share_of", share_of)
     bench = suite(tmp_path)
     assert bench.jobs is None
     assert bench._found_share().jobs == 1  # nobody said how a process begins

@@ -24,7 +24,7 @@ from attar.accel.runtime import Runtime
 from attar.distributed.team import Team
 from attar.errors import AttarError
 from attar.experiments import job as room
-from attar.experiments import launch
+from attar.experiments import launch, runtime_choice
 from attar.experiments.job import train_beside
 from attar.experiments.parallel import LOCK, LOG, TrainingSpec, Watch, side_by_side
 from attar.experiments.teacher_predictions import TeacherPredictions
@@ -170,7 +170,7 @@ def test_a_training_that_another_process_works_on_is_left_to_it(tmp_path: Path) 
 def test_what_cannot_go_side_by_side_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(AttarError, match="jobs=2: objects stay in this process; give names and files"):
         attar.train_model(student=nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), out=str(tmp_path / "job"), jobs=2)
-    monkeypatch.setattr(room, "team", lambda: Team(0, 2))
+    monkeypatch.setattr(runtime_choice, "team", lambda: Team(0, 2))
     with pytest.raises(AttarError, match="jobs=2: torchrun's processes train one network together"):
         distil(tmp_path / "job", jobs=2)
     with pytest.raises(AttarError, match="jobs must be above 0, got 0"):

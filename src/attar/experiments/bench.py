@@ -14,9 +14,9 @@ from rich.console import Console
 from attar.accel.threads import Share
 from attar.errors import AttarError, Stopped
 from attar.experiments import launch
-from attar.experiments.choices import FILE as CHOICES
-from attar.experiments.choices import Choices
 from attar.experiments.job import Job
+from attar.experiments.kept_choices import FILE as CHOICES
+from attar.experiments.kept_choices import Choices
 from attar.experiments.shared_resources import SharedResources
 from attar.experiments.suite import REMOVED, load_suite, parsed, unknown_key
 from attar.experiments.suite_check import check_recipe, check_suite
@@ -154,9 +154,10 @@ class Bench:
         _, folder, values = waiting[0].run(self.folder)
         shared = shared or SharedResources(choices=self._choices)
         job = Job(read_recipe(**values), folder, Console(quiet=True), shared=shared)
-        runtime = job.precision()
+        choice = job.runtime_choice
+        runtime = choice.precision()
         share = Share(max(1, here // self.jobs), self.jobs) if self.jobs else None
-        share = share or job.share_of(len(waiting), apart=bool(self.prepare) and len(waiting) > 1)
+        share = share or choice.share_of(len(waiting), apart=bool(self.prepare) and len(waiting) > 1)
         for line in filter(None, (runtime.reason, share.line)):
             self.console.print(line, markup=False, soft_wrap=True)
         return share

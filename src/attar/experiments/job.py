@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from torch import nn
 
 from attar.accel.allocator import keep_freed_memory, release_freed_memory
 from attar.accel.runtime import Runtime, find_device
-from attar.accel.threads import Share, best_share, processes_with_room, wanted_share
 from attar.batch import Address
 from attar.data import FileSet, ImageSet
 from attar.data.overview import split_lines
@@ -25,13 +24,13 @@ from attar.distributed.team import sign, surviving, team
 from attar.errors import AttarError, Stopped, first_line
 from attar.experiments.baseline import earlier_baseline
 from attar.experiments.build import Given, Parts, Sets, fitting, seeded, task_title
-from attar.experiments.choices import FILE as CHOICES
-from attar.experiments.choices import Choices
 from attar.experiments.input_warnings import odd_teachers, overlap
 from attar.experiments.inputs_record import Fingerprints, changed_inputs, check_inputs, data_fingerprints, write_inputs
+from attar.experiments.kept_choices import FILE as CHOICES
+from attar.experiments.kept_choices import Choices
 from attar.experiments.layout import seed_folder, training_place, training_recipe
 from attar.experiments.parallel import LOCK, LOG, TrainingSpec, side_by_side
-from attar.experiments.runtime_record import other_threads, read_runtime, write_runtime
+from attar.experiments.runtime_choice import RuntimeChoice, check_jobs
 from attar.experiments.shared_resources import SharedResources
 from attar.experiments.training import (
     Training,
@@ -86,7 +85,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.team = team()
-        self._check_jobs()
+        check_jobs(self.recipe, self.given)
         if not self.team.leader:
             self.console = Console(quiet=True)
         # Those of the run's own folder, or of the suite it belongs to.
@@ -305,94 +304,28 @@ class Job:
 
     def _runtime(self) -> Runtime:
         """The leader's precision, threads and processes, on this process's own device."""
+        choose = self.runtime_choice.choose
         with self.console.status("choosing precision and threads"):
-            return replace(self.team.from_leader(self._choose), device=find_device(self.recipe.device))
-
-    def _choose(self) -> Runtime:
-        """One precision for every training of the job, chosen when it first started and kept when it is resumed."""
-        recorded, _ = read_runtime(self.folder, find_device(self.recipe.device))
-        if recorded:
-            self._print(other_threads(recorded.teacher_threads))
-            # With the threads as they were, how many trainings run at a time changes no result.
-            return replace(recorded, jobs=self._wanted_jobs) if self.recipe.jobs else recorded
-        here = self.choices.once("threads", "", torch.get_num_threads)
-        self._print(other_threads(here))
-        with threads(here):
-            runtime = self.precision()
-            share = self._share(self.training(self.recipe.seed), runtime)
-        reason = "\n".join(filter(None, [runtime.reason, share.line]))
-        runtime = replace(runtime, threads=share.threads, jobs=share.jobs, teacher_threads=here, reason=reason)
-        write_runtime(self.folder, runtime, engines=False)
-        self._print(runtime.reason)
-        optim = self.recipe.optim
-        self._print(f"{optim.name}: lr {optim.lr:g}, weight decay {optim.weight_decay:g}, schedule {optim.schedule}")
-        return runtime
-
-    def precision(self) -> Runtime:
-        """Device and precision of the first seed's student, as chosen before or found by trying."""
-        return self.training(self.recipe.seed).precision(self.choices)
+            return replace(self.team.from_leader(choose), device=find_device(self.recipe.device))
 
     def _with_engines(self, runtime: Runtime) -> Runtime:
         """The leader's choice of the engines of the trained teachers, and of compiled steps."""
+        choose = self.runtime_choice.choose_engines
         with self.console.status("choosing how the teacher and the steps compute"):
-            return replace(self.team.from_leader(lambda: self._choose_engines(runtime)), device=runtime.device)
-
-    def _choose_engines(self, runtime: Runtime) -> Runtime:
-        """Chosen once the teachers are trained, on their final weights, and kept when the job is resumed."""
-        recorded, complete = read_runtime(self.folder, runtime.device)
-        if recorded and complete:
-            return runtime
-        with threads(runtime.threads or torch.get_num_threads()):
-            chosen = self.training(self.recipe.seed).engined(runtime, self.choices)
-        write_runtime(self.folder, chosen, engines=True)
-        self._print(chosen.reason[len(runtime.reason) :].lstrip("\n"))
-        return chosen
-
-    def _check_jobs(self) -> None:
-        """Raise where the recipe wants parallel trainings that cannot be.
-
-        Raises:
-            AttarError: they cannot.
-        """
-        jobs = self.recipe.jobs or 1
-        if jobs > 1 and self.team.size > 1:
-            raise AttarError(f"jobs={jobs}: torchrun's processes train one network together; leave jobs out")
-        if jobs > 1 and self.given.any:
-            raise AttarError(f"jobs={jobs}: objects stay in this process; give names and files, or leave jobs out")
+            return replace(self.team.from_leader(lambda: choose(runtime)), device=runtime.device)
 
     @property
-    def _wanted_jobs(self) -> int:
-        """As many as the recipe gives, but no more than there are trainings."""
-        return min(self.recipe.jobs or 1, len(self.seeds) * (1 + (self.recipe.alone == "train")))
-
-    def _share(self, training: Training, runtime: Runtime) -> Share:
-        """How the trainings of this job share the processor."""
-        here = torch.get_num_threads()
-        if self._wanted_jobs > 1:
-            return wanted_share(self._wanted_jobs, here)
-        if self.team.size > 1:
-            return Share(here)
-        apart = bool(self.beside) and self.recipe.jobs is None
-        found = self.choices.once("share", "", lambda: asdict(self._best_share(training, runtime, apart)))
-        return Share(**found) if apart else replace(Share(**found), jobs=1)
-
-    def share_of(self, copies: int, apart: bool) -> Share:
-        """How so many jobs like this one would best share the processor, in processes or not, found by trying."""
-        return self._best_share(self.training(self.recipe.seed), self.precision(), apart, copies)
-
-    def _best_share(self, training: Training, runtime: Runtime, apart: bool, copies: int = 1) -> Share:
-        here, alone = torch.get_num_threads(), self.recipe.alone == "train"
-        if runtime.device.type != "cpu":
-            return Share(here)
-        others = [self.training(self.recipe.seed, alone=True)] if alone else []
-
-        def seconds_with(count: int) -> list[float]:
-            with threads(count):
-                return [one.step_seconds(runtime) for one in [training, *others]] * len(self.seeds) * copies
-
-        # Reading files has processes of its own already.
-        most = processes_with_room() if apart and not isinstance(self.splits.train, FileSet) else 1
-        return best_share(seconds_with, here, self.recipe.epochs * len(training.loader), most)
+    def runtime_choice(self) -> RuntimeChoice:
+        """How the job computes: chosen when it first starts, read back when it is resumed."""
+        return RuntimeChoice(
+            self.recipe,
+            self.folder,
+            self.choices,
+            partial(self.training, self.recipe.seed),
+            apart=bool(self.beside),
+            workers_read_files=isinstance(self.splits.train, FileSet),
+            output=self._print,
+        )
 
     def _report(self, summary: Summary) -> None:
         """results.json, the graph of who taught whom, the images a report shows, and report.html from all of it.

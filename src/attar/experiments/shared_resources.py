@@ -8,7 +8,7 @@ from torch import nn
 
 from attar.data import Samples
 from attar.experiments.build import Given, Held, held_for
-from attar.experiments.choices import Choices
+from attar.experiments.kept_choices import Choices
 from attar.experiments.teacher_predictions import TeacherLogits, TeacherPredictions
 from attar.recipe import Recipe
 from attar.teachers.selection import Engines

@@ -24,7 +24,7 @@ from attar.deploy import load, save
 from attar.distributed.team import team
 from attar.errors import AttarError, Stopped, first_line
 from attar.experiments.build import Sets, task_title
-from attar.experiments.choices import Choices
+from attar.experiments.kept_choices import Choices
 from attar.experiments.teacher_predictions import TeacherPredictions
 from attar.files import write_json
 from attar.methods import Method

@@ -14,7 +14,7 @@ from attar.accel import runtime as timing
 from attar.errors import AttarError, Stopped
 from attar.experiments import launch
 from attar.experiments import training as trainings
-from attar.experiments.choices import Choices
+from attar.experiments.kept_choices import Choices
 from attar.experiments.runtime_record import read_runtime
 from attar.methods import create_method
 from attar.profiling import threads
