@@ -131,6 +131,34 @@ def test_ctkd_turns_the_gradient_of_the_temperature_and_no_other(epoch, scale):
     assert theta.grad.abs().item() > 1e-6
 
 
+def test_ctkd_has_a_temperature_for_each_image_that_moves_against_the_student():
+    method = built("ctkd", T, per_image=True).double()
+    torch.manual_seed(0)
+    for parameter in method.loss.predictor[2].parameters():
+        nn.init.normal_(parameter)
+    both = torch.cat([S, T], 1)
+    layers = [(layer.weight, layer.bias) for layer in (method.loss.predictor[0], method.loss.predictor[2])]
+    own = [[one.detach().clone().requires_grad_() for one in layer] for layer in layers]
+    theta = F.linear(F.linear(both, *own[0]).relu(), *own[1])
+    student = S.clone().requires_grad_()
+    temperature = 1 + 20 * theta.sigmoid()
+    terms = (T / temperature).softmax(1) * ((T / temperature).log_softmax(1) - (student / temperature).log_softmax(1))
+    expected = 0.1 * F.cross_entropy(student, Y) + 0.9 * (temperature**2 * terms).sum(1).mean()
+    expected.backward()
+    found = method.losses(IMAGES, Y, epoch=4, epochs=20)
+    found.total.backward()
+    torch.testing.assert_close(found.total, expected)
+    torch.testing.assert_close(method.student.module.logits.grad, student.grad)
+    torch.testing.assert_close(layers[0][0].grad, -0.5 * own[0][0].grad)
+    assert (temperature[0] - temperature[1]).abs().item() > 0.01
+    assert method.deployed() is method.student.module
+
+
+def test_ctkd_starts_alike_for_each_image_and_for_all():
+    totals = [built("ctkd", T, per_image=each).double().losses(IMAGES, Y, epoch=0).total.item() for each in (True, False)]
+    assert totals[0] == pytest.approx(totals[1], abs=1e-6)
+
+
 def test_mlkd_at_its_published_weights():
     expected = 0.1 * CE + 0.9 * losses.mlkd(S, T).item()
     assert built("mlkd", T).losses(IMAGES, Y).total.item() == pytest.approx(expected, abs=1e-6)

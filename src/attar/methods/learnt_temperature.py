@@ -9,19 +9,23 @@ from torch import Tensor, nn
 
 from attar.errors import AttarError
 from attar.knowledge import ScaledGradient
+from attar.losses.numerics import widen
 
 
 class LearntTemperature(nn.Module):
     """Another loss on logits, its temperature learnt: loss(learner, source, *given, epoch).
 
     T = start + span * sigmoid(theta). The gradient of theta, and nothing else, is multiplied by `reversal(epoch)`, so
-    that theta makes the loss larger as the student makes it smaller (CTKD, Li et al., arXiv:2211.16231).
+    that theta makes the loss larger as the student makes it smaller (CTKD, Li et al., arXiv:2211.16231). Theta is one
+    number, or with `classes` one for each image, from two linear layers with ReLU between them that read both networks'
+    detached logits; their last layer starts at 0 with bias 1, so that T starts alike for all.
 
     Args:
         loss: a loss with the attribute `temperature`, which takes a tensor there.
         start: the smallest T (1).
         span: how much larger T may become (20).
         loops: epochs until theta's gradient is fully reversed (10).
+        classes: of both networks, which makes theta differ between images; None: one theta.
 
     Raises:
         AttarError: the loss has no temperature.
@@ -31,22 +35,36 @@ class LearntTemperature(nn.Module):
     15.6212
     """
 
-    def __init__(self, loss: nn.Module, start: float = 1.0, span: float = 20.0, loops: int = 10) -> None:
+    def __init__(
+        self, loss: nn.Module, start: float = 1.0, span: float = 20.0, loops: int = 10, *, classes: int | None = None
+    ) -> None:
         super().__init__()
         if not isinstance(getattr(loss, "temperature", None), int | float):
             raise AttarError(f"{type(loss).__name__} has no temperature to be learnt; choose a loss that has one (KL)")
         self.loss, self.start, self.span, self.loops = loss, start, span, loops
         self.counts = getattr(loss, "counts", False)
-        self.theta = nn.Parameter(torch.ones(1))
+        if classes is None:
+            self.theta = nn.Parameter(torch.ones(1))
+        else:
+            self.predictor = nn.Sequential(nn.Linear(2 * classes, classes), nn.ReLU(), nn.Linear(classes, 1))
+            nn.init.zeros_(self.predictor[2].weight)
+            nn.init.ones_(self.predictor[2].bias)
+
+    def thetas(self, learner: Tensor, source: Tensor) -> Tensor:
+        """Theta: one number (), or (B, 1)."""
+        if not hasattr(self, "predictor"):
+            return self.theta[0]
+        theta: Tensor = self.predictor(torch.cat([learner.detach(), source.detach()], 1))
+        return widen(theta)
 
     def temperature(self) -> Tensor:
-        """(1,): T as it is now."""
+        """(1,): T as it is now, where one theta serves all images."""
         return self.start + self.span * self.theta.sigmoid()
 
     def forward(self, learner: Tensor, source: Tensor, *given: Tensor, **weight: Tensor) -> Tensor:
         *rest, epoch = given
         # Epochs are counted from 1, as in the authors' code: from 0, the first epoch would not move theta.
-        theta = ScaledGradient.apply(self.theta[0], reversal(epoch + 1, self.loops))
+        theta = ScaledGradient.apply(self.thetas(learner, source), reversal(epoch + 1, self.loops))
         loss = copy.copy(self.loss)
         loss.temperature = self.start + self.span * theta.sigmoid()
         return loss(learner, source, *rest, **weight)
