@@ -91,7 +91,7 @@ def test_who_cannot_is_known_for_every_method(labelled):
         except AttarError:
             refused.append(name)
     # Some read class numbers elsewhere: memories, ranks, ekd's evidence, attributions, the shares of rsd's mixing.
-    elsewhere = {"ceskd", "ekd", "kdcl", "kdig", "pasm", "pskd", "rsd", *(["crd"] if labelled else [])}
+    elsewhere = {"ceskd", "ekd", "kdcl", "kdig", "pasm", "pskd", "rsd", *(["angularkd", "crd"] if labelled else [])}
     assert set(refused) == {*elsewhere, *(name for name in installed_methods() if given_labels(make(name)))}
     assert not set(refused) & set(FIT)
 

@@ -99,7 +99,7 @@ def test_who_cannot_is_known_for_every_method():
         except AttarError:
             refused.append(name)
     # Some read labels in their forward pass: memories, ranks, attributions, the shares of rsd's mixing.
-    elsewhere = {"ceskd", "crd", "kdcl", "kdig", "pasm", "pskd", "rsd"}
+    elsewhere = {"angularkd", "ceskd", "crd", "kdcl", "kdig", "pasm", "pskd", "rsd"}
     expected = {*elsewhere, *(name for name in installed_methods() if given_labels(make(name)))}
     # With its default exponent of 1 the labels cancel out of ofa's loss, up to rounding.
     assert {*refused, "ofa"} == expected

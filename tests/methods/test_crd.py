@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from attar.batch import Batch
+from attar.batch import Address, Batch
 from attar.errors import AttarError
 from attar.losses import Contrast, contrast
 from attar.methods import create_method
@@ -142,3 +142,27 @@ def test_it_must_know_which_images_a_batch_has():
 def test_it_refuses_images_without_labels():
     with pytest.raises(AttarError, match=r"leave data.unlabelled out"):
         crd().batch_losses(a_batch(labelled=4))
+
+
+def test_angularkd_begins_with_its_views_and_then_teaches_their_ensemble():
+    method = crd("angularkd", init=2)
+    first, later = (method.batch_losses(a_batch(address=Address(0, epoch, 0))) for epoch in (0, 2))
+    student = {key for key in first.weights if "student" in key}
+    assert {first.weights[key] for key in student} == {0.0}
+    assert all(later.weights[key] > 0 for key in student)
+    known = later.knowledge
+    target = (known["teacher.logits"] / 4).softmax(1) + 0.8 * (known["views.scores"] / 4).softmax(2).sum(1)
+    torch.testing.assert_close((known["ensemble.logits"] / 4).softmax(1), target / 5)
+    expected = (known["teacher.pooled"] + 0.8 * known["views.features"].sum(1)) / 5
+    embedding = F.normalize(method.teacher_embedding(expected), dim=1)
+    torch.testing.assert_close(known["teacher.embedding"], embedding)
+
+
+def test_angularkd_views_differ_and_drop_by_the_address():
+    method = crd("angularkd", views=3)
+    known, again, other = (method.run(a_batch(address=Address(0, 0, step))) for step in (0, 0, 1))
+    assert torch.equal(known["views.features"], again["views.features"])
+    assert not torch.equal(known["views.features"], other["views.features"])
+    assert method.deployed() is method.student.module
+    with pytest.raises(AttarError, match="give 2 to 64"):
+        crd("angularkd", views=65)

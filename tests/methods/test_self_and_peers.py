@@ -155,7 +155,9 @@ def test_ctkd_has_a_temperature_for_each_image_that_moves_against_the_student():
 
 
 def test_ctkd_starts_alike_for_each_image_and_for_all():
-    totals = [built("ctkd", T, per_image=each).double().losses(IMAGES, Y, epoch=0).total.item() for each in (True, False)]
+    totals = [
+        built("ctkd", T, per_image=each).double().losses(IMAGES, Y, epoch=0).total.item() for each in (True, False)
+    ]
     assert totals[0] == pytest.approx(totals[1], abs=1e-6)
 
 

@@ -4,6 +4,7 @@ Arguments are always (learner, source, ...); reductions are named; every softmax
 """
 
 from attar.losses.alpha_beta import AlphaBeta, alpha_beta
+from attar.losses.angular import AngularInter, AngularIntra, angular_inter, angular_intra
 from attar.losses.binary import BinaryCrossEntropy, BinaryKL, binary_cross_entropy, binary_kl
 from attar.losses.boosted import Boosted, boosted
 from attar.losses.boundaries import ActivationBoundary, PartialL2, activation_boundary, negative_mean, partial_l2
@@ -95,6 +96,8 @@ __all__ = [
     "WTTM",
     "ActivationBoundary",
     "AlphaBeta",
+    "AngularInter",
+    "AngularIntra",
     "AttentionTransfer",
     "AverageKL",
     "BalancedDivergence",
@@ -156,6 +159,8 @@ __all__ = [
     "WKDLogits",
     "activation_boundary",
     "alpha_beta",
+    "angular_inter",
+    "angular_intra",
     "at",
     "balanced_divergence",
     "binary_cross_entropy",

@@ -3,6 +3,7 @@
 from attar.methods import (  # noqa: F401, the methods register themselves
     ab,
     abkd,
+    angularkd,
     at,
     atsc,
     averkd,

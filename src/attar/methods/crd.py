@@ -90,15 +90,22 @@ class CRD(Offline):
 
     def run(self, batch: Batch) -> Knowledge:
         if batch.index is None:
-            raise AttarError("crd remembers every image; give losses(..., index=) their numbers in the training set")
+            raise AttarError(
+                f"{self.name} remembers every image; give losses(..., index=) their numbers in the training set"
+            )
         if batch.labelled is not None:
-            raise AttarError("crd remembers the labelled images only; leave data.unlabelled out")
+            raise AttarError(f"{self.name} remembers the labelled images only; leave data.unlabelled out")
         known = super().run(batch).add("index", batch.index)
-        for name, embed in (("teacher", self.teacher_embedding), ("student", self.student_embedding)):
-            pooled = known[f"{name}.pooled"]
-            assert isinstance(pooled, Tensor)
-            known.add(f"{name}.embedding", F.normalize(widen(embed(pooled)), dim=1))
-        return known
+        own = known["student.pooled"]
+        assert isinstance(own, Tensor)
+        known.add("teacher.embedding", F.normalize(widen(self.teacher_embedding(self.contrasted(known))), dim=1))
+        return known.add("student.embedding", F.normalize(widen(self.student_embedding(own)), dim=1))
+
+    def contrasted(self, known: Knowledge) -> Tensor:
+        """The teacher's feature (B, D) that the student is contrasted with."""
+        pooled = known["teacher.pooled"]
+        assert isinstance(pooled, Tensor)
+        return pooled
 
     def transfers(self) -> Iterable[Transfer]:
         teacher, student = "teacher.embedding", "student.embedding"

@@ -33,8 +33,8 @@ class CTKD(Offline):
     Lambda counts epochs from 1, as the authors' code does: at 0 the first epoch would not move theta.
 
     With per_image a small network predicts theta from both networks' logits of each image, and only training has it.
-    RECONSTRUCTED: the paper has this variant, the released code does not; that it reads detached logits, its hidden width
-    (as many as classes) and its start (T = 15.62 for every image) are ours.
+    RECONSTRUCTED: the paper has this variant, the released code does not; that it reads detached logits, its hidden
+    width (as many as classes) and its start (T = 15.62 for every image) are ours.
 
     Args:
         teacher: a trained network.

@@ -46,9 +46,10 @@ class LearntTemperature(nn.Module):
         if classes is None:
             self.theta = nn.Parameter(torch.ones(1))
         else:
-            self.predictor = nn.Sequential(nn.Linear(2 * classes, classes), nn.ReLU(), nn.Linear(classes, 1))
-            nn.init.zeros_(self.predictor[2].weight)
-            nn.init.ones_(self.predictor[2].bias)
+            last = nn.Linear(classes, 1)
+            nn.init.zeros_(last.weight)
+            nn.init.ones_(last.bias)
+            self.predictor = nn.Sequential(nn.Linear(2 * classes, classes), nn.ReLU(), last)
 
     def thetas(self, learner: Tensor, source: Tensor) -> Tensor:
         """Theta: one number (), or (B, 1)."""
