@@ -226,11 +226,10 @@ def test_a_gpu_is_shared_only_where_the_recipe_says_so(tmp_path: Path, slow_thre
     recipe = read_recipe(**JOB, out=str(tmp_path / "job"))
     job = launch.prepare(recipe, Console(file=io.StringIO()), beside=os.getpid)
     on_a_gpu = Runtime(torch.device("cuda"), "float32", "")
-    training = job.training(0)
-    assert job._share(training, on_a_gpu).jobs == 1
+    assert job.runtime_choice.share(on_a_gpu).jobs == 1
     assert slow_threads == []
     job.recipe.jobs = 2
-    assert job._share(training, on_a_gpu).jobs == 2
+    assert job.runtime_choice.share(on_a_gpu).jobs == 2
 
 
 def test_one_training_gets_fewer_threads_where_more_hinder(tmp_path: Path, slow_threads, monkeypatch) -> None:

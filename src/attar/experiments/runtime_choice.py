@@ -53,7 +53,7 @@ class RuntimeChoice:
         self.output(other_threads(here))
         with threads(here):
             runtime = self.precision()
-            share = self._share(runtime)
+            share = self.share(runtime)
         reason = "\n".join(filter(None, [runtime.reason, share.line]))
         runtime = replace(runtime, threads=share.threads, jobs=share.jobs, teacher_threads=here, reason=reason)
         write_runtime(self.folder, runtime, engines=False)
@@ -81,7 +81,7 @@ class RuntimeChoice:
         """How so many jobs like this one would best share the processor, in processes or not, found by trying."""
         return self._best_share(self.precision(), apart, copies)
 
-    def _share(self, runtime: Runtime) -> Share:
+    def share(self, runtime: Runtime) -> Share:
         """How the trainings of this job share the processor."""
         here = torch.get_num_threads()
         if self._wanted_jobs > 1:
