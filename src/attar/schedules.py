@@ -1,6 +1,6 @@
-"""Weights that move with the epoch: a ramp is called with (epoch from 0, epochs in all) and gives a factor.
+"""Weight schedules: called with (epoch from 0, epochs in all), they give the weight of an edge.
 
-A `Transfer` takes a ramp wherever it takes a number.
+A `Transfer` takes one wherever it takes a number.
 """
 
 from __future__ import annotations
@@ -257,5 +257,5 @@ def _number(text: str) -> float | None:
 
 
 def value(weight: float | WeightSchedule, epoch: int, epochs: int) -> float:
-    """A weight at an epoch, whether it is a number or a ramp."""
+    """A weight at an epoch, whether it is a number or a schedule."""
     return float(weight(epoch, epochs)) if callable(weight) else float(weight)

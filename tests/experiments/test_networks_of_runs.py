@@ -43,6 +43,20 @@ def test_it_teaches_and_begins_with_the_runs_weights(run, tmp_path):
     assert attar.resume(tmp_path / "run").recipe == summary.recipe
 
 
+def test_a_librarys_network_teaches_and_begins_as_the_run_left_it(tmp_path):
+    pytest.importorskip("timm")
+    name = "timm/test_resnet"
+    attar.train_model(student=name, out=str(tmp_path / "first"), seed=1, **SMALL)
+    recipe = read_recipe(
+        teacher=str(tmp_path / "first"), student=str(tmp_path / "first"), out=str(tmp_path / "kd"), **SMALL
+    )
+    job = prepare(recipe)
+    assert (job.recipe.teacher.name, job.recipe.student.name) == (name, name)
+    kept = attar.load(tmp_path / "first").state_dict()
+    for net in (job.teachers[0], job.parts.student(0)):
+        assert all(torch.equal(net.state_dict()[key], value) for key, value in kept.items())
+
+
 def test_two_runs_are_two_teachers(run):
     recipe = read_recipe(teacher=f"{run / 'seed0'},{run / 'seed1'}", student="resnet8", method="averkd", **SMALL)
     first, second = prepare(recipe).teachers

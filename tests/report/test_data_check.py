@@ -48,6 +48,8 @@ def test_facts_of_a_folder(photos, tmp_path):
     with pillow.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (8 * (16 + GAP) - GAP,) * 2
     assert "shorter side 20 to 23" in found._repr_html_()
+    settings = {"image_size": 16, "val_fraction": 0.0}
+    assert attar.check_data(photos, sheet=None, in_memory=True, **settings).lines == found.lines
 
 
 def test_a_photograph_on_its_side_counts_upright(tmp_path):

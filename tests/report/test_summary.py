@@ -125,6 +125,13 @@ def test_a_student_that_is_worse_than_alone_gets_a_hint():
     assert summary([{"alone": result(0.45), "student": result(0.52)}]).hints() == []
 
 
+def test_a_loss_within_the_spread_of_the_seeds_is_none_to_be_sure_of():
+    runs = [(0.52, 0.45), (0.46, 0.51), (0.50, 0.49)]
+    unsure = summary([{"alone": result(alone), "student": result(student)} for alone, student in runs])
+    assert unsure.gap.mean < 0 < unsure.gap.mean + unsure.gap.half_width
+    assert [line.split(":")[0] for line in unsure.hints()] == ["Distilling did not help"]
+
+
 @pytest.mark.parametrize(
     ("per_class", "line"),
     [

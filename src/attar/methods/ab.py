@@ -69,5 +69,5 @@ class AB(Offline):
         ):
             weight = self.weight / 2**back
             loss = ActivationBoundary(self.margin)
-            ramp = Until(self.init, weight) if self.init else weight
-            yield Transfer(f"teacher.{theirs}", f"student.{own}", loss, weight=ramp, via=regress)
+            schedule = Until(self.init, weight) if self.init else weight
+            yield Transfer(f"teacher.{theirs}", f"student.{own}", loss, weight=schedule, via=regress)

@@ -60,5 +60,5 @@ class EKD(Offline):
         yield Transfer("labels", "student.logits", supervised, weight=self.ce)
         ends = ("teacher.logits", "student.logits")
         yield Transfer(*ends, losses.EvidentialMeanKL(*settings), weight=self.first, name="teacher->student:mean")
-        ramp = LinearWarmup(self.warmup, self.second)
-        yield Transfer(*ends, losses.DirichletKL(*settings), weight=ramp, name="teacher->student:dirichlet")
+        schedule = LinearWarmup(self.warmup, self.second)
+        yield Transfer(*ends, losses.DirichletKL(*settings), weight=schedule, name="teacher->student:dirichlet")
