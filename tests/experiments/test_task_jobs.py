@@ -242,6 +242,45 @@ def test_another_vocabulary_and_another_tokenizer_than_the_datas_are_refused(tex
         attar.distill(**keys, out=str(tmp_path / "run"), console=QUIET)
 
 
+def test_a_run_teaches_where_the_data_have_its_tokenizer(runs, text, tmp_path):
+    from attar.experiments.launch import prepare
+
+    run = runs("language").folder
+    keys = {**language(text), "teacher": str(run)}
+    job = prepare(attar.recipe.read_recipe(**keys))
+    options = {"n_layer": 1, "n_embd": 8, "n_head": 1, "n_positions": 16}
+    assert (job.recipe.teacher.name, job.recipe.teacher.options) == ("hf-config/gpt2", options)
+    kept = load_file(run / "student.safetensors")
+    assert all(torch.equal(job.teachers[0].state_dict()[key], value) for key, value in kept.items())
+    for name in ("student.safetensors", "student.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    card = json.loads((tmp_path / "student.json").read_text())
+    assert card["tokenizer_digest"] == "bytes"
+    card |= {"tokenizer": "other", "tokenizer_digest": "0123"}
+    (tmp_path / "student.json").write_text(json.dumps(card))
+    for teacher in (
+        str(tmp_path / "student.safetensors"),
+        {**keys["student"], "weights": str(tmp_path / "student.safetensors")},
+    ):
+        with pytest.raises(attar.AttarError, match=r"another tokenizer than the data \(bytes\).*data.tokenizer=other"):
+            attar.distill(**{**keys, "teacher": teacher}, out=str(tmp_path / "run"), console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_tokenizers_of_one_meaning_are_equal_wherever_they_lie(tmp_path):
+    from attar.data.sources.text import tokenizer
+
+    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
+    orders = {"a": range(9), "same": range(9), "other": range(8, -1, -1)}
+    for name, order in orders.items():
+        words = tokenizers.models.WordLevel({f"w{n}": place for place, n in enumerate(order)}, unk_token="w4")
+        held = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer(words))
+        held.save_pretrained(tmp_path / name)
+    digests = {name: tokenizer(str(tmp_path / name)).digest for name in orders}
+    assert digests["a"] == digests["same"]
+    assert digests["a"] != digests["other"]  # every word of the usual sample text is unknown to both
+
+
 def test_a_suite_of_language_models_has_a_table_of_perplexities(text, tmp_path):
     from attar.experiments.bench import read_suite
 

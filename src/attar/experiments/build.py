@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from attar.data import Splits, TensorSplits, divided, read_data
-from attar.data.sources.text import check_tokenizer
+from attar.data.sources.text import check_tokenizer, check_tokenizer_of_weights
 from attar.errors import AttarError, first_line
 from attar.methods import method_info
 from attar.models import as_staged, class_rows, create_model, model_info, observe, recorded_classes
@@ -225,8 +225,11 @@ def build(recipe: ModelRecipe, splits: Sets, seed: int, role: Literal["student",
         if option in ("num_classes", "in_channels", "image_size", "weights", "head", "mean", "std"):
             raise AttarError(f"{option} of network {recipe.name!r} follows from the data; leave it out of its options")
     check_types(f"network {recipe.name!r}", model_info(recipe.name).build, recipe.options)
-    if (tokens := splits.test.card.get("tokenizer")) and recipe.name.startswith("hf/"):
-        check_tokenizer(tokens, Path(recipe.name.removeprefix("hf/")))
+    if "tokenizer_digest" in (facts := splits.test.card):
+        if recipe.name.startswith("hf/"):
+            check_tokenizer(facts, Path(recipe.name.removeprefix("hf/")))
+        if recipe.weights:
+            check_tokenizer_of_weights(facts, Path(recipe.weights))
     with seeded(seed):
         return create_model(
             recipe.name,

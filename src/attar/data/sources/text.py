@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from attar.data.tensor_set import TensorSet, TensorSplits
 from attar.errors import AttarError, first_line
 from attar.extras import require
+from attar.records import read_json
 
 BYTES = "bytes"
 # Files that a tokenizer is read from, and a text that two tokenizers are compared on.
@@ -29,12 +31,19 @@ class Tokenizer:
         size: how many tokens there are.
         encode: text to ids.
         decode: ids to text.
+        digest: follows from what each id means, so that equal tokenizers of different folders have the same.
     """
 
     name: str
     size: int
     encode: Callable[[str], list[int]]
     decode: Callable[[list[int]], str]
+    digest: str = BYTES
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the JSON beside a language model holds of its tokenizer."""
+        return {"tokenizer": self.name, "tokenizer_digest": self.digest}
 
 
 def tokenizer(name: str = BYTES) -> Tokenizer:
@@ -57,26 +66,49 @@ def tokenizer(name: str = BYTES) -> Tokenizer:
         held: Any = transformers.AutoTokenizer.from_pretrained(Path(name).expanduser(), local_files_only=True)
     except (OSError, ValueError) as error:
         raise AttarError(f"{name} holds no tokenizer: {first_line(error)}") from None
-    return Tokenizer(name, len(held), lambda text: held.encode(text, add_special_tokens=False), held.decode)
+
+    def encode(text: str) -> list[int]:
+        return held.encode(text, add_special_tokens=False)
+
+    meaning = (sorted(held.get_vocab().items()), encode(PROBE))
+    return Tokenizer(
+        name, len(held), encode, held.decode, hashlib.blake2b(repr(meaning).encode(), digest_size=8).hexdigest()
+    )
 
 
-def check_tokenizer(tokens: str, folder: Path) -> None:
+def check_tokenizer(facts: Mapping[str, Any], folder: Path) -> None:
     """Refuse a language model whose folder holds another tokenizer than the data's; without one nothing is known.
 
     Args:
-        tokens: the data's, see `tokenizer`.
+        facts: of the data's, see `Tokenizer.facts`.
         folder: of the language model.
 
     Raises:
         AttarError: the two turn a text into other ids.
     """
-    if not any((folder / name).is_file() for name in HELD):
+    if any((folder / name).is_file() for name in HELD):
+        _check_equal(facts, tokenizer(str(folder)).facts, str(folder))
+
+
+def check_tokenizer_of_weights(facts: Mapping[str, Any], weights: Path) -> None:
+    """Refuse weights that were trained with another tokenizer, where the JSON beside them has a record of it.
+
+    Raises:
+        AttarError: the two turn a text into other ids.
+    """
+    card = weights.with_suffix(".json")
+    if not card.is_file():
         return
-    ours, theirs = tokenizer(tokens), tokenizer(str(folder))
-    if (ours.size, ours.encode(PROBE)) != (theirs.size, theirs.encode(PROBE)):
+    held = read_json(card, "train or export the weights again, or move it away")
+    if isinstance(held, dict) and "tokenizer_digest" in held:
+        _check_equal(facts, held, str(weights))
+
+
+def _check_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any], what: str) -> None:
+    if ours["tokenizer_digest"] != theirs["tokenizer_digest"]:
         raise AttarError(
-            f"{folder} has another tokenizer than the data ({tokens}): ids would mean other tokens; "
-            f"give data.tokenizer={folder}, or a model of the data's tokenizer"
+            f"{what} has another tokenizer than the data ({ours['tokenizer']}): ids would mean other tokens; "
+            f"give data.tokenizer={theirs['tokenizer']}, or a model of the data's tokenizer"
         )
 
 
@@ -118,7 +150,7 @@ def read_text(
                 "text or a smaller data.block_size"
             )
     sets = {role: blocks(found, block_size, file.name, vocabulary.size) for role, found in ids.items() if len(found)}
-    sets = {role: replace(one, facts={"tokenizer": tokens}) for role, one in sets.items()}
+    sets = {role: replace(one, facts=vocabulary.facts) for role, one in sets.items()}
     return TensorSplits(sets["train"], sets["test"], sets.get("val")), len(parts["test"]) / len(ids["test"])
 
 

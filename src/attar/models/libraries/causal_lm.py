@@ -19,6 +19,9 @@ from attar.models.registry import BUILDERS, Spec
 from attar.models.surgery.staged import Layout, Staged
 from attar.models.surgery.taps import logits_of
 
+# Entries of a configuration that are no options: its kind, and what follows from the data and the library.
+GIVEN = ("model_type", "vocab_size", "bos_token_id", "eos_token_id", "architectures", "transformers_version")
+
 
 class CausalNet(nn.Module):
     """A causal language model of transformers as a network: token ids (B, L), or inputs by name, to logits (B, L, V).
@@ -133,6 +136,15 @@ def create(name: str, vocabulary: int, options: Mapping[str, Any]) -> nn.Module:
     return made(config)
 
 
+def named(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The name and options that `create` makes a network of this configuration from, without its vocabulary."""
+    kind = str(config["model_type"])
+    usual = _plain(import_transformers().AutoConfig.for_model(kind))
+    return f"{CONFIGS}{kind}", {
+        key: value for key, value in config.items() if key in usual and key not in GIVEN and value != usual[key]
+    }
+
+
 def made(config: Any) -> nn.Module:
     """The network of a configuration: staged where its family is, else with logits and module paths as taps."""
     transformers = import_transformers()
@@ -145,9 +157,14 @@ def made(config: Any) -> nn.Module:
 
 def wrapped(model: Any) -> nn.Module:
     """A language model of transformers as a network of ours."""
-    config = json.loads(model.config.to_json_string(use_diff=False))
+    config = _plain(model.config)
     plain = model.config.model_type == "gpt2" and not model.config.add_cross_attention
     return StagedGPT2(model, config) if plain else CausalNet(model, config)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A configuration as what JSON holds."""
+    return dict(json.loads(config.to_json_string(use_diff=False)))
 
 
 def from_folder(folder: Path, vocabulary: int) -> nn.Module:
