@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from attar.accel.runtime import environment, find_device
-from attar.data import ImageSet, Samples, TensorSplits, batches_of, limit, list_datasets
-from attar.deploy import Export, Student, Trained, export_student, find_trained, load, load_facts
-from attar.deploy.export import check_formats
-from attar.deploy.formats import FORMATS
-from attar.deploy.model_card import CardText
+from attar.deploy import Export
 from attar.deploy.predict import of_run
-from attar.errors import AttarError, UnknownNameError
+from attar.errors import AttarError
 from attar.experiments import launch
-from attar.experiments.build import GIVEN, Given, Parts, Sets, held_for, take_objects
-from attar.files import write_json, write_text
-from attar.metrics.predictions import evaluate_each
-from attar.plugins import naming_imports
+from attar.experiments.build import take_objects
+from attar.experiments.evaluation import evaluate_network
+from attar.experiments.exporting import export_network
 from attar.recipe import Recipe, read_recipe
 from attar.report.compare_page import compare_runs
 from attar.report.comparison import Comparison
-from attar.report.exports import export_notes, export_table
+from attar.report.evaluation import Evaluation
 from attar.report.summary import Summary
-from attar.sizes import shortest
-from attar.tasks import data_names
-
-CALIBRATION = 512
-# So many outputs of the test set are compared, 134 MB of each file's.
-MOST_OUTPUTS = 2**25
 
 
 def distill(recipe: str | Path | None = None, *, console: Console | None = None, **values: Any) -> Summary:
@@ -102,27 +88,35 @@ def compare(*runs: str | Path, out: str | Path = "compare.html") -> Comparison:
 
 
 def evaluate(
-    path: str | Path, *, teacher: str | Path | None = None, device: str = "auto", **data: Any
-) -> dict[str, Any]:
+    path: str | Path,
+    data: str | Path | None = None,
+    *,
+    network: str | None = None,
+    teacher: str | Path | None = None,
+    device: str = "auto",
+    **keys: Any,
+) -> Evaluation:
     """Score a saved network on a test set.
 
     Args:
-        path: a run's folder or a .safetensors file with its JSON.
+        path: a run's folder, a .safetensors file with its JSON, an exported file (.onnx, .pt2), or plain weights (.pth)
+            beside `network`.
+        data: a folder or the name of a data set; None: what the network was trained on. A folder without a test set is
+            tested on as a whole; its classes are found by name, and may be fewer than the network's.
+        network: the name of the network that the weights are of.
         teacher: another saved network to compare with (agreement, KL).
         device: cpu, cuda or auto.
-        data: name, root and the other keys of the recipe's data section; the set, the size and the normalisation
+        keys: name, root and the other keys of the recipe's data section; the set, the size and the normalisation
             default to what it was trained with.
 
     Returns:
-        The task's measures by name and "count", the samples; of classifiers "per_class" too.
+        A mapping of the task's measures by name and "count", the samples; of classifiers "per_class" too. It also has
+        the tables, the confusion matrix and the mistakes, and `write(folder)` keeps them.
+
+    Raises:
+        AttarError: a file is missing, damaged or not ours, or the data have classes that the network lacks.
     """
-    file = Path(path) / "student.safetensors" if Path(path).is_dir() else Path(path)
-    net, card = load(path), load_facts(file)
-    where = find_device(device)
-    parts = _parts(card, Path(path), file, data)
-    other = load(teacher).to(where) if teacher else None
-    test, metrics = parts.splits(parts.recipe.seed).test, parts.held.task.metrics()
-    return evaluate_each(net.to(where), batches_of(test, where), metrics, other)[0]
+    return evaluate_network(path, data, network=network, teacher=teacher, device=device, keys=keys)
 
 
 def predict(
@@ -182,121 +176,13 @@ def export(
     Raises:
         AttarError: the run is not finished, a format is unknown, or the data are not found; nothing has been written.
     """
-    wanted = [formats] if isinstance(formats, str) else formats
-    check_formats(wanted)
-    trained = find_trained(path)
-    names = check_formats(wanted, "image_shape" in trained.card)
-    folder = Path(out) if out else trained.folder / "export"
-    if folder.exists() and not folder.is_dir():
-        raise AttarError(f"out={folder} is a file; choose another folder")
-    if trained.weights.parent.resolve() == folder.resolve():
-        raise AttarError(f"out={folder} is where the student lies; choose another folder")
-    if (name := str(trained.card["data"])).startswith(GIVEN) and data is None:
-        raise AttarError(f"this run's data was an object in Python ({name}); give it: attar.export(..., data=...)")
-    if data is None or isinstance(data, dict):
-        # A check of files is no reason to fetch a data set; data.download=true is.
-        data = {**({"download": False} if "image_shape" in trained.card else {}), **(data or {})}
-    parts = _parts(trained.card, trained.folder, trained.weights, data)
-    splits = parts.splits(parts.recipe.seed)
-    few, test = _calibration(splits, calibration), _compared(splits.test)
-    student = Student(load(trained.weights), trained.card, test, few, parts.held.task, bake)
-    done = export_student(student, folder, names, progress)
-    _describe(trained, done, license)
-    return done
-
-
-def _compared(test: Samples) -> Samples:
-    """The test samples that files are compared on: all images, of others as many as there is room for outputs."""
-    if isinstance(test, ImageSet):
-        return test
-    each = test.outputs * max(1, prod(test.labels.shape[1:]))
-    return test.subset(slice(0, max(1, MOST_OUTPUTS // each)))
-
-
-def _calibration(splits: Sets, count: int | None) -> Samples:
-    """Training images as the network sees them without augmentation; fewer where there are not as many."""
-    if isinstance(splits, TensorSplits):
-        return splits.train
-    classes = splits.num_classes
-    if count is not None and count < classes:
-        raise AttarError(f"calibration is {count}; give {classes} images or more, one of each class")
-    return limit(splits.train, min(count or max(CALIBRATION, classes), len(splits.train)), seed=0)
-
-
-def _describe(trained: Trained, done: Export, license: str) -> None:
-    """What stands beside the files: the measurements twice, and the model card."""
-    table = export_table(done)
-    measured = f"{table.markdown()}\n\n{export_notes(done)}"
-    write_json(done.folder / "export.json", {**done.to_json(), "environment": {**environment(), **_versions()}})
-    failures = "".join(f"\n- {name}: {reason}\n" for name, reason in done.failures.items())
-    write_text(done.folder / "export.md", f"## {table.title}\n\n{measured}\n{failures}")
-    if done.files:
-        write_text(done.folder / "README.md", CardText(trained, done, measured, license).text())
-
-
-def _versions() -> dict[str, str]:
-    """Of the packages that exporting adds, as far as they are installed."""
-    found = {}
-    for name in dict.fromkeys(package for kind in FORMATS for package in FORMATS[kind].packages):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _parts(card: dict[str, Any], path: Path, file: Path, data: Any) -> Parts:
-    """The task and the data of a saved network, as it was trained with them, unless keys say otherwise.
-
-    Raises:
-        AttarError: the data have other classes than the network, or the task was an object.
-    """
-    keys = data if isinstance(data, dict) else {}
-    with naming_imports(path):
-        named = str(card.get("task") or "")
-        if named.startswith(GIVEN):
-            raise AttarError(f"this run's task was an object in Python ({named}), so its folder cannot rebuild it")
-        task = {"name": named, "options": card.get("task_options") or {}}
-        recipe = read_recipe(data=_data_keys(card, path, keys), task=task)
-        parts = Parts(recipe, held_for(recipe), Given(data=None if isinstance(data, dict) else data))
-        splits = parts.splits(recipe.seed)
-    if list(splits.classes) != list(card["classes"]):
-        raise AttarError(
-            f"{file} knows {len(card['classes'])} classes ({card['data']}), {recipe.data.name} has "
-            f"{splits.num_classes} other ones; give the data it was trained on"
-        )
-    if splits.num_classes != card.get("outputs", splits.num_classes):
-        raise AttarError(
-            f"{file} has {card['outputs']} outputs, {recipe.data.name} asks for {splits.num_classes}; give data like "
-            "those it was trained on (the tokenizer of a language model)"
-        )
-    return parts
-
-
-def _data_keys(card: dict[str, Any], path: Path, keys: dict[str, Any]) -> dict[str, Any]:
-    """The data section of a saved network with these changes; a folder that was named by its path has no other root."""
-    changes = dict(keys)
-    same = _data_of(card, path, changes.get("name"))
-    known = same["name"] in (*list_datasets(), *data_names()) or same["name"].startswith(GIVEN)
-    if "name" not in changes and not known:
-        name = str(changes.pop("root", same["name"]))
-        if not Path(name).expanduser().is_dir():
-            raise UnknownNameError(f"the images are not in {name}; give data.root=FOLDER, where they are now")
-        same = {**same, "name": name, "root": None}
-    return {**same, **changes}
-
-
-def _data_of(card: dict[str, Any], path: Path, other: str | None) -> dict[str, Any]:
-    """The images as the network was trained with: size, normalisation, and the set unless another is named."""
-    seen: dict[str, Any] = {"val_fraction": 0}
-    if "image_shape" in card:
-        seen |= {"mean": card["mean"], "std": card["std"], "image_size": shortest(card["image_shape"][1:])}
-    if other is not None:
-        return {"name": other, **seen}
-    same = {"name": card["data"], **card.get("data_options", {}), **seen}
-    # A seed's folder lies in its job's, and so do alone/ and teacher/.
-    for place in (path, *path.parents[:2]):
-        if (place / "recipe.yaml").is_file():
-            recipe = read_recipe(place / "recipe.yaml")
-            return {**same, "root": recipe.data.root} if recipe.data.name == card["data"] else same
-    return same
+    return export_network(
+        path,
+        formats,
+        out=out,
+        bake=bake,
+        calibration=calibration,
+        license=license,
+        data=data,
+        progress=progress,
+    )

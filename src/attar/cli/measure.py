@@ -39,30 +39,58 @@ def check(
     console.print(f"Contact sheet: {found.sheet}", markup=False, soft_wrap=True)
 
 
-@app.command(short_help="Score a saved network on a test set.")
+@app.command(short_help="Score a saved network or an exported file on a test set.")
 def evaluate(
-    network: Annotated[Path, typer.Argument(help="A run's folder, or a .safetensors file with its JSON.")],
-    data: DataArguments = None,
+    network: Annotated[
+        Path,
+        typer.Argument(help="A run's folder, a .safetensors file, an exported .onnx or .pt2 file, or a .pth file."),
+    ],
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DATA] [KEY=VALUE]...",
+            help="A folder or the name of a data set; none: the network's own. Keys of the recipe's data section.",
+        ),
+    ] = None,
+    named: Annotated[
+        str | None, typer.Option("--network", metavar="NAME", help="The network that a .pth file holds weights of.")
+    ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Another saved network, to measure agreement with.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    out: Annotated[Path, typer.Option(help="The folder for the tables as CSV and the mistakes.")] = Path("evaluation"),
     plugins: Plugin = None,
 ) -> None:
-    """Score a saved network on the test set of its own data, or on another one with the same classes."""
-    with loading():
-        from attar import api
-        from attar.report.summary import one_class
+    """Score a saved network on the test set of its own data, or on any data with its classes.
 
-    keys = data_keys(data or [])
-    if clash := {"path", "teacher", "device"} & keys.keys():
-        raise AttarError(f"{clash.pop()} is no key of data; give --teacher or --device, see attar evaluate --help")
-    scores = api.evaluate(network, teacher=teacher, device=device, **keys)
-    for key, value in scores.items():
-        if isinstance(value, int | float):
-            console.print(
-                f"{key:>10}  {value:.4f}" if isinstance(value, float) else f"{key:>10}  {value}", markup=False
-            )
-    if line := one_class(scores.get("per_class", ())):
-        console.print(f"It {line}.")
+    Prints the measures and, of a classifier, precision, recall and F1 of each class and the confusion matrix. The
+    folder gets them as CSV, and mistakes.csv: the file of every image with a wrong class, and the probabilities.
+
+    attar evaluate runs/photos/export/student.int8.onnx new-photos
+    """
+    with loading():
+        from attar.experiments.evaluation import evaluate_network
+        from attar.experiments.training import test_bar
+
+    given = data or []
+    places, keys = [one for one in given if "=" not in one], data_keys([one for one in given if "=" in one])
+    if len(places) > 1:
+        raise AttarError(f"give one data set, got {', '.join(places)}")
+    if clash := {"path", "teacher", "device", "out", "network"} & keys.keys():
+        raise AttarError(f"{clash.pop()} is no key of data; see the options of attar evaluate --help")
+    found = evaluate_network(
+        network,
+        places[0] if places else None,
+        network=named,
+        teacher=teacher,
+        device=device,
+        keys=keys,
+        shown=test_bar(console, str(network)),
+    )
+    for table in found.tables():
+        console.print(table)
+    for line in found.hints():
+        console.print(line, markup=False)
+    console.print(f"Tables and mistakes: {found.write(out)}", markup=False, soft_wrap=True)
 
 
 def data_keys(pairs: list[str]) -> dict[str, Any]:

@@ -108,11 +108,16 @@ def _beside() -> Callable[[], object]:
 
 def show(summary: Any) -> None:
     """The tables and the headline of a finished job; status 2 where a seed failed."""
+    from attar.deploy import read_export
+    from attar.report.exports import export_table
+
     for table in (summary.score_table(), summary.cost_table()):
         console.print(table)
     console.print(summary.sentence(), markup=False)
     for line in summary.hints():
         console.print(line, markup=False)
+    if exported := read_export(summary.folder / "export"):
+        console.print(export_table(exported))
     report = f"Report: {summary.report}\n" if summary.report.exists() else ""
     console.print(f"{report}Student: {summary.student}", markup=False, soft_wrap=True)
     if summary.failed:

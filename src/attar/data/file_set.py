@@ -168,6 +168,7 @@ def into_memory(images: FileSet, skip: bool) -> tuple[ImageSet, list[Path]]:
         images.std,
         images.crop,
         multilabel=images.multilabel,
+        files=tuple(map(images.path, range(len(images)))),
     )
     skipped = [images.path(place) for place in (~good).nonzero().flatten().tolist()]
     return held.subset(good.nonzero().flatten()) if skipped else held, skipped

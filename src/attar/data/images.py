@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ class ImageSet:
             around it. None: they see the whole image.
         class_weights: how much a mistake on each class counts in the loss from labels; None: all alike.
         multilabel: whether an image may have any number of the classes, none included.
+        files: the file of every image, where they come from files.
 
     Raises:
         AttarError: a shape, a type or a label does not fit the others.
@@ -54,6 +56,7 @@ class ImageSet:
     crop: Size | None = None
     class_weights: tuple[float, ...] | None = None
     multilabel: bool = False
+    files: tuple[Path, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -160,7 +163,12 @@ class ImageSet:
 
     def subset(self, index: Tensor) -> ImageSet:
         """The images at these positions, in this order."""
-        return replace(self, images=_taken(self.images, index), labels=self.labels[index])
+        files = None if self.files is None else tuple(self.files[place] for place in index.tolist())
+        return replace(self, images=_taken(self.images, index), labels=self.labels[index], files=files)
+
+    def path(self, number: int) -> Path | None:
+        """The file of one image; None where it comes from none."""
+        return None if self.files is None else self.files[number]
 
     def resized(self, size: Size) -> ImageSet:
         """Images scaled until they cover a size; what stands over is cut off around the centre."""

@@ -9,14 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attar.deploy.export import Export, Exported, export_student
+    from attar.deploy.export import Export, Exported, export_student, read_export
     from attar.deploy.formats import Format, list_formats, register_format
     from attar.deploy.package import load, load_card, load_facts, save
     from attar.deploy.student import Student
     from attar.deploy.trained_run import Trained, find_trained
 
 _HOMES = {
-    "attar.deploy.export": ("Export", "Exported", "export_student"),
+    "attar.deploy.export": ("Export", "Exported", "export_student", "read_export"),
     "attar.deploy.formats": ("Format", "list_formats", "register_format"),
     "attar.deploy.student": ("Student",),
     "attar.deploy.trained_run": ("Trained", "find_trained"),
@@ -35,6 +35,7 @@ __all__ = [
     "load",
     "load_card",
     "load_facts",
+    "read_export",
     "register_format",
     "save",
 ]

@@ -17,6 +17,7 @@ from attar.errors import AttarError
 from attar.extras import require
 from attar.metrics import Scoring
 from attar.profiling import Latency, latency, threads
+from attar.records import damaged, read_json
 
 BATCH = 32
 
@@ -78,11 +79,39 @@ class Export:
             "data": self.data,
             self.scoring.samples: self.count,
             "score": self.scoring.primary.name,
+            "scoring": self.scoring.to_json(),
             "threads": 1,
             "normalisation_inside": self.baked,
             "files": [file.to_json() for file in self.files],
             "failures": self.failures,
         }
+
+
+def read_export(folder: Path) -> Export | None:
+    """What an earlier export came to, from export.json in its folder; None where there is none.
+
+    Raises:
+        AttarError: the file is damaged, or of a version that kept less.
+    """
+    file, remedy = folder / "export.json", "attar export writes it again"
+    if not file.is_file():
+        return None
+    tree = read_json(file, remedy)
+    try:
+        scoring = Scoring.from_json(tree["scoring"])
+        files = [_read_file(one) for one in tree["files"]]
+        count, data, baked = int(tree[scoring.samples]), str(tree["data"]), bool(tree["normalisation_inside"])
+        return Export(folder, files, scoring, dict(tree["failures"]), count, data, baked)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(file, f"it lacks {error}", remedy) from None
+
+
+def _read_file(tree: dict[str, Any]) -> Exported:
+    """One file of an export, from what `Exported.to_json` wrote."""
+    one, many = (Latency(**tree[key]) for key in ("latency_ms", f"latency_{BATCH}_ms"))
+    parity = Parity(**tree["parity"])
+    size, calibrated = int(tree["bytes"]), tree["calibrated"]
+    return Exported(str(tree["format"]), str(tree["file"]), size, parity, one, many, calibrated)
 
 
 def check_formats(formats: Sequence[str], images: bool = True) -> list[str]:
@@ -95,16 +124,27 @@ def check_formats(formats: Sequence[str], images: bool = True) -> list[str]:
     Raises:
         AttarError: one is unknown, or for images alone.
 
-    >>> check_formats(["onnx", "pt2", "onnx"])
-    ['pt2', 'onnx']
+    >>> check_formats(["onnx", "int8", "pt2", "onnx"])
+    ['pt2', 'onnx', 'onnx-int8']
     >>> check_formats([])
     ['safetensors', 'pt2', 'onnx', 'onnx-int8']
     """
+    formats = [full_name(name) for name in formats]
     for name in formats:
         if FORMATS[name].images and not images:
             raise AttarError(f"{name} is for classified images; leave it out")
     fitting = [name for name in FORMATS if images or not FORMATS[name].images]
     return [name for name in fitting if (name in formats if formats else FORMATS[name].default)]
+
+
+def full_name(name: str) -> str:
+    """A format's name, of which the end is enough where no other ends so: int8 is onnx-int8.
+
+    >>> full_name("int8"), full_name("onnx")
+    ('onnx-int8', 'onnx')
+    """
+    ends = [one for one in FORMATS if one.endswith(f"-{name}")]
+    return ends[0] if name not in FORMATS and len(ends) == 1 else name
 
 
 def export_student(

@@ -104,5 +104,6 @@ def link_recipe(recipe: Recipe, number: int, teachers: Sequence[tuple[str, str |
         teacher=teacher,
         student=student,
         alone=recipe.alone if last else "skip",
+        export=recipe.export if last else [],
         out=str(folder / f"link{number}-{recipe.chain[number]}"),
     )

@@ -11,6 +11,7 @@ from torch import nn
 
 from attar.batch import first_tensor
 from attar.data import FileSet, ImageSet, Samples, eval_batches
+from attar.metrics.confusions import confusion_counts
 from attar.metrics.predictions import Predictions, load_predictions, predictions_file
 from attar.models import are_probabilities, exchanged, observe
 
@@ -86,9 +87,9 @@ def weak_teacher(number: int, found: Predictions, images: ImageSet) -> str | Non
     chance, top1 = 1 / len(images.classes), float(found.correct.mean())
     if top1 >= min(TIMES_CHANCE * chance, chance + ABOVE_CHANCE * (1 - chance)):
         return None
-    table = confusion_table(found, len(images.classes))
+    table = confusion_counts(found, len(images.classes))
     # The accuracy if each prediction meant the class it is most often given for.
-    renamed = float(table.max(0).values.sum() / table.sum())
+    renamed = table.max(0).sum() / table.sum()
     cause = (
         f"with its classes renamed it would have {100 * renamed:.0f} %, so its weights have them in another order"
         if renamed >= RENAMED
@@ -98,15 +99,9 @@ def weak_teacher(number: int, found: Predictions, images: ImageSet) -> str | Non
     return f"teacher {number + 1} has {scores}: {cause}"
 
 
-def confusion_table(found: Predictions, classes: int) -> torch.Tensor:
-    """(K, K) counts of predictions, labels down, predictions across."""
-    pairs = torch.from_numpy(found.labels).long() * classes + torch.from_numpy(found.predicted).long()
-    return torch.bincount(pairs, minlength=classes * classes).view(classes, classes).float()
-
-
 def exchanged_classes(number: int, found: Predictions, images: ImageSet) -> str | None:
     """A warning where renaming some of a teacher's classes would make it far better; arguments of `weak_teacher`."""
-    moved = exchanged(confusion_table(found, len(images.classes)))
+    moved = exchanged(torch.from_numpy(confusion_counts(found, len(images.classes))))
     if not moved:
         return None
     names = ", ".join(repr(images.classes[one]) for one in moved[:4]) + (", ..." if len(moved) > 4 else "")

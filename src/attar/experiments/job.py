@@ -24,6 +24,7 @@ from attar.distributed.team import sign, surviving, team
 from attar.errors import AttarError, Stopped, first_line
 from attar.experiments.baseline import earlier_baseline
 from attar.experiments.build import Given, Parts, Sets, fitting, seeded, task_title
+from attar.experiments.exporting import export_run
 from attar.experiments.input_warnings import odd_teachers, overlap
 from attar.experiments.inputs_record import Fingerprints, changed_inputs, check_inputs, data_fingerprints, write_inputs
 from attar.experiments.kept_choices import FILE as CHOICES
@@ -328,12 +329,14 @@ class Job:
         )
 
     def _report(self, summary: Summary) -> None:
-        """results.json, the graph of who taught whom, the images a report shows, and report.html from all of it.
+        """results.json, exported files, the graph of who taught whom, and report.html with the images it shows.
 
         All but the first may fail: a line says so, and the run is not finished until `attar resume` has written them.
         """
         (self.folder / "report.html").unlink(missing_ok=True)
         write_json(self.folder / "results.json", summary.to_json())
+        if self.recipe.export:
+            export_run(summary.student, self.recipe.export, self.splits, self.task, self.console)
         try:
             write_text(self.folder / "graph.svg", svg(self.training(self.recipe.seed).method.graph))
             if isinstance(self.splits.test, ImageSet):

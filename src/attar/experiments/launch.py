@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from attar.deploy.export import check_formats
+from attar.deploy.formats import FORMATS
 from attar.distributed.team import begun_here, join, surviving
 from attar.errors import AttarError, Stopped
 from attar.experiments.build import GIVEN, Given, refuse_given
@@ -20,6 +22,7 @@ from attar.experiments.network_check import check_networks
 from attar.experiments.networks_of_runs import with_networks_of_runs
 from attar.experiments.runtime_record import choices_of, read_runtime
 from attar.experiments.shared_resources import SharedResources
+from attar.extras import require
 from attar.files import write_text
 from attar.methods import method_info
 from attar.methods.registry import check_options
@@ -188,6 +191,9 @@ def check_names(recipe: Recipe) -> None:
     if ("+" in name or method_info(name).needs_teacher) and not recipe.teacher.name:
         raise AttarError(f"method {name!r} needs a teacher; give teacher=NAME and teacher.weights=FILE")
     check_options(name, recipe.method.options)
+    for one in check_formats(recipe.export) if recipe.export else ():
+        for package in FORMATS[one].packages:
+            require(package, f"export={one}", FORMATS[one].extra)
     check_networks(recipe)
 
 

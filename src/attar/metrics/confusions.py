@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -66,3 +67,47 @@ def disagreements(student: Predictions, teacher: Predictions, count: int) -> lis
     order = np.argsort(-np.nan_to_num(apart.astype(np.float64), nan=np.inf), kind="stable")
     differ = student.predicted != teacher.predicted
     return [int(place) for place in order if differ[place]][:count]
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How one class fares.
+
+    Attributes:
+        precision: of the images given this class, the share that is of it; None where none is given it.
+        recall: of the images of this class, the share that is given it; None where there is none.
+        f1: 2 TP / (2 TP + FP + FN); None where the class is neither present nor given.
+        count: images of this class.
+    """
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    count: int
+
+
+def confusion_counts(predictions: Predictions, classes: int) -> np.ndarray:
+    """(K, K) counts of images: true classes down, predicted ones across.
+
+    >>> confusion_counts(Predictions(np.array([0, 1, 1]), np.array([[0], [1], [0]]), np.ones((3, 1))), 2).tolist()
+    [[1, 0], [1, 1]]
+    """
+    pairs = predictions.labels.astype(np.int64) * classes + predictions.predicted
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_scores(table: np.ndarray) -> list[ClassScore]:
+    """Precision, recall and F1 of every class from its counts (K, K).
+
+    >>> class_scores(np.array([[3, 1], [0, 4]]))[0]
+    ClassScore(precision=1.0, recall=0.75, f1=0.8571428571428571, count=4)
+    """
+
+    def share(part: int, whole: int) -> float | None:
+        return part / whole if whole else None
+
+    hits, present, given = (array.tolist() for array in (table.diagonal(), table.sum(1), table.sum(0)))
+    return [
+        ClassScore(share(hit, of), share(hit, out), share(2 * hit, of + out), out)
+        for hit, out, of in zip(hits, present, given, strict=True)
+    ]

@@ -179,6 +179,9 @@ class Recipe:
     """What results are scored by beside the task's own measures, also written metrics=NAME; `attar list metrics`."""
     track: list[str] = field(default_factory=list)
     """Who follows the run, also written track=NAME: tensorboard, wandb, mlflow, trackio."""
+    export: list[str] = field(default_factory=list)
+    """Formats that the finished student is exported to, checked and timed, also written export=onnx,int8; `attar list
+    formats`. The files go to export/ in the run's folder."""
     out: str | None = None
     """The run's folder; None: runs/METHOD-TEACHER-STUDENT-DATA."""
 

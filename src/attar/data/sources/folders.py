@@ -48,7 +48,7 @@ def folder(
         image_size: what networks see: a side in pixels, or [height, width]; None: 64.
         skip_unreadable: leave out images that cannot be decoded, with a note, and do not stop. Streamed images
             are only known to be unreadable when they are read: see `StreamingLoader`.
-        test_fraction: the part tested on where there is no folder for it.
+        test_fraction: the part tested on where there is no folder for it; 1: every image, for `attar.evaluate`.
         resize_size: what images are read at: they are scaled until they cover it and the centre is cut out.
             Networks are tested on the central image_size of it, and augment.resized_crop uses all of it (ImageNet:
             256 and 224). None: image_size.

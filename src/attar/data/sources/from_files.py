@@ -31,7 +31,7 @@ class Reading:
         in_memory: whether all are decoded once into memory; None: where that takes at most 2 GB.
         workers: processes that read images otherwise; None: as many as suit the machine.
         skip_unreadable: leave out images that cannot be decoded, with a note, and do not stop.
-        test_fraction: the part tested on where the data name none.
+        test_fraction: the part tested on where the data name none; 1: every image, for `attar.evaluate`.
 
     Raises:
         AttarError: a number is out of range.
@@ -95,7 +95,9 @@ class Reading:
                 held[role], skipped = into_memory(images, self.skip_unreadable)
                 if skipped:
                     notes.append(f"skipped {len(skipped)} unreadable images of {images.name!r}, first {skipped[0]}")
-        if "test" not in held:
+        if "test" not in held and self.test_fraction == 1:
+            held["test"] = held["train"]
+        elif "test" not in held:
             held["train"], held["test"] = split_off(held["train"], self.test_fraction, TEST_SEED)
         return Splits(held["train"], held["test"], held.get("val"), notes=tuple(notes))
 

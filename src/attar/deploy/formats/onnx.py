@@ -42,21 +42,34 @@ def open_file(path: Path) -> nn.Module:
     return open_onnx(path)
 
 
-def open_classifier(path: Path) -> Classifier:
-    """The file as a classifier, with onnxruntime and without torch.
+def read_facts(path: Path) -> dict[str, str]:
+    """The metadata of a file.
 
     Raises:
-        AttarError: it is missing or damaged, `attar export` did not write it, or onnxruntime is not installed.
+        AttarError: onnxruntime cannot read it.
     """
+    return dict(_session(path).get_modelmeta().custom_metadata_map)
+
+
+def _session(path: Path) -> Any:
     ort = require("onnxruntime", path.name, "export")
     if not path.is_file():
         raise AttarError(f"{path} does not exist; `attar export RUN onnx` writes one")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception:  # onnxruntime has a type for every reason
         raise AttarError(f"onnxruntime cannot read {path}; export the run again") from None
+
+
+def open_classifier(path: Path) -> Classifier:
+    """The file as a classifier, with onnxruntime and without torch.
+
+    Raises:
+        AttarError: it is missing or damaged, `attar export` did not write it, or onnxruntime is not installed.
+    """
+    session = _session(path)
     facts = session.get_modelmeta().custom_metadata_map
     if missing := [key for key in NEEDED if key not in facts]:
         raise AttarError(f"{path} has no {missing[0]} in its metadata; it was not written by `attar export`")
@@ -91,6 +104,7 @@ register_format(
     extra="export",
     default=True,
     classifier=open_classifier,
+    facts=read_facts,
     tag="onnx",
     loading='import onnxruntime\n\nsession = onnxruntime.InferenceSession("student.onnx")  # without torch\n'
     '(logits,) = session.run(["logits"], {"images": images})',

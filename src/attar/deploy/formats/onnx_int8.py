@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attar.deploy.formats.onnx import PACKAGES, float_model, open_classifier, open_file
+from attar.deploy.formats.onnx import PACKAGES, float_model, open_classifier, open_file, read_facts
 from attar.deploy.formats.registry import register_format
 from attar.files import write_bytes
 
@@ -35,5 +35,6 @@ register_format(
     default=True,
     images=True,
     classifier=open_classifier,
+    facts=read_facts,
     tag="onnx",
 )

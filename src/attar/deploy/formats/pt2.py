@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attar.deploy.formats.registry import register_format
+from attar.errors import AttarError
 from attar.extras import quiet
 from attar.files import write_bytes
 
@@ -61,6 +63,21 @@ def open_pt2(path: Path) -> nn.Module:
     return Loaded(lambda images: module(images))
 
 
+def read_facts(path: Path) -> dict[str, str]:
+    """The metadata of a file.
+
+    Raises:
+        AttarError: it is damaged, or `attar export` did not write it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith(f"extra/{META}"))
+            held = json.loads(archive.read(name))
+    except (OSError, zipfile.BadZipFile, StopIteration, ValueError):
+        raise AttarError(f"{path} has no {META} inside; it was not written by `attar export`, or is damaged") from None
+    return {key: value for key, value in held.items() if isinstance(value, str)} if isinstance(held, dict) else {}
+
+
 def write(student: Student, path: Path) -> None:
     """The graph, with facts about it."""
     write_bytes(path, to_pt2(student.deployed, student.example, student.facts))
@@ -73,5 +90,6 @@ register_format(
     write=write,
     open=open_pt2,
     default=True,
+    facts=read_facts,
     loading='import torch\n\nnet = torch.export.load("student.pt2").module()  # without attar',
 )

@@ -35,6 +35,7 @@ class Format:
         tag: the tag that model hubs file it under; "": none.
         loading: Python for the model card that loads the file and runs it; "": none.
         images: whether it is for classified images alone.
+        facts: facts(path) reads the metadata of a file back, which `attar evaluate FILE` needs; None: it has none.
         note: a sentence below the table of exported files; "": nothing.
     """
 
@@ -53,6 +54,7 @@ class Format:
     loading: str = ""
     note: str = ""
     images: bool = False
+    facts: Callable[[Path], dict[str, str]] | None = None
 
     @property
     def file(self) -> str:

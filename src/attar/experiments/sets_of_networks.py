@@ -1,0 +1,132 @@
+"""The task and the data of a saved network: as it was trained with them, or others with its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attar.data import ImageSet, list_datasets
+from attar.data.registry import DATASETS
+from attar.errors import AttarError, UnknownNameError
+from attar.experiments.build import GIVEN, Given, Parts, held_for
+from attar.models.class_order import numbered
+from attar.plugins import naming_imports
+from attar.recipe import read_recipe
+from attar.sizes import shortest
+from attar.tasks import data_names
+
+
+def parts_of(card: Mapping[str, Any], path: Path, data: Any, whole: bool = False) -> Parts:
+    """The task and the data of a saved network, unless keys name others.
+
+    Args:
+        card: the JSON beside its weights.
+        path: where its run lies.
+        data: keys of the recipe's data section, or an object in its place.
+        whole: whether other data without a test set are tested on as a whole.
+
+    Raises:
+        AttarError: the data are missing, or the task was an object.
+    """
+    keys = data if isinstance(data, dict) else {}
+    with naming_imports(path):
+        named = str(card.get("task") or "")
+        if named.startswith(GIVEN):
+            raise AttarError(f"this run's task was an object in Python ({named}), so its folder cannot rebuild it")
+        task = {"name": named, "options": card.get("task_options") or {}}
+        recipe = read_recipe(data=_data_keys(card, path, keys, whole), task=task)
+        parts = Parts(recipe, held_for(recipe), Given(data=None if isinstance(data, dict) else data))
+        parts.splits(recipe.seed)
+    return parts
+
+
+def check_same_classes(card: Mapping[str, Any], file: Path, parts: Parts) -> None:
+    """Raise where data have other classes than a network, or ask for another number of outputs."""
+    splits, name = parts.splits(parts.recipe.seed), parts.recipe.data.name
+    if list(splits.classes) != list(card["classes"]):
+        raise AttarError(
+            f"{file} has {len(card['classes'])} classes ({card['data']}), {name} has "
+            f"{splits.num_classes} other ones; give the data it was trained on"
+        )
+    if splits.num_classes != card.get("outputs", splits.num_classes):
+        raise AttarError(
+            f"{file} has {card['outputs']} outputs, {name} asks for {splits.num_classes}; give data like "
+            "those it was trained on (the tokenizer of a language model)"
+        )
+
+
+def in_order_of(card: Mapping[str, Any], file: Path, images: ImageSet) -> ImageSet:
+    """Images with the class numbers of a network, whose classes may be more than theirs or in another order.
+
+    Raises:
+        AttarError: the images have a class that the network lacks.
+    """
+    theirs = [str(name) for name in card["classes"]]
+    if theirs == list(images.classes):
+        return images
+    lacking = [name for name in images.classes if name not in theirs]
+    if lacking or (numbered(images.classes) and len(images.classes) != len(theirs)):
+        raise AttarError(
+            f"{file} has no class {(lacking or images.classes)[0]!r}, which {images.name} has; its {len(theirs)} "
+            f"classes are {', '.join(theirs[:5])}{', ...' if len(theirs) > 5 else ''}"
+        )
+    numbers = torch.tensor([theirs.index(name) for name in images.classes])
+    if images.multilabel:
+        labels = torch.zeros(len(images), len(theirs), dtype=torch.bool).index_copy_(1, numbers, images.labels)
+    else:
+        labels = numbers[images.labels]
+    return replace(images, labels=labels, classes=tuple(theirs))
+
+
+def _data_keys(card: Mapping[str, Any], path: Path, keys: dict[str, Any], whole: bool) -> dict[str, Any]:
+    """The data section of a saved network with these changes; a folder that was named by its path has no other root."""
+    changes = dict(keys)
+    same = _data_of(card, path, changes.get("name"), whole)
+    known = same["name"] in (*list_datasets(), *data_names()) or same["name"].startswith(GIVEN)
+    if "name" not in changes and not known:
+        name = str(changes.pop("root", same["name"]))
+        if not Path(name).expanduser().is_dir():
+            raise UnknownNameError(f"the images are not in {name}; give data.root=FOLDER, where they are now")
+        same = {**same, "name": name, "root": None}
+    return {**same, **changes}
+
+
+def _data_of(card: Mapping[str, Any], path: Path, other: str | None, whole: bool) -> dict[str, Any]:
+    """The images as the network was trained with: size, normalisation, and the set unless another is named."""
+    seen: dict[str, Any] = {"val_fraction": 0}
+    if "image_shape" in card:
+        seen |= {"mean": card["mean"], "std": card["std"], "image_size": shortest(card["image_shape"][1:])}
+    same = {"name": card["data"], **card.get("data_options", {}), **seen}
+    # A seed's folder lies in its job's, and so do alone/, teacher/ and export/.
+    for place in (path, *path.parents[:2]):
+        if (place / "recipe.yaml").is_file():
+            recipe = read_recipe(place / "recipe.yaml")
+            same |= {"root": recipe.data.root} if recipe.data.name == card["data"] else {}
+            break
+    if other is None or _same_place(other, same):
+        return same
+    read = {"resize_size": card["data_options"]["resize_size"]} if "resize_size" in card.get("data_options", {}) else {}
+    read = read if "resize_size" in options_of(other) else {}
+    return {"name": other, **seen, **read, **(whole_set(other) if whole else {})}
+
+
+def options_of(name: str) -> tuple[str, ...]:
+    """The settings of a data set, or of a folder of images."""
+    return () if name in data_names() else DATASETS[name if name in DATASETS else "folder"].options
+
+
+def whole_set(name: str) -> dict[str, Any]:
+    """The key by which data without a test set are tested on as a whole."""
+    return {"test_fraction": 1} if "test_fraction" in options_of(name) else {}
+
+
+def _same_place(other: str, same: Mapping[str, Any]) -> bool:
+    """Whether a name is that of the data a network was trained on, or the path of their folder."""
+    if other == same["name"] and not Path(other).is_dir():
+        return True
+    place = Path(same.get("root") or same["name"]).expanduser()
+    return Path(other).is_dir() and place.is_dir() and place.resolve() == Path(other).expanduser().resolve()

@@ -1,0 +1,130 @@
+"""Any saved network is scored on any data: runs, exported files, plain weights; with each class and every mistake."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import attar
+from attar.data import load_data
+from attar.errors import AttarError
+from attar.report.evaluation import Evaluation
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """The first 60 test digits as grey PNG files, a folder a class."""
+    root = tmp_path_factory.mktemp("digits")
+    test = load_data("digits").test
+    for number in range(60):
+        place = root / test.classes[int(test.labels[number])]
+        place.mkdir(exist_ok=True)
+        Image.fromarray(test.images[number, 0].numpy()).convert("RGB").save(place / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize("file", ["student.onnx", "student.pt2", "student.safetensors"])
+def test_an_exported_file_scores_as_its_run(exported, run, file):
+    own, found = attar.evaluate(run), attar.evaluate(exported.folder / file)
+    assert isinstance(found, Evaluation)
+    assert found["count"] == own["count"] == 898
+    assert found["top1"] == own["top1"]
+    assert found["nll"] == pytest.approx(own["nll"], rel=1e-4)
+
+
+@pytest.mark.parametrize("file", ["student.onnx", "student.pt2"])
+def test_a_file_that_normalises_inside_scores_as_its_run(baked, run, file):
+    assert attar.evaluate(baked.folder / file, "digits")["top1"] == attar.evaluate(run)["top1"]
+
+
+def test_each_class_is_counted_from_the_confusion_matrix(run):
+    found = attar.evaluate(run)
+    table, test = found.confusion, load_data("digits", val_fraction=0).test
+    assert table.sum() == 898
+    assert np.trace(table) / 898 == pytest.approx(found["top1"])
+    assert table.sum(1).tolist() == test.labels.bincount().tolist()
+    three = found.per_class()["3"]
+    assert three.recall == pytest.approx(table[3, 3] / table[3].sum())
+    assert three.precision == pytest.approx(table[3, 3] / table[:, 3].sum())
+    assert three.f1 == pytest.approx(2 / (1 / three.recall + 1 / three.precision))
+    assert three.recall == pytest.approx(found["per_class"][3])
+
+
+def test_mistakes_are_listed_with_their_probabilities(run, tmp_path):
+    found = attar.evaluate(run)
+    found.write(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "mistakes.csv").read_text().splitlines()))
+    assert len(rows) == round(898 * (1 - found["top1"]))
+    assert all(row["truth"] != row["predicted"] for row in rows)
+    sure = [float(row["probability"]) for row in rows]
+    assert sure == sorted(sure, reverse=True)
+    assert 10 < sure[0] <= 100
+    test = load_data("digits").test
+    assert all(test.classes[int(test.labels[int(row["file"])])] == row["truth"] for row in rows)
+    assert json.loads((tmp_path / "scores.json").read_text())["top1"] == found["top1"]
+    table = list(csv.reader((tmp_path / "confusion.csv").read_text().splitlines()))
+    assert [len(table), len(table[0])] == [11, 11]
+
+
+def test_plain_weights_need_the_name_of_their_network(pictures, tmp_path):
+    net = attar.create_model("resnet8", 10, 3, 8)
+    torch.save(net.state_dict(), tmp_path / "plain.pth")
+    with pytest.raises(AttarError, match="--network NAME"):
+        attar.evaluate(tmp_path / "plain.pth", pictures)
+    with pytest.raises(AttarError, match="give the data"):
+        attar.evaluate(tmp_path / "plain.pth", network="resnet8")
+    found = attar.evaluate(tmp_path / "plain.pth", pictures, network="resnet8", image_size=8)
+    assert found["count"] == 60
+    assert found["top1"] < 0.5
+
+
+def test_a_folder_with_fewer_classes_is_scored_by_their_names(photo_run, pictures, tmp_path):
+    whole = attar.evaluate(photo_run, pictures)
+    assert whole["count"] == sum(1 for _ in pictures.glob("*/*.png")) == 60
+    shutil.copytree(pictures, tmp_path / "few")
+    for name in "0124689":
+        shutil.rmtree(tmp_path / "few" / name)
+    few = attar.evaluate(photo_run, tmp_path / "few")
+    assert few["count"] == sum(1 for _ in (tmp_path / "few").glob("*/*.png"))
+    assert few.confusion.shape == (10, 10)
+    assert few.per_class()["7"].recall == whole.per_class()["7"].recall
+    assert {row["file"].split("/")[-2] for row in few.mistakes()} <= {"3", "5", "7"}
+    (tmp_path / "few" / "3").rename(tmp_path / "few" / "three")
+    with pytest.raises(AttarError, match="no class 'three'"):
+        attar.evaluate(photo_run, tmp_path / "few")
+
+
+def test_the_folder_it_was_trained_on_keeps_its_split(photo_run):
+    assert attar.evaluate(photo_run)["count"] == 12
+    assert attar.evaluate(photo_run / "export" / "student.onnx", photo_run.parent / "trained")["count"] == 12
+
+
+@pytest.fixture(scope="module")
+def photo_run(pictures, tmp_path_factory):
+    """A student of the pictures; a fifth of them, 12, are its test set."""
+    folder = tmp_path_factory.mktemp("runs") / "photos"
+    shutil.copytree(pictures, folder.parent / "trained")
+    keys = {"data": {"name": str(folder.parent / "trained"), "options": {"image_size": 8}}, "batch_size": 16}
+    values = {"student": "resnet8", "method": "supervised", "alone": "skip", "epochs": 1, "precision": "float32"}
+    attar.train_model(**keys, **values, out=str(folder), export="onnx,int8")
+    return folder
+
+
+def test_a_recipe_exports_what_it_names(photo_run):
+    done = attar.deploy.read_export(photo_run / "export")
+    assert [file.format for file in done.files] == ["onnx", "onnx-int8"]
+    assert done.count == 12
+    assert done.files[0].latency.median > 0
+    assert (photo_run / "export" / "student.int8.onnx").is_file()
+    assert attar.deploy.read_export(photo_run) is None
+
+
+def test_an_unknown_format_is_found_before_anything_is_read(tmp_path):
+    with pytest.raises(AttarError, match="unknown format"):
+        attar.train_model(student="resnet8", data={"name": "folder", "root": "/nowhere"}, export="onxx")
