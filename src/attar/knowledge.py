@@ -162,10 +162,14 @@ class Transfer:
     def weighs(self, batch: Batch) -> bool:
         """Whether the entries of the batch count as `batch.weight` says in this edge: where it compares outputs.
 
+        A loss with `everywhere` compares all entries: a teacher has an output for nodes without a label, too.
+
         Raises:
             AttarError: it compares outputs by a loss that takes no weight.
         """
         if batch.weight is None or self.target.partition(".")[2] != batch.output:
+            return False
+        if getattr(self.loss, "everywhere", False):
             return False
         if not getattr(self.loss, "counts", False):
             raise AttarError(

@@ -45,11 +45,21 @@ def counters() -> tuple[nn.Module, nn.Module]:
     return teacher, student
 
 
+def node_classifiers() -> tuple[nn.Module, nn.Module]:
+    """GCNII of three layers and two widths, for nodes with eight features."""
+    teacher, student = (
+        create_model("pyg/gcnii", num_classes=3, in_channels=8, image_size=12, layers=3, hidden=width, dropout=0.0)
+        for width in (12, 8)
+    )
+    return teacher, student
+
+
 NETWORKS: dict[str, Networks] = {
     "classification": classifiers,
     "language": language_models,
     "density": counters,
     "multilabel": classifiers,
+    "graph": node_classifiers,
 }
 
 
@@ -111,9 +121,12 @@ class Case:
     @torch.no_grad()
     def output_shape(self, batch: Batch) -> tuple[int, ...]:
         """The shape of a student's output."""
-        student = self.networks()[1].eval()
-        found: Tensor = student(**batch.inputs) if isinstance(batch.inputs, dict) else student(batch.inputs)
-        return tuple(found.shape)
+        return tuple(outputs_of(self.networks()[1].eval(), batch.inputs).shape)
+
+
+def outputs_of(net: nn.Module, inputs: Inputs) -> Tensor:
+    """What a network puts out; inputs with names go in by name."""
+    return net(**inputs) if isinstance(inputs, dict) else net(inputs)
 
 
 def varied(tensor: Tensor, generator: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from attar.batch import Batch
-from attar.conformance.cases import CLASSES, Case, Networks, networks_of
+from attar.conformance.cases import CLASSES, Case, Networks, networks_of, outputs_of
 from attar.conformance.mixed_batches import check_mixed
 from attar.conformance.probe import check
 from attar.conformance.unlabelled_batches import check_unlabelled
@@ -184,7 +184,7 @@ def deploys(case: Case) -> None:
     expected = case.output_shape(batch)
     frozen = {id(parameter) for teacher in method.frozen() for parameter in teacher.module.parameters()}
     for name, net in {"student": method.deployed(), **method.also_deployed()}.items():
-        logits = net.eval()(batch.inputs)
+        logits = outputs_of(net.eval(), batch.inputs)
         if logits.shape != expected:
             raise AssertionError(f"{name} gives {tuple(logits.shape)}, not {expected}")
         if any(id(parameter) in frozen for parameter in net.parameters()):
@@ -278,5 +278,5 @@ def _rebuilds(name: str, net: nn.Module, batch: Batch) -> None:
         raise AssertionError(f"{name} has no spec; it could not be loaded again")
     again = build(spec)
     again.load_state_dict(net.state_dict())
-    if not torch.equal(again.eval()(batch.inputs), net(batch.inputs)):
+    if not torch.equal(outputs_of(again.eval(), batch.inputs), outputs_of(net, batch.inputs)):
         raise AssertionError(f"{name}, rebuilt from its spec, has other outputs")

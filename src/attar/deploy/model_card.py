@@ -172,7 +172,7 @@ class CardText:
             cells = [_cell(one, [row[one.name] for row in scores if row.get(one.name) is not None]) for one in measures]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         count = rows[-1][1][0].get("count")
-        note = f"On the test set ({count:,} {scoring.samples})." if count else "On the test set."
+        note = f"On the test set ({count:,} {scoring.entries})." if count else "On the test set."
         if (seeds := max(len(scores) for _, scores in rows)) > 1:
             own = f"; these files are of seed {self.card['seed']}" if "seed" in self.card else ""
             measure, test = scoring.primary, self.card["test"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -33,8 +33,8 @@ def overlap(
     if isinstance(train, FileSet) or isinstance(test, FileSet):
         return None
     shown = [one for one in (train, unlabelled) if one is not None]
-    seen = {_content(row) for one in shown for row in _rows(one)}
-    count = sum(_content(row) in seen for row in _rows(test))
+    seen = {one for samples in shown for one in _contents(samples)}
+    count = sum(one in seen for one in _contents(test))
     if not count:
         return None
     also = " or among the unlabelled images" if unlabelled is not None else ""
@@ -49,8 +49,14 @@ def _rows(samples: Samples) -> torch.Tensor:
     return (samples.images if isinstance(samples, ImageSet) else first_tensor(samples.inputs)).cpu()
 
 
-def _content(image: torch.Tensor) -> bytes:
-    return hashlib.blake2b(image.contiguous().numpy().data, digest_size=16).digest()
+def _contents(samples: Samples) -> Iterator[bytes]:
+    """A digest of each sample and of which of its entries count: one graph may train and test by other nodes."""
+    weight = None if isinstance(samples, ImageSet | FileSet) else samples.weight
+    for number, row in enumerate(_rows(samples)):
+        digest = hashlib.blake2b(row.contiguous().numpy().data, digest_size=16)
+        if weight is not None:
+            digest.update(weight[number].cpu().contiguous().numpy().data)
+        yield digest.digest()
 
 
 def odd_teachers(

@@ -1,4 +1,4 @@
-"""Losses of outputs that have several entries a row: the tokens of a sequence."""
+"""Losses of outputs that have several entries a row: the tokens of a sequence, the nodes of a graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attar.errors import AttarError
 
 
 class PerToken(nn.Module):
-    """Another loss on every token of (B, L, K) outputs, averaged over the tokens that count.
+    """Another loss on every token (or node) of (B, L, K) outputs, averaged over the tokens that count.
 
     Tokens become rows, so that a loss on (N, K) logits needs no notion of sequences. The source is of the same shape,
     or (B, L) token numbers. The mean is over tokens, not over sequences: a sequence with more tokens that count has a
@@ -16,6 +16,7 @@ class PerToken(nn.Module):
 
     Args:
         loss: a loss on (N, K) that takes a weight (`Loss.counts`).
+        everywhere: average over all tokens, whatever `Batch.weight` is.
 
     Raises:
         AttarError: the outputs are not (B, L, K), or the loss takes no weight.
@@ -29,11 +30,11 @@ class PerToken(nn.Module):
 
     counts = True
 
-    def __init__(self, loss: nn.Module) -> None:
+    def __init__(self, loss: nn.Module, everywhere: bool = False) -> None:
         super().__init__()
         if not getattr(loss, "counts", False):
             raise AttarError(f"{type(loss).__name__} takes no weight; choose a loss whose forward has weight=")
-        self.loss = loss
+        self.loss, self.everywhere = loss, everywhere
 
     def forward(self, learner: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
         if learner.ndim != 3:

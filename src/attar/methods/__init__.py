@@ -73,6 +73,7 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     sokd,
     sp,
     srrl,
+    stride,
     supervised,
     takd,
     tfkd,

@@ -113,6 +113,9 @@ class SOKD(Method):
         self.teacher = Tapped(copy.deepcopy(teacher).requires_grad_(False).train()) if drifting else Frozen(teacher)
         if self.bridge.source:
             self.teacher.request(self.bridge.source)
+        self.has_context = type(teacher).context is not Staged.context
+        if self.has_context:
+            self.teacher.request("stem")
         if feature_loss is not None:
             self._meet_features(teacher, student, feature, image_shape)
 
@@ -136,8 +139,10 @@ class SOKD(Method):
 
     def run(self, batch: Batch) -> Knowledge:
         taught, learnt = self.teacher(batch.inputs), self.student(batch.inputs)
-        seen = taught.tap(self.bridge.source) if self.bridge.source else batch.images
-        bridged = self.bridge(seen, [self.theirs] if self.feature_loss else [])
+        seen = taught.tap(self.bridge.source) if self.bridge.source else batch.inputs
+        teacher = cast(Staged, self.teacher.module)
+        context = teacher.context(batch.inputs, taught.tap("stem")) if self.has_context else None
+        bridged = self.bridge(seen, [self.theirs] if self.feature_loss else [], context)
         knowledge = Knowledge(batch, teacher=taught, bridge=bridged, student=learnt)
         return knowledge.add("student.adapted", self.adapter(learnt.tap(self.own))) if self.feature_loss else knowledge
 

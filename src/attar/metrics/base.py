@@ -85,7 +85,8 @@ class Scoring:
 
     Attributes:
         measures: what is computed; the first is the primary one, which decides.
-        sample: what one sample is called ("image", "sequence").
+        sample: what one sample is called ("image", "sequence", "graph").
+        entry: what the scores count where that is not samples: "node" of graphs.
 
     >>> Scoring((Measure("mae", "MAE"),), "image").primary.name
     'mae'
@@ -93,6 +94,7 @@ class Scoring:
 
     measures: tuple[Measure, ...]
     sample: str
+    entry: str = ""
 
     @property
     def primary(self) -> Measure:
@@ -103,6 +105,11 @@ class Scoring:
     def samples(self) -> str:
         """Several samples."""
         return f"{self.sample}s"
+
+    @property
+    def entries(self) -> str:
+        """Several of what the scores count."""
+        return f"{self.entry or self.sample}s"
 
     def columns(self, scores: Iterable[Mapping[str, Any]]) -> list[Measure]:
         """The measures that a table of these scores has columns for: the primary one, and others somebody has."""
@@ -116,7 +123,7 @@ class Scoring:
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Scoring:
         """What `to_json` wrote."""
-        return cls(tuple(Measure(**one) for one in tree["measures"]), tree["sample"])
+        return cls(tuple(Measure(**one) for one in tree["measures"]), tree["sample"], tree.get("entry", ""))
 
 
 class Metrics(ABC):
@@ -127,7 +134,8 @@ class Metrics(ABC):
 
     Attributes:
         measures: what is computed; the first is the primary one, by which the best weights are chosen.
-        sample: what one sample is called ("image", "sequence").
+        sample: what one sample is called ("image", "sequence", "graph").
+        entry: what the scores count where that is not samples: "node" of graphs.
         joined: the sums that are rows to be kept side by side and not added up, for measures that rank all rows.
         totals: the sums until now, by name.
     """
@@ -135,6 +143,7 @@ class Metrics(ABC):
     measures: ClassVar[tuple[Measure, ...]]
     sample: ClassVar[str] = "sample"
     joined: ClassVar[frozenset[str]] = frozenset()
+    entry: ClassVar[str] = ""
 
     def __init__(self, totals: Mapping[str, Tensor] | None = None) -> None:
         self.totals: dict[str, Tensor] = dict(totals or {})
@@ -147,7 +156,7 @@ class Metrics(ABC):
     @property
     def scoring(self) -> Scoring:
         """The measures and what a sample is called, without any numbers."""
-        return Scoring(self.measures, self.sample)
+        return Scoring(self.measures, self.sample, self.entry)
 
     @property
     def watched(self) -> list[Measure]:

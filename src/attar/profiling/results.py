@@ -133,10 +133,12 @@ def _scoring(tree: Any) -> Scoring:
     """How a job's networks are scored."""
     if not isinstance(tree, dict) or not isinstance(tree.get("measures"), list) or not tree["measures"]:
         raise ValueError("scoring has no measures")
-    if not isinstance(tree.get("sample"), str):
-        raise ValueError(f"sample is {shortened(tree.get('sample'))}")
+    for name in ("sample", "entry"):
+        if not isinstance(tree.get(name, "" if name == "entry" else None), str):
+            raise ValueError(f"{name} is {shortened(tree.get(name))}")
     limits = {"scale": (1e-9, 1e9), "digits": (0, 20)}
-    return Scoring(tuple(from_record(Measure, one, limits) for one in tree["measures"]), tree["sample"])
+    measures = tuple(from_record(Measure, one, limits) for one in tree["measures"])
+    return Scoring(measures, tree["sample"], tree.get("entry", ""))
 
 
 def _check_scores(results: list[Result], scoring: Scoring) -> None:

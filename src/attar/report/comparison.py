@@ -76,7 +76,7 @@ class Comparison:
         columns += ["params", "ms", *(one.title for one in others)]
         first = self.runs[0]
         count = first.summary.runs[0]["student"].scores["count"]
-        return Table(f"{first.recipe.data.name} ({count:,} test {scoring.samples})", columns, rows, texts=4)
+        return Table(f"{first.recipe.data.name} ({count:,} test {scoring.entries})", columns, rows, texts=4)
 
     def hints(self) -> list[str]:
         """Lines about what a reader should not overlook: the hints of each run, and runs in different precisions."""
@@ -164,7 +164,7 @@ def _difference(one: RunFiles, other: RunFiles) -> str:
         )
         return f"classes {where}"
     if counts[0] != counts[1]:
-        return f"{counts[0]:,} and {counts[1]:,} {scorings[0].samples}"
+        return f"{counts[0]:,} and {counts[1]:,} {scorings[0].entries}"
     labels = [found[0].labels for run in (one, other) if (found := run.predictions("student"))]
     if len(labels) == 2 and not np.array_equal(labels[0], labels[1]):
         return "the labels of their images differ"

@@ -145,7 +145,7 @@ class Summary:
             scores = [result.scores for result in network.results]
             others = [average(values_of(one, scores), one.digits) for one in measures[1:]]
             body.append([network.label, network.entry, *others])
-        title = f"Test set ({count:,} {self.scoring.samples}{seeds})"
+        title = f"Test set ({count:,} {self.scoring.entries}{seeds})"
         return Table(title, ["", *(one.title for one in measures)], body)
 
     def cost_table(self) -> Table:

@@ -3,6 +3,7 @@
 from attar.tasks.base import Task
 from attar.tasks.classification import Classification
 from attar.tasks.density import Density
+from attar.tasks.graph import Graph
 from attar.tasks.language import Language
 from attar.tasks.multilabel import Multilabel
 from attar.tasks.registry import (
@@ -18,6 +19,7 @@ from attar.tasks.registry import (
 __all__ = [
     "Classification",
     "Density",
+    "Graph",
     "Language",
     "Multilabel",
     "Task",

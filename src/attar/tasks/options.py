@@ -20,7 +20,7 @@ def check_options(recipe: Recipe, **defaults: Any) -> dict[str, Any]:
         if name not in defaults:
             raise unknown(f"option of data {data.name!r}:", name, defaults)
         wanted = (int, float) if isinstance(defaults[name], float) else type(defaults[name])
-        if isinstance(value, bool) or not isinstance(value, wanted):
+        if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(defaults[name], bool):
             raise AttarError(f"data.{name} must be {type(defaults[name]).__name__}, got {value!r}")
     images = {"unlabelled": data.unlabelled, "mixup": data.mixup, "cutmix": data.cutmix, "augment": data.augment}
     for name, value in images.items():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attar.errors import AttarError, first_line
 from attar.models.libraries.families import as_staged
 from attar.models.libraries.library_staged import LibraryStaged, drawn_as_whole
-from attar.models.libraries.names import CONFIGS, Library, checked_name, library_of
+from attar.models.libraries.names import CONFIGS, GRAPHS, Library, checked_name, library_of
 from attar.models.preprocessing import ImageInput, Numbers, adapt_input, expected
 from attar.models.registry import BUILDERS, Spec
 from attar.models.weights import Weights, fit, read_state
@@ -42,6 +42,8 @@ def create_outside(
         return from_onnx(name.removeprefix("onnx/"), sizes, weights, options)
     if name.startswith(CONFIGS):
         return language_model(name.removeprefix(CONFIGS), sizes, weights, options)
+    if name.startswith(GRAPHS):
+        return graph_network(name.removeprefix(GRAPHS), sizes, weights, options)
     if name.startswith("hf/"):
         return from_folder(Path(name.removeprefix("hf/")), sizes, weights, normalisation, options)
     library = library_of(name)
@@ -261,6 +263,16 @@ def language_model(name: str | Path, sizes: Sizes, weights: Weights, options: di
         net = causal_lm.create(name, sizes["num_classes"], options)
     # The side of images is here the length of sequences.
     net.input_shape = (sizes["image_size"],)
+    if weights.source is not None:
+        fit(net, read_state(weights.source), str(weights.source), weights.head, weights.classes)
+    return net
+
+
+def graph_network(name: str, sizes: Sizes, weights: Weights, options: dict[str, Any]) -> nn.Module:
+    """A network on graphs by its family; the channels are the features of a node, the side the number of nodes."""
+    from attar.models.libraries import graph_nets
+
+    net = graph_nets.create(name, sizes["num_classes"], sizes["in_channels"], sizes["image_size"], options)
     if weights.source is not None:
         fit(net, read_state(weights.source), str(weights.source), weights.head, weights.classes)
     return net

@@ -61,6 +61,9 @@ LIBRARIES: dict[str, tuple[str, Callable[[ModuleType], Library]]] = {
 FILES = ("hf/", "onnx/")
 # Networks newly initialised from a configuration of transformers.
 CONFIGS = "hf-config/"
+# Networks on graphs, of layers of torch_geometric.
+GRAPHS = "pyg/"
+GRAPH_NETS = ("gat", "gcn", "gcnii", "sage")
 
 
 def library_of(name: str) -> Library | None:
@@ -77,14 +80,14 @@ def outside(name: str) -> bool:
     >>> outside("timm/resnet18"), outside("resnet18")
     (True, False)
     """
-    return name.startswith((*LIBRARIES, *FILES, CONFIGS))
+    return name.startswith((*LIBRARIES, *FILES, CONFIGS, GRAPHS))
 
 
 def library_names(pattern: str) -> list[str]:
     """The names of a library that match a shell pattern, where it begins as that library's do; sorted."""
     library = library_of(pattern)
     if library is None:
-        return []
+        return fnmatch.filter((GRAPHS + name for name in GRAPH_NETS), pattern)
     return sorted(fnmatch.filter((library.prefix + name for name in library.names()), pattern))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
+from attar.batch import Inputs
 from attar.errors import AttarError, unknown
 from attar.knowledge import Output
 from attar.models.surgery.reinitialise import fresh_copy
@@ -48,9 +49,12 @@ class Bridge(nn.Module):
         upper = teacher.without(*below)
         self.upper = fresh_copy(upper) if init == "random" else copy.deepcopy(upper).requires_grad_(True).train()
 
-    def forward(self, x: Tensor, taps: Collection[str] = ()) -> Output:
-        """The teacher's map at `source` (or the image) to logits and taps."""
-        return self.upper.resume(x, self.start, taps) if self.start else self.upper.features(x, taps)
+    def forward(self, x: Inputs, taps: Collection[str] = (), context: Any = None) -> Output:
+        """The teacher's map at `source` (or the inputs) to logits and taps; `context` is the teacher's."""
+        if not self.start:
+            return self.upper.features(x, taps)
+        assert isinstance(x, Tensor)
+        return self.upper.resume(x, self.start, taps, context=context)
 
     def on(self, teacher: Staged) -> Staged:
         """A network of the teacher's architecture: its own lower part, copied, under the bridge, which is shared."""

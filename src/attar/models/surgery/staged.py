@@ -69,10 +69,23 @@ class Staged(nn.Module):
     def stages(self) -> tuple[nn.Module, ...]:
         return tuple(getattr(self, name) for name in self.layout.stages)
 
-    def run_stage(self, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    def context(self, inputs: Inputs, x: Tensor) -> Any:
+        """What every stage needs besides the map before it: the edges of a graph, say. None: nothing.
+
+        Args:
+            inputs: of the network.
+            x: what the stem made of them.
+        """
+        return None
+
+    def blank(self, batch: int) -> Inputs | None:
+        """Inputs of zeros, where the network takes several by name; None: one tensor of `input_shape`."""
+        return None
+
+    def run_stage(self, index: int, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """Stage `index` (from 0) on the map before it: its output, and that output before the stage's last ReLU.
 
-        Both are the same tensor where the stage does not end in a ReLU.
+        Both are the same tensor where the stage does not end in a ReLU. `context` is what `context()` gave.
         """
         stage = getattr(self, self.layout.stages[index])
         last = stage[-1] if isinstance(stage, nn.Sequential) else None
@@ -114,12 +127,14 @@ class Staged(nn.Module):
             AttarError: a tap that the network does not have.
         """
         x = self.stem(images)  # type: ignore[arg-type]  # a family defines what its stem takes
-        output = self.resume(x, taps=taps, logits=logits)
+        output = self.resume(x, taps=taps, logits=logits, context=self.context(images, x))
         if "stem" in taps:
             output.taps["stem"] = x
         return output
 
-    def resume(self, x: Tensor, start: int = 0, taps: Collection[str] = (), logits: bool = True) -> Output:
+    def resume(
+        self, x: Tensor, start: int = 0, taps: Collection[str] = (), logits: bool = True, context: Any = None
+    ) -> Output:
         """The forward pass from the input of stage `start` (from 0) on, to the logits or the last tap."""
         known = self.tap_names
         for tap in taps:
@@ -129,7 +144,7 @@ class Staged(nn.Module):
         for index in range(start, len(self.layout.stages)):
             if not logits and {"stem", *seen} >= set(taps):
                 return Output(x.new_zeros(len(x), 0), seen)
-            x, seen[f"stage{index + 1}.preact"] = self.run_stage(index, x)
+            x, seen[f"stage{index + 1}.preact"] = self.run_stage(index, x, context)
             seen[f"stage{index + 1}"] = x
             seen = {name: value for name, value in seen.items() if name in taps}
         seen["final"] = self.final(x)

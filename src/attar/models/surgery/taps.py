@@ -217,16 +217,28 @@ def class_count(net: nn.Module, image_shape: tuple[int, ...] | None = None) -> i
 
 def _output_of_zeros(net: nn.Module, taps: Sequence[str], image_shape: tuple[int, ...] | None) -> Output:
     """What a network gives for two images of zeros; it is left as it was."""
-    shape = image_shape or getattr(net, "input_shape", None)
-    if shape is None:
-        raise AttarError(f"{type(net).__name__} does not say its input_shape; give image_shape=(C, H, W)")
+    inputs = zeros(net, image_shape)
     modes = {module: module.training for module in net.modules()}
-    like = next(net.parameters(), torch.zeros(()))
-    dtype = getattr(net, "input_dtype", None) or like.dtype
     net.eval()
     try:
         with torch.no_grad():
-            return observe(net, torch.zeros(2, *shape, device=like.device, dtype=dtype), taps)
+            return observe(net, inputs, taps)
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def zeros(net: nn.Module, image_shape: tuple[int, ...] | None) -> Inputs:
+    """Two samples of zeros, as a network takes them.
+
+    Raises:
+        AttarError: the shape is not known.
+    """
+    if isinstance(net, Staged) and (blank := net.blank(2)) is not None:
+        return blank
+    shape = image_shape or getattr(net, "input_shape", None)
+    if shape is None:
+        raise AttarError(f"{type(net).__name__} does not say its input_shape; give image_shape=(C, H, W)")
+    like = next(net.parameters(), torch.zeros(()))
+    dtype = getattr(net, "input_dtype", None) or like.dtype
+    return torch.zeros(2, *shape, device=like.device, dtype=dtype)
