@@ -37,7 +37,8 @@ class Stride(Offline):
         D_ij = mean over nodes of |P(t_j) - P(s_i)|^2, with projections of their own for each layer before P
 
     Of maps, the positions are the nodes where all layers of both networks have equally many (graphs, transformers);
-    else D compares the means, as the paper's first version does. The teacher is frozen; projections learn and are dropped.
+    else D compares the means, as the paper's first version does. The teacher is frozen; the projections learn and are
+    dropped afterwards.
 
     Reconstructed from reviews of the paper: its code, weights and widths were not found, so these defaults are ours:
     `weight`, `width`, `subspace`. Not built: the structural term of the second version, and starting a student of one
