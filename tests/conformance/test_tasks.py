@@ -34,7 +34,9 @@ def test_the_whole_table_is_true():
     assert table() == {name: generated.tasks_row(name) for name in generated.own_methods()}
 
 
-@pytest.mark.parametrize(("method", "task"), [("kd", "language"), ("supervised", "density"), ("skt", "density")])
+@pytest.mark.parametrize(
+    ("method", "task"), [("kd", "language"), ("supervised", "density"), ("skt", "density"), ("kd", "multilabel")]
+)
 def test_a_method_passes_the_suite_on_a_task(method, task):
     if task == "language":
         pytest.importorskip("transformers")

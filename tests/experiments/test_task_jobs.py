@@ -2,6 +2,11 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from math import prod
 
 import numpy as np
 import pytest
@@ -10,7 +15,16 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 import attar
-from attar.data.loading.tensor_loader import TensorLoader
+from attar.batch import Counts
+from attar.data import DeviceLoader, TensorLoader, eval_batches
+from attar.experiments.bench import read_suite
+from attar.experiments.build import Parts, held_for
+from attar.experiments.job import Job
+from attar.experiments.replay import replay
+from attar.methods import Method
+from attar.metrics import score
+from attar.recipe import read_recipe
+from attar.tasks import task_of
 
 QUIET = Console(file=io.StringIO())
 FAST = {"epochs": 2, "precision": "float32", "compile": False, "jobs": 1, "optim": {"name": "adamw", "lr": 0.01}}
@@ -72,13 +86,30 @@ def online(text):
     }
 
 
-KINDS = {"language": language, "density": density, "online": online}
-PRIMARY = {"language": ("perplexity", "sequences"), "density": ("mae", "images"), "online": ("perplexity", "sequences")}
+def multilabel():
+    """A recipe's keys: two small ResNets on a few mosaics."""
+    data = {"name": "digit_mosaics", "train_images": 22, "test_images": 12}
+    return {**FAST, "teacher": "resnet14", "student": "resnet8", "data": data, "method": "kd", "batch_size": 6}
+
+
+KINDS = {"language": language, "density": density, "multilabel": multilabel, "online": online}
+TASKS = [kind for kind in KINDS if kind in attar.list_tasks()]
+PRIMARY = {
+    "language": ("perplexity", "sequences"),
+    "density": ("mae", "images"),
+    "multilabel": ("map", "images"),
+    "online": ("perplexity", "sequences"),
+}
 
 
 @pytest.fixture(scope="module")
 def recipes(text, cells):
-    return {"language": lambda: language(text), "density": lambda: density(cells), "online": lambda: online(text)}
+    return {
+        "language": lambda: language(text),
+        "density": lambda: density(cells),
+        "multilabel": multilabel,
+        "online": lambda: online(text),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +133,15 @@ def test_a_run_is_scored_by_its_task_from_the_curves_to_the_report(runs, kind):
     assert tree["scoring"]["measures"][0]["name"] == name
     assert tree["runs"][0]["student"]["scores"][name] == summary.runs[0]["student"].scores[name]
     records = [json.loads(line) for line in (summary.folder / "metrics.jsonl").read_text().splitlines()]
-    assert {f"train_{name}", f"val_{name}"} <= records[0].keys()
+    running = (
+        task_of(summary.recipe).metrics().running().primary.name
+    )  # less than the primary measure, where that costs
+    assert {f"train_{running}", f"val_{name}"} <= records[0].keys()
     best = torch.load(summary.folder / "checkpoint.pt", weights_only=True)["best"]
-    assert best[f"val_{name}"] == min(record[f"val_{name}"] for record in records)
+    choose = max if summary.measure.higher else min
+    assert best[f"val_{name}"] == choose(record[f"val_{name}"] for record in records)
     assert f" {samples}" in summary.score_table().title
-    assert "less is better" in summary.sentence()
+    assert summary.measure.points in summary.sentence()
     page = summary.report.read_text()
     assert f"Validation {summary.measure.label}" in page
     assert "top-1" not in page
@@ -122,20 +157,26 @@ def test_evaluate_and_resume_give_the_scores_of_the_run(runs, kind):
     assert attar.resume(summary.folder, console=QUIET).runs[0]["student"].scores == scores
 
 
+def killed(monkeypatch, out, crashes):
+    """Kill a job at these batches, one after the other; those that are still to come."""
+    for loader in (TensorLoader, DeviceLoader):
+
+        def cut(self, number, start_step=0, epoch=loader.epoch):
+            for batch in epoch(self, number, start_step):
+                where = (batch.address.epoch, batch.address.step)
+                if crashes and where == crashes[0] and (out / "recipe.yaml").exists():
+                    crashes.pop(0)
+                    raise KeyboardInterrupt
+                yield batch
+
+        monkeypatch.setattr(loader, "epoch", cut)
+    return crashes
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_run_resumed_is_the_run_that_was_not(runs, recipes, kind, tmp_path, monkeypatch):
-    whole, out, epoch = runs(kind), tmp_path / "broken", TensorLoader.epoch
-    crashes = [(1, 1), (0, 1), (1, 0)]
-
-    def cut(self, number, start_step=0):
-        for batch in epoch(self, number, start_step):
-            where = (batch.address.epoch, batch.address.step)
-            if crashes and where == crashes[0] and (out / "recipe.yaml").exists():
-                crashes.pop(0)
-                raise KeyboardInterrupt
-            yield batch
-
-    monkeypatch.setattr(TensorLoader, "epoch", cut)
+    whole, out = runs(kind), tmp_path / "broken"
+    crashes = killed(monkeypatch, out, [(1, 1), (0, 1), (1, 0)])
     with pytest.raises(KeyboardInterrupt):
         attar.distill(**recipes[kind](), out=str(out), console=QUIET)
     while crashes:
@@ -148,6 +189,111 @@ def test_a_killed_run_resumed_is_the_run_that_was_not(runs, recipes, kind, tmp_p
         assert [key for key in one if not torch.equal(one[key], other[key])] == []
     for name, result in again.runs[0].items():
         assert result.scores == whole.runs[0][name].scores
+
+
+def everything_at_once(keys, cache):
+    """The recipe with averaged weights, accumulated batches, a teacher cache and a checkpoint after every step."""
+    teacher = keys["teacher"] if isinstance(keys["teacher"], dict) else {"name": keys["teacher"]}
+    optim = {"name": "sgd", "lr": 0.05, "schedule": "constant", "ema": 0.5, "accumulate": 2, "clip_norm": 1.0}
+    further = {"method": "kd", "alone": "skip", "optim": optim, "checkpoint_minutes": 1e-9, "select": "last"}
+    return {**keys, **further, "teacher": {**teacher, "cache": str(cache)}}
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_ema_accumulation_and_the_teacher_cache_change_no_bit_of_a_killed_run(recipes, kind, tmp_path, monkeypatch):
+    keys = everything_at_once(recipes[kind](), tmp_path / "cache")
+    whole = attar.distill(**keys, out=str(tmp_path / "whole"), console=QUIET)
+    assert len(list((tmp_path / "cache").rglob("epoch*.*"))) >= 2
+    out = tmp_path / "broken"
+    crashes = killed(monkeypatch, out, [(1, 1)])
+    with pytest.raises(KeyboardInterrupt):
+        attar.distill(**keys, out=str(out), console=QUIET)
+    again = attar.resume(out, console=QUIET)
+    assert not crashes
+    one, other = (load_file(place / "student.safetensors") for place in (out, whole.folder))
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+    assert again.runs[0]["student"].scores == whole.runs[0]["student"].scores
+    averaged, last = (torch.load(out / "checkpoint.pt", weights_only=True)[key] for key in ("ema", "method"))
+    assert any(not torch.equal(averaged[key], last[key]) for key in averaged)
+
+
+class Breaks(torch.nn.Module):
+    """A loss that is infinite on one batch."""
+
+    def forward(self, learner, source):
+        return learner.float().mean() / (0 if self.where == (1, 1) else 1)
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_an_infinite_loss_is_found_and_replayed(recipes, kind, tmp_path, monkeypatch):
+    edges, losses_of, broken = Method.adjusted, Method.batch_losses, Breaks()
+
+    def adjusted(self):
+        first, *others = edges(self)
+        more = [replace(first, loss=broken, via=None, given=(), weight=1.0, name="bad")] * (self.name != "supervised")
+        return (first, *others, *more)
+
+    def batch_losses(self, batch):
+        broken.where = (batch.address.epoch, batch.address.step)
+        return losses_of(self, batch)
+
+    monkeypatch.setattr(Method, "adjusted", adjusted)
+    monkeypatch.setattr(Method, "batch_losses", batch_losses)
+    keys = {**recipes[kind](), "method": "kd", "alone": "skip"}
+    with pytest.raises(attar.AttarError, match="at epoch 2, step 1: edge 'bad'"):
+        attar.distill(**keys, out=str(tmp_path / "run"), console=QUIET)
+    assert replay(tmp_path / "run" / "failure.pt", QUIET).edge == "bad"
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_unequal_parts_of_a_batch_are_the_whole_batch(recipes, kind, tmp_path):
+    keys = {**recipes[kind](), "method": "kd", "alone": "skip", "batch_size": 5}
+    training = Job(read_recipe(**keys), tmp_path / "run", QUIET).training(0)
+    batch, method, task = next(iter(training.loader.epoch(0))), training.method.double().eval(), training.method.task
+    entries = batch.labels.shape[:2] if kind == "language" else (5,)
+    for weight in (None, (torch.arange(prod(entries)).view(entries) % 3 > 0).double()):
+        whole = replace(batch, inputs=batch.inputs.double() if batch.inputs.is_floating_point() else batch.inputs)
+        whole.weight = weight
+        parts, count = [whole.rows(slice(0, 2)), whole.rows(slice(2, 5))], None if weight is None else weight.sum()
+        shares = [replace(part, counts=Counts(5, 5, count, parts=2)) for part in parts]
+        one, two = gradient(method, [whole]), gradient(method, shares)
+        assert all(torch.allclose(own, other, rtol=1e-9, atol=1e-12) for own, other in zip(one, two, strict=True))
+        nets = method.deployed(), method.teacher.module
+        scores = [score(nets[0], batches, task.metrics(), nets[1]) for batches in ([whole], parts)]
+        assert scores[0] == pytest.approx(scores[1], rel=1e-9)
+
+
+def gradient(method, batches):
+    """Of the mean over parts of a batch."""
+    method.zero_grad()
+    for batch in batches:
+        (method.batch_losses(batch).total / len(batches)).backward()
+    return [parameter.grad.clone() for parameter in method.parameters()]
+
+
+def torchrun(*arguments, **settings):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "attar", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, **settings)
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_job_of_two_processes_has_the_scores_of_one(recipes, kind, tmp_path):
+    keys = everything_at_once(recipes[kind](), tmp_path / "cache")
+    if kind == "language":  # whose dropout would draw for each process apart
+        plain = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+        for net in ("teacher", "student"):
+            keys[net] = {**keys[net], "options": {**keys[net]["options"], **plain}}
+    one = attar.distill(**keys, out=str(tmp_path / "one"), console=QUIET)
+    run = torchrun("distill", tmp_path / "one" / "recipe.yaml", f"out={tmp_path / 'two'}")
+    assert run.returncode == 0, run.stderr
+    tree = json.loads((tmp_path / "two" / "results.json").read_text())
+    expected = one.runs[0]["student"].scores
+    found = tree["runs"][0]["student"]["scores"]
+    for measure in one.scoring.measures:
+        assert found.get(measure.name) == pytest.approx(expected.get(measure.name), rel=1e-3)
 
 
 def test_a_language_model_is_exported_for_any_length_and_continues_a_text(runs, tmp_path, command):
@@ -188,6 +334,41 @@ def test_a_counting_network_counts_an_image_and_an_array(runs, cells, tmp_path, 
     status, _, err = command("predict", run, tmp_path / "nan.npz")
     assert (status, err.count("\n")) == (2, 1)
     assert "holds NaN or infinity" in err
+
+
+@pytest.fixture(scope="module")
+def mosaic(tmp_path_factory):
+    """The first test image of the multi-label run, and the same as its network sees it."""
+    image, file = pytest.importorskip("PIL.Image"), tmp_path_factory.mktemp("mosaic") / "mosaic.png"
+    test = attar.load_data("digit_mosaics", train_images=22, test_images=12).test
+    image.fromarray(test.images[0, 0].numpy()).save(file)
+    return file, next(eval_batches(test, 12)).images[:1]
+
+
+def labels_of(model, mosaic, run, command):
+    """Every label's probability is the sigmoid of its own logit."""
+    file, seen = mosaic
+    expected = attar.load(run.folder)(seen)[0].sigmoid().sort(descending=True)
+    status, out, _ = command("predict", model, file, "--top", 10, "--json")
+    labels = json.loads(out)[0]["labels"]
+    assert (status, [int(one["label"]) for one in labels]) == (0, expected.indices.tolist())
+    assert [one["probability"] for one in labels] == pytest.approx(expected.values.tolist(), abs=1e-5)
+
+
+def test_a_multilabel_network_gives_each_label_a_probability_of_its_own(runs, mosaic, command):
+    labels_of(runs("multilabel").folder, mosaic, runs("multilabel"), command)
+
+
+@pytest.mark.slow
+def test_a_multilabel_network_is_exported(runs, mosaic, tmp_path, command):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    run = runs("multilabel")
+    done = attar.export(run.folder, ["safetensors", "pt2", "onnx"], out=tmp_path / "files")
+    score = run.runs[0]["student"].scores["map"]
+    assert [file.parity.score for file in done.files] == pytest.approx([score] * 3, rel=1e-5)
+    assert "gives each of its 10 labels a probability of its own" in (tmp_path / "files" / "README.md").read_text()
+    labels_of(tmp_path / "files" / "student.onnx", mosaic, run, command)
 
 
 def test_a_task_given_as_an_object_and_tensors_train_too(text):
@@ -281,23 +462,25 @@ def test_tokenizers_of_one_meaning_are_equal_wherever_they_lie(tmp_path):
     assert digests["a"] != digests["other"]  # every word of the usual sample text is unknown to both
 
 
-def test_a_suite_of_language_models_has_a_table_of_perplexities(text, tmp_path):
-    from attar.experiments.bench import read_suite
-
-    pytest.importorskip("transformers")
-    keys = language(text)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "language")) for kind in TASKS]
+)
+def test_a_suite_has_a_table_of_the_primary_measure(recipes, kind, tmp_path):
+    keys = recipes[kind]()
+    pair = {role: net if isinstance(net := keys[role], dict) else {"name": net} for role in ("teacher", "student")}
     # The teacher is a file: otherwise every run of a suite would train its own.
-    net = attar.create_model("hf-config/gpt2", num_classes=256, image_size=8, **keys["teacher"]["options"])
-    attar.deploy.save(net, tmp_path / "teacher.safetensors")
-    teacher = {**keys["teacher"], "weights": str(tmp_path / "teacher.safetensors")}
+    recipe = read_recipe(**{**keys, **pair})
+    teacher = Parts(recipe, held_for(recipe)).teachers()[0]
+    attar.deploy.save(teacher, tmp_path / "teacher.safetensors")
+    pair["teacher"] = {**pair["teacher"], "weights": str(tmp_path / "teacher.safetensors")}
     common = {key: value for key, value in keys.items() if key not in ("teacher", "student", "method", "jobs")}
-    pair = {"teacher": teacher, "student": keys["student"]}
     suite = {"methods": ["kd"], "pairs": [pair], "recipe": {**common, "epochs": 1}}
     (tmp_path / "suite.yaml").write_text(json.dumps(suite), encoding="utf-8")
     table = read_suite(tmp_path / "suite.yaml", [f"out={tmp_path / 'bench'}", "jobs=1"], QUIET).run()
-    assert table.title.startswith("Test perplexity")
+    measure = attar.create_task(kind).metrics().primary
+    assert table.title.startswith(f"Test {measure.label}")
     score = json.loads(next((tmp_path / "bench").rglob("results.json")).read_text())["runs"][0]["student"]["scores"]
-    assert table.rows[0][1].startswith(f"{score['perplexity']:.3f}")
+    assert table.rows[0][1].startswith(measure.text(score[measure.name]))
 
 
 def test_two_runs_of_a_task_are_compared_by_its_measure(runs, recipes, tmp_path):
