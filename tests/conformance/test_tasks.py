@@ -43,6 +43,11 @@ def test_a_method_passes_the_suite_on_a_task(method, task):
     assert len(attar.check_method(method, task=task)) == 10
 
 
+@pytest.mark.parametrize("method", ["aekd", "encoderkd", "exchangekd"])
+def test_methods_of_csi_feedback_pass_the_suite_on_channels(method):
+    assert len(attar.check_method(method, task="channel")) == 10
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", OTHERS)
 @pytest.mark.parametrize("method", ["kd", "dml", "sokd", "rkd", "pkt", "supervised"])

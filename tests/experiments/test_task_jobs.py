@@ -92,23 +92,42 @@ def multilabel():
     return {**FAST, "teacher": "resnet14", "student": "resnet8", "data": data, "method": "kd", "batch_size": 6}
 
 
-KINDS = {"language": language, "density": density, "multilabel": multilabel, "online": online}
+@pytest.fixture(scope="module")
+def channels(tmp_path_factory):
+    """Forty channels of 4 delays and 8 antennas, smooth over the antennas."""
+    file, rng = tmp_path_factory.mktemp("channels") / "mine.npz", np.random.default_rng(0)
+    angles = np.exp(2j * np.pi * rng.random((40, 4, 1)) * np.arange(8))
+    np.savez(file, inputs=angles * np.exp(-np.arange(4))[:, None])
+    return file
+
+
+def channel(channels):
+    """A recipe's keys: CsiNet at half and a quarter of its width, in encoder KD."""
+    nets = ({"name": "csinet", "options": {"width": width}} for width in (4, 2))
+    data = {"name": "channels", "root": str(channels), "val_fraction": 0.2}
+    names = dict(zip(("teacher", "student"), nets, strict=True))
+    return {**FAST, **names, "data": data, "method": "encoderkd", "batch_size": 8, "select": "best"}
+
+
+KINDS = {"language": language, "density": density, "multilabel": multilabel, "online": online, "channel": channel}
 TASKS = [kind for kind in KINDS if kind in attar.list_tasks()]
 PRIMARY = {
     "language": ("perplexity", "sequences"),
     "density": ("mae", "images"),
     "multilabel": ("map", "images"),
     "online": ("perplexity", "sequences"),
+    "channel": ("nmse", "channels"),
 }
 
 
 @pytest.fixture(scope="module")
-def recipes(text, cells):
+def recipes(text, cells, channels):
     return {
         "language": lambda: language(text),
         "density": lambda: density(cells),
         "multilabel": multilabel,
         "online": lambda: online(text),
+        "channel": lambda: channel(channels),
     }
 
 
@@ -369,6 +388,35 @@ def test_a_multilabel_network_is_exported(runs, mosaic, tmp_path, command):
     assert [file.parity.score for file in done.files] == pytest.approx([score] * 3, rel=1e-5)
     assert "gives each of its 10 labels a probability of its own" in (tmp_path / "files" / "README.md").read_text()
     labels_of(tmp_path / "files" / "student.onnx", mosaic, run, command)
+
+
+@pytest.mark.slow
+def test_the_pair_of_encoder_kd_is_exported(runs, tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    done = attar.export(runs("channel").folder, ["safetensors", "pt2", "onnx"], out=tmp_path / "files")
+    score = runs("channel").runs[0]["student"].scores["nmse"]
+    assert [file.parity.score for file in done.files] == pytest.approx([score] * 3, rel=1e-4)
+
+
+def test_the_pair_of_encoder_kd_reconstructs_the_users_channels(runs, channels, tmp_path, command):
+    run, net = runs("channel").folder, attar.load(runs("channel").folder)
+    with np.load(channels) as held:
+        mine = 5 * held["inputs"][-8:]  # what was tested on, at another power
+    np.savez(tmp_path / "mine.npz", inputs=mine)
+    status, out, _ = command("predict", run, tmp_path / "mine.npz", "--json")
+    found = json.loads(out)[0]
+    assert status == 0
+    score = runs("channel").runs[0]["student"].scores["nmse"]
+    assert 10 * np.log10(np.mean(10 ** (np.array(found["nmse"]) / 10))) == pytest.approx(score, abs=1e-4)
+    parts = np.array(found["outputs"])
+    errors = np.abs(parts[:, 0] + 1j * parts[:, 1] - mine) ** 2
+    assert 10 * np.log10(errors.sum((1, 2)) / (np.abs(mine) ** 2).sum((1, 2))) == pytest.approx(found["nmse"], abs=1e-3)
+    assert net.encode(torch.zeros(1, 2, 4, 8)).shape == (1, 16, 1, 1)
+    np.savez(tmp_path / "turned.npz", inputs=mine.transpose(0, 2, 1))
+    status, _, err = command("predict", run, tmp_path / "turned.npz")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "holds channels (2, 8, 4), the network takes (2, 4, 8)" in err
 
 
 def test_a_task_given_as_an_object_and_tensors_train_too(text):

@@ -54,12 +54,19 @@ def node_classifiers() -> tuple[nn.Module, nn.Module]:
     return teacher, student
 
 
+def autoencoders() -> tuple[nn.Module, nn.Module]:
+    """CsiNet at its published width and a quarter of it, for channels of 8 delays and 8 antennas."""
+    teacher, student = (create_model("csinet", 2, 2, 8, width=width) for width in (8, 2))
+    return teacher, student
+
+
 NETWORKS: dict[str, Networks] = {
     "classification": classifiers,
     "language": language_models,
     "density": counters,
     "multilabel": classifiers,
     "graph": node_classifiers,
+    "channel": autoencoders,
 }
 
 

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from attar.data.sources.cells import STRIDE, read
+from attar.data.sources.channels import parts
 from attar.data.sources.text import Tokenizer, tokenizer
 from attar.deploy.package import load
 from attar.deploy.trained_run import Trained
 from attar.errors import AttarError, first_line
 from attar.metrics.accuracy import output_of
+from attar.metrics.channel import decibels, nmse
 from attar.records import damaged, read_arrays
 
 ARRAYS = (".npz", ".npy")
@@ -48,7 +50,8 @@ def predict_samples(trained: Trained, files: Iterable[str | Path], tokens: int =
     """The prediction for each file, one after the other; an unreadable one carries its error.
 
     A language model continues the text of a file, a counting network counts the objects in an image. Of a .npz with an
-    array "inputs" (N, ...), or a .npy, prepared as in training, every task gives the outputs.
+    array "inputs" (N, ...), or a .npy, every task gives the outputs; the inputs are prepared as in training, or, of
+    channels, as in a file of training.
 
     Args:
         trained: the student of a run.
@@ -64,7 +67,7 @@ def predict_samples(trained: Trained, files: Iterable[str | Path], tokens: int =
     for file in map(Path, files):
         try:
             if file.suffix in ARRAYS:
-                yield of_array(net, task, file)
+                yield ARRAY_PREDICTORS.get(task, of_array)(net, trained.card, file)
             elif task in PREDICTORS:
                 yield PREDICTORS[task](net, trained.card, file, tokens)
             else:
@@ -73,18 +76,44 @@ def predict_samples(trained: Trained, files: Iterable[str | Path], tokens: int =
             yield SamplePrediction(file, error=str(error))
 
 
-def of_array(net: nn.Module, task: str, file: Path) -> SamplePrediction:
-    """The outputs for an array of prepared samples; of density maps, which are large, the counts."""
-    inputs = torch.from_numpy(read_array(file))
+def of_array(net: nn.Module, card: dict[str, Any], file: Path) -> SamplePrediction:
+    """The outputs for an array of prepared samples."""
+    outputs = array_outputs(net, torch.from_numpy(read_array(file)), file)
+    return SamplePrediction(file, f"outputs {tuple(outputs.shape)}", {"outputs": outputs.tolist()})
+
+
+def array_outputs(net: nn.Module, inputs: Tensor, file: Path) -> Tensor:
+    """A network's outputs for the samples of a file.
+
+    Raises:
+        AttarError: they do not fit the network.
+    """
     dtype = getattr(net, "input_dtype", None) or next(net.parameters()).dtype
     try:
-        outputs = run(net, inputs.to(dtype))
+        return run(net, inputs.to(dtype))
     except (RuntimeError, IndexError) as error:
         raise AttarError(f"{file} holds {tuple(inputs.shape)}, which does not fit: {first_line(error)}") from None
-    if task == "density":
-        counts = outputs.flatten(1).sum(1).tolist()
-        return SamplePrediction(file, ", ".join(f"{count:.1f}" for count in counts), {"counts": counts})
-    return SamplePrediction(file, f"outputs {tuple(outputs.shape)}", {"outputs": outputs.tolist()})
+
+
+def counted_array(net: nn.Module, card: dict[str, Any], file: Path) -> SamplePrediction:
+    """How many objects each of the prepared images shows; the density maps themselves are large."""
+    counts = array_outputs(net, torch.from_numpy(read_array(file)), file).flatten(1).sum(1).tolist()
+    return SamplePrediction(file, ", ".join(f"{count:.1f}" for count in counts), {"counts": counts})
+
+
+def reconstructed(net: nn.Module, card: dict[str, Any], file: Path) -> SamplePrediction:
+    """Channels after the codeword, real and imaginary parts at the power they came with, and the NMSE of each in dB."""
+    channels, scale = parts(read_array(file), f"{INPUTS} of {file}")
+    if list(channels.shape[1:]) != card["input_shape"]:
+        raise AttarError(
+            f"{file} holds channels {tuple(channels.shape[1:])}, the network takes {tuple(card['input_shape'])}; give "
+            "channels of as many delays and antennas as in training"
+        )
+    outputs = array_outputs(net, channels, file)
+    errors = nmse(outputs, channels)
+    text = f"NMSE {decibels(float(errors.mean())):.2f} dB over {len(errors)} channels"
+    found = outputs * scale.to(outputs)[:, None, None, None]
+    return SamplePrediction(file, text, {"nmse": [decibels(one) for one in errors.tolist()], "outputs": found.tolist()})
 
 
 def read_array(file: Path) -> np.ndarray:
@@ -148,4 +177,9 @@ def run(net: nn.Module, inputs: Tensor) -> Tensor:
 PREDICTORS: dict[str, Callable[[nn.Module, dict[str, Any], Path, int], SamplePrediction]] = {
     "language": continued,
     "density": counted,
+}
+# What a task makes of arrays, where it is more than the outputs.
+ARRAY_PREDICTORS: dict[str, Callable[[nn.Module, dict[str, Any], Path], SamplePrediction]] = {
+    "density": counted_array,
+    "channel": reconstructed,
 }

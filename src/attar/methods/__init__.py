@@ -3,6 +3,7 @@
 from attar.methods import (  # noqa: F401, the methods register themselves
     ab,
     abkd,
+    aekd,
     angularkd,
     at,
     atsc,
@@ -31,6 +32,8 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     eakd,
     ebkd,
     ekd,
+    encoderkd,
+    exchangekd,
     fcfd,
     fitnet,
     fsp,

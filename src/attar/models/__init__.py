@@ -14,6 +14,7 @@ from attar.models.registry import ModelInfo, build, register_model
 from attar.models.surgery.adapters import Adapter, SimKDProjector, adapter, match_size
 from attar.models.surgery.branches import Branch, Branched, bifurcate, default_branches
 from attar.models.surgery.bridges import Bridge
+from attar.models.surgery.encoder_decoder import EncoderDecoder
 from attar.models.surgery.ensemble import Ensemble
 from attar.models.surgery.fusion import AFF, FDP
 from attar.models.surgery.projected import ProjectedNet
@@ -22,7 +23,7 @@ from attar.models.surgery.reparam import MultiBranch, dropping, merge, multi_bra
 from attar.models.surgery.staged import Block, Layout, Staged
 from attar.models.surgery.taps import Tapped, class_count, classifier_of, has_tap, observe, tap_shapes
 from attar.models.weights import load_weights
-from attar.models.zoo import csrnet, mobilenet, resnet, shufflenet_v1, shufflenet_v2, vgg, wide_resnet  # noqa: F401
+from attar.models.zoo import csinet, csrnet, mobilenet, resnet, shufflenet_v1, shufflenet_v2, vgg, wide_resnet  # noqa: F401
 
 __all__ = [
     "AFF",
@@ -32,6 +33,7 @@ __all__ = [
     "Branch",
     "Branched",
     "Bridge",
+    "EncoderDecoder",
     "Engine",
     "Ensemble",
     "Frozen",

@@ -118,7 +118,8 @@ def _of_zoo(name: str, sizes: Mapping[str, Any], options: Mapping[str, Any]) -> 
     for option in options:
         if option not in info.options:
             raise unknown(f"option of {name}", option, info.options)
-    net = info.build(num_classes=sizes["num_classes"], in_channels=sizes["in_channels"], **options)
+    given = sizes if info.takes_size else {key: sizes[key] for key in ("num_classes", "in_channels")}
+    net = info.build(**given, **options)
     height, width = height_width(sizes["image_size"])
     smallest = getattr(net, "smallest", 1)  # a registered network may be a plain module
     if min(height, width) < smallest:

@@ -22,7 +22,8 @@ class ModelInfo:
         name: what `create_model` knows it by.
         family: the kind of network.
         description: one line for listings.
-        build: called with num_classes, in_channels and the options.
+        build: called with num_classes, in_channels and the options; and with image_size where its layers' sizes follow
+            from it.
     """
 
     name: str
@@ -33,9 +34,17 @@ class ModelInfo:
     @property
     def options(self) -> list[str]:
         """What `create_model` takes for this network beyond classes and images."""
+        return [name for name in self._arguments if name not in ("num_classes", "in_channels", "image_size")]
+
+    @property
+    def takes_size(self) -> bool:
+        """Whether `build` is given the images' size."""
+        return "image_size" in self._arguments
+
+    @property
+    def _arguments(self) -> list[str]:
         parameters = inspect.signature(self.build).parameters.values()
-        named = [one.name for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD]
-        return [name for name in named if name not in ("num_classes", "in_channels")]
+        return [one.name for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD]
 
 
 MODELS: Registry[ModelInfo] = Registry("network")

@@ -1,6 +1,7 @@
 """Tasks: what is learnt, how labels supervise it, how one network imitates another, and how it is scored."""
 
 from attar.tasks.base import Task
+from attar.tasks.channel import Channel
 from attar.tasks.classification import Classification
 from attar.tasks.density import Density
 from attar.tasks.graph import Graph
@@ -17,6 +18,7 @@ from attar.tasks.registry import (
 )
 
 __all__ = [
+    "Channel",
     "Classification",
     "Density",
     "Graph",

@@ -50,9 +50,11 @@ class Staged(nn.Module):
         spec: what `attar.models.build` rebuilds it from, without weights; None for a network made by hand.
         smallest: the smallest image side it can take.
         input_dtype: the type of its inputs where it is not that of its parameters: token ids are int64.
+        encoder_stages: how many stages make the encoder, whose output is the code that the rest decodes; None: all.
     """
 
     smallest: int = 1
+    encoder_stages: int | None = None
     input_dtype: torch.dtype | None = None
 
     def __init__(self, layout: Layout) -> None:
@@ -177,6 +179,11 @@ class Staged(nn.Module):
         rest._modules = {name: module for name, module in self._modules.items() if name not in dropped}
         rest.spec = None
         return rest
+
+    @property
+    def code_tap(self) -> str:
+        """The tap of the encoder's output: of an autoencoder the codeword, of any other network the last stage."""
+        return f"stage{self.encoder_stages or len(self.layout.stages)}"
 
     def initialise(self) -> None:
         """Convolutions Kaiming normal over the fan out with bias 0; the rest stays as torch makes it."""
