@@ -73,6 +73,14 @@ def mse(student, teacher):
     return np.mean([(s - t) ** 2 for s, t in zip(student.ravel(), teacher.ravel(), strict=True)])
 
 
+def attention_kl(student, teacher):
+    sentences = []
+    for s, t in zip(student, teacher, strict=True):
+        rows = [kl(p[p > 0], q[p > 0]) for p, q in zip(t.reshape(-1, 4), s.reshape(-1, 4), strict=True) if p.sum()]
+        sentences.append(np.mean(rows))
+    return np.mean(sentences)
+
+
 def tckd_terms(student, teacher, labels, temperature=4.0):
     terms = []
     for s, t, y in zip(student, teacher, labels, strict=True):

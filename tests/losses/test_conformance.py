@@ -43,6 +43,17 @@ def maps(rng: torch.Generator) -> tuple:
     return tuple(torch.randn(BATCH, 3, 4, 4, generator=rng, dtype=torch.float64) for _ in range(2))
 
 
+def attentions(rng: torch.Generator) -> tuple:
+    """Of two heads over four tokens, the last token of all sentences but the first is padding."""
+    found = []
+    for _ in range(2):
+        scores = torch.randn(BATCH, 2, 4, 4, generator=rng, dtype=torch.float64)
+        scores[1:, :, :, 3] = -torch.inf
+        found.append(scores.softmax(-1))
+        found[-1][1:, :, 3] = 0
+    return tuple(found)
+
+
 def margins(rng: torch.Generator) -> tuple:
     return (*maps(rng), -torch.rand(3, 1, 1, generator=rng, dtype=torch.float64))
 
@@ -144,6 +155,9 @@ CASES = {
     "mse": Case(losses.mse, losses.MSE(), reference.mse, maps),
     "at": Case(losses.at, losses.AttentionTransfer(), reference.at, maps),
     "at pooled": Case(losses.at, losses.AttentionTransfer(), reference.at, unequal_maps),
+    "attention kl": Case(
+        losses.attention_kl, losses.AttentionKL(), reference.attention_kl, attentions, at_equality=None
+    ),
     "nst": Case(losses.nst, losses.NST(), reference.nst, maps),
     "nst pooled": Case(losses.nst, losses.NST(), reference.nst, unequal_maps),
     "ab": Case(

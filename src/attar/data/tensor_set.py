@@ -31,6 +31,9 @@ class TensorSet:
         weight: (N,) or (N, L) how much each entry counts; None: all alike.
         vary: how training samples are varied; None: not at all.
         classes: the name of each output, where they have names.
+        lengths: (N,) how many entries of each sample's inputs, tokens say, are not padding: batches are cut to their
+            longest sample. None: all are of one length.
+        network: what networks are made with, beside the outputs and the shape (the size of a vocabulary).
         facts: what whoever prepares further inputs must know, as plain data (the tokenizer, mean and std).
 
     Raises:
@@ -47,6 +50,8 @@ class TensorSet:
     weight: Tensor | None = field(default=None, repr=False)
     vary: Vary | None = None
     classes: tuple[str, ...] = ()
+    lengths: Tensor | None = field(default=None, repr=False)
+    network: dict[str, Any] = field(default_factory=dict, repr=False)
     facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -95,8 +100,9 @@ class TensorSet:
 
     def subset(self, index: Tensor | slice) -> TensorSet:
         """The samples at these positions, in this order."""
-        weight = None if self.weight is None else self.weight[index]
-        return replace(self, inputs=rows_of(self.inputs, index), labels=self.labels[index], weight=weight)
+        weight, lengths = (None if one is None else one[index] for one in (self.weight, self.lengths))
+        inputs, labels = rows_of(self.inputs, index), self.labels[index]
+        return replace(self, inputs=inputs, labels=labels, weight=weight, lengths=lengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +183,7 @@ class TensorSplits:
             sizes: dict[str, Any] = {"in_channels": channels, **({"image_size": size} if size else {})}
         else:  # token ids: their number
             sizes = {"image_size": channels}
-        return {"num_classes": self.num_classes, **sizes}
+        return {"num_classes": self.num_classes, **sizes, **self.train.network}
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from attar.errors import AttarError, first_line
 from attar.methods import method_info
 from attar.models import as_staged, class_rows, create_model, model_info, observe, recorded_classes
 from attar.models.copying import copied
+from attar.models.libraries.create import is_untrained
 from attar.models.libraries.imagenet_classes import imagenet_rows
 from attar.models.libraries.names import FILES
 from attar.profiling.cost import blank_images
@@ -176,7 +177,11 @@ class Parts:
         if self.given.teachers:
             return []
         parts = enumerate(teacher_parts(self.recipe.teacher))
-        return [(n, name) for n, (name, weights) in parts if not weights and not name.startswith(FILES)]
+        return [
+            (number, name)
+            for number, (name, weights) in parts
+            if not weights and (not name.startswith(FILES) or is_untrained(name))
+        ]
 
 
 def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:

@@ -47,6 +47,7 @@ from attar.files import check_space, write_json, write_text
 from attar.methods import Method, create_method, method_info
 from attar.models import fingerprint
 from attar.models.copying import copied
+from attar.models.libraries.names import FILES
 from attar.plugins import record_imports
 from attar.profiling import Result, latencies, read_scores, threads
 from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
@@ -130,7 +131,8 @@ class Job:
     @cached_property
     def inputs(self) -> Fingerprints:
         """The fingerprints of the data and of networks whose weights were given."""
-        trained = {number for number, _ in self.parts.untrained()}
+        # One that is trained on from a folder's encoder starts from given weights all the same.
+        trained = {number for number, name in self.parts.untrained() if not name.startswith(FILES)}
         given = [(number, net) for number, net in enumerate(self.teachers) if number not in trained]
         found = {f"weights of {self._teacher_folder(number).name}": fingerprint(net) for number, net in given}
         if self.recipe.student.weights:

@@ -5,6 +5,7 @@ Arguments are always (learner, source, ...); reductions are named; every softmax
 
 from attar.losses.alpha_beta import AlphaBeta, alpha_beta
 from attar.losses.angular import AngularInter, AngularIntra, angular_inter, angular_intra
+from attar.losses.attention import AttentionKL, attention_kl
 from attar.losses.binary import BinaryCrossEntropy, BinaryKL, binary_cross_entropy, binary_kl
 from attar.losses.boosted import Boosted, boosted
 from attar.losses.boundaries import ActivationBoundary, PartialL2, activation_boundary, negative_mean, partial_l2
@@ -98,6 +99,7 @@ __all__ = [
     "AlphaBeta",
     "AngularInter",
     "AngularIntra",
+    "AttentionKL",
     "AttentionTransfer",
     "AverageKL",
     "BalancedDivergence",
@@ -162,6 +164,7 @@ __all__ = [
     "angular_inter",
     "angular_intra",
     "at",
+    "attention_kl",
     "balanced_divergence",
     "binary_cross_entropy",
     "binary_kl",

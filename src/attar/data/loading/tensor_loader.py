@@ -9,10 +9,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from attar.batch import Address, Batch, Counts, rows_of
+from attar.batch import Address, Batch, Counts, Inputs, rows_of
 from attar.data.loading.batch_slice import Part, part_of
 from attar.data.tensor_set import DRAWS, TensorSet
 from attar.errors import AttarError
+
+# Batches of sequences are cut to multiples of so many entries.
+STEP = 8
 
 
 class TensorLoader:
@@ -88,7 +91,7 @@ class TensorLoader:
             part = part_of(span.stop - span.start, *self.share)
             rows = order[span.start + part.start : span.start + part.stop]
             index = rows.to(self.device)
-            inputs, labels = rows_of(self._inputs, index), self._labels[index]
+            inputs, labels = self._cut(rows_of(self._inputs, index), rows), self._labels[index]
             if vary is not None and draws is not None:
                 inputs, labels = vary(inputs, labels, draws[rows].to(self.device))
             weight = None if self._weight is None else self._weight[index]
@@ -101,6 +104,14 @@ class TensorLoader:
             whole = Counts(counts.rows, counts.labelled, counts.weight, self.share[1])
             batch.counts = whole
             yield Part(**vars(batch), start=part.start, count=counts.rows)
+
+    def _cut(self, inputs: Inputs, rows: Tensor) -> Inputs:
+        """Inputs without the columns that are padding in every row; lengths are of the CPU, so nothing waits."""
+        if self.images.lengths is None:
+            return inputs
+        # In steps of eight, so that shapes repeat.
+        longest = -(-int(self.images.lengths[rows].max()) // STEP) * STEP
+        return inputs[:, :longest] if isinstance(inputs, Tensor) else {k: one[:, :longest] for k, one in inputs.items()}
 
     def counts(self, epoch: int, step: int) -> Counts:
         """How much the whole batch of a step holds, over all processes."""

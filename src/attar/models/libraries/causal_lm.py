@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attar.errors import AttarError, first_line, unknown
+from attar.errors import AttarError, first_line
+from attar.models.libraries.configurations import configuration
 from attar.models.libraries.imports import import_transformers
 from attar.models.libraries.library_staged import drawn_elsewhere
-from attar.models.libraries.names import CONFIGS
 from attar.models.registry import BUILDERS, Spec
 from attar.models.surgery.staged import Layout, Staged
 from attar.models.surgery.taps import logits_of
@@ -117,23 +117,15 @@ def create(name: str, vocabulary: int, options: Mapping[str, Any]) -> nn.Module:
     """A newly initialised language model by the kind of its configuration.
 
     Args:
-        name: "gpt2", "llama", ..., as transformers calls it (model_type).
+        name: "gpt2", "llama", ..., as transformers calls it (model_type), or a folder with a config.json.
         vocabulary: how many tokens there are.
         options: entries of the configuration (n_layer, n_embd, n_head, n_positions for gpt2).
 
     Raises:
         AttarError: transformers is missing or does not know the kind or an option.
     """
-    transformers = import_transformers()
-    known = {"bos_token_id": None, "eos_token_id": None, **options, "vocab_size": vocabulary}
-    try:
-        config = transformers.AutoConfig.for_model(name, **known)
-    except (ValueError, KeyError, TypeError) as error:
-        raise AttarError(f"{CONFIGS}{name}: {first_line(error)}") from None
-    plain = type(config)().to_dict()
-    if strange := [option for option in options if option not in plain]:
-        raise unknown(f"option of {CONFIGS}{name}", strange[0], sorted(plain))
-    return made(config)
+    unset = {"bos_token_id": None, "eos_token_id": None}
+    return made(configuration(name, {**unset, **options}, {"vocab_size": vocabulary}))
 
 
 def named(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -21,6 +21,8 @@ from attar.models.weights import Weights, fit, read_state
 from attar.sizes import Size, height_width, shortest
 
 PUBLISHED = "pretrained"
+# Options that say what text is made of; only data of sentences give them.
+VOCABULARY, PADDING = "vocab_size", "pad_token_id"
 # Below this side, networks made for photographs may run out of map; off this stride, patches may not cover it.
 SMALL, STRIDE = 64, 32
 # Options by which timm and torchvision fetch or open files; a network's JSON comes from anywhere.
@@ -41,7 +43,8 @@ def create_outside(
     if name.startswith("onnx/"):
         return from_onnx(name.removeprefix("onnx/"), sizes, weights, options)
     if name.startswith(CONFIGS):
-        return language_model(name.removeprefix(CONFIGS), sizes, weights, options)
+        make = text_classifier if VOCABULARY in options else language_model
+        return make(name.removeprefix(CONFIGS), sizes, weights, options)
     if name.startswith(GRAPHS):
         return graph_network(name.removeprefix(GRAPHS), sizes, weights, options)
     if name.startswith("hf/"):
@@ -233,9 +236,11 @@ def from_folder(
     """A Hugging Face classifier with the weights of its folder, or of a file."""
     from attar.models.libraries import causal_lm, hugging_face
 
+    config = hugging_face.read_json(folder / "config.json")
+    if VOCABULARY in options and not causal_lm.is_causal(config):
+        return text_classifier(folder, sizes, weights, options)
     if options:
         raise AttarError(f"hf/{folder} takes no options, got {', '.join(options)}; its config.json says what it is")
-    config = hugging_face.read_json(folder / "config.json")
     if causal_lm.is_causal(config):
         return language_model(folder, sizes, weights, {})
     net = hugging_face.create(config, sizes["num_classes"])
@@ -276,6 +281,40 @@ def graph_network(name: str, sizes: Sizes, weights: Weights, options: dict[str, 
     if weights.source is not None:
         fit(net, read_state(weights.source), str(weights.source), weights.head, weights.classes)
     return net
+
+
+def text_classifier(name: str | Path, sizes: Sizes, weights: Weights, options: dict[str, Any]) -> nn.Module:
+    """A text classifier by the kind of its configuration, or out of a folder.
+
+    Raises:
+        AttarError: a folder is given options beside what follows from the data.
+    """
+    from attar.models.libraries import text_classifier
+
+    vocabulary = {key: options[key] for key in (VOCABULARY, PADDING) if key in options}
+    rest = {key: value for key, value in options.items() if key not in vocabulary}
+    if isinstance(name, Path):
+        if rest:
+            raise AttarError(f"hf/{name} takes no options, got {', '.join(rest)}; {CONFIGS}{name} takes some")
+        same = weights.head == "same"
+        net: Any = text_classifier.from_folder(name, sizes["num_classes"], options[VOCABULARY], same)
+    else:
+        net = text_classifier.create(name, sizes["num_classes"], vocabulary, rest)
+    # The side of images is here the length of sentences.
+    net.input_shape = (sizes["image_size"],)
+    if weights.source is not None:
+        fit(net, read_state(weights.source), str(weights.source), weights.head, weights.classes)
+    return net
+
+
+def is_untrained(name: str) -> bool:
+    """Whether a network that carries its weights has no classifier yet, as encoders of text have none."""
+    from attar.models.libraries import hugging_face, text_classifier
+
+    if not name.startswith("hf/"):
+        return False
+    config = hugging_face.read_json(Path(name.removeprefix("hf/")) / "config.json")
+    return text_classifier.is_bare(config)
 
 
 def from_onnx(file: str, sizes: Sizes, weights: Weights, options: dict[str, Any]) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from attar.errors import AttarError, unknown
 from attar.knowledge import Output, logits_of
 from attar.models.surgery.ensemble import Ensemble, joined
 from attar.models.surgery.staged import Staged
+from attar.models.surgery.transformer_layers import layer_of_tap, layer_taps, watch
 
 
 class Tapped(nn.Module):
@@ -23,7 +24,8 @@ class Tapped(nn.Module):
 
     Args:
         module: any network. The taps are module paths ("layer3.1.conv2") and "pooled", the classifier's input; of a
-            `Staged` one also "stem", "stage1", "stage1.preact", .., and "final".
+            `Staged` one also "stem", "stage1", "stage1.preact", .., and "final"; of a transformer that
+            `transformer_layers` finds, "layer1.attention" (B, heads, N, N) and "layer1.cls" (B, D), ...
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -58,7 +60,7 @@ def tap_paths(net: nn.Module) -> list[str]:
         return ["pooled"]
     own = [name for name, _ in net.named_modules(remove_duplicate=False) if name]
     usual = net.tap_names if isinstance(net, Staged) else ("pooled",)
-    return list(dict.fromkeys([*usual, *native_modules(net), *own]))
+    return list(dict.fromkeys([*usual, *layer_taps(net), *native_modules(net), *own]))
 
 
 def module_at(net: nn.Module, path: str) -> nn.Module:
@@ -132,8 +134,10 @@ def observe(net: nn.Module, images: Inputs, taps: Collection[str] = (), logits: 
     return Output(output.logits, {**output.taps, **{tap: unspoilt(tap, seen) for tap in paths}})
 
 
-def hook(net: nn.Module, tap: str, seen: dict[str, tuple[Tensor, int]]) -> torch.utils.hooks.RemovableHandle:
+def hook(net: nn.Module, tap: str, seen: dict[str, tuple[Tensor, int]]) -> AbstractContextManager[object]:
     """Watch one tap during one call: the value goes to `seen` with its version."""
+    if found := layer_of_tap(net, tap):
+        return watch(net, *found, keep=lambda value: seen.__setitem__(tap, (value, version(value))))
     caller = threading.get_ident()
 
     def keep(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
