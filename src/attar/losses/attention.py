@@ -14,7 +14,7 @@ from attar.losses.numerics import widen
 
 
 def attention_kl(student_attention: Tensor, teacher_attention: Tensor) -> Tensor:
-    """KL(A_t || A_s) of attention distributions, averaged over heads and tokens, then over the batch (arXiv:1910.03723).
+    """KL(A_t || A_s) of attention distributions, the mean over heads, tokens and the batch (arXiv:1910.03723).
 
     Rows that are all zero are those of padding and do not count: a sentence's mean is over its own tokens, and the
     batch's mean over sentences.

@@ -40,6 +40,7 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     ft,
     hkd,
     iakd,
+    internal,
     itrd,
     kd,
     kdcl,

@@ -20,7 +20,7 @@ from attar.registry import Registry, check_types
 from attar.tasks import Task, create_task
 
 Family = Literal["baseline", "offline", "online", "semi-online", "self"]
-Needs = Literal["logits", "pooled", "stages", "classifier"]
+Needs = Literal["logits", "pooled", "stages", "classifier", "layers"]
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,19 @@ def mean_f1(sums: Mapping[str, Tensor]) -> float:
     return float((2 * table.diagonal()[total > 0] / total[total > 0]).mean())
 
 
+def matthews(sums: Mapping[str, Tensor]) -> float:
+    """Matthews' correlation of labels and predictions, of K classes that of Gorodkin (2004); 0 where one is constant.
+
+    >>> round(matthews({"table": torch.tensor([[1.0, 0.0], [1.0, 2.0]])}), 4)
+    0.5774
+    """
+    table = sums["table"]
+    count, true, predicted = table.sum(), table.sum(1), table.sum(0)
+    covariance = count * table.diagonal().sum() - (true * predicted).sum()
+    spread = (count**2 - true.square().sum()) * (count**2 - predicted.square().sum())
+    return float(covariance / spread.sqrt()) if spread > 0 else 0.0
+
+
 balanced_accuracy = register_metric(
     "balanced_accuracy",
     title="balanced %",
@@ -54,4 +67,7 @@ balanced_accuracy = register_metric(
 )(confusion_matrix)
 macro_f1 = register_metric(
     "macro_f1", title="macro F1 %", compute=mean_f1, scale=100, digits=1, note="Macro F1: the mean of the classes' F1."
+)(confusion_matrix)
+matthews_correlation = register_metric(
+    "matthews", title="Matthews", compute=matthews, scale=100, digits=1, note="Matthews: 100 times the correlation."
 )(confusion_matrix)

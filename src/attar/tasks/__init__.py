@@ -16,6 +16,7 @@ from attar.tasks.registry import (
     task_of,
     with_metrics,
 )
+from attar.tasks.text import Text
 
 __all__ = [
     "Channel",
@@ -25,6 +26,7 @@ __all__ = [
     "Language",
     "Multilabel",
     "Task",
+    "Text",
     "create_task",
     "data_names",
     "list_tasks",

@@ -59,13 +59,7 @@ def tokenizer(name: str = BYTES) -> Tokenizer:
         return Tokenizer(
             name, 256, lambda text: list(text.encode()), lambda ids: bytes(ids).decode("utf-8", errors="replace")
         )
-    transformers = require("transformers", f"the tokenizer {name}", "text")
-    if not Path(name).expanduser().is_dir():
-        raise AttarError(f"tokenizer={name} is no folder; give bytes, or a folder written by save_pretrained")
-    try:
-        held: Any = transformers.AutoTokenizer.from_pretrained(Path(name).expanduser(), local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise AttarError(f"{name} holds no tokenizer: {first_line(error)}") from None
+    held = tokenizer_of(name)
 
     def encode(text: str) -> list[int]:
         return held.encode(text, add_special_tokens=False)
@@ -74,6 +68,21 @@ def tokenizer(name: str = BYTES) -> Tokenizer:
     return Tokenizer(
         name, len(held), encode, held.decode, hashlib.blake2b(repr(meaning).encode(), digest_size=8).hexdigest()
     )
+
+
+def tokenizer_of(name: str) -> Any:
+    """The tokenizer of a local folder, as transformers reads it.
+
+    Raises:
+        AttarError: the folder holds none, or transformers is missing.
+    """
+    transformers = require("transformers", f"the tokenizer {name}", "text")
+    if not Path(name).expanduser().is_dir():
+        raise AttarError(f"tokenizer={name} is no folder; give bytes, or a folder written by save_pretrained")
+    try:
+        return transformers.AutoTokenizer.from_pretrained(Path(name).expanduser(), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise AttarError(f"{name} holds no tokenizer: {first_line(error)}") from None
 
 
 def check_tokenizer(facts: Mapping[str, Any], folder: Path) -> None:

@@ -86,7 +86,7 @@ class StagedEncoder(Staged):
         self.twice = not own
         self.gelu = model.config.model_type == "electra"
         self.deviation = model.config.initializer_range
-        padding = self.embeddings.position_embeddings.padding_idx  # type: ignore[union-attr]
+        padding = body.embeddings.position_embeddings.padding_idx
         self.longest = model.config.max_position_embeddings - (0 if padding is None else padding + 1)
         self.spec = {"kind": "text_classifier", "config": dict(config)}
         for module in self.modules():
@@ -108,19 +108,19 @@ class StagedEncoder(Staged):
                 if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                     module.weight[module.padding_idx].zero_()
 
-    def forward(  # type: ignore[override]  # inputs by name, too
+    def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> Tensor:
         named = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         return self.features({key: one for key, one in named.items() if one is not None}).logits
 
-    def stem(self, images: Inputs) -> Tensor:  # type: ignore[override]
+    def stem(self, images: Inputs) -> Tensor:
         inputs = images if isinstance(images, dict) else {"input_ids": images}
         ids, mask = inputs["input_ids"], inputs.get("attention_mask")
         if ids.shape[1] > self.longest:
             raise AttarError(
-                f"sentences have {ids.shape[1]} tokens, the network takes {self.longest}; give a smaller data.max_length, "
-                "or max_position_embeddings among the network's options"
+                f"sentences have {ids.shape[1]} tokens, the network takes {self.longest}; give a smaller "
+                "data.max_length, or max_position_embeddings among the network's options"
             )
         x = self.embeddings(input_ids=ids, token_type_ids=inputs.get("token_type_ids"))
         if hasattr(self, "embeddings_project"):
@@ -202,9 +202,9 @@ def from_folder(folder: Path, classes: int, vocabulary: int, same: bool) -> nn.M
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise AttarError(f"{folder} cannot be loaded: {first_line(error)}; save it with save_pretrained") from None
-    if other := sorted(str(one[0]) for one in loading["mismatched_keys"]):
-        if same or any("classifier" not in key for key in other):
-            raise AttarError(f"hf/{folder} has other classes than the data's {classes} ({other[0]}); give one of those")
+    other = sorted(str(one[0]) for one in loading["mismatched_keys"])
+    if other and (same or any("classifier" not in key for key in other)):
+        raise AttarError(f"hf/{folder} has other classes than the data's {classes} ({other[0]}); give one of those")
     encoder = model.base_model_prefix + "."
     if lacking := sorted(key for key in loading["missing_keys"] if key.startswith(encoder) and "pooler" not in key):
         raise AttarError(f"{folder} lacks {len(lacking)} weights (first {lacking[0]!r}); save it with save_pretrained")

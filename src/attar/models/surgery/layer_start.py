@@ -51,7 +51,7 @@ def start_from_layers(student: nn.Module, teacher: nn.Module) -> None:
         if name not in held or held[name].shape != tensor.shape:
             found = f"is {tuple(held[name].shape)}" if name in held else "does not exist"
             raise AttarError(
-                f"the student cannot start from the teacher's layers: its {key} is {tuple(tensor.shape)}, the teacher's "
-                f"{name} {found}; choose a student of the teacher's family and width"
+                f"the student cannot start from the teacher's layers: its {key} is {tuple(tensor.shape)}, the "
+                f"teacher's {name} {found}; choose a student of the teacher's family and width"
             )
         tensor.copy_(held[name])
