@@ -21,6 +21,7 @@ from attar.models.copying import copied
 from attar.models.libraries.create import is_untrained
 from attar.models.libraries.imagenet_classes import imagenet_rows
 from attar.models.libraries.names import FILES
+from attar.models.surgery.layer_start import start_from_layers
 from attar.profiling.cost import blank_images
 from attar.recipe import ModelRecipe, Recipe, TeacherRecipe, listed
 from attar.registry import check_types
@@ -53,6 +54,8 @@ class Given:
 
 
 GIVEN = "given:"
+# What student.weights has in place of a file.
+FROM_TEACHER = "teacher"
 
 
 def take_objects(values: dict[str, Any]) -> tuple[dict[str, Any], Given]:
@@ -134,11 +137,13 @@ class Parts:
         recipe: the names.
         held: what was read already.
         given: objects in place of names.
+        taught: the job's teachers; a student that starts from the teacher's layers copies the first one's weights.
     """
 
     recipe: Recipe
     held: Held
     given: Given = field(default_factory=Given)
+    taught: list[nn.Module] = field(default_factory=list)
 
     def splits(self, seed: int, train_size: int | None = None) -> Sets:
         """The samples for one seed, optionally with another number of training samples than the recipe's.
@@ -159,7 +164,19 @@ class Parts:
         """The student as it starts, the same for one seed whoever trains it."""
         if self.given.student is not None:
             return checked(copied(self.given.student), "student", self.splits(seed))
-        return build(self.recipe.student, self.splits(seed), seed)
+        recipe = self.recipe.student
+        if not self.starts_from_teacher:
+            return build(recipe, self.splits(seed), seed)
+        if not self.taught:
+            raise AttarError("student.weights=teacher starts from a teacher's layers, and there is none; give teacher=")
+        net = build(replace(recipe, weights=None), self.splits(seed), seed)
+        start_from_layers(net, self.taught[0])
+        return net
+
+    @property
+    def starts_from_teacher(self) -> bool:
+        """Whether the student begins with the weights of some of the teacher's layers."""
+        return self.recipe.student.weights == FROM_TEACHER
 
     def teachers(self) -> list[nn.Module]:
         """Every teacher, with its weights where it has some."""

@@ -101,7 +101,7 @@ class Job:
             self.splits = self.parts.splits(self.recipe.seed)
         self.engines = self.shared.engines(self.splits.train)
         with self.console.status("building the networks"):
-            self.teachers = self.parts.teachers()
+            self.teachers = self.parts.taught = self.parts.teachers()
         self.teacher_predictions = self.shared.teacher_predictions(self.teachers[0]) if self.teachers else None
         self.teacher_trainings = self._teacher_trainings()
         self.earlier = self._earlier_baselines()
@@ -135,7 +135,7 @@ class Job:
         trained = {number for number, name in self.parts.untrained() if not name.startswith(FILES)}
         given = [(number, net) for number, net in enumerate(self.teachers) if number not in trained]
         found = {f"weights of {self._teacher_folder(number).name}": fingerprint(net) for number, net in given}
-        if self.recipe.student.weights:
+        if self.recipe.student.weights and not self.parts.starts_from_teacher:
             found["weights of student"] = fingerprint(self.parts.student(self.recipe.seed))
         return {**found, **data_fingerprints(self.splits, self.task.metrics().scoring.samples)}
 
@@ -434,9 +434,10 @@ class Job:
         # Whether steps compile is tried with the student.
         result = training.run(self.console, replace(runtime, compiled=False))[0]
         self.teachers[number].load_state_dict(self.team.from_leader(lambda: load(folder).state_dict()))
-        # Its networks are no longer needed; methods that copied the untrained teacher are built again.
+        # Its networks are no longer needed; whatever copied the untrained teacher is built again.
         del self.teacher_trainings[number]
-        self._trainings = {key: one for key, one in self._trainings.items() if key[1]}
+        kept = [] if self.parts.starts_from_teacher else [key for key in self._trainings if key[1]]
+        self._trainings = {key: self._trainings[key] for key in kept}
         return replace(result, name="teacher")
 
     def _measured(self, number: int, folder: Path, runtime: Runtime) -> Result:

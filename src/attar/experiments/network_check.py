@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from attar.errors import AttarError
-from attar.experiments.build import GIVEN, teacher_parts
+from attar.experiments.build import FROM_TEACHER, GIVEN, teacher_parts
 from attar.models import create_model, model_info
 from attar.models.libraries.create import PUBLISHED
 from attar.models.libraries.names import CONFIGS, FILES
@@ -27,7 +27,8 @@ def check_networks(recipe: Recipe) -> None:
     """
     teacher, student = recipe.teacher, recipe.student
     parts = [(name, weights, teacher) for name, weights in teacher_parts(teacher)] if teacher.name else []
-    for name, weights, section in [*parts, (student.name, student.weights, student)]:
+    own = None if student.weights == FROM_TEACHER else student.weights
+    for name, weights, section in [*parts, (student.name, own, student)]:
         if name and not name.startswith(GIVEN):
             check_network(name, weights, section)
 

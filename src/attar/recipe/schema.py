@@ -22,7 +22,7 @@ class ModelRecipe:
     name: str = ""
     """A network of the zoo (`attar list networks`), of a library (timm/NAME), or a finished run's folder."""
     weights: str | None = None
-    """A .safetensors or .pth file to start from."""
+    """A .safetensors or .pth file to start from; of a student also teacher: layers of the teacher, a transformer."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the network's constructor."""
     classes: Any = None
