@@ -21,6 +21,7 @@ def rows(trials: int, seed: int, scratch: Path) -> list[dict[str, Any]]:
     return [
         soak(name, teacher if method_info(name).takes_teacher else [], trials, random.Random(f"{seed}/{name}"), scratch)
         for name in list_methods()
+        if "layers" not in method_info(name).needs
     ]
 
 

@@ -40,7 +40,7 @@ def methods() -> str:
 
 def runs(name: str, task: str) -> bool:
     """Whether a method passes the check before every run, on the small networks that the suite has for a task."""
-    networks, takes_teacher = networks_of(task), method_info(name).takes_teacher
+    networks, takes_teacher = networks_of(task, name), method_info(name).takes_teacher
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attar.batch import Address, Batch, Inputs
 from attar.errors import AttarError
-from attar.methods.base import Method
+from attar.methods import Method, method_info
 from attar.models import create_model
 from attar.tasks import Classification, Task
 
@@ -25,6 +25,27 @@ Networks = Callable[[], tuple[nn.Module, nn.Module]]
 def classifiers() -> tuple[nn.Module, nn.Module]:
     """Of six classes of images."""
     teacher, student = (create_model(net, num_classes=CLASSES, image_size=SIZE) for net in (TEACHER, STUDENT))
+    return teacher, student
+
+
+def vision_transformers() -> tuple[nn.Module, nn.Module]:
+    """ViTs of four and two blocks, six classes of images; their attention is compared."""
+    sizes: dict[str, Any] = {"patch_size": 8, "embed_dim": 8, "num_heads": 2, "input_size": SIZE}
+    teacher, student = (
+        create_model("timm/vit_tiny_patch16_224", num_classes=CLASSES, image_size=SIZE, depth=depth, **sizes)
+        for depth in (4, 2)
+    )
+    return teacher, student
+
+
+def text_classifiers() -> tuple[nn.Module, nn.Module]:
+    """BERT of four and two layers, two classes of eight bytes."""
+    sizes: dict[str, Any] = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+    sizes |= {"vocab_size": 256, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    teacher, student = (
+        create_model("hf-config/bert", num_classes=2, image_size=8, num_hidden_layers=depth, **sizes)
+        for depth in (4, 2)
+    )
     return teacher, student
 
 
@@ -63,6 +84,7 @@ def autoencoders() -> tuple[nn.Module, nn.Module]:
 NETWORKS: dict[str, Networks] = {
     "classification": classifiers,
     "language": language_models,
+    "text": text_classifiers,
     "density": counters,
     "multilabel": classifiers,
     "graph": node_classifiers,
@@ -70,12 +92,14 @@ NETWORKS: dict[str, Networks] = {
 }
 
 
-def networks_of(task: str) -> Networks:
-    """The networks that the suite has for a task.
+def networks_of(task: str, method: str = "") -> Networks:
+    """The networks that the suite has for a task, and for a method that compares layers of transformers.
 
     Raises:
         AttarError: it has none.
     """
+    if task == "classification" and method and "layers" in method_info(method).needs:
+        return vision_transformers
     if task not in NETWORKS:
         raise AttarError(f"there are no networks to check methods on for task {task!r}; give networks=")
     return NETWORKS[task]

@@ -52,7 +52,7 @@ def check_method(
         raise AttarError(f"{method.__name__} is not registered; put @attar.register(...) above the class")
     name = method if isinstance(method, str) else method.name
     info, chosen = method_info(name), create_task(task) if isinstance(task, str) else task
-    build_networks = networks or networks_of(task if isinstance(task, str) else type(task).__name__.lower())
+    build_networks = networks or networks_of(task if isinstance(task, str) else type(task).__name__.lower(), name)
 
     def make() -> Method:
         with torch.random.fork_rng(devices=[]):

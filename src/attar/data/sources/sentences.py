@@ -116,8 +116,8 @@ def read_sentences(
 
     Files are named after their part (train; dev, val or validation; test), with the suffix .tsv, .csv or .jsonl.
     Without a test file, the dev file is tested on and the validation set is drawn from the training file; of one file
-    alone, a part drawn once for all is tested on. TSV files have no quotation marks, as GLUE's. The first line names the
-    columns.
+    alone, a part drawn once for all is tested on. TSV files have no quotation marks, as GLUE's. The first line names
+    the columns.
 
     Args:
         root: the folder or file.
