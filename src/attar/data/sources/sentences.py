@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ SUFFIXES = (".tsv", ".csv", ".jsonl")
 # The columns that hold sentences and labels where the recipe names none.
 SENTENCES, SECONDS, LABELS = ("sentence", "text", "sentence1"), ("sentence2",), ("label",)
 REMEDY = "say which with data.sentence=, data.second= and data.label="
+MEASURED = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
 # Byte tokens are 0 to 255; these follow them.
 START, END, PAD = 256, 257, 258
 # Of one file without others, what is tested on is drawn by this seed, so that it never depends on a run's.
@@ -136,7 +138,7 @@ def read_sentences(
     if len(rows) == 1:
         rows = divided_rows(rows["train"], test_fraction, files["train"])
     elif "test" not in rows:
-        rows["test"] = rows.pop("val")
+        rows["test"], files["test"] = rows.pop("val"), files.pop("val")
     paired = [role for role, one in rows.items() if one.seconds]
     if paired and len(paired) != len(rows):
         raise AttarError(f"{root}: some files have a second sentence and others none; {REMEDY}")
@@ -302,11 +304,8 @@ def classes_of(train: Rows, root: Path) -> tuple[str, ...]:
     )
     if len(found) < 2:
         raise AttarError(f"{root} has 1 class to train on, {found[0]!r}; expected at least 2")
-    if len(found) > max(len(train.labels) // 2, 2):
-        raise AttarError(
-            f"{root} has {len(found)} labels for {len(train.labels)} sentences ({listed(found)}): they are no classes; "
-            f"{REMEDY}"
-        )
+    if measured := next((label for label in found if MEASURED.fullmatch(label)), None):
+        raise AttarError(f"{root} has the label {measured}, a measured number and no class; {REMEDY}")
     return tuple(found)
 
 
