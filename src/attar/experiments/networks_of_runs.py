@@ -10,7 +10,7 @@ from typing import Any
 from attar.deploy.trained_run import find_trained
 from attar.errors import AttarError
 from attar.models import list_models
-from attar.models.libraries import causal_lm
+from attar.models.libraries.configurations import named_configuration
 from attar.recipe import ModelRecipe, Recipe, listed
 from attar.records import damaged
 
@@ -85,8 +85,8 @@ def _named(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
             {} if spec["network"]["image_size"] == spec["image_size"] else {"input_size": spec["network"]["image_size"]}
         )
         return None if inner is None else (inner[0], {**inner[1], **size})
-    if kind == "causal_lm":
-        return causal_lm.named(spec["config"])
+    if kind in ("causal_lm", "text_classifier"):
+        return named_configuration(spec["config"])
     if kind not in ("model", "library") or not isinstance(name := spec.get("name", spec.get("model")), str):
         return None
     return name, {key: value for key, value in spec.items() if key not in FROM_DATA}

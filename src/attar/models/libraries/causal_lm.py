@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attar.errors import AttarError, first_line
-from attar.models.libraries.configurations import configuration
+from attar.models.libraries.configurations import configuration, plain_configuration
 from attar.models.libraries.imports import import_transformers
 from attar.models.libraries.library_staged import drawn_elsewhere
 from attar.models.registry import BUILDERS, Spec
 from attar.models.surgery.staged import Layout, Staged
 from attar.models.surgery.taps import logits_of
-
-# Entries of a configuration that are no options: its kind, and what follows from the data and the library.
-GIVEN = ("model_type", "vocab_size", "bos_token_id", "eos_token_id", "architectures", "transformers_version")
 
 
 class CausalNet(nn.Module):
@@ -128,15 +124,6 @@ def create(name: str, vocabulary: int, options: Mapping[str, Any]) -> nn.Module:
     return made(configuration(name, {**unset, **options}, {"vocab_size": vocabulary}))
 
 
-def named(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The name and options that `create` makes a network of this configuration from, without its vocabulary."""
-    kind = str(config["model_type"])
-    usual = _plain(import_transformers().AutoConfig.for_model(kind))
-    return f"{CONFIGS}{kind}", {
-        key: value for key, value in config.items() if key in usual and key not in GIVEN and value != usual[key]
-    }
-
-
 def made(config: Any) -> nn.Module:
     """The network of a configuration: staged where its family is, else with logits and module paths as taps."""
     transformers = import_transformers()
@@ -149,14 +136,9 @@ def made(config: Any) -> nn.Module:
 
 def wrapped(model: Any) -> nn.Module:
     """A language model of transformers as a network of ours."""
-    config = _plain(model.config)
-    plain = model.config.model_type == "gpt2" and not model.config.add_cross_attention
-    return StagedGPT2(model, config) if plain else CausalNet(model, config)
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    """A configuration as what JSON holds."""
-    return dict(json.loads(config.to_json_string(use_diff=False)))
+    config = plain_configuration(model.config)
+    staged = model.config.model_type == "gpt2" and not model.config.add_cross_attention
+    return StagedGPT2(model, config) if staged else CausalNet(model, config)
 
 
 def from_folder(folder: Path, vocabulary: int) -> nn.Module:

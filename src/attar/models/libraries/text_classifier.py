@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from attar.batch import Inputs
 from attar.errors import AttarError, first_line
-from attar.models.libraries.configurations import configuration
+from attar.models.libraries.configurations import configuration, plain_configuration
 from attar.models.libraries.imports import import_transformers
 from attar.models.libraries.library_staged import drawn_as_whole, drawn_elsewhere
 from attar.models.registry import BUILDERS, Spec
@@ -54,7 +53,7 @@ class StagedEncoder(Staged):
     """A BERT-like classifier in stages: the embeddings, each layer, and the classifier of the first token.
 
     Taps are (B, L, D) hidden states, "layer1.attention" (B, heads, L, L) and "layer1.cls" (B, D), ...; "pooled" (B, D)
-    is what the classifier sees. Hidden states of padding are zero, which is how a layer finds it: a stage runs alone.
+    is what the classifier sees. Hidden states of padding are zero, so a stage that runs alone finds it, too.
 
     Args:
         model: of transformers, of one of `FAMILIES`; its modules are taken over.
@@ -127,8 +126,13 @@ class StagedEncoder(Staged):
             x = self.embeddings_project(x)
         return x if mask is None else x * (mask != 0)[..., None]
 
-    def run_stage(self, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        kept = (x != 0).any(-1)
+    def context(self, inputs: Inputs, x: Tensor) -> Tensor | None:
+        """(B, L) which tokens are no padding; None: as `inputs` have no mask, all."""
+        mask = inputs.get("attention_mask") if isinstance(inputs, dict) else None
+        return None if mask is None else mask != 0
+
+    def run_stage(self, index: int, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+        kept = (x != 0).any(-1) if context is None else context
         found = getattr(self, self.layout.stages[index])(x, attention_mask=kept[:, None, None, :])
         # Earlier versions of transformers return a tuple.
         x = (found[0] if isinstance(found, tuple) else found) * kept[..., None]
@@ -167,7 +171,7 @@ def made(config: Any) -> nn.Module:
 
 def wrapped(model: Any) -> nn.Module:
     """A classifier of transformers as a network of ours: staged where its family is."""
-    config = json.loads(model.config.to_json_string(use_diff=False))
+    config = plain_configuration(model.config)
     fitting = model.config.model_type in FAMILIES and model.config._attn_implementation == "sdpa"
     if fitting and not getattr(model.config, "is_decoder", False):
         return StagedEncoder(model, config)
