@@ -13,7 +13,7 @@ from attar.data.loading.tensor_loader import TensorLoader
 from attar.data.tensor_set import TensorSet
 from attar.methods import create_method
 from attar.recipe import read_recipe
-from attar.train.loop import Places, fit
+from attar.train.loop import Places, fit, smooth_labels
 from attar.train.progress import Progress
 
 
@@ -68,6 +68,12 @@ def test_accumulated_batches_with_unequal_tokens_are_one_large_batch(tmp_path):
     small, *_ = train(tmp_path / "small", batch_size=3, accumulate=4)
     large, *_ = train(tmp_path / "large", batch_size=11)
     assert torch.allclose(small, large, atol=1e-6)
+
+
+def test_label_smoothing_warns_where_there_is_no_cross_entropy():
+    method = create_method("supervised", student=Bigram(0), task="multilabel")
+    assert "'supervised' has no cross-entropy with the labels, so optim.label_smoothing" in smooth_labels(method, 0.1)
+    assert smooth_labels(create_method("supervised", student=Bigram(0), task="language"), 0.1) is None
 
 
 def test_the_least_perplexity_is_kept(tmp_path):

@@ -81,10 +81,11 @@ def intervals(measure: Measure) -> str:
 def caption(measure: Measure) -> str:
     """What a chart of a measure is called.
 
-    >>> caption(Measure("top1", "top-1 %"))
-    'Top-1'
+    >>> caption(Measure("top1", "top-1 %")), caption(Measure("map", "mAP %"))
+    ('Top-1', 'mAP')
     """
-    return measure.label[:1].upper() + measure.label[1:]
+    word = measure.label[:2]
+    return measure.label if word != word.lower() else measure.label[:1].upper() + measure.label[1:]
 
 
 def better_corner(measure: Measure) -> str:

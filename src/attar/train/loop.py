@@ -117,7 +117,8 @@ class Fit:
         self.method, self.loader, self.val, self.recipe = method, loader, val, recipe
         self.runtime, self.places, self.progress = runtime, places, progress
         self.members = team()
-        smooth_labels(method, recipe.optim.label_smoothing)
+        if warning := smooth_labels(method, recipe.optim.label_smoothing):
+            progress.log(warning)
         if warning := weigh_labels(method, loader.whole().images.class_weights):
             progress.log(warning)
         if warning := differs(method, loader, self.members):
@@ -324,12 +325,24 @@ def put_back(state: Checkpoint, method: Method, optimisers: Optimisers, ema: Ema
         ema.state = {name: tensor.to(ema.state[name].device) for name, tensor in state.ema.items()}
 
 
-def smooth_labels(method: Method, amount: float) -> None:
-    """Set label smoothing in every cross-entropy with the labels, mixed ones too."""
-    for edge in method.edges:
-        if amount and owner(edge.source) == "labels":
-            for loss in entropies(edge.loss):
-                loss.label_smoothing = amount
+def smooth_labels(method: Method, amount: float) -> str | None:
+    """Set label smoothing in every cross-entropy with the labels, mixed ones too; a warning where there is none."""
+    if not amount:
+        return None
+    found = from_labels(method)
+    for loss in found:
+        loss.label_smoothing = amount
+    return None if found else without_entropy(method, "optim.label_smoothing changes")
+
+
+def from_labels(method: Method) -> list[CrossEntropy]:
+    """Every cross-entropy with the labels."""
+    return [one for edge in method.edges if owner(edge.source) == "labels" for one in entropies(edge.loss)]
+
+
+def without_entropy(method: Method, what: str) -> str:
+    """A warning about a setting of cross-entropies."""
+    return f"warning: {method.name!r} has no cross-entropy with the labels, so {what} nothing in it"
 
 
 def entropies(loss: nn.Module) -> list[CrossEntropy]:
@@ -341,10 +354,7 @@ def weigh_labels(method: Method, weights: tuple[float, ...] | None) -> str | Non
     """Set class weights in every cross-entropy with the labels, mixed ones too; a warning where there is none."""
     if weights is None:
         return None
-    losses = [edge.loss for edge in method.edges if owner(edge.source) == "labels"]
-    weighed = [one for loss in losses for one in entropies(loss)]
-    for loss in weighed:
+    found = from_labels(method)
+    for loss in found:
         loss.class_weights = weights
-    if weighed:
-        return None
-    return f"warning: {method.name!r} has no cross-entropy with the labels, so data.class_weights change nothing in it"
+    return None if found else without_entropy(method, "data.class_weights change")
