@@ -244,6 +244,8 @@ CHECKS = (
     mixed_images,
 )
 OF_CLASS_NUMBERS = (unlabelled_rows, mixed_images)
+# Losses that are sums over maps have gradients whose steps would leap; those of classifiers stay far below.
+LARGEST_GRADIENT = 100.0
 
 
 def train_steps(method: Method, case: Case, steps: int) -> list[float]:
@@ -257,6 +259,7 @@ def train_steps(method: Method, case: Case, steps: int) -> list[float]:
             total = method.batch_losses(replace(case.batch(), phase=phase)).total
             method.zero_grad()
             total.backward()
+            nn.utils.clip_grad_norm_(method.trainable(phase), LARGEST_GRADIENT)
             learner.step()
             if phase == method.phases[0]:
                 losses.append(float(total.detach()))
