@@ -32,7 +32,7 @@ class Exported:
         bytes: its size.
         parity: its logits beside the student's, and its accuracy.
         latency: milliseconds of one image, on one thread.
-        batch_latency: milliseconds of 32 images, on one thread.
+        batch_latency: milliseconds of 32 images, on one thread; None where the test set is one sample (a graph).
         calibrated: how many images set the scales of a format that is not exact; None for the others.
     """
 
@@ -41,7 +41,7 @@ class Exported:
     bytes: int
     parity: Parity
     latency: Latency
-    batch_latency: Latency
+    batch_latency: Latency | None
     calibrated: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -184,13 +184,14 @@ def _export(student: Student, folder: Path, name: str) -> Exported:
     kind.write(student, path)
     net = kind.open(path)
     # Weights alone have no normalisation inside.
-    prepare = student.deployed.inputs if kind.graph else lambda images: images
+    prepare = student.prepared if kind.graph else lambda inputs: inputs
     with threads(1):
         outputs, score = measured(net, student.test, prepare, student.task.metrics())
         parity = compare(outputs, student.outputs, score, student.task.output == "logits")
         if kind.exact:
             check(name, parity)
         dtype = torch.uint8 if kind.graph and student.bake else torch.float32
-        one, many = (latency(net, student.test.example, batch, dtype=dtype) for batch in (1, BATCH))
+        one = latency(net, student.test.example, 1, dtype=dtype)
+        many = latency(net, student.test.example, BATCH, dtype=dtype) if len(student.test) > 1 else None
     calibrated = None if kind.exact else len(student.calibration)
     return Exported(name, kind.file, path.stat().st_size, parity, one, many, calibrated)

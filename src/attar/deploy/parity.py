@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attar.batch import Inputs
 from attar.data import Samples, batches_of
 from attar.errors import AttarError
 from attar.metrics import Metrics
+from attar.metrics.accuracy import output_of
 
 # Of the largest output: far above what another order of float32 sums brings, far below what a wrong graph does.
 TOLERANCE = 1e-3
@@ -36,7 +39,7 @@ class Parity:
 
 
 def measured(
-    net: nn.Module, samples: Samples, prepare: Callable[[Tensor], Tensor], metrics: Metrics
+    net: nn.Module, samples: Samples, prepare: Callable[[Any], Inputs], metrics: Metrics
 ) -> tuple[Tensor, float]:
     """(N, ...) outputs for every sample, without gradients, and the primary measure.
 
@@ -49,7 +52,7 @@ def measured(
     outputs = []
     with torch.no_grad():
         for batch in batches_of(samples):
-            outputs.append(net(prepare(batch.images)))
+            outputs.append(output_of(net, prepare(batch.inputs)))
             metrics.update(outputs[-1], batch)
     return torch.cat(outputs), metrics.compute()[metrics.primary.name]
 

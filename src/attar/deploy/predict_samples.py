@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attar.batch import Inputs
 from attar.data.sources.cells import STRIDE, read
 from attar.data.sources.channels import parts
+from attar.data.sources.graphs import REMEDY, inputs_of
 from attar.data.sources.text import Tokenizer, tokenizer
 from attar.deploy.package import load
 from attar.deploy.trained_run import Trained
@@ -49,9 +51,9 @@ class SamplePrediction:
 def predict_samples(trained: Trained, files: Iterable[str | Path], tokens: int = 100) -> Iterator[SamplePrediction]:
     """The prediction for each file, one after the other; an unreadable one carries its error.
 
-    A language model continues the text of a file, a counting network counts the objects in an image. Of a .npz with an
-    array "inputs" (N, ...), or a .npy, every task gives the outputs; the inputs are prepared as in training, or, of
-    channels, as in a file of training.
+    A language model continues the text of a file, a counting network counts the objects in an image, a graph network
+    classifies the nodes of a .npz graph. Of a .npz with an array "inputs" (N, ...), or a .npy, every other task gives
+    the outputs; the inputs are prepared as in training, or, of channels, as in a file of training.
 
     Args:
         trained: the student of a run.
@@ -168,9 +170,28 @@ def counted(net: nn.Module, card: dict[str, Any], file: Path, tokens: int) -> Sa
 
 
 @torch.no_grad()
-def run(net: nn.Module, inputs: Tensor) -> Tensor:
+def run(net: nn.Module, inputs: Inputs) -> Tensor:
     """A network's output, outside training."""
     return output_of(net, inputs)
+
+
+def nodes_of(net: nn.Module, card: dict[str, Any], file: Path) -> SamplePrediction:
+    """The class of every node of a graph, with its probability; labels and sets in the file are not read.
+
+    Raises:
+        AttarError: the file is damaged, or its features are not as many as the network takes.
+    """
+    features, edges, _ = inputs_of(read_arrays(file, REMEDY), file, bool(card["normalise"]))
+    if features.shape[1] != card["input_shape"][1]:
+        raise AttarError(
+            f"nodes of {file} have {features.shape[1]} features, the network takes {card['input_shape'][1]}"
+        )
+    probabilities, classes = run(net, {"features": features[None], "edge_index": edges[None]})[0].softmax(1).max(1)
+    names = card["classes"] or [str(number) for number in range(card["outputs"])]
+    found = [names[number] for number in classes.tolist()]
+    sure = [round(one, 4) for one in probabilities.tolist()]
+    lines = [f"{number}  {name}  {100 * p:.1f}" for number, (name, p) in enumerate(zip(found, sure, strict=True))]
+    return SamplePrediction(file, "\n".join([f"{len(found)} nodes", *lines]), {"classes": found, "probabilities": sure})
 
 
 # What a task makes of files that are no arrays.
@@ -181,5 +202,6 @@ PREDICTORS: dict[str, Callable[[nn.Module, dict[str, Any], Path, int], SamplePre
 # What a task makes of arrays, where it is more than the outputs.
 ARRAY_PREDICTORS: dict[str, Callable[[nn.Module, dict[str, Any], Path], SamplePrediction]] = {
     "density": counted_array,
+    "graph": nodes_of,
     "channel": reconstructed,
 }

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from attar.batch import Inputs
-from attar.data import ImageSet, Samples, batches_of
+from attar.data import ImageSet, Samples, TensorSet, batches_of
 from attar.deploy.parity import measured
 from attar.errors import AttarError
-from attar.models.graphs.traced import Deployed, facts, sample_facts
+from attar.models.graphs.traced import Deployed, DeployedByName, Traced, facts, sample_facts
 from attar.sizes import shortest
 from attar.tasks import Task
 
@@ -51,33 +51,39 @@ class Student:
         return Deployed(self.net, self.card.get("mean", [0.0]), self.card.get("std", [1.0]), bake).eval()
 
     @cached_property
-    def deployed(self) -> Deployed:
+    def deployed(self) -> Traced:
         """The network as it stands in the graph formats."""
+        if isinstance(self.test, TensorSet) and isinstance(self.test.inputs, dict):
+            return DeployedByName(self.net, [*self.test.inputs]).eval()
         return self._deployed(self.bake)
+
+    def prepared(self, inputs: Any) -> Any:
+        """Inputs of the test set as the graph formats take them."""
+        return self.deployed.inputs(inputs) if isinstance(self.deployed, Deployed) else inputs
 
     @cached_property
     def outputs(self) -> Tensor:
         """(N, ...) outputs of the student in memory for every test sample."""
-        plain = self._deployed(False)
-        return measured(plain, self.test, plain.inputs, self.task.metrics())[0]
+        return measured(self.net, self.test, lambda inputs: inputs, self.task.metrics())[0]
 
     @property
-    def example(self) -> Tensor:
-        """Two samples as the graph formats take them.
+    def example(self) -> Inputs:
+        """Two samples as the graph formats take them."""
+        return self.prepared(next(iter(batches_of(self.test.subset(torch.tensor([0, 0]))))).inputs)
 
-        Raises:
-            AttarError: the network takes several tensors by name.
-        """
-        twice: Inputs = next(iter(batches_of(self.test.subset(torch.tensor([0, 0]))))).inputs
-        if isinstance(twice, dict):
-            raise AttarError(f"graphs take one tensor, the student {', '.join(twice)}; export it as safetensors")
-        return self.deployed.inputs(twice)
+    @property
+    def of_images(self) -> tuple[Deployed, Tensor]:
+        """The network and two samples, for formats of images alone."""
+        net, example = self.deployed, self.example
+        assert isinstance(net, Deployed)
+        assert isinstance(example, Tensor)
+        return net, example
 
     @property
     def facts(self) -> dict[str, str]:
         """The metadata of a graph file: texts by name."""
         if not isinstance(self.test, ImageSet):
-            return sample_facts(self.card, self.example)
+            return sample_facts(self.card, self.example, getattr(self.net, "open_sizes", None))
         return facts(self.card, self.bake, shortest(self.test.stored_size))
 
     def once(self, make: Callable[[Student], Any]) -> Any:

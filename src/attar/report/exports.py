@@ -25,7 +25,7 @@ def export_table(export: Export) -> Table:
                 "" if parity.same_label is None else f"{100 * parity.same_label:.2f}",
                 measure.text(parity.score),
                 milliseconds(file.latency),
-                milliseconds(file.batch_latency),
+                "" if file.batch_latency is None else milliseconds(file.batch_latency),
             ]
         )
     columns = ["format", "size", "diff", "same %", measure.title, "ms, 1", f"ms, {BATCH}"]
@@ -36,9 +36,11 @@ def export_notes(export: Export) -> str:
     """What the columns of that table mean."""
     calibrated = next((file.calibrated for file in export.files if file.calibrated), None)
     notes = [note for file in export.files if (note := FORMATS[file.format].note)]
+    both = any(file.batch_latency for file in export.files)
+    passes = f"1 and with {BATCH} {export.scoring.samples}" if both else f"1 {export.scoring.sample}"
     lines = [
         "diff: the largest distance from an output of the student in PyTorch; same: with the student's label; "
-        f"ms: median of a pass with 1 and with {BATCH} {export.scoring.samples} (distance of the quartiles)."
+        f"ms: median of a pass with {passes} (distance of the quartiles)."
     ]
     if calibrated:
         lines.append(f"The 8-bit scales were read off {calibrated:,} training images.")

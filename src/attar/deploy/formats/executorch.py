@@ -79,7 +79,7 @@ def open_pte(path: Path) -> nn.Module:
 
 def write(student: Student, path: Path) -> None:
     """The lowered program, with facts about it."""
-    write_bytes(path, to_pte(student.deployed, student.example, student.facts))
+    write_bytes(path, to_pte(*student.of_images, student.facts))
 
 
 def _load(*modules: str) -> list[Any]:

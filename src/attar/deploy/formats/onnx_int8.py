@@ -19,7 +19,7 @@ def write(student: Student, path: Path) -> None:
     from attar.models.graphs.quantise import quantised
 
     how = f"int8, static, per channel, calibrated with {len(student.calibration)} training images"
-    model = quantised(student.once(float_model), student.deployed, student.calibration)
+    model = quantised(student.once(float_model), student.of_images[0], student.calibration)
     write_bytes(path, described(model, {**student.facts, "opset": str(OPSET), "quantisation": how}))
 
 

@@ -14,23 +14,23 @@ from attar.extras import quiet
 from attar.files import write_bytes
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
+    from attar.batch import Inputs
     from attar.deploy.student import Student
-    from attar.models.graphs.traced import Deployed
+    from attar.models.graphs.traced import Traced
 
 META = "attar.json"
 # Where the network's code lies is nobody's business but ours.
 PRIVATE = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node")
 
 
-def to_pt2(net: Deployed, example: torch.Tensor, facts: dict[str, str]) -> bytes:
+def to_pt2(net: Traced, example: Inputs, facts: dict[str, str]) -> bytes:
     """The file's bytes, for any batch size and length of sequences.
 
     Args:
         net: in eval mode.
-        example: two images as the network takes them.
+        example: two samples as the network takes them.
         facts: stored beside the graph as attar.json.
 
     Raises:
@@ -38,11 +38,12 @@ def to_pt2(net: Deployed, example: torch.Tensor, facts: dict[str, str]) -> bytes
     """
     import torch
 
-    from attar.models.graphs.traced import axes, untraceable
+    from attar.models.graphs.traced import arguments, axes, untraceable
 
     try:
         with quiet():
-            program = torch.export.export(net, (example,), dynamic_shapes=axes(example))
+            open_sizes = getattr(net.net, "open_sizes", None)
+            program = torch.export.export(net, arguments(example), dynamic_shapes=axes(example, open_sizes))
     except Exception as error:  # the tracer raises dozens of types
         raise untraceable("pt2", error) from error
     for node in program.graph.nodes:
@@ -59,8 +60,9 @@ def open_pt2(path: Path) -> nn.Module:
 
     from attar.models.graphs.traced import Loaded
 
-    module = torch.export.load(path).module()
-    return Loaded(lambda images: module(images))
+    held = {META: ""}
+    module = torch.export.load(path, extra_files=held).module()
+    return Loaded(lambda *tensors: module(*tensors), json.loads(json.loads(held[META]).get("inputs", "[]")))
 
 
 def read_facts(path: Path) -> dict[str, str]:

@@ -8,19 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attar.batch import Inputs
 from attar.extras import quiet, require
-from attar.models.graphs.traced import INPUT, OUTPUT, Deployed, Loaded, axes, untraceable
+from attar.models.graphs.traced import INPUT, OUTPUT, Loaded, Traced, arguments, axes, untraceable
 
 # The exporter's own operator set: newer ones only add operators that image classifiers do not need.
 OPSET = 18
 
 
-def to_onnx(net: Deployed, example: Tensor) -> Any:
+def to_onnx(net: Traced, example: Inputs) -> Any:
     """The network as an onnx.ModelProto, for any batch size and length of sequences, in float32.
 
     Args:
         net: in eval mode.
-        example: two images as the network takes them.
+        example: two samples as the network takes them.
 
     Raises:
         AttarError: the network uses an operator that ONNX does not have.
@@ -29,12 +30,12 @@ def to_onnx(net: Deployed, example: Tensor) -> Any:
         with quiet():
             program = torch.onnx.export(
                 net,
-                (example,),
+                arguments(example),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=[INPUT],
+                input_names=[*example] if isinstance(example, dict) else [INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes=axes(example),
+                dynamic_shapes=axes(example, getattr(net.net, "open_sizes", None)),
                 verbose=False,
             )
             model = program.model_proto  # type: ignore[union-attr]
@@ -63,7 +64,13 @@ def open_onnx(path: Path) -> nn.Module:
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return Loaded(lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0]))
+    names = [node.name for node in session.get_inputs()]
+
+    def run(*tensors: Tensor) -> Tensor:
+        given = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+        return torch.from_numpy(session.run([OUTPUT], given)[0])
+
+    return Loaded(run, () if names == [INPUT] else names)
 
 
 def _strip(model: Any) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attar.batch import Inputs
 from attar.errors import AttarError
 from attar.files import utf8
-from attar.knowledge import Output
+from attar.knowledge import Output, logits_of
 
 INPUT, OUTPUT = "images", "logits"
+# Of inputs by name the dimensions whose size is open, besides the batch.
+OpenSizes = Mapping[str, Sequence[int]]
 RESIZE = "scaled until it covers the read size (bilinear, antialiased), the image size cut out of the centre"
 
 
@@ -52,15 +55,39 @@ class Deployed(nn.Module):
         return (images * self.std + self.mean).round().clamp(0, 255).to(torch.uint8) if self.bake else images
 
 
-class Loaded(nn.Module):
-    """A file that was read again, called like a network."""
+class DeployedByName(nn.Module):
+    """A network of several inputs as it stands in a file, which takes them in order.
 
-    def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
+    Args:
+        net: the student.
+        names: of its inputs.
+    """
+
+    def __init__(self, net: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
-        self.run = run
+        self.net, self.names = net, tuple(names)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.run(images)
+    def forward(self, *tensors: Tensor) -> Tensor:
+        return logits_of(self.net(**dict(zip(self.names, tensors, strict=True))))
+
+
+Traced = Deployed | DeployedByName
+
+
+class Loaded(nn.Module):
+    """A file that was read again, called like a network.
+
+    Args:
+        run: called with the inputs in order.
+        names: of the inputs, where there are several.
+    """
+
+    def __init__(self, run: Callable[..., Tensor], names: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.run, self.names = run, tuple(names)
+
+    def forward(self, *images: Tensor, **named: Tensor) -> Tensor:
+        return self.run(*images, *(named[name] for name in self.names))
 
 
 def facts(card: dict[str, Any], bake: bool, read_size: int | tuple[int, int] | None = None) -> dict[str, str]:
@@ -95,22 +122,24 @@ def facts(card: dict[str, Any], bake: bool, read_size: int | tuple[int, int] | N
     return {key: utf8(value) for key, value in found.items()}
 
 
-def sample_facts(card: dict[str, Any], example: Tensor) -> dict[str, str]:
+def sample_facts(card: dict[str, Any], example: Inputs, open_sizes: OpenSizes | None = None) -> dict[str, str]:
     """The metadata of a file whose network takes other samples than images; its arguments are those of `facts`.
 
     Args:
         card: the JSON beside the student's weights.
         example: inputs as the network takes them.
+        open_sizes: see `axes`.
 
     >>> card = {"task": "language", "data": "text", "tokenizer": "bytes"}
     >>> sample_facts(card, torch.zeros(2, 8, dtype=torch.int64))["input"]
     'int64 (N, L)'
     """
-    sizes = enumerate(example.shape[1:], 1)
-    shape = ", ".join(["N", *("L" if dimension in lengths(example) else str(size) for dimension, size in sizes)])
+    given = example if isinstance(example, dict) else {"": example}
+    shapes = {name: described(one, lengths(one, name, open_sizes)) for name, one in given.items()}
     kept: dict[str, str] = {key: str(card[key]) for key in ("tokenizer", "mean", "std") if key in card}
     return {
-        "input": f"{str(example.dtype).removeprefix('torch.')} ({shape})",
+        "input": ", ".join(f"{name} {shape}".strip() for name, shape in shapes.items()),
+        **({"inputs": json.dumps([*given])} if isinstance(example, dict) else {}),
         "task": card.get("task") or "",
         **kept,
         "data": card["data"],
@@ -119,14 +148,40 @@ def sample_facts(card: dict[str, Any], example: Tensor) -> dict[str, str]:
     }
 
 
-def lengths(example: Tensor) -> list[int]:
+def described(example: Tensor, open_dimensions: Collection[int]) -> str:
+    """A tensor's type and shape, with letters where any size is taken.
+
+    >>> described(torch.zeros(2, 8, dtype=torch.int64), [1])
+    'int64 (N, L)'
+    """
+    sizes = ("L" if dimension in open_dimensions else str(size) for dimension, size in enumerate(example.shape))
+    return f"{str(example.dtype).removeprefix('torch.')} ({', '.join(['N', *list(sizes)[1:]])})"
+
+
+def lengths(example: Tensor, name: str = "", open_sizes: OpenSizes | None = None) -> Sequence[int]:
     """The dimensions whose size a file leaves open besides the batch: the length of token ids (N, L)."""
+    if open_sizes and name in open_sizes:
+        return open_sizes[name]
     return [1] if example.ndim == 2 and not example.is_floating_point() else []
 
 
-def axes(example: Tensor) -> tuple[dict[int, Any]]:
-    """The open dimensions of a network's input, as torch.export wants them."""
-    return ({0: torch.export.Dim("batch"), **dict.fromkeys(lengths(example), torch.export.Dim.AUTO)},)
+def axes(example: Inputs, open_sizes: OpenSizes | None = None) -> tuple[Any]:
+    """The open dimensions of a network's inputs, as torch.export wants them.
+
+    Args:
+        example: inputs as the network takes them.
+        open_sizes: of inputs by name the dimensions that are open besides the batch; the network's `open_sizes`.
+    """
+    batch, auto = torch.export.Dim("batch"), torch.export.Dim.AUTO
+    if isinstance(example, Tensor):
+        return ({0: batch, **dict.fromkeys(lengths(example), auto)},)
+    # The tensors of `DeployedByName`, which are one argument.
+    return (tuple({0: batch, **dict.fromkeys(lengths(one, key, open_sizes), auto)} for key, one in example.items()),)
+
+
+def arguments(example: Inputs) -> tuple[Tensor, ...]:
+    """Inputs in the order in which a file takes them."""
+    return tuple(example.values()) if isinstance(example, dict) else (example,)
 
 
 def untraceable(kind: str, error: Exception) -> AttarError:
