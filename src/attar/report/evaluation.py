@@ -89,7 +89,7 @@ class Evaluation(Mapping[str, Any]):
     def score_table(self) -> Table:
         """Each measure with its unit."""
         held = [one for one in self.scoring.measures if isinstance(self.scores.get(one.name), int | float)]
-        title = f"{self.data} ({self.scores['count']:,} {self.scoring.samples})"
+        title = f"{self.data} ({self.scores['count']:,} {self.scoring.entries})"
         row = [Path(self.network).name, *(one.text(self.scores[one.name]) for one in held)]
         return Table(title, ["", *(one.title for one in held)], [row])
 
@@ -100,7 +100,7 @@ class Evaluation(Mapping[str, Any]):
         title = "Classes"
         if len(rows) > SHOWN:
             title, found = f"The {SHOWN} classes of lowest F1 (all {len(rows)} in per_class.csv)", dict(rows[:SHOWN])
-        return Table(title, ["", "precision %", "recall %", "F1 %", self.scoring.samples], self._class_rows(found))
+        return Table(title, ["", "precision %", "recall %", "F1 %", self.scoring.entries], self._class_rows(found))
 
     def confusion_table(self) -> Table | None:
         """The confusion matrix; None where there is none, or too many classes for a table."""
