@@ -19,8 +19,10 @@ class CsiNet(Staged):
     output, the tap "stage2" (B, M, 1, 1), is the codeword. The decoder is the rest: a linear layer and two refinement
     blocks (stages 3 and 4, both of 2 channels at every width), and a last convolution.
 
-    The defaults are the published network (2 channels in the encoder, 8 and 16 in a refinement block). Deviates: no
-    sigmoid at the end, because channels are not brought into [0, 1] here. Widths and depth are ours.
+    The defaults have the published widths (2 channels in the encoder, 8 and 16 in a refinement block). Deviates:
+    channels are not brought into [0, 1] here but lie around zero, so that there is no sigmoid at the end, and no
+    activation where one would cut off what is below zero: after the first convolution and after the sums. The network
+    then has every linear code within reach. The widths and the depth of the encoder are ours.
 
     Args:
         num_classes: 2, the real and the imaginary part.
@@ -28,7 +30,7 @@ class CsiNet(Staged):
         image_size: D and A, delays and antennas: the linear layers' sizes follow from it.
         compression: how many times fewer numbers a codeword has than a channel (4, 16, 32 and 64 in the paper).
         width: channels inside a refinement block are width and twice that; of the encoder a quarter, 2 at least.
-        depth: residual blocks of the encoder.
+        depth: residual blocks of the encoder; with 0 it is linear.
 
     Raises:
         AttarError: other channels than 2, a compression that leaves no whole number, a width or depth below its least.
@@ -63,7 +65,7 @@ class CsiNet(Staged):
             raise AttarError(f"compression must divide the {numbers} numbers of a channel, got {compression}")
         super().__init__(Layout(stem=("first",), stages=("body", "code", "coarse", "fine"), head=("last",)))
         inner = max(2, width // 4)
-        self.first = convolution(2, inner)
+        self.first = convolution(2, inner, active=False)
         self.body = nn.Sequential(*(Residual(inner, (inner,)) for _ in range(depth))) if depth else nn.Identity()
         self.code = Compress(inner, numbers, numbers // compression)
         self.coarse = nn.Sequential(Expand(numbers // compression, (2, height, breadth)), refinement(width))
@@ -89,10 +91,9 @@ class Residual(nn.Module):
         sizes = (channels, *widths)
         inner = [convolution(one, other) for one, other in zip(sizes, widths, strict=False)]
         self.layers = nn.Sequential(*inner, convolution(sizes[-1], channels, active=False))
-        self.active = nn.LeakyReLU(SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.active(x + self.layers(x))
+        return x + self.layers(x)
 
 
 class Compress(nn.Module):
@@ -100,7 +101,7 @@ class Compress(nn.Module):
 
     def __init__(self, channels: int, numbers: int, length: int) -> None:
         super().__init__()
-        self.narrow = convolution(channels, 2) if channels != 2 else nn.Identity()
+        self.narrow = convolution(channels, 2, active=False) if channels != 2 else nn.Identity()
         self.linear = nn.Linear(numbers, length)
 
     def forward(self, x: Tensor) -> Tensor:
