@@ -496,6 +496,19 @@ def test_a_run_teaches_where_the_data_have_its_tokenizer(runs, text, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("kind", ["language", "density"])
+def test_the_student_alone_is_read_from_an_earlier_run_of_this_network(runs, recipes, kind, tmp_path):
+    from attar.experiments.launch import prepare
+
+    run, keys = runs(kind), recipes[kind]() | {"alone": str(runs(kind).folder)}
+    job = prepare(attar.recipe.read_recipe(**keys))
+    assert job.earlier[0].scores == run.runs[0]["alone"].scores
+    option = {"language": "n_embd", "density": "divisor"}[kind]
+    student = {**keys["student"], "options": {**keys["student"]["options"], option: 16}}
+    with pytest.raises(attar.AttarError, match=f"has {option} (8|64), this run 16; give alone=train"):
+        attar.distill(**{**keys, "student": student}, out=str(tmp_path / "run"), console=QUIET)
+
+
 def test_tokenizers_of_one_meaning_are_equal_wherever_they_lie(tmp_path):
     from attar.data.sources.text import tokenizer
 

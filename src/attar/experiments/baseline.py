@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from attar.deploy import load_card
 from attar.errors import AttarError
+from attar.models.libraries.names import CONFIGS
 from attar.profiling import Result, read_scores
+from attar.recipe import ModelRecipe
 
 
-def earlier_baseline(root: Path, student: str, classes: Sequence[str], seed: int) -> Result:
+def earlier_baseline(root: Path, student: ModelRecipe, classes: Sequence[str], seed: int) -> Result:
     """One seed's result: of the run that a distillation trained beside itself, or of a run of `attar train`.
 
     Args:
@@ -21,24 +24,30 @@ def earlier_baseline(root: Path, student: str, classes: Sequence[str], seed: int
         seed: of the training.
 
     Raises:
-        AttarError: there is none, or it is of another network, seed or set of classes.
+        AttarError: there is none, or it is of another network, an option of it, another seed or set of classes.
     """
     places = [root / f"seed{seed}" / "alone", root / "alone", root / f"seed{seed}", root]
     folder = next((place for place in places if (place / "scores.json").is_file()), None)
     if folder is None:
         raise AttarError(f"alone={root}: no finished run of seed {seed} there; give train, skip or a run's folder")
     card = load_card(folder / "student.safetensors")
-    # A network of another library lies inside what fits it to the images.
-    spec = card["spec"].get("network", card["spec"])
-    wanted = {"network": student, "method": "supervised", "seed": seed}
-    held = {
-        "network": spec.get("name", spec.get("model")),
-        "method": card.get("method"),
-        "seed": card.get("seed", seed),
-    }
+    name, options = _network(card["spec"])
+    wanted = {"network": student.name, "method": "supervised", "seed": seed}
+    held = {"network": name, "method": card.get("method"), "seed": card.get("seed", seed)}
+    wanted |= {key: value for key, value in student.options.items() if key in options}
+    held |= {key: options[key] for key in student.options if key in options}
     for what, value in wanted.items():
         if held[what] != value:
             raise AttarError(f"alone={root}: {folder} has {what} {held[what]!r}, this run {value!r}; give alone=train")
     if list(card.get("classes", ())) != list(classes):
         raise AttarError(f"alone={root}: {folder} was trained on other classes; give alone=train")
     return replace(read_scores(folder, "give alone=train, or another run")[0], name="alone")
+
+
+def _network(spec: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
+    """The name and the settings of a network, of which its options are some."""
+    if spec.get("kind") == "causal_lm":
+        return CONFIGS + str(spec["config"]["model_type"]), spec["config"]
+    # A network of another library lies inside what fits it to the images.
+    inner = spec.get("network", spec)
+    return inner.get("name", inner.get("model")), inner

@@ -459,8 +459,8 @@ class Job:
         """The student alone from an earlier run, per seed, where the recipe names one."""
         if self.recipe.alone in ("train", "skip"):
             return {}
-        root, name, classes = Path(self.recipe.alone), self.recipe.student.name, self.splits.test.classes
-        return {seed: earlier_baseline(root, name, classes, seed) for seed in self.seeds}
+        root, student, classes = Path(self.recipe.alone), self.recipe.student, self.splits.test.classes
+        return {seed: earlier_baseline(root, student, classes, seed) for seed in self.seeds}
 
 
 def outcome_beside(spec: TrainingSpec) -> str:
