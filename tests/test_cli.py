@@ -156,7 +156,7 @@ def test_help_has_every_key_of_the_recipe(attar, command, monkeypatch):
 
 def test_help_of_a_suite_keeps_its_brackets(attar, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    assert "methods: [kd, {name: dkd, beta: 2}], pairs: [{teacher: resnet56" in attar("bench", "--help")[1]
+    assert "methods: [kd, {name: dkd, beta: [2, 8], optim: {lr: 0.05}}], pairs:" in attar("bench", "--help")[1]
 
 
 def test_export_predict_and_profile(finished, attar, tmp_path, monkeypatch):

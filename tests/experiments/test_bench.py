@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,14 +21,19 @@ from attar import files
 from attar.accel import runtime as timing
 from attar.accel.threads import Share
 from attar.errors import AttarError, Stopped
+from attar.experiments import attempts, launch, queue
 from attar.experiments import bench as room
 from attar.experiments import build as building
-from attar.experiments import launch
+from attar.experiments.attempts import Outcome
 from attar.experiments.bench import Bench, read_suite
+from attar.experiments.cells import Cell
 from attar.experiments.runtime_choice import RuntimeChoice
+from attar.experiments.suite_view import SuiteView
 from attar.experiments.training import Training
 from attar.models import Plain
 from attar.profiling import threads
+from attar.recipe import read_recipe
+from attar.report.tables import Table
 from attar.safety import locks as lock
 from attar.teachers import selection
 from attar.train import checkpoint
@@ -44,6 +51,11 @@ def suite(folder: Path, text: str = SUITE, overrides: tuple[str, ...] = ()) -> B
     return read_suite(folder / "suite.yaml", [f"out={folder / 'out'}", *overrides], Console(file=io.StringIO()))
 
 
+def scores(tables: list[Table]) -> list[list[str]]:
+    """What is in a table but for times."""
+    return [row[: tables[0].columns.index("minutes")] for table in tables for row in table.rows]
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Bench:
     bench = suite(tmp_path_factory.mktemp("bench"))
@@ -52,26 +64,63 @@ def finished(tmp_path_factory) -> Bench:
 
 
 def test_every_combination_has_a_folder_and_a_place_in_the_table(finished: Bench) -> None:
-    table = finished.table()
-    assert table.columns == ["method", "resnet14 -> resnet8"]
-    assert [row[0] for row in table.rows] == ["supervised", "kd temperature=2"]
-    assert all("±" in row[1] for row in table.rows)
+    tables = finished.tables()
+    table = tables.pair_table("resnet14 -> resnet8")
+    assert [row[:2] for row in table.rows] == [
+        ["resnet14 (teacher)", "2"],
+        ["supervised", "2"],
+        ["kd temperature=2", "2"],
+    ]
+    assert all(row[table.columns.index("minutes")] for row in table.rows[1:])
     assert all((finished.folder / cell.folder / "student.safetensors").exists() for cell in finished.cells)
-    assert (finished.folder / "table.md").read_text() == table.markdown() + "\n"
-    assert (finished.folder / "table.csv").read_text() == table.csv()
+    assert (finished.folder / "table.md").read_text() == tables.markdown()
+    assert (finished.folder / "table.tex").read_text() == tables.latex()
+    with (finished.folder / "runs.csv").open() as file:
+        runs = list(csv.DictReader(file))
+    assert [(run["row"], run["seed"], run["state"]) for run in runs] == [
+        (row, seed, "done") for seed in "01" for row in ("supervised", "kd temperature=2")
+    ]
+    assert "2 methods, 1 pair, 2 seeds: 4 of 4 runs done" in (finished.folder / "report.html").read_text()
+
+
+def test_a_teacher_is_trained_once_for_each_seed_and_its_students_are_as_if_they_had_trained_it(
+    finished: Bench, tmp_path: Path
+) -> None:
+    """Bit for bit; also the supervised student, whose agreement with the teacher is measured."""
+    teachers = sorted(finished.folder.glob("teachers/*/*/student.safetensors"))
+    assert [file.parent.name for file in teachers] == ["seed0", "seed1"]
+    assert len(list(finished.folder.rglob("teacher/scores.json"))) == 4  # measured, for each student's page
+    assert not list(finished.folder.rglob("teacher/checkpoint.pt"))
+    cell = next(cell for cell in finished.cells if cell.title.startswith("kd") and cell.seed == 1)
+    launch.start(read_recipe(**cell.untrained, out=str(tmp_path / "alone")), Console(quiet=True))
+    for name, other in (("student.safetensors", finished.folder / cell.folder), ("teacher", teachers[1].parent)):
+        mine = tmp_path / "alone" / name
+        mine = mine / "student.safetensors" if mine.is_dir() else mine
+        assert mine.read_bytes()[-1000:] == (other / "student.safetensors").read_bytes()[-1000:]
+
+
+@pytest.mark.slow
+def test_a_suite_whose_folder_has_moved_goes_on_with_its_teachers(finished: Bench, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder, tmp_path / "out")
+    moved = suite(tmp_path)
+    place = moved.folder / moved.cells[1].folder
+    for name in ("results.json", "scores.json"):
+        (place / name).unlink()
+    assert scores(moved.run()) == scores(finished.tables().short_tables())
+    assert str(tmp_path) in (place / "recipe.yaml").read_text()
 
 
 def test_finished_runs_are_read_not_repeated(finished: Bench, monkeypatch) -> None:
     monkeypatch.setattr(launch, "prepare", lambda *_: pytest.fail("a finished run was started again"))
     monkeypatch.setattr(launch, "reopen", lambda *_: pytest.fail("a finished run was resumed"))
-    again = Bench(finished.cells, finished.folder, Console(file=io.StringIO()))
-    assert again.run() == finished.table()
+    again = Bench(finished.cells, finished.folder, Console(file=io.StringIO()), finished.control)
+    assert scores(again.run()) == scores(finished.tables().short_tables())
 
 
 def test_a_broken_run_is_resumed(finished: Bench) -> None:
     (finished.folder / finished.cells[0].folder / "results.json").unlink()
-    again = Bench(finished.cells, finished.folder, Console(file=io.StringIO()))
-    assert again.run() == finished.table()
+    again = Bench(finished.cells, finished.folder, Console(file=io.StringIO()), finished.control)
+    assert scores(again.run()) == scores(finished.tables().short_tables())
 
 
 def test_a_run_of_another_recipe_in_its_place_is_refused_before_anything_runs(finished: Bench) -> None:
@@ -107,55 +156,56 @@ def test_mistakes_of_any_run_show_before_the_first_begins(tmp_path: Path) -> Non
 
 
 def test_a_disk_that_is_too_small_is_refused_before_the_first_run(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(files, "free_space", lambda folder: 2_000_000)
-    with pytest.raises(AttarError, match=r"out needs about \d+ MB, its disk has 2 MB free; make room, or choose"):
+    monkeypatch.setattr(files, "free_space", lambda folder: 6_000_000)
+    with pytest.raises(AttarError, match=r"out needs about \d+ MB, its disk has 6 MB free; make room, or choose"):
         suite(tmp_path).run()
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_that_fails_is_marked_in_every_table_and_does_not_stop_the_others(tmp_path: Path, monkeypatch) -> None:
-    def outcomes(*given: float | AttarError) -> None:
-        coming = iter(given)
-        monkeypatch.setattr(room, "attempt", lambda *_: next(coming))
+def test_a_run_that_fails_is_marked_in_every_table_and_does_not_stop_the_others(
+    finished: Bench, tmp_path: Path, monkeypatch
+) -> None:
+    done = attempts.work
 
-    monkeypatch.setattr(room, "check_suite", lambda *_: None)
-    monkeypatch.setattr(Bench, "_share", lambda *_: Share(1))
-    failed = AttarError("the loss is nan")
+    def work(cell: Cell, folder: Path, *arguments) -> None:
+        if cell.row.startswith("kd") and cell.seed == 1:
+            raise AttarError("the loss is nan")
+        done(cell, folder, *arguments)
+
+    shutil.copytree(finished.folder, tmp_path / "out")
     bench = suite(tmp_path)
-    outcomes(50.0, failed, 54.0, failed)
-    with pytest.raises(AttarError, match=r"2 of 4 runs failed: .*the loss is nan"):
+    lost = tmp_path / "out" / bench.cells[-1].folder
+    (lost / "results.json").unlink()
+    monkeypatch.setattr(attempts, "work", work)
+    with pytest.raises(AttarError, match=r"1 of 4 runs failed: kd temperature=2, .* seed 1: the loss is nan"):
         bench.run()
-    assert [row[1] for row in bench.table().rows] == ["52.00 ± 2.83", "failed"]
-    bench = suite(tmp_path)
-    outcomes(50.0, 40.0, 54.0, failed)
-    with pytest.raises(AttarError, match=r"1 of 4 runs failed"):
-        bench.run()
-    for file in ("table.md", "table.csv"):
-        assert "40.00 (n=1, 1 failed)" in (tmp_path / "out" / file).read_text()
-    assert "40.00 (n=1, 1 failed)" in bench.console.file.getvalue()
+    row = bench.tables().pair_table("resnet14 -> resnet8").rows[-1]
+    assert row[:2] == ["kd temperature=2", "1 of 2, 1 failed"]
+    for file in ("table.md", "runs.csv", "report.html"):
+        assert "the loss is nan" in (tmp_path / "out" / file).read_text()
+    assert "failed: kd temperature=2, resnet14 -> resnet8, seed 1: the loss is nan" in bench.console.file.getvalue()
+    monkeypatch.setattr(attempts, "work", done)  # the next time it is tried again
+    assert scores(suite(tmp_path).run()) == scores(finished.tables().short_tables())
+    assert json.loads((lost / "cell.json").read_text())["failed"] == ""
 
 
 def test_a_run_that_gives_one_class_to_everything_is_named(finished: Bench, tmp_path: Path) -> None:
-    bench = Bench(finished.cells, tmp_path / "copy", Console(file=io.StringIO(), width=200))
-    shutil.copytree(finished.folder, bench.folder)
+    shutil.copytree(finished.folder, tmp_path / "out")
+    bench = suite(tmp_path)
     file = bench.folder / finished.cells[0].folder / "results.json"
     tree = json.loads(file.read_text())
     tree["runs"][0]["student"]["scores"]["per_class"] = [1.0, *[0.0] * 9]
     file.write_text(json.dumps(tree))
-    bench._note(finished.cells[0], 10.0)
-    assert (
-        "supervised, resnet14 -> resnet8, seed 0: resnet8 trained: gives class 1 of 10" in bench.console.file.getvalue()
-    )
+    bench.run()
+    line = "supervised, resnet14 -> resnet8, seed 0: resnet8 trained: gives class 1 of 10"
+    assert line in bench.console.file.getvalue()
 
 
 def test_keys_of_the_common_recipe_complete_the_pairs(tmp_path: Path) -> None:
     bench = suite(tmp_path, SUITE, ("teacher.weights=file.pth",))
-    assert bench.cells[0].values["teacher"] == {
-        "name": "resnet14",
-        "epochs": 1,
-        "precision": "float32",
-        "weights": "file.pth",
-    }
+    teacher = bench.cells[0].values["teacher"]
+    assert teacher == {"name": "resnet14", "epochs": 1, "precision": "float32", "weights": "file.pth"}
+    assert bench.cells[0].teachers == ()
 
 
 def test_the_packaged_suites_are_sound() -> None:
@@ -182,7 +232,7 @@ def test_mistakes_show_before_the_first_run(tmp_path: Path, text: str, message: 
 def test_runs_side_by_side_give_the_same_table(finished: Bench, tmp_path: Path) -> None:
     bench = suite(tmp_path, overrides=("jobs=2",))
     assert bench.jobs == 2
-    assert bench.run() == finished.table()
+    assert scores(bench.run()) == scores(finished.tables().short_tables())
     log = (tmp_path / "out" / bench.cells[0].folder / "log.txt").read_text()
     assert "epoch 1/1" in log
 
@@ -200,7 +250,7 @@ def test_unasked_runs_go_side_by_side_where_that_pays(finished: Bench, tmp_path:
     assert bench.jobs is None
     assert bench._found_share().jobs == 1  # nobody said how a process begins
     bench.prepare = os.getpid
-    assert bench.run() == finished.table()
+    assert scores(bench.run()) == scores(finished.tables().short_tables())
     assert asked == [("supervised", 4, False), ("supervised", 4, True)]
     assert (bench.folder / bench.cells[0].folder / "log.txt").exists()
     assert "2 trainings at a time" in bench.console.file.getvalue()
@@ -225,17 +275,19 @@ def test_a_suite_chooses_once_whatever_the_clock_says_later(tmp_path: Path, monk
     monkeypatch.setattr(selection, "seconds", lambda one, *_: 1.0 if isinstance(one, Plain) else took["engine"])
     monkeypatch.setattr(selection, "LABELS", 0.0)  # a teacher of one epoch wavers between classes
     text = SUITE.replace(", precision: float32", "").replace("methods: [supervised, ", "methods: [kd, ")
-    run, runtimes = room.attempt, []
+    run, runtimes = room.attempt_logged, []
 
-    def attempted(folder: Path, *arguments) -> float | AttarError:
-        outcome = run(folder, *arguments)
+    def attempted(cell: Cell, suite: Path, *arguments) -> Outcome:
+        outcome, folder = run(cell, suite, *arguments), suite / cell.folder
+        if cell.trains_teacher:
+            return outcome
         runtimes.append(json.loads((folder / "environment.json").read_text())["runtime"])
         took.update(float32=1.0, bfloat16=2.0, engine=2.0)
         if len(runtimes) == 2:
             raise Stopped
         return outcome
 
-    monkeypatch.setattr(room, "attempt", attempted)
+    monkeypatch.setattr(room, "attempt_logged", attempted)
     threads_now = [2]
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads_now[0])
     monkeypatch.setattr(torch, "set_num_threads", lambda count: threads_now.__setitem__(0, count))
@@ -266,6 +318,53 @@ def test_a_failure_beside_others_is_named(tmp_path: Path) -> None:
 def test_jobs_is_a_count(tmp_path: Path, jobs: str) -> None:
     with pytest.raises(AttarError, match="jobs must be a whole number from 1"):
         suite(tmp_path, overrides=(f"jobs={jobs}",))
+
+
+def test_shares_are_disjoint_and_whole(finished: Bench, tmp_path: Path) -> None:
+    shares = [suite(tmp_path, overrides=(f"share={number}/3",)) for number in (1, 2, 3)]
+    titles = [cell.title for bench in shares for cell in bench.own]
+    assert sorted(titles) == sorted(cell.title for cell in finished.cells)
+
+
+@pytest.mark.slow
+def test_a_share_has_the_table_of_all_whoever_did_them(finished: Bench, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder, tmp_path / "out")
+    shares = [suite(tmp_path, overrides=(f"share={number}/3",)) for number in (1, 2, 3)]
+    assert scores(shares[2].run()) == scores(finished.tables().short_tables())
+
+
+@pytest.mark.slow
+def test_a_run_that_another_process_holds_is_waited_for(finished: Bench, tmp_path: Path, monkeypatch) -> None:
+    """And done here as soon as its holder has gone."""
+    shutil.copytree(finished.folder, tmp_path / "out")
+    bench = suite(tmp_path)
+    cell = bench.cells[-1]
+    (bench.folder / cell.folder / "results.json").unlink()
+    monkeypatch.setattr(queue, "LATER_SECONDS", 0.05)
+    with ExitStack() as stack:
+        stack.enter_context(lock.held(bench.folder / cell.folder / attempts.LEASE))
+        monkeypatch.setattr(SuiteView, "waits", lambda self: stack.close())
+        assert scores(bench.run()) == scores(finished.tables().short_tables())
+    assert bench.failures == {}
+
+
+@pytest.mark.parametrize(
+    ("against", "control"), [((), "supervised"), (("kd",), "kd temperature=2"), (("literature",), "supervised")]
+)
+def test_the_control_is_named_or_the_first(tmp_path: Path, against: tuple[str, ...], control: str) -> None:
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    bench = read_suite(tmp_path / "suite.yaml", [], Console(), against)
+    assert (bench.control, bench.literature) == (control, "literature" in against)
+
+
+@pytest.mark.parametrize(
+    ("against", "message"),
+    [(("kdd",), "unknown control 'kdd'"), (("kd",), "the name of 2 rows"), (("a", "b"), "give one control")],
+)
+def test_a_control_that_is_not_one_row_is_refused(tmp_path: Path, against: tuple[str, ...], message: str) -> None:
+    (tmp_path / "suite.yaml").write_text(SUITE.replace("temperature: 2", "temperature: [2, 4]"))
+    with pytest.raises(AttarError, match=message):
+        read_suite(tmp_path / "suite.yaml", [], Console(), against)
 
 
 def test_an_override_of_earlier_versions_is_refused_with_advice(tmp_path: Path) -> None:

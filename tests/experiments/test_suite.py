@@ -3,7 +3,7 @@
 import pytest
 
 from attar.errors import AttarError
-from attar.experiments.suite import load_suite
+from attar.experiments.suite import Options, load_suite
 
 GOOD = {"methods": "[kd]", "pairs": "[{teacher: resnet14, student: resnet8}]"}
 
@@ -20,7 +20,7 @@ def loaded(folder, **keys):
         ("pairs", ["5", "[5]", "resnet8", "{teacher: a}", "[[a]]"]),
         ("methods", ["5", "[[kd]]", "kd", "[{temperature: 2}]", "[{name: 5}]"]),
         ("recipe", ["[1]", "text", "5"]),
-        ("seeds", ["x", "[1]", "0", "-1", "1.5", "true"]),
+        ("seeds", ["x", "[]", "[1, 1]", "[a]", "0", "-1", "1.5", "true"]),
     ],
 )
 def test_a_key_of_another_shape_is_one_line_that_says_what_is_expected(tmp_path, key, values):
@@ -48,5 +48,36 @@ def test_a_number_of_seeds_that_would_fill_the_memory(tmp_path):
 
 def test_what_is_left_out_has_a_default(tmp_path):
     suite = loaded(tmp_path)
-    assert (suite["recipe"], suite["seeds"]) == ({}, 1)
+    assert (suite["recipe"], suite["seeds"], suite["control"]) == ({}, [0], None)
     assert suite["methods"] == ["kd"]
+
+
+def test_seeds_are_a_number_or_a_list(tmp_path):
+    assert loaded(tmp_path, seeds=3)["seeds"] == [0, 1, 2]
+    assert loaded(tmp_path, seeds="[3, 7]")["seeds"] == [3, 7]
+
+
+def test_lists_count_among_the_runs(tmp_path):
+    values = "[{name: kd, temperature: [" + ", ".join(map(str, range(400))) + "], optim: {lr: ["
+    values += ", ".join(map(str, range(400))) + "]}}]"
+    with pytest.raises(AttarError, match="more than 100000 runs"):
+        loaded(tmp_path, methods=values)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("share=0/4", "share must be K/N"),
+        ("share=5/4", "share must be"),
+        ("share=a", "share must be"),
+        ("jobs=0", "jobs"),
+    ],
+)
+def test_options_of_the_command_line_are_checked(given, message):
+    with pytest.raises(AttarError, match=message):
+        Options.of([given])
+
+
+def test_options_are_no_part_of_the_recipe():
+    found = Options.of(["epochs=3", "out=runs/x", "share=2/4", "optim.lr=0.1", "jobs=2"])
+    assert found == Options(["epochs=3", "optim.lr=0.1"], "runs/x", 2, (2, 4))

@@ -1,16 +1,13 @@
 """Methods explained: text at any width, and a page of each."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from attar.errors import AttarError
 from attar.methods import list_methods, method_info
 from attar.report.method_text import doc_of, explained, method_page, own_names, reflowed, split_sections
+from attar.report.published import published
 
-ROOT = Path(__file__).parents[2]
-PUBLISHED = json.loads((ROOT / "docs/methods/published.json").read_text())
+PUBLISHED = published()
 
 
 @pytest.mark.parametrize("width", [40, 100, 160])

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -94,6 +95,36 @@ def test_without_locks_another_machine_is_believed(tmp_path, no_locks):
     (tmp_path / ".lock").write_text(entry(1, "elsewhere"))
     with pytest.raises(AttarError, match="process 1 on elsewhere"):
         locked(tmp_path).__enter__()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_holder_on_another_machine_that_stopped_touching_its_file_is_gone(tmp_path, monkeypatch, known):
+    """Also where this machine's lock is granted, because a file system may keep locks from other machines."""
+    if not known:
+        monkeypatch.setattr(lock, "fcntl", None)
+    file = tmp_path / ".lock"
+    file.write_text(entry(1, "elsewhere"))
+    for age, free in ((lock.LEASE_SECONDS - 20, False), (lock.LEASE_SECONDS + 5, True)):
+        os.utime(file, (time.time() - age,) * 2)
+        if not free:
+            with pytest.raises(lock.InUseError, match="process 1 on elsewhere"):
+                locked(tmp_path).__enter__()
+        else:
+            with locked(tmp_path):
+                assert json.loads(file.read_text())["pid"] == os.getpid()
+    assert [one.name for one in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_holder_touches_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.01)
+    file = tmp_path / ".lock"
+    with locked(tmp_path):
+        os.utime(file, (0, 0))
+        for _ in range(500):
+            if file.stat().st_mtime > 0:
+                break
+            time.sleep(0.01)
+        assert file.stat().st_mtime > 0
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", None])

@@ -13,11 +13,17 @@ from attar.cli.entry import app, console, loading
 
 @app.command(short_help="Write the report of a finished run again.")
 def report(run: Annotated[Path, typer.Argument(help="The run's folder.")], plugins: Plugin = None) -> None:
-    """Write report.html of a finished run again, from the files in its folder; data and weights are not needed."""
+    """Write report.html of a finished run again, from the files in its folder; data and weights are not needed.
+
+    Of a suite, its folder writes the page and all tables again.
+    """
     with loading():
+        from attar.report.bench_files import is_bench
+        from attar.report.bench_page import rewrite_bench
         from attar.report.run_page import write_report
 
-    console.print(f"Report: {write_report(run)}", markup=False, soft_wrap=True)
+    page = rewrite_bench(run) if is_bench(run) else write_report(run)
+    console.print(f"Report: {page}", markup=False, soft_wrap=True)
 
 
 @app.command(short_help="Compare finished runs.")
@@ -30,7 +36,8 @@ def compare(
 ) -> None:
     """Compare finished runs: a table, accuracy against cost, curves, and paired differences over shared seeds.
 
-    The page is compare.html, or what out= names; the table is written beside it as .md and .csv.
+    The folder of a suite stands for all entries of its table, each with its seeds, the control first. The page is
+    compare.html, or what out= names; the table is written beside it as .md and .csv.
 
     attar compare runs/supervised-resnet20-cifar100 runs/kd-resnet56-resnet20-cifar100
     """

@@ -52,23 +52,63 @@ def bench(
     suite: Annotated[Path, typer.Argument(metavar="SUITE.yaml", help="Methods, pairs, seeds and the common recipe.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the common recipe; out=, jobs=."),
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="Changes to the common recipe; out=, jobs=, share=K/N, submit=N."
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", metavar="NAME", help="The control, and literature: numbers that papers published."),
+    ] = None,
+    search: Annotated[
+        int | None,
+        typer.Option("--search", metavar="N", help="N trials of each method's search key, scored on validation data."),
     ] = None,
     plugins: Plugin = None,
 ) -> None:
     r"""Compare methods over pairs of networks and seeds, a run folder each; finished runs are not done again.
 
-    A suite: methods: \[kd, {name: dkd, beta: 2}], pairs: [{teacher: resnet56, student: resnet20}], seeds: 3, and
-    recipe: with any other keys of a recipe for all runs. The table is in table.md and table.csv of the suite's folder.
+    A suite: methods: \[kd, {name: dkd, beta: \[2, 8], optim: {lr: 0.05}}], pairs: \[{teacher: resnet56, student:
+    resnet20}], seeds: 3 or \[3, 7], and recipe: with any other keys of a recipe for all runs. The tables are table.md,
+    table.tex and report.html of the suite's folder, every run is in runs.csv; see docs/bench.md.
 
-    jobs=2 runs two at a time (default: found by trying).
+    jobs=2 runs two at a time (default: found by trying). share=1/4 does the first of four parts, for as many machines;
+    submit=4 hands the four parts to Slurm, with slurm.partition=gpu, slurm.timeout_min=240 and the like.
     """
     with loading():
         from attar.experiments.bench import read_suite
+        from attar.experiments.cluster import Submission, submit
 
-    bench = read_suite(suite, overrides or [], console)
+    if search is not None:
+        _search(suite, overrides or [], search)
+        return
+    submission, arguments = Submission.of(overrides or [])
+    control = tuple(against or ())
+    bench = read_suite(suite, arguments, console, control)
+    if submission is not None:
+        jobs = submit(bench, submission, suite, arguments, control, imported_files())
+        names = ", ".join(job.job_id for job in jobs)
+        console.print(f"submitted: {names}; logs in {bench.folder / 'jobs'}", markup=False, soft_wrap=True)
+        console.print("The same command without submit= does what is left, and pools the table.", markup=False)
+        return
     bench.prepare = _beside()
-    console.print(bench.run())
+    for table in bench.run():
+        console.print(table)
+    for line in bench.tables().notes():
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"Report: {bench.folder / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _search(suite: Path, overrides: list[str], trials: int) -> None:
+    """Search the methods of a suite, and print where the suites of the best are."""
+    with loading():
+        from attar.experiments.search import FOLDER, read_search
+
+    found = read_search(suite, overrides, trials, console)
+    for table in found.run():
+        console.print(table)
+    for file in sorted((found.folder / FOLDER).glob("best-*.yaml")):
+        console.print(f"With seeds, on the test set: attar bench {file}", markup=False, soft_wrap=True)
 
 
 @app.command(short_help="Continue an interrupted run.")

@@ -1,8 +1,8 @@
-"""`attar bench`: methods x pairs x seeds, a run folder each, and a table that is written after each."""
+"""`attar bench`: methods x pairs x seeds, a run folder each, and tables that are written after each."""
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,53 +12,27 @@ import torch
 from rich.console import Console
 
 from attar.accel.threads import Share
-from attar.errors import AttarError, Stopped
-from attar.experiments import launch
+from attar.errors import AttarError, Stopped, unknown
+from attar.experiments.attempts import Outcome, attempt_logged
+from attar.experiments.cells import Cell, cells_of
 from attar.experiments.job import Job
 from attar.experiments.kept_choices import FILE as CHOICES
 from attar.experiments.kept_choices import Choices
+from attar.experiments.queue import Queue
 from attar.experiments.shared_resources import SharedResources
-from attar.experiments.suite import REMOVED, load_suite, parsed, unknown_key
-from attar.experiments.suite_check import check_recipe, check_suite
-from attar.experiments.workers import Task, WorkerPool
-from attar.files import write_text
-from attar.metrics import Measure
-from attar.profiling import read_results
-from attar.recipe import Recipe, layered, read_recipe
-from attar.report.run_files import read_run
-from attar.report.summary import counted, spread, values_of
+from attar.experiments.suite import Options, load_suite, parsed
+from attar.experiments.suite_check import check_suite
+from attar.experiments.suite_view import SuiteView
+from attar.experiments.workers import POLL_SECONDS, Task, WorkerPool
+from attar.files import write_json
+from attar.recipe import layered, read_recipe
+from attar.report.bench_files import CELLS, read_bench
+from attar.report.bench_page import write_bench_page, write_tables
+from attar.report.bench_tables import BenchTables
+from attar.report.run_files import RunFiles
+from attar.report.summary import values_of
 from attar.report.tables import Table
-from attar.tasks import task_of
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a suite.
-
-    Attributes:
-        row: the method with its options, as the table names it.
-        column: the pair.
-        seed: of this run.
-        values: the recipe's values, as `read_recipe` takes them.
-    """
-
-    row: str
-    column: str
-    seed: int
-    values: dict[str, Any]
-
-    @property
-    def folder(self) -> Path:
-        """Where the run goes, below the suite's folder."""
-        return Path(*(re.sub(r"[^\w.+=-]+", "_", part) for part in (self.column, self.row))) / f"seed{self.seed}"
-
-    @property
-    def title(self) -> str:
-        return f"{self.row}, {self.column}, seed {self.seed}"
-
-    def run(self, folder: Path) -> tuple[str, Path, dict[str, Any]]:
-        """Its title, its folder in that of the suite, and its recipe's values."""
-        return self.title, folder / self.folder, self.values
+from attar.safety.signals import stop_requests
 
 
 @dataclass
@@ -67,68 +41,131 @@ class Bench:
 
     Attributes:
         cells: every run, seeds outermost, so that a table of one seed is complete early.
-        folder: where the runs and the table go.
+        folder: where the runs and the tables go.
         console: where to print.
+        control: the row that the others are compared with.
         jobs: how many processes work at a time, which share the processor's threads; None: found by trying on a CPU.
+        part: (K, N): do only the K-th of N parts of the runs.
+        literature: whether tables have the numbers that papers published.
         prepare: called in every such process before its first run; None: no process is started unasked.
-        scores: the primary measure on the test set as people read it, by row and column.
         failures: what went wrong, by the run's title.
     """
 
     cells: list[Cell]
     folder: Path
     console: Console
+    control: str
     jobs: int | None = None
+    part: tuple[int, int] | None = None
+    literature: bool = False
     prepare: Callable[[], object] | None = None
-    scores: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
-    def run(self) -> Table:
+    def __post_init__(self) -> None:
+        self._read: dict[Path, RunFiles] = {}
+
+    @property
+    def own(self) -> list[Cell]:
+        """The runs of this process: all, or every N-th."""
+        if self.part is None:
+            return self.cells
+        number, count = self.part
+        return self.cells[number - 1 :: count]
+
+    def run(self) -> list[Table]:
         """Do what is not done yet; a run that fails is named in the end and does not stop the others.
 
+        Returns:
+            The tables for a terminal.
+
         Raises:
-            AttarError: a run cannot begin (nothing has been written then), or runs failed; the table of the others is
-                written.
+            AttarError: a run cannot begin (nothing has been written then), or runs failed; the tables of the others
+                are written.
             Stopped: the process was asked to stop; the same command goes on.
         """
         try:
             shared = SharedResources(choices=self._choices)
-            runs = [((cell.row, cell.column), cell.run(self.folder)) for cell in self.cells]
-            check_suite(self.folder, runs, shared)
-            for cell, outcome in self._outcomes(self._share(shared), shared):
-                self._note(cell, outcome)
+            self.check(shared)
+            self._list_cells()
+            share = self._share(shared)
+            try:
+                self._work(share, shared)
+            finally:
+                self._write(page=True)
         except Stopped:
             raise Stopped from None
         if self.failures:
             listed = "; ".join(f"{title}: {reason}" for title, reason in self.failures.items())
-            raise AttarError(f"{len(self.failures)} of {len(self.cells)} runs failed: {listed}")
-        return self.table()
+            raise AttarError(f"{len(self.failures)} of {len(self.own)} runs failed: {listed}")
+        return self.tables().short_tables()
 
-    def _note(self, cell: Cell, outcome: float | AttarError) -> None:
-        if isinstance(outcome, AttarError):
-            self.failures[cell.title] = str(outcome)
-            self.console.print(f"failed: {cell.title}: {outcome}", markup=False, soft_wrap=True)
-        else:
-            self.scores.setdefault((cell.row, cell.column), []).append(outcome)
-        self._write()
-        if (self.folder / cell.folder / "results.json").exists():
-            for hint in read_run(self.folder / cell.folder).summary.hints():
-                self.console.print(f"{cell.title}: {hint}", markup=False, soft_wrap=True)
+    def check(self, shared: SharedResources | None = None) -> None:
+        """Check every run before the first begins.
 
-    def _outcomes(self, share: Share, shared: SharedResources) -> Iterator[tuple[Cell, float | AttarError]]:
-        """Every run and what came of it; what runs beside others print goes to log.txt in their folders."""
+        Raises:
+            AttarError: why the suite cannot begin.
+        """
+        shared = shared or SharedResources(choices=self._choices)
+        work = Queue(self.cells, self.folder, self.folder / CHOICES).work
+        check_suite(self.folder, [(one.kind, self._as_it_is(one)) for one in work], shared)
+
+    def _as_it_is(self, cell: Cell) -> tuple[str, Path, dict[str, Any]]:
+        """A run with the values that it can be checked with: its teachers may not be trained yet."""
+        begun = (self.folder / cell.folder / "recipe.yaml").exists()
+        there = all((self.folder / one.folder / "results.json").exists() for one in cell.teachers)
+        return cell.title, self.folder / cell.folder, cell.values if begun or there else cell.untrained
+
+    def _work(self, share: Share, shared: SharedResources) -> None:
+        queue = Queue(self.own, self.folder, self.folder / CHOICES)
+        view = SuiteView(self.console, queue, share.jobs, lambda: self.tables().short_tables())
+        with view:
+            for cell, outcome in self._outcomes(queue, view, share, shared):
+                queue.note(cell, outcome)
+                self._note(cell, outcome, view)
+
+    def _note(self, cell: Cell, outcome: Outcome, view: SuiteView) -> None:
+        if outcome.state != "later":
+            failed = {one.folder: reason for one, reason in self._write().files.failed.items()}
+            reason = outcome.reason or failed.get(self.folder / cell.folder, "")
+            outcome = Outcome("failed", reason) if reason else outcome
+        if outcome.state == "failed" and not cell.trains_teacher:
+            self.failures[cell.title] = outcome.reason
+        view.end(cell, outcome, self._score(cell))
+        run = self._read.get(self.folder / cell.folder)
+        for hint in run.summary.hints() if run else []:
+            view.print(f"{cell.title}: {hint}")
+
+    def _score(self, cell: Cell) -> str:
+        """The primary measure of a run that is done."""
+        run = self._read.get(self.folder / cell.folder)
+        if run is None:
+            return "trained"
+        measure = run.summary.measure
+        return measure.value(values_of(measure, [run.summary.runs[0]["student"].scores])[0])
+
+    def _outcomes(
+        self, queue: Queue, view: SuiteView, share: Share, shared: SharedResources
+    ) -> Iterator[tuple[Cell, Outcome]]:
+        """Every run and what came of it; what runs print goes to log.txt in their folders."""
         if share.jobs == 1:
-            for number, cell in enumerate(self.cells, 1):
-                self._announce(number, cell)
-                yield cell, attempt(self.folder / cell.folder, cell.values, self.console, shared)
+            yield from self._one_by_one(queue, view, shared)
             return
         shared.clear()  # they read their own
-        file = self.folder / CHOICES
-        tasks: list[Task] = [(attempt_beside, (self.folder / cell.folder, cell.values, file)) for cell in self.cells]
-        results = WorkerPool(share.jobs, share.threads, self.prepare).results(tasks)
-        for number, (index, outcome) in enumerate(results, 1):
-            self._announce(number, self.cells[index])
-            yield self.cells[index], outcome
+        pool = WorkerPool(share.jobs, share.threads, self.prepare)
+        for number, outcome in pool.results(_Announced(queue, view)):
+            yield queue.work[number], outcome
+
+    def _one_by_one(self, queue: Queue, view: SuiteView, shared: SharedResources) -> Iterator[tuple[Cell, Outcome]]:
+        with stop_requests() as stop:
+            while queue.count:
+                if stop.requested:
+                    raise Stopped
+                if (cell := queue.next()) is None:
+                    view.waits()
+                    time.sleep(POLL_SECONDS)
+                    continue
+                view.start(cell)
+                yield cell, attempt_logged(cell, self.folder, shared)
 
     @property
     def _choices(self) -> Choices:
@@ -148,10 +185,10 @@ class Bench:
     def _found_share(self, shared: SharedResources | None = None) -> Share:
         """What the first run that is not finished finds by trying, with the precision of all of them."""
         here = torch.get_num_threads()
-        waiting = [cell for cell in self.cells if not (self.folder / cell.folder / "results.json").exists()]
+        waiting = [cell for cell in self.own if not (self.folder / cell.folder / "results.json").exists()]
         if not waiting:
             return Share(here)
-        _, folder, values = waiting[0].run(self.folder)
+        _, folder, values = self._as_it_is(waiting[0])
         shared = shared or SharedResources(choices=self._choices)
         job = Job(read_recipe(**values), folder, Console(quiet=True), shared=shared)
         choice = job.runtime_choice
@@ -162,116 +199,89 @@ class Bench:
             self.console.print(line, markup=False, soft_wrap=True)
         return share
 
-    def _announce(self, number: int, cell: Cell) -> None:
-        self.console.print(f"[{number}/{len(self.cells)}] {cell.title}", markup=False, style="bold")
+    def _list_cells(self) -> None:
+        """Write which runs there are, for the tables and for `attar compare`."""
+        listed = [
+            {"row": cell.row, "column": cell.column, "seed": cell.seed, "folder": cell.folder.as_posix()}
+            for cell in self.cells
+        ]
+        tree = {"control": self.control, "literature": self.literature, "cells": listed}
+        write_json(self.folder / CELLS, tree)
 
-    def table(self) -> Table:
-        """The primary measure, methods down and pairs across, mean and deviation over the seeds."""
-        rows, columns = (list(dict.fromkeys(getattr(cell, axis) for cell in self.cells)) for axis in ("row", "column"))
-        seeds = len({cell.seed for cell in self.cells})
-        body = [[row, *(self._entry(row, column) for column in columns)] for row in rows]
-        title = f"Test {self.measure.title}, {seeds} seed{'s' if seeds > 1 else ''}"
-        return Table(title, ["method", *columns], body)
+    def tables(self) -> BenchTables:
+        """The tables of everything that is done, here or elsewhere."""
+        return BenchTables(read_bench(self.folder, self._read))
+
+    def _write(self, page: bool = False) -> BenchTables:
+        """The tables; the page is written when the work ends."""
+        tables = self.tables()
+        write_tables(tables)
+        if page:
+            write_bench_page(tables)
+        return tables
+
+
+@dataclass
+class _Announced:
+    """A queue whose runs are shown when they begin."""
+
+    queue: Queue
+    view: SuiteView
 
     @property
-    def measure(self) -> Measure:
-        """The primary measure of the suite's task."""
-        return measure_of(read_recipe(**self.cells[0].values))
+    def count(self) -> int:
+        return self.queue.count
 
-    def _entry(self, row: str, column: str) -> str:
-        values = self.scores.get((row, column), [])
-        of_entry = [cell.title for cell in self.cells if (cell.row, cell.column) == (row, column)]
-        failed = sum(title in self.failures for title in of_entry)
-        return counted(spread(values, self.measure.digits) if values else "", len(values), len(of_entry), failed)
-
-    def _write(self) -> None:
-        table = self.table()
-        write_text(self.folder / "table.md", table.markdown() + "\n")
-        write_text(self.folder / "table.csv", table.csv())
-        self.console.print(table)
+    def take(self) -> tuple[int, Task] | None:
+        task = self.queue.take()
+        if task is not None:
+            self.view.start(self.queue.work[task[0]])
+        elif not self.queue.running:
+            self.view.waits()
+        return task
 
 
-# Of a process that works on several runs of a suite, one after another.
-_shared = SharedResources()
-
-
-def attempt_beside(folder: Path, values: dict[str, Any], choices: Path) -> float | AttarError:
-    """One run in a process of its own, what it prints in the log of its folder."""
-    _shared.choices = Choices(choices)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as log:
-        return attempt(folder, values, Console(file=log, width=100), _shared)
-
-
-def attempt(folder: Path, values: dict[str, Any], console: Console, shared: SharedResources) -> float | AttarError:
-    """The test score of one run, or why there is none."""
-    try:
-        return score_of(folder, values, console, shared)
-    except AttarError as error:
-        return error
-
-
-def measure_of(recipe: Recipe) -> Measure:
-    """The primary measure of a recipe's task."""
-    return task_of(recipe).metrics().primary
-
-
-def score_of(folder: Path, values: dict[str, Any], console: Console, shared: SharedResources) -> float:
-    """The primary measure of one run on the test set: read where it is finished, resumed where it broke off."""
-    if not (folder / "results.json").exists():
-        if (folder / "recipe.yaml").exists():
-            check_recipe(folder, values)
-            launch.reopen(folder, console, shared).run()
-        else:
-            launch.prepare(read_recipe(**values, out=str(folder)), console, None, shared).run()
-    _, runs, _ = read_results(folder)
-    return values_of(measure_of(read_recipe(**values)), [runs[0]["student"].scores])[0]
-
-
-def read_suite(file: str | Path, overrides: list[str], console: Console) -> Bench:
+def read_suite(file: str | Path, overrides: list[str], console: Console, against: tuple[str, ...] = ()) -> Bench:
     """A suite from a YAML file.
 
-    The file has `methods` (names, or a name with options), `pairs` (teacher and student, as in a recipe), `seeds` (how
-    many) and `recipe` (every other key, for all runs). A teacher without weights is trained for each run, so give
-    weights.
+    The file has `methods` (names, or a name with options and keys of a recipe; a list stands for several methods),
+    `pairs` (teacher and student, as in a recipe; lists as well), `seeds` (how many, or a list), `recipe` (every other
+    key, for all runs) and `control` (the row that others are compared with, by default the first). A teacher without
+    weights is trained once for each pair and seed.
 
     Args:
         file: the suite.
-        overrides: key=value changes to the common recipe; out=FOLDER, by default runs/bench-NAME; and jobs=N,
-            how many processes at a time (by default found by trying, on a CPU).
+        overrides: key=value changes to the common recipe; out=FOLDER, by default runs/bench-NAME; jobs=N, how many
+            processes at a time (by default found by trying, on a CPU); and share=K/N, only the K-th of N parts.
         console: where to print.
+        against: another control, or "literature" for the numbers that papers published, or both.
 
     Raises:
         AttarError: the file or a key is wrong; every recipe is checked here, before the first run.
     """
-    path, (overrides, jobs) = Path(file), _count("jobs", overrides)
-    for key in (override.partition("=")[0] for override in overrides):
-        if key in REMOVED:
-            raise unknown_key(key, ())
+    path, options = Path(file), Options.of(overrides)
     suite = load_suite(path)
-    out = next((o.partition("=")[2] for o in overrides if o.startswith("out=")), f"runs/bench-{path.stem}")
-    cells = list(_cells(suite, layered(suite["recipe"], layered(*parsed(overrides)))))
-    for cell in cells:
-        read_recipe(**cell.values)
-    return Bench(cells, Path(out), console, jobs)
+    folder = Path(options.out or f"runs/bench-{path.stem}")
+    cells = cells_of(suite, layered(suite["recipe"], layered(*parsed(options.recipe))), folder)
+    rows = list(dict.fromkeys(cell.row for cell in cells))
+    named = [name for name in against if name != "literature"] or [suite["control"] or rows[0]]
+    if len(named) > 1:
+        raise AttarError(f"--against {' --against '.join(named)}: give one control, and literature beside it")
+    literature = "literature" in against
+    return Bench(cells, folder, console, control_of(named[0], rows), options.jobs, options.share, literature)
 
 
-def _count(key: str, overrides: list[str]) -> tuple[list[str], int | None]:
-    """The overrides without KEY=N, and N."""
-    given = [override.partition("=")[2] for override in overrides if override.startswith(f"{key}=")]
-    if given and not (given[-1].isdecimal() and int(given[-1]) > 0):
-        raise AttarError(f"{key} must be a whole number from 1, got {given[-1]!r}")
-    return [o for o in overrides if not o.startswith(f"{key}=")], int(given[-1]) if given else None
+def control_of(name: str, rows: list[str]) -> str:
+    """The row of a control: its whole label, or a method's name that only one row has.
 
-
-def _cells(suite: dict[str, Any], common: dict[str, Any]) -> Iterator[Cell]:
-    """Every combination, the seeds outermost."""
-    for seed in range(suite["seeds"]):
-        for pair in suite["pairs"]:
-            both = layered(common, pair)
-            names = [both[role]["name"] for role in ("teacher", "student") if both.get(role, {}).get("name")]
-            for method in suite["methods"]:
-                method = {"name": method} if isinstance(method, str) else method
-                options = [f"{key}={value}" for key, value in method.items() if key != "name"]
-                values = {"alone": "skip", **both, "method": method, "seed": seed}
-                yield Cell(" ".join([method["name"], *options]), " -> ".join(names), seed, values)
+    Raises:
+        AttarError: no row or several have it.
+    """
+    if name in rows:
+        return name
+    found = [row for row in rows if row.split(" ")[0] == name]
+    if len(found) > 1:
+        raise AttarError(f"control {name!r} is the name of {len(found)} rows; give one of: {'; '.join(found)}")
+    if not found:
+        raise unknown("control", name, rows)
+    return found[0]

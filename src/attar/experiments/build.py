@@ -191,14 +191,7 @@ class Parts:
 
     def untrained(self) -> list[tuple[int, str]]:
         """(number, name) of the teachers that come without weights and must be trained first."""
-        if self.given.teachers:
-            return []
-        parts = enumerate(teacher_parts(self.recipe.teacher))
-        return [
-            (number, name)
-            for number, (name, weights) in parts
-            if not weights and (not name.startswith(FILES) or is_untrained(name))
-        ]
+        return [] if self.given.teachers else untrained_teachers(self.recipe.teacher)
 
 
 def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
@@ -210,6 +203,20 @@ def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
     if len(names) != len(weights):
         raise AttarError(f"teacher names {len(names)} networks but teacher.weights {len(weights)} files; give one each")
     return list(zip(names, weights, strict=True))
+
+
+def untrained_teachers(teacher: TeacherRecipe) -> list[tuple[int, str]]:
+    """(number, name) of the teachers that come without weights; exported files bring theirs.
+
+    >>> untrained_teachers(TeacherRecipe("resnet56,resnet44", weights="a.pth,"))
+    [(1, 'resnet44')]
+    """
+    parts = enumerate(teacher_parts(teacher))
+    return [
+        (number, name)
+        for number, (name, weights) in parts
+        if not weights and (not name.startswith(FILES) or is_untrained(name))
+    ]
 
 
 def held_for(recipe: Recipe, given: Given | None = None) -> Held:

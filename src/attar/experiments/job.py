@@ -34,6 +34,7 @@ from attar.experiments.parallel import LOCK, LOG, TrainingSpec, side_by_side
 from attar.experiments.runtime_choice import RuntimeChoice, check_jobs
 from attar.experiments.shared_resources import SharedResources
 from attar.experiments.training import (
+    OnEpoch,
     Training,
     complete,
     finished,
@@ -187,6 +188,28 @@ class Job:
             self._report(summary)
         self.team.wait()
         return summary
+
+    def validate(self, on_epoch: OnEpoch) -> None:
+        """Train the first seed's student; the test set is not touched, and nothing is deployed.
+
+        Args:
+            on_epoch: as of `Training.fit`; what it raises ends the training.
+
+        Raises:
+            AttarError: a teacher is not trained, or there are no validation samples.
+            Stopped: the process was asked to stop.
+        """
+        if self.teacher_trainings:
+            raise AttarError("a search needs trained teachers; give their weights")
+        if self.splits.val is None:
+            raise AttarError("a search scores on the validation set; give data.val_fraction")
+        with surviving(), locked(self.folder):
+            self._record_inputs()
+            write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
+            keep_freed_memory()
+            runtime = self._with_engines(self._runtime())
+            with threads(runtime.threads or torch.get_num_threads()):
+                self.training(self.recipe.seed).fit(self.console, runtime, on_epoch)
 
     def _record_inputs(self) -> None:
         """Write what the job begins with; after an accepted change, teachers that are not trained are scored again."""

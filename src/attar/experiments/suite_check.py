@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from attar.errors import AttarError
+from attar.experiments.cells import TEACHERS
 from attar.experiments.inputs_record import changed_inputs
 from attar.experiments.job import Job
 from attar.experiments.launch import check_names
@@ -80,7 +81,7 @@ def _checked(kind: Any, folder: Path, values: dict[str, Any], shared: SharedReso
 
 
 def check_recipe(folder: Path, values: dict[str, Any]) -> None:
-    """A run that is there already must be the one the suite means; its folder may have moved.
+    """A run that is there already must be the one the suite means; its folder may have moved, with its teachers.
 
     Raises:
         AttarError: a key of its recipe differs.
@@ -88,5 +89,13 @@ def check_recipe(folder: Path, values: dict[str, Any]) -> None:
     there, wanted = read_recipe(folder / "recipe.yaml"), read_recipe(**values)
     for name in (entry.name for entry in dataclasses.fields(Recipe) if entry.name != "out"):
         old, new = getattr(there, name), getattr(wanted, name)
+        if name == "teacher" and _moved(old.weights, new.weights):
+            new = dataclasses.replace(new, weights=old.weights)
         if old != new:
             raise AttarError(f"{folder} holds a run with {name}={old}, the suite {new}; choose another out=")
+
+
+def _moved(old: str | None, new: str | None) -> bool:
+    """Whether weights are those of the same trained teachers of a suite, in its earlier folder and in today's."""
+    places = [[Path(file).parts[-4:] for file in (weights or "").split(",")] for weights in (old, new)]
+    return places[0] == places[1] and all(place[:1] == (TEACHERS,) or len(place) < 4 for place in places[0])

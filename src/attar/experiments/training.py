@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -46,6 +47,7 @@ from attar.train.progress import Progress
 COMPARED = 512
 Log = Callable[[str], None]
 Shown = Callable[[Iterable[Batch]], Iterable[Batch]]
+OnEpoch = Callable[[dict[str, Any], float], None]
 
 
 @dataclass
@@ -148,7 +150,8 @@ class Training:
         passes = self.recipe.epochs * self.recipe.seeds * shown
         teacher, method, student = self.recipe.teacher, self.recipe.method, self.recipe.student
 
-        names = (teacher.name, teacher.weights, teacher.precision)
+        # Teachers that differ in their seed only have one engine: it is chosen once for a suite.
+        names = (teacher.name, re.sub(r"\bseed\d+\b", "seed", teacher.weights or ""), teacher.precision)
 
         def once(what: str, of: str, choose: Callable[[], Any]) -> Any:
             return choices.once(what, f"{' '.join(filter(None, names))}, {of}", choose)
@@ -187,20 +190,30 @@ class Training:
             if members.leader:
                 complete(self.folder, self.splits.test.example, self.device, printed(console, self.title))
         else:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._place()
-            self._engines.attach(self.method, runtime.teachers)
-            recipe, size = self.recipe, self.loader.batch_size + self.loader.unlabelled_batch
-            lengths = (recipe.epochs, len(self.loader), size, recipe.optim.accumulate)
-            sample = self.method.task.metrics().sample
-            with Progress(console, self.title, *lengths, on_epoch=following.epoch, sample=sample) as progress:
-                if self.splits.unlabelled is not None:
-                    progress.log(self._shown_unlabelled(self.splits.unlabelled))
-                train, places = self.splits.train, Places(self.folder)
-                loader = with_cached_logits(self.loader, self.method, recipe, train, runtime, progress.log)
-                fit(self.method, loader, self.splits.val, recipe, runtime, places, progress)
+            self.fit(console, runtime, following.epoch)
             if members.leader:
                 self._deploy_and_measure(printed(console, self.title), test_bar(console, self.title))
+
+    def fit(self, console: Console, runtime: Runtime, on_epoch: OnEpoch) -> None:
+        """Train to the end, from the checkpoint where there is one; nothing is deployed or measured on the test set.
+
+        Args:
+            console: where to print.
+            runtime: what to compute with.
+            on_epoch: gets the record of each epoch, with its validation scores, and its samples per second.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._place()
+        self._engines.attach(self.method, runtime.teachers)
+        recipe, size = self.recipe, self.loader.batch_size + self.loader.unlabelled_batch
+        lengths = (recipe.epochs, len(self.loader), size, recipe.optim.accumulate)
+        sample = self.method.task.metrics().sample
+        with Progress(console, self.title, *lengths, on_epoch=on_epoch, sample=sample) as progress:
+            if self.splits.unlabelled is not None:
+                progress.log(self._shown_unlabelled(self.splits.unlabelled))
+            train, places = self.splits.train, Places(self.folder)
+            loader = with_cached_logits(self.loader, self.method, recipe, train, runtime, progress.log)
+            fit(self.method, loader, self.splits.val, recipe, runtime, places, progress)
 
     def _shown_unlabelled(self, images: ImageSet) -> str:
         more = self.loader.unlabelled_batch

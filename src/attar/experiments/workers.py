@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from attar.errors import AttarError, Stopped
 from attar.safety.signals import StopRequest, stop_requests
@@ -29,6 +29,31 @@ DIED = (
 )
 
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+class Source(Protocol):
+    """Hands out tasks one by one; which come next may hang on the results of others."""
+
+    @property
+    def count(self) -> int:
+        """How many tasks wait."""
+
+    def take(self) -> tuple[int, Task] | None:
+        """The next task with its number; None where all that wait cannot begin yet."""
+
+
+class Listed:
+    """Tasks in the order of a list, whatever comes of them."""
+
+    def __init__(self, tasks: list[Task]) -> None:
+        self.waiting = list(enumerate(tasks))
+
+    @property
+    def count(self) -> int:
+        return len(self.waiting)
+
+    def take(self) -> tuple[int, Task] | None:
+        return self.waiting.pop(0) if self.waiting else None
 
 
 class Worker:
@@ -98,31 +123,31 @@ class WorkerPool:
     ) -> None:
         self.jobs, self.threads, self.prepare, self.meanwhile = jobs, threads, prepare, meanwhile
 
-    def results(self, tasks: list[Task]) -> Iterator[tuple[int, Any]]:
-        """Every task's number and result, as they come.
+    def results(self, tasks: list[Task] | Source) -> Iterator[tuple[int, Any]]:
+        """Every task's number and result, as they come. A source gets each result before it hands out the next task.
 
         Raises:
             AttarError: a process died.
             Stopped: the process was asked to stop (SIGINT, SIGTERM); every task has saved what it can.
         """
         with _environment(OMP_NUM_THREADS=str(self.threads)), stop_requests() as stop:
+            source = Listed(tasks) if isinstance(tasks, list) else tasks
             workers: list[Worker] = []
             early = True
             try:
-                for _ in range(min(self.jobs, len(tasks))):
+                for _ in range(min(self.jobs, source.count)):
                     workers.append(Worker(multiprocessing.get_context("spawn"), self.threads, self.prepare))
-                yield from self._in_order(workers, tasks, stop)
+                yield from self._in_order(workers, source, stop)
                 early = False
             finally:
                 _end(workers, early)
 
-    def _in_order(self, workers: list[Worker], tasks: list[Task], stop: StopRequest) -> Iterator[tuple[int, Any]]:
+    def _in_order(self, workers: list[Worker], source: Source, stop: StopRequest) -> Iterator[tuple[int, Any]]:
         """Hand out a task to every process that has none."""
-        waiting = list(enumerate(tasks))
-        while waiting or any(worker.task is not None for worker in workers):
+        while source.count or any(worker.task is not None for worker in workers):
             for worker in workers:
-                if waiting and worker.task is None:
-                    worker.begin(*waiting.pop(0))
+                if worker.task is None and (task := source.take()):
+                    worker.begin(*task)
             busy = {worker.connection: worker for worker in workers if worker.task is not None}
             done = wait(list(busy), POLL_SECONDS)
             if self.meanwhile:

@@ -6,7 +6,7 @@ from attar.metrics.calibration import bin_sums, brier, ece, nll
 from attar.metrics.classification import ClassificationMetrics
 from attar.metrics.fidelity import agreement, kl
 from attar.metrics.registry import list_metrics, register_metric
-from attar.metrics.statistics import Gap, Mean, paired_gap, summarise
+from attar.metrics.statistics import Gap, Mean, Ranking, holm, paired_gap, ranking, summarise
 
 __all__ = [
     "ClassificationMetrics",
@@ -14,6 +14,7 @@ __all__ = [
     "Mean",
     "Measure",
     "Metrics",
+    "Ranking",
     "Scores",
     "Scoring",
     "agreement",
@@ -22,11 +23,13 @@ __all__ = [
     "ece",
     "evaluate",
     "evaluating",
+    "holm",
     "interval",
     "kl",
     "list_metrics",
     "nll",
     "paired_gap",
+    "ranking",
     "register_metric",
     "score",
     "summarise",

@@ -10,9 +10,10 @@ import numpy as np
 
 from attar.errors import AttarError
 from attar.metrics import Gap, Scoring, paired_gap
+from attar.report.bench_files import by_seed, is_bench, read_bench
 from attar.report.run_files import RunFiles, read_run
 from attar.report.summary import Network, average, bounds, values_of
-from attar.report.tables import Table
+from attar.report.tables import Table, p_text
 
 # Columns of the table before the further measures, and how many of those a terminal has room for.
 FIXED, SHORT = 10, 3
@@ -98,9 +99,9 @@ class Comparison:
 
     def gaps(self) -> list[tuple[str, list[int], Gap]]:
         """Every other run minus the first in the primary measure: its name, the shared seeds, and the difference."""
-        base, found = _by_seed(self.runs[0]), []
+        base, found = by_seed(self.runs[0]), []
         for name, run in zip(self.names[1:], self.runs[1:], strict=True):
-            own = _by_seed(run)
+            own = by_seed(run)
             if shared := [seed for seed in base if seed in own]:
                 gap = paired_gap([own[seed] for seed in shared], [base[seed] for seed in shared])
                 found.append((name, shared, gap))
@@ -115,7 +116,7 @@ class Comparison:
                 ", ".join(map(str, seeds)),
                 f"{gap.mean:+.{digits}f}",
                 "" if gap.half_width is None else bounds(gap, digits).removeprefix("95 % interval "),
-                "" if gap.p is None else f"{gap.p:.3f}",
+                "" if gap.p is None else p_text(gap.p),
             ]
             for name, seeds, gap in self.gaps()
         ]
@@ -131,15 +132,18 @@ class Comparison:
 def read_comparison(folders: Sequence[str | Path], out: str | Path) -> Comparison:
     """Read the runs and check that they can be compared. Nothing is written.
 
+    A folder of `attar bench` stands for the entries of its table, each with all its seeds, the control's first.
+
     Raises:
         AttarError: fewer than two runs, a folder without a finished run, or different test sets.
     """
     report = Path(out)
     if report.suffix != ".html":
         raise AttarError(f"out={out} must end in .html; the .md and .csv get the same name")
-    if len(folders) < 2:
-        raise AttarError(f"{len(folders)} run given; a comparison needs two or more folders of finished runs")
-    runs = tuple(read_run(folder) for folder in folders)
+    runs = tuple(run for folder in folders for run in _runs_of(folder))
+    if len(runs) < 2:
+        count = f"{len(runs)} run{'s' if len(runs) != 1 else ''} given"
+        raise AttarError(f"{count}; a comparison needs two or more folders of finished runs, or one of a suite")
     names = _names([run.folder for run in runs])
     for run in runs[1:]:
         if problem := _difference(runs[0], run):
@@ -147,6 +151,11 @@ def read_comparison(folders: Sequence[str | Path], out: str | Path) -> Compariso
                 f"{runs[0].folder} and {run.folder} have different test sets: {problem}; compare runs on one test set"
             )
     return Comparison(runs, names, report)
+
+
+def _runs_of(folder: str | Path) -> list[RunFiles]:
+    """The run in a folder, or those of a suite, pooled over their seeds."""
+    return read_bench(folder).pooled_runs() if is_bench(folder) else [read_run(folder)]
 
 
 def _difference(one: RunFiles, other: RunFiles) -> str:
@@ -169,11 +178,6 @@ def _difference(one: RunFiles, other: RunFiles) -> str:
     if len(labels) == 2 and not np.array_equal(labels[0], labels[1]):
         return "the labels of their images differ"
     return ""
-
-
-def _by_seed(run: RunFiles) -> dict[int, float]:
-    scores = [results["student"].scores for results in run.summary.runs]
-    return dict(zip(run.seeds, values_of(run.summary.measure, scores), strict=True))
 
 
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:

@@ -85,9 +85,8 @@ class RunFiles:
         Raises:
             AttarError: a file is damaged.
         """
-        files = [place / predictions_file("student" if key == "alone" else key) for place in self.places(key)]
-        if key.startswith("teacher"):
-            files = [self.folder / key / predictions_file("teacher")]
+        name = "student" if key == "alone" else "teacher" if key.startswith("teacher") else key
+        files = [place / predictions_file(name) for place in self.places(key)]
         return [load_predictions(file) for file in files] if all(file.is_file() for file in files) else []
 
     def _json(self, file: Path) -> dict[str, Any]:

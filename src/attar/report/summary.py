@@ -10,7 +10,7 @@ from typing import Any
 from attar.metrics import Gap, Measure, Scoring, interval, paired_gap, summarise
 from attar.recipe import Recipe, listed
 from attar.report.latency import latency_of, milliseconds, speed, times, verdict
-from attar.report.tables import Table
+from attar.report.tables import Table, p_phrase
 
 # Hits of a network that gives one class to nearly everything: at least so many in that class, at most in the others.
 MOST_OF_ONE, MOST_OF_OTHERS = 0.9, 0.02
@@ -91,6 +91,7 @@ class Summary:
         folder: where everything is.
         scoring: the measures of the task.
         failed: the seeds that failed, with the reason; runs are those of the others.
+        of_seeds: the seeds of the runs, where they are not those of the recipe.
     """
 
     recipe: Recipe
@@ -99,10 +100,13 @@ class Summary:
     folder: Path
     scoring: Scoring
     failed: dict[int, str] = field(default_factory=dict)
+    of_seeds: tuple[int, ...] = ()
 
     @property
     def seeds(self) -> list[int]:
         """Those of the runs."""
+        if self.of_seeds:
+            return list(self.of_seeds)
         return [
             seed for seed in range(self.recipe.seed, self.recipe.seed + self.recipe.seeds) if seed not in self.failed
         ]
@@ -194,7 +198,7 @@ class Summary:
         if (gap := self.gap) is not None:
             within = "" if gap.half_width is None else bounds(gap, digits)
             seeds = f"{within}, paired over {gap.count} seeds" if within else "1 seed, so no interval"
-            certainty = "" if gap.p is None else f", p = {gap.p:.3f}"
+            certainty = "" if gap.p is None else f", {p_phrase(gap.p)}"
             parts.append(f"Distilled - alone: {gap.mean:+.{digits}f} {points} ({seeds}{certainty}).")
         if (gap := self.teacher_gap) is not None:
             certainty = "" if gap.half_width is None else f" ({bounds(gap, digits)})"

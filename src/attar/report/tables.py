@@ -1,16 +1,28 @@
-"""Tables of results, for the terminal, Markdown and CSV."""
+"""Tables of results, for the terminal, Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table as RichTable
 
 LEAST_NAME, UNLIMITED = 16, 10_000
+# What LaTeX reads as something else.
+LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "\u00b1": r"$\pm$",
+}
+# The smallest p-value that tables show as a number.
+LEAST_P = 0.001
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,33 @@ class Table:
         lines = [self.columns, rules, *self.rows]
         head, rule, *body = ("| " + " | ".join(line) + " |" for line in lines)
         return "\n".join([head, rule.replace(" ", ""), *body])
+
+    def compact(self) -> Table:
+        """Without the columns of numbers that have no entry.
+
+        >>> Table("", ["net", "top-1", "p"], [["a", "93.1", ""]]).compact().columns
+        ['net', 'top-1']
+        """
+        kept = [n for n in range(len(self.columns)) if n < self.texts or any(row[n] for row in self.rows)]
+        columns, rows = [self.columns[n] for n in kept], [[row[n] for n in kept] for row in self.rows]
+        return replace(self, columns=columns, rows=rows)
+
+    def latex(self) -> str:
+        r"""A tabular with the rules of booktabs, numbers to the right; `->` becomes an arrow.
+
+        >>> print(Table("Scores", ["net", "top-1 %"], [["a -> b", "93.1 \u00b1 0.2"]]).latex())
+        \begin{tabular}{lr}
+        \toprule
+        net & top-1 \% \\
+        \midrule
+        a $\rightarrow$ b & 93.1 $\pm$ 0.2 \\
+        \bottomrule
+        \end{tabular}
+        """
+        head, *body = (" & ".join(map(_latex, line)) + r" \\" for line in [self.columns, *self.rows])
+        places = "l" * self.texts + "r" * (len(self.columns) - self.texts)
+        rules = [rf"\begin{{tabular}}{{{places}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
+        return "\n".join([*rules, r"\end{tabular}"])
 
     def csv(self) -> str:
         """Comma-separated values with a header line."""
@@ -98,3 +137,28 @@ class Table:
 def _width(console: Console, options: ConsoleOptions, table: RichTable) -> int:
     """How wide a table wants to be."""
     return console.measure(table, options=options.update(max_width=UNLIMITED)).maximum
+
+
+def _latex(text: str) -> str:
+    """A cell as LaTeX reads it; a minus stands in mathematics, so that it is as long as a plus."""
+    parts = ["".join(LATEX.get(sign, sign) for sign in part) for part in text.split("->")]
+    joined = r"$\rightarrow$".join(parts)
+    return f"$-${joined[1:]}" if joined[:1] == "-" and joined[1:2].isdigit() else joined
+
+
+def p_text(p: float) -> str:
+    """A p-value as tables show it: three decimals, and never 0.
+
+    >>> p_text(0.0312), p_text(2e-7)
+    ('0.031', '< 0.001')
+    """
+    return f"< {LEAST_P}" if p < LEAST_P else f"{p:.3f}"
+
+
+def p_phrase(p: float) -> str:
+    """The same in a sentence.
+
+    >>> p_phrase(0.0312), p_phrase(2e-7)
+    ('p = 0.031', 'p < 0.001')
+    """
+    return f"p {p_text(p)}" if p < LEAST_P else f"p = {p_text(p)}"

@@ -1,12 +1,14 @@
-"""One process at a time in a run's folder."""
+"""One process at a time in a run's folder, on one machine or several that share it."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
+import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -20,18 +22,26 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
+# A holder touches its file this often. A file of another machine that nobody has touched for so long is free.
+BEAT_SECONDS, LEASE_SECONDS = 20.0, 120.0
+
+
+class InUseError(AttarError):
+    """Another process works there."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for this process; what a killed one left unfinished in it is removed.
 
-    The system releases the lock when the process ends, however it ends. Where a file system knows no locks, the
-    process that is written in the file is asked for instead; a process of another machine counts as running until
-    the file is deleted.
+    The system releases the lock when the process ends, however it ends. A file system may know no locks, or keep them
+    from other machines: there the process that is written in the file counts. On this machine it is asked for; on
+    another one it holds the folder while it touches the file (every 20 s), and for 120 s after that. Both times are the
+    file server's, so clocks may differ.
 
     Raises:
-        AttarError: another process works in the folder, or it cannot be written.
+        InUseError: another process works in the folder.
+        AttarError: it cannot be written.
     """
     with held(folder / NAME):
         remove_leftovers(folder)
@@ -43,7 +53,8 @@ def held(path: Path) -> Iterator[None]:
     """Hold a lock file for this process; its folder is what messages name.
 
     Raises:
-        AttarError: another process holds it, or it cannot be written.
+        InUseError: another process holds it.
+        AttarError: it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,13 +62,24 @@ def held(path: Path) -> Iterator[None]:
     except OSError as error:
         raise AttarError(f"cannot write {path}: {error.strerror or error}; choose another out=") from None
     with file:
-        if not _take(file):
-            raise AttarError(f"{path.parent} is in use by {_holder(file)}; wait for it, or stop it first")
+        if not _take(file, path):
+            raise InUseError(f"{path.parent} is in use by {_holder(file)}; wait for it, or stop it first")
         _write(file, json.dumps(_self()))
+        ended = threading.Event()
+        beats = threading.Thread(target=_beat, args=(path, ended), daemon=True)
+        beats.start()
         try:
             yield
         finally:
+            ended.set()
             _write(file, "")
+
+
+def _beat(path: Path, ended: threading.Event) -> None:
+    """Touch a lock file until its holder is done with it; a failed touch is tried again."""
+    while not ended.wait(BEAT_SECONDS):
+        with suppress(OSError):
+            os.utime(path)
 
 
 def _self() -> dict[str, Any]:
@@ -78,18 +100,22 @@ def claim(handle: int) -> bool | None:
     return True
 
 
-def _take(file: IO[str]) -> bool:
+def _take(file: IO[str], path: Path) -> bool:
     """Whether the lock is ours now."""
-    ours = claim(file.fileno())
-    return not _alive(_read(file)) if ours is None else ours
+    ours, holder = claim(file.fileno()), _read(file)
+    if ours is False:
+        return False
+    if holder and holder["host"] != socket.gethostname():
+        # Our lock may not reach that machine.
+        return _age(file, path) > LEASE_SECONDS
+    return ours or not _alive(holder)
 
 
 def _alive(holder: dict[str, Any]) -> bool:
-    """Whether the process in a lock file still runs, as far as this machine can see."""
+    """Whether the process of this machine in a lock file still runs, as far as can be seen."""
     if not holder:
         return False
-    # Windows has no signal 0, and other machines cannot be asked.
-    if os.name == "nt" or holder["host"] != socket.gethostname():
+    if os.name == "nt":  # it has no signal 0
         return True
     try:
         os.kill(holder["pid"], 0)
@@ -98,6 +124,12 @@ def _alive(holder: dict[str, Any]) -> bool:
     except OSError:  # another user's process
         return True
     return True
+
+
+def _age(file: IO[str], path: Path) -> float:
+    """The seconds since a lock file was touched, by the clock of its file system."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=f".{os.getpid()}.tmp") as now:
+        return os.fstat(now.fileno()).st_mtime - os.fstat(file.fileno()).st_mtime
 
 
 def _holder(file: IO[str]) -> str:

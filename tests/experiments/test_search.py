@@ -1,0 +1,156 @@
+"""Searches: the spaces of a suite, and trials that are scored on the validation set alone."""
+
+import io
+import json
+
+import pytest
+import yaml
+from rich.console import Console
+
+from attar.errors import AttarError, Stopped
+from attar.experiments import search as room
+from attar.experiments.bench import read_suite
+from attar.experiments.job import Job
+from attar.experiments.search import Search, read_search
+from attar.experiments.search_space import Space, chosen, spaces_of
+
+SUITE = {
+    "methods": ["supervised", {"name": "kd", "search": {"temperature": [1, 8], "ce": {"choices": [0.1, 0.5]}}}],
+    "pairs": [{"teacher": {"name": "resnet14", "weights": "a.pth"}, "student": "resnet8"}],
+    "seeds": 2,
+    "recipe": {"data": {"name": "digits", "val_fraction": 0.2}, "epochs": 9},
+}
+
+
+@pytest.fixture
+def search(tmp_path, monkeypatch):
+    """Makes a search whose trials are not trained: a temperature's score is how near it is to 4."""
+    pytest.importorskip("optuna")
+    monkeypatch.setattr(Search, "_check", lambda *_: None)
+    monkeypatch.setattr(Search, "_train_teachers", lambda *_: None)
+
+    def fit(self, cell, place, trial, key):
+        options = room.read_recipe(**cell.values).method.options
+        for epoch in range(1, 10):
+            trial.report(90 - abs(options.get("temperature", 4) - 4) * 5 + epoch / 10, epoch)
+            if trial.should_prune():
+                raise room.Pruned
+
+    monkeypatch.setattr(Search, "_fit", fit)
+
+    def make(trials=8, suite=SUITE, **keys):
+        file = tmp_path / "suite.yaml"
+        file.write_text(yaml.safe_dump({**suite, **keys}))
+        return read_search(file, [f"out={tmp_path / 'out'}"], trials, Console(file=io.StringIO(), width=100))
+
+    return make
+
+
+def records(folder, row="kd"):
+    (file,) = (folder / "search").glob(f"*/{row}/trials.jsonl")
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_a_search_finds_the_best_values_and_writes_their_suite(search):
+    found = search()
+    (table,) = found.run()
+    trials = records(found.folder)
+    assert len(trials) == 8
+    best = max((one for one in trials if one["state"] == "COMPLETE"), key=lambda one: one["value"])
+    assert table.rows[1][-1] == f"{best['value']:.2f}"
+    assert table.rows[0][:3] == ["supervised", "", "1"]
+    (file,) = (found.folder / "search").glob("best-*.yaml")
+    bench = read_suite(file, [], Console())
+    values = best["values"]
+    rows = [set(cell.row.split()) for cell in bench.cells]
+    assert rows == [{"supervised"}, {"kd", f"temperature={values['temperature']}", f"ce={values['ce']}"}] * 2
+    assert {cell.seed for cell in bench.cells} == {0, 1}
+
+
+def test_halving_ends_trials_after_a_ninth_or_a_third_of_the_epochs(search):
+    found = search(9)
+    found.run()
+    trials = records(found.folder)
+    pruned = [one for one in trials if one["state"] == "PRUNED"]
+    assert pruned
+    assert {len(one["epochs"]) for one in pruned} <= {1, 3, 9}
+    assert {len(one["epochs"]) for one in trials if one["state"] == "COMPLETE"} == {9}
+
+
+def test_a_search_that_was_stopped_goes_on_with_the_same_trials(search, tmp_path, monkeypatch):
+    whole = search(5)
+    whole.run()
+    expected = records(whole.folder)
+    (tmp_path / "out").rename(tmp_path / "whole")
+    fit, left = Search._fit, [4]
+
+    def stopping(*arguments):
+        left[0] -= 1
+        if left[0] == 0:
+            raise Stopped
+        fit(*arguments)
+
+    monkeypatch.setattr(Search, "_fit", stopping)
+    with pytest.raises(Stopped):
+        search(5).run()
+    assert len(records(tmp_path / "out")) == 2
+    search(5).run()
+    assert records(tmp_path / "out") == expected
+
+
+def test_a_trial_that_fails_is_not_the_end(search, monkeypatch):
+    def failing(*_):
+        raise ValueError("no")
+
+    monkeypatch.setattr(Search, "_fit", failing)
+    found = search(2)
+    (table,) = found.run()
+    assert table.rows[1] == ["kd", "", "2", "0", "2", "failed"]
+    assert [one["reason"] for one in records(found.folder)] == ["no", "no"]
+
+
+def test_trials_never_touch_the_test_set(tmp_path, monkeypatch):
+    """A real trial, its checkpoint removed in the end."""
+    pytest.importorskip("optuna")
+    pair = {"student": "resnet8"}
+    recipe = {"data": {"name": "digits", "val_fraction": 0.2, "train_size": 60}, "epochs": 1, "batch_size": 20}
+    suite = {"methods": [{"name": "dml", "search": {"temperature": [1, 8]}}], "pairs": [pair], "recipe": recipe}
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump(suite))
+    found = read_search(
+        tmp_path / "suite.yaml", [f"out={tmp_path / 'out'}", "precision=float32"], 1, Console(file=io.StringIO())
+    )
+    fit = Job.validate
+
+    def validate(self, on_epoch):
+        object.__setattr__(self.splits.test, "images", None)
+        fit(self, on_epoch)
+
+    monkeypatch.setattr(Job, "validate", validate)
+    found.run()
+    (place,) = (tmp_path / "out" / "search").glob("resnet8/dml/trial0")
+    assert records(tmp_path / "out", "dml")[0]["state"] == "COMPLETE"
+    assert not {"scores.json", "results.json", "checkpoint.pt"} & {file.name for file in place.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"methods": ["kd"]}, "has a search key"),
+        ({"methods": [{"name": "kd", "search": {"temperature": 3}}]}, r"search.temperature: expected \[low, high\]"),
+        ({"methods": [{"name": "kd", "search": {"temperature": [8, 1]}}]}, "low below high"),
+        ({"methods": [{"name": "kd", "search": {"ce": {"low": 0, "high": 1, "log": True}}}]}, "low above 0"),
+        ({"methods": [{"name": "kd", "search": {"ce": {"low": 0, "hihg": 1}}}]}, "did you mean 'high'"),
+        ({"methods": [{"name": "kd", "search": {"ce": {"choices": [1]}}}]}, "two or more"),
+    ],
+)
+def test_mistakes_are_one_line(search, keys, message):
+    with pytest.raises(AttarError, match=message):
+        search(**keys).run()
+
+
+def test_spaces_are_what_a_section_gives():
+    tree = {"weights": {"a->b": {"low": 0.1, "high": 10, "log": True}}, "k": {"low": 1, "high": 5, "int": True}}
+    assert spaces_of(tree) == {("weights", "a->b"): Space(0.1, 10, log=True), ("k",): Space(1, 5, whole=True)}
+    section = {"name": "kd", "weights": {"c->d": 1}, "search": tree}
+    assert chosen(section, {("weights", "a->b"): 2.0}) == {"name": "kd", "weights": {"c->d": 1, "a->b": 2.0}}
+    assert section["weights"] == {"c->d": 1}
