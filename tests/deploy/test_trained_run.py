@@ -4,8 +4,10 @@ import json
 import shutil
 
 import pytest
+import torch
 
-from attar.deploy import find_trained
+from attar.deploy import find_trained, load
+from attar.deploy.scored_file import open_scored
 from attar.errors import AttarError
 from attar.profiling import read_results
 
@@ -39,6 +41,9 @@ def test_of_several_seeds_the_first(copy, tmp_path):
     assert found.weights == job / "seed2" / "student.safetensors"
     assert found.folder == job
     assert find_trained(job / "seed10").results == read_results(job)
+    assert open_scored(job).path == found.weights
+    first = load(job / "seed2").state_dict()
+    assert all(torch.equal(one, first[name]) for name, one in load(job).state_dict().items())
     (job / "results.json").unlink()
     with pytest.raises(AttarError, match="is not finished; `attar resume"):
         find_trained(job)

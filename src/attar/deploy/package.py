@@ -17,6 +17,7 @@ from attar.models import build, load_weights
 from attar.plugins import naming_imports
 from attar.records import damaged, read_json, shortened
 
+STUDENT = "student.safetensors"
 RESTORE = "restore it from the run that wrote it"
 
 
@@ -133,16 +134,30 @@ def load(path: str | Path) -> nn.Module:
     """The network of a saved student, in eval mode.
 
     Args:
-        path: a .safetensors file, or a run's folder, whose student.safetensors is meant.
+        path: a .safetensors file, or a run's folder, whose student is meant; of several seeds the first one's.
 
     Raises:
         AttarError: a file is missing, damaged or does not fit.
     """
-    path = Path(path)
-    file = path / "student.safetensors" if path.is_dir() else path
+    file = student_file(Path(path))
     if not file.is_file():
         raise AttarError(f"{file} does not exist; give a run's folder or a .safetensors file")
     with naming_imports(file):
         net = build(load_card(file)["spec"])
     load_weights(net, file)
     return net.eval()
+
+
+def student_file(path: Path) -> Path:
+    """The weights that a path means: a file itself, of a run's folder the student; of several seeds the first one's."""
+    if not path.is_dir():
+        return path
+    if (path / STUDENT).is_file():
+        return path / STUDENT
+    return next(iter(students_of_seeds(path)), path / STUDENT)
+
+
+def students_of_seeds(folder: Path) -> list[Path]:
+    """The students of a run with a folder for each seed, in the order of the seeds."""
+    seeds = [place for place in folder.glob("seed*") if (place / STUDENT).is_file() and place.name[4:].isdigit()]
+    return [place / STUDENT for place in sorted(seeds, key=lambda place: int(place.name[4:]))]

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from attar.deploy.formats import FORMATS, Format
-from attar.deploy.package import load, load_facts
+from attar.deploy.package import load, load_facts, student_file
 from attar.errors import AttarError
 from attar.extras import require
 
@@ -60,8 +60,8 @@ def open_scored(path: str | Path) -> ScoredFile:
         return _exported(path, kind)
     if path.suffix in (".pth", ".pt", ".bin"):
         raise AttarError(f"{path} holds weights and no network; say which: --network NAME (attar list networks)")
-    file = path / "student.safetensors" if path.is_dir() else path
-    net = load(path)
+    file = student_file(path)
+    net = load(file)
     return ScoredFile(net, load_facts(file), file, path)
 
 

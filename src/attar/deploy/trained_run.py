@@ -7,12 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from attar.deploy.package import load_facts
+from attar.deploy.package import STUDENT, load_facts, students_of_seeds
 from attar.errors import AttarError
 from attar.metrics import Scoring
 from attar.profiling import Result, read_results
-
-STUDENT = "student.safetensors"
 
 
 @dataclass(frozen=True)
@@ -74,10 +72,10 @@ def _weights(path: Path) -> Path:
         return path / STUDENT
     if not any((path / name).exists() for name in ("recipe.yaml", "checkpoint.pt")):
         raise AttarError(f"{path} holds no run (no {STUDENT}); give the folder that `attar distill` printed")
-    seeds = [place for place in path.glob("seed*") if (place / STUDENT).is_file() and place.name[4:].isdigit()]
+    seeds = students_of_seeds(path)
     if not seeds or not (path / "results.json").is_file():
         raise _unfinished(path)
-    return min(seeds, key=lambda place: int(place.name[4:])) / STUDENT
+    return seeds[0]
 
 
 def _unfinished(path: Path) -> AttarError:
