@@ -23,7 +23,7 @@ from attar.accel.runtime import Runtime
 from attar.data import DeviceLoader, load_data
 from attar.data.loading.device_loader import Part, part_of
 from attar.distributed.preflight import differs
-from attar.distributed.synchronised import Gathered, batch_norm
+from attar.distributed.synchronised import Gathered, _gathered, batch_norm
 from attar.distributed.team import Team, objective, surviving, team
 from attar.errors import AttarError, Stopped
 from attar.knowledge import Transfer
@@ -196,6 +196,7 @@ def two(folder, members):
         "sums": members.summed({"b": torch.tensor(1.0 + members.rank), "a": torch.tensor(10.0)}),
         "norms": [normed(rows, members.share) for rows in (3, 8)],
         "gathered": gathered(members),
+        "flags": _gathered(torch.tensor([[True, False], [False, True]][members.rank :]), [2, 1]).tolist(),
         "same": [differing(Team(), method_of("kd", {})), differing(members, method_of("kd", {}))],
         "whole": fitted(folder / "whole", members.share),
         "stopped": fitted(folder / "stopped", members.share, (1, 1) if members.rank == 1 else None),
@@ -279,6 +280,7 @@ def test_gathered_rows_get_the_gradients_of_all(pair):
     (whole, first), (_, second) = (result["gathered"] for result in pair[1])
     assert whole == [0, 1, 2, 3, 4]
     assert first + second == [0, 3, 6, 9, 12]
+    assert all(result["flags"] == [[True, False], [False, True], [False, True]] for result in pair[1])
 
 
 def test_what_the_processes_agree_on(pair):

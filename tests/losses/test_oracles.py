@@ -49,6 +49,22 @@ def test_one_label_against_all_others() -> None:
     near(losses.binary_kl(S, T, reduction="mean"), 0.041474 / 3)
 
 
+LABELLED = tensor([[1, 1, 0], [1, 1, 1], [0, 1, 1]], dtype=torch.bool)
+
+
+def test_distances_of_label_embeddings() -> None:
+    v_t = V_T[:, :3]
+    own, theirs = torch.stack([V_S, 2 * V_S.flip(0), V_S + 1]), torch.stack([v_t, v_t + 1, v_t.flip(0) / 2 + 0.1])
+    near(losses.class_structure(own, theirs, LABELLED, "sum"), 0.330815)
+    near(losses.instance_structure(own, theirs, LABELLED, "sum"), 0.043248)
+    each = losses.class_structure(own, theirs, LABELLED, "none")
+    near(each[[0, 2]], [0.0, 0.0])  # of two images both distances are 1
+    assert losses.instance_structure(5 * theirs, theirs, LABELLED) < 1e-12
+    assert losses.class_structure(own, theirs, tensor([0, 1, 2])) == 0
+    alone = losses.class_structure(own[:, :1], theirs[:, :1], tensor([0, 0, 0]), "sum")
+    near(alone, 3 * losses.rkd_distance(own[:, 0], theirs[:, 0]).item())
+
+
 def test_kl_gradient_is_half_the_gap_of_probabilities() -> None:
     learner = S.clone().requires_grad_()
     losses.kl_divergence(learner, T, 1.0).backward()

@@ -7,7 +7,7 @@ import attar
 from attar.conformance import check
 from attar.data import loader_for
 from attar.errors import AttarError
-from attar.losses import BinaryKL
+from attar.losses import BinaryKL, binary_cross_entropy, class_structure, instance_structure
 from attar.methods import create_method
 from attar.models import create_model, list_models
 from attar.recipe import read_recipe
@@ -58,6 +58,25 @@ def learns(name, mosaics, **options):
     net = create_model(name, num_classes=10, in_channels=1, image_size=16, **options)
     method = create_method("supervised", student=net, task="multilabel")
     check(method, next(iter(loader_for(mosaics.train, 8).epoch(0))))
+
+
+def test_l2d_is_the_published_sum_at_the_published_batch(mosaics):
+    nets = [create_model(name, num_classes=10, in_channels=1) for name in ("resnet14", "resnet8")]
+    weights = {"kd": 10 / 20, "classes": 100 / 20, "instances": 1000 / 10}  # of a batch of 20 and 10 labels
+    method = create_method("l2d", teacher=nets[0], student=nets[1], task="multilabel", **weights)
+    batch = next(iter(loader_for(mosaics.train, 20).epoch(0)))
+    losses = check(method, batch)
+    known, truth = losses.knowledge, batch.labels
+    own, theirs = (known[f"{name}.label_embeddings"] for name in ("student", "teacher"))
+    assert torch.allclose(own.sum(2) + nets[1].classifier.bias, known["student.label_logits"], atol=1e-5)
+    published = (
+        binary_cross_entropy(known["student.label_logits"], truth, "sum")
+        + 10 * BinaryKL()(known["student.label_logits"], known["teacher.label_logits"])
+        + 100 * class_structure(own, theirs, truth, "sum")
+        + 1000 * instance_structure(own, theirs, truth, "sum")
+    )
+    assert losses.total.item() == pytest.approx(published.item() / 200, rel=1e-5)
+    assert all(term > 0 for term in losses.terms.values())
 
 
 @pytest.mark.parametrize("name", ["resnet8", "vgg8", "timm/vit_tiny_patch16_224"])

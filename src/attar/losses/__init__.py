@@ -40,6 +40,7 @@ from attar.losses.information import (
     correlation_information,
     mutual_information,
 )
+from attar.losses.label_embeddings import ClassStructure, InstanceStructure, class_structure, instance_structure
 from attar.losses.logit_relations import LocalRelations, Refined, Streamlined
 from attar.losses.loss import Loss
 from attar.losses.maps import (
@@ -107,6 +108,7 @@ __all__ = [
     "BinaryKL",
     "Boosted",
     "ClassActivation",
+    "ClassStructure",
     "ConfidenceWeightedCE",
     "ConfidenceWeightedKL",
     "ConfidentKL",
@@ -126,6 +128,7 @@ __all__ = [
     "GaussianWasserstein",
     "HierarchicalContext",
     "InformationFlow",
+    "InstanceStructure",
     "InterLayer",
     "IntraLayer",
     "JensenShannon",
@@ -171,6 +174,7 @@ __all__ = [
     "boosted",
     "cc",
     "cell_logits",
+    "class_structure",
     "confidence_weighted_ce",
     "confident_kl",
     "contrast",
@@ -184,6 +188,7 @@ __all__ = [
     "flow",
     "gaussian_kl",
     "information_flow",
+    "instance_structure",
     "inter_layer",
     "intra_layer",
     "jensen_shannon",

@@ -47,6 +47,7 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     kdig,
     kdp2p,
     kdpp,
+    l2d,
     ldrld,
     lskd,
     mlkd,
