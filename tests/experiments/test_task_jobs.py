@@ -93,6 +93,31 @@ def multilabel():
 
 
 @pytest.fixture(scope="module")
+def sentences(tmp_path_factory):
+    """Short words, good ones and bad ones, of one to nine letters beside them."""
+    folder, rng = tmp_path_factory.mktemp("sentences"), np.random.default_rng(0)
+    for role, count in (("train", 40), ("dev", 12)):
+        labels = rng.integers(0, 2, count)
+        lines = [
+            f"{'good' if label else 'bad'} {'x' * rng.integers(1, 10)}{n}\t{label}" for n, label in enumerate(labels)
+        ]
+        (folder / f"{role}.tsv").write_text("\n".join(["sentence\tlabel", *lines]), encoding="utf-8")
+    return folder
+
+
+def sentence(sentences):
+    """A recipe's keys: BERT of four layers and of two that start from them, with the stacked schedule."""
+    pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+    nets = [{"name": "hf-config/bert", "options": {"num_hidden_layers": depth, **sizes}} for depth in (4, 2)]
+    data = {"name": "sentences", "root": str(sentences), "val_fraction": 0.2, "max_length": 16}
+    method = {"name": "internal", "layer_schedule": "stacked"}
+    student = {**nets[1], "weights": "teacher"}
+    keys = {"teacher": nets[0], "student": student, "data": data, "method": method, "batch_size": 8}
+    return {**FAST, "epochs": 3, **keys, "select": "best"}
+
+
+@pytest.fixture(scope="module")
 def channels(tmp_path_factory):
     """Forty channels of 4 delays and 8 antennas, smooth over the antennas."""
     file, rng = tmp_path_factory.mktemp("channels") / "mine.npz", np.random.default_rng(0)
@@ -109,7 +134,14 @@ def channel(channels):
     return {**FAST, **names, "data": data, "method": "encoderkd", "batch_size": 8, "select": "best"}
 
 
-KINDS = {"language": language, "density": density, "multilabel": multilabel, "online": online, "channel": channel}
+KINDS = {
+    "language": language,
+    "density": density,
+    "multilabel": multilabel,
+    "online": online,
+    "channel": channel,
+    "text": sentence,
+}
 TASKS = [kind for kind in KINDS if kind in attar.list_tasks()]
 PRIMARY = {
     "language": ("perplexity", "sequences"),
@@ -117,17 +149,19 @@ PRIMARY = {
     "multilabel": ("map", "images"),
     "online": ("perplexity", "sequences"),
     "channel": ("nmse", "channels"),
+    "text": ("accuracy", "sentences"),
 }
 
 
 @pytest.fixture(scope="module")
-def recipes(text, cells, channels):
+def recipes(text, cells, channels, sentences):
     return {
         "language": lambda: language(text),
         "density": lambda: density(cells),
         "multilabel": multilabel,
         "online": lambda: online(text),
         "channel": lambda: channel(channels),
+        "text": lambda: sentence(sentences),
     }
 
 
@@ -271,7 +305,7 @@ def test_unequal_parts_of_a_batch_are_the_whole_batch(recipes, kind, tmp_path):
     batch, method, task = next(iter(training.loader.epoch(0))), training.method.double().eval(), training.method.task
     entries = batch.labels.shape[:2] if kind == "language" else (5,)
     for weight in (None, (torch.arange(prod(entries)).view(entries) % 3 > 0).double()):
-        whole = replace(batch, inputs=batch.inputs.double() if batch.inputs.is_floating_point() else batch.inputs)
+        whole = replace(batch, inputs=doubled(batch.inputs))
         whole.weight = weight
         parts, count = [whole.rows(slice(0, 2)), whole.rows(slice(2, 5))], None if weight is None else weight.sum()
         shares = [replace(part, counts=Counts(5, 5, count, parts=2)) for part in parts]
@@ -280,6 +314,13 @@ def test_unequal_parts_of_a_batch_are_the_whole_batch(recipes, kind, tmp_path):
         nets = method.deployed(), method.teacher.module
         scores = [score(nets[0], batches, task.metrics(), nets[1]) for batches in ([whole], parts)]
         assert scores[0] == pytest.approx(scores[1], rel=1e-9)
+
+
+def doubled(inputs):
+    """In float64, as far as they are no token ids."""
+    if isinstance(inputs, dict):
+        return {name: doubled(one) for name, one in inputs.items()}
+    return inputs.double() if inputs.is_floating_point() else inputs
 
 
 def gradient(method, batches):

@@ -15,15 +15,18 @@ from attar.batch import Inputs
 from attar.data.sources.cells import STRIDE, read
 from attar.data.sources.channels import parts
 from attar.data.sources.graphs import REMEDY, inputs_of
+from attar.data.sources.sentences import encoder, named_inputs
 from attar.data.sources.text import Tokenizer, tokenizer
 from attar.deploy.package import load
 from attar.deploy.trained_run import Trained
 from attar.errors import AttarError, first_line
 from attar.metrics.accuracy import output_of
 from attar.metrics.channel import decibels, nmse
-from attar.records import damaged, read_arrays
+from attar.records import damaged, read_arrays, shortened
 
 ARRAYS = (".npz", ".npy")
+# Lines of a text that are labelled at a time.
+SENTENCES = 32
 # The name of the array in a .npz file.
 INPUTS = "inputs"
 
@@ -51,8 +54,8 @@ class SamplePrediction:
 def predict_samples(trained: Trained, files: Iterable[str | Path], tokens: int = 100) -> Iterator[SamplePrediction]:
     """The prediction for each file, one after the other; an unreadable one carries its error.
 
-    A language model continues the text of a file, a counting network counts the objects in an image, a graph network
-    classifies the nodes of a .npz graph. Of a .npz with an array "inputs" (N, ...), or a .npy, every other task gives
+    A language model continues the text of a file, a text classifier labels each line of it, a counting network counts
+    the objects in an image, a graph network classifies the nodes of a .npz graph. Of a .npz with an array "inputs" (N, ...), or a .npy, every other task gives
     the outputs; the inputs are prepared as in training, or, of channels, as in a file of training.
 
     Args:
@@ -142,10 +145,7 @@ def continued(net: nn.Module, card: dict[str, Any], file: Path, tokens: int) -> 
     Raises:
         AttarError: the file is missing, no UTF-8, or empty.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise AttarError(f"{file} cannot be read as UTF-8 text ({first_line(error)})") from None
+    text = read_utf8(file)
     vocabulary: Tokenizer = tokenizer(str(card["tokenizer"]))
     ids, seen = vocabulary.encode(text), card["input_shape"][0]
     if not ids:
@@ -156,6 +156,46 @@ def continued(net: nn.Module, card: dict[str, Any], file: Path, tokens: int) -> 
         added.append(int(run(net, window)[0, -1].argmax()))
     found = vocabulary.decode(added)
     return SamplePrediction(file, found, {"continuation": found})
+
+
+def labelled(net: nn.Module, card: dict[str, Any], file: Path, tokens: int) -> SamplePrediction:
+    """The class of every line of a text, with its probability; of pairs a tab divides the two sentences.
+
+    Raises:
+        AttarError: the file is missing, no UTF-8, or a line is empty or holds no pair where the network takes pairs.
+    """
+    lines = read_utf8(file).splitlines()
+    if not lines:
+        raise AttarError(f"{file} holds no sentences; write one a line")
+    pairs, rows = bool(card.get("pairs")), [line.split("\t") for line in lines]
+    for number, row in enumerate(rows, 1):
+        if len(row) != 1 + pairs or not all(part.strip() for part in row):
+            wanted = "two sentences with a tab between them" if pairs else "one sentence, without a tab"
+            raise AttarError(f"{file}, line {number}: expected {wanted}, got {shortened(lines[number - 1])}")
+    vocabulary, found = encoder(str(card["tokenizer"])), list[dict[str, Any]]()
+    firsts, seconds = ([row[place].strip() for row in rows] if place <= pairs else [] for place in (0, 1))
+    ids, types = vocabulary.encode(firsts, seconds, int(card["max_length"]))
+    for start in range(0, len(lines), SENTENCES):
+        part = slice(start, start + SENTENCES)
+        longest = max(map(len, ids[part]))
+        inputs = named_inputs(ids[part], types[part] if pairs else [], longest, vocabulary.padding)
+        for line, row in zip(lines[part], run(net, inputs).double().softmax(1), strict=True):
+            best = int(row.argmax())
+            found.append({"sentence": line, "label": card["classes"][best], "probability": float(row[best])})
+    text = "\n".join(f"{one['label']} {100 * one['probability']:.1f}  {one['sentence']}" for one in found)
+    return SamplePrediction(file, "\n" + text, {"sentences": found})
+
+
+def read_utf8(file: Path) -> str:
+    """A text.
+
+    Raises:
+        AttarError: the file is missing or no UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AttarError(f"{file} cannot be read as UTF-8 text ({first_line(error)})") from None
 
 
 def counted(net: nn.Module, card: dict[str, Any], file: Path, tokens: int) -> SamplePrediction:
@@ -197,6 +237,7 @@ def nodes_of(net: nn.Module, card: dict[str, Any], file: Path) -> SamplePredicti
 # What a task makes of files that are no arrays.
 PREDICTORS: dict[str, Callable[[nn.Module, dict[str, Any], Path, int], SamplePrediction]] = {
     "language": continued,
+    "text": labelled,
     "density": counted,
 }
 # What a task makes of arrays, where it is more than the outputs.

@@ -62,7 +62,7 @@ class MethodInfo:
     @property
     def takes_teachers(self) -> bool:
         """Whether several teachers go with it: it is made for several, or reads their logits or pooled features."""
-        return self.cls.many_teachers or (self.takes_teacher and not {"stages", "classifier"} & set(self.needs))
+        return self.cls.many_teachers or (self.takes_teacher and not {"stages", "classifier", "layers"} & set(self.needs))
 
     @property
     def summary(self) -> str:
@@ -72,6 +72,8 @@ class MethodInfo:
 
 METHODS: Registry[MethodInfo] = Registry("method")
 Cls = TypeVar("Cls", bound=type[Method])
+# Options of every method.
+OF_EVERY_METHOD = ("weights", "logit_edges", "layer_schedule", "teachers")
 # Given by the framework, not options of the method.
 NETWORKS = ("self", "teacher", "student", "image_shape")
 
@@ -182,7 +184,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     Traceback (most recent call last):
     attar.errors.AttarError: unknown option of method 'kd': 'temprature'; did you mean 'temperature'?
     """
-    own = {key: value for key, value in options.items() if key not in ("weights", "logit_edges")}
+    own = {key: value for key, value in options.items() if key not in OF_EVERY_METHOD}
     if "+" in name:
         names = [part.strip() for part in name.split("+")]
         for option, settings in own.items():
