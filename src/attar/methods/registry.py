@@ -62,7 +62,9 @@ class MethodInfo:
     @property
     def takes_teachers(self) -> bool:
         """Whether several teachers go with it: it is made for several, or reads their logits or pooled features."""
-        return self.cls.many_teachers or (self.takes_teacher and not {"stages", "classifier", "layers"} & set(self.needs))
+        return self.cls.many_teachers or (
+            self.takes_teacher and not {"stages", "classifier", "layers"} & set(self.needs)
+        )
 
     @property
     def summary(self) -> str:
