@@ -55,8 +55,9 @@ def predict_samples(trained: Trained, files: Iterable[str | Path], tokens: int =
     """The prediction for each file, one after the other; an unreadable one carries its error.
 
     A language model continues the text of a file, a text classifier labels each line of it, a counting network counts
-    the objects in an image, a graph network classifies the nodes of a .npz graph. Of a .npz with an array "inputs" (N, ...), or a .npy, every other task gives
-    the outputs; the inputs are prepared as in training, or, of channels, as in a file of training.
+    the objects in an image, a graph network classifies the nodes of a .npz graph. Of a .npz with an array "inputs"
+    (N, ...), or a .npy, every other task gives the outputs; the inputs are prepared as in training, or, of channels, as
+    in a file of training.
 
     Args:
         trained: the student of a run.
