@@ -15,7 +15,7 @@ from attar.experiments import launch
 from attar.experiments.build import take_objects
 from attar.experiments.evaluation import evaluate_network
 from attar.experiments.exporting import export_network
-from attar.recipe import Recipe, read_recipe
+from attar.recipe import Recipe, given_keys, read_recipe
 from attar.report.compare_page import compare_runs
 from attar.report.comparison import Comparison
 from attar.report.evaluation import Evaluation
@@ -40,13 +40,15 @@ def distill(recipe: str | Path | None = None, *, console: Console | None = None,
         AttarError: something in the recipe is wrong; nothing has been written then.
     """
     values, given = take_objects(values)
-    return launch.start(read_recipe(recipe, **values), console, given, file=recipe)
+    keys = given_keys(recipe, **values)
+    return launch.start(read_recipe(recipe, **values), console, given, file=recipe, keys=keys)
 
 
 def train_model(recipe: str | Path | None = None, *, console: Console | None = None, **values: Any) -> Summary:
     """Train a network on the labels alone: a teacher, or a baseline. Arguments as in `distill`, without a teacher."""
     values, given = take_objects(values)
-    return launch.start(plain(read_recipe(recipe, **values)), console, given, file=recipe)
+    keys = given_keys(recipe, **values)
+    return launch.start(plain(read_recipe(recipe, **values)), console, given, file=recipe, keys=keys)
 
 
 def plain(recipe: Recipe) -> Recipe:

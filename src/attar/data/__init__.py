@@ -16,6 +16,7 @@ from attar.data.loading.tensor_loader import TensorLoader
 from attar.data.registry import DatasetInfo, dataset_info, list_datasets, register_dataset
 from attar.data.sources.wrap import statistics, wrap
 from attar.data.tensor_set import TensorSet, TensorSplits
+from attar.data.transforms import erasing  # noqa: F401, it registers itself
 from attar.data.transforms.augment import Augment
 from attar.data.transforms.mixing import Mixing, cutmix, mixup
 from attar.data.transforms.own import list_augmentations, register_augmentation

@@ -59,6 +59,7 @@ from attar.report.summary import Summary
 from attar.report.thumbnails import save_pictures
 from attar.safety.locks import held, locked
 from attar.track import Tracking
+from attar.train.range_test import find_rate
 
 
 @dataclass
@@ -178,6 +179,8 @@ class Job:
             folders = [self._teacher_folder(number) for number in range(len(self.teachers))]
             self._warn(odd_teachers(self.teachers, folders, self.splits.test, runtime.device))
         runtime = self._with_engines(runtime)
+        if self.recipe.optim.range_test:
+            self._find_rate(runtime)
         failed = self._train_side_by_side(runtime) if runtime.jobs > 1 else {}
         with threads(runtime.threads or torch.get_num_threads()):
             runs = self._runs(runtime, failed)
@@ -210,6 +213,22 @@ class Job:
             runtime = self._with_engines(self._runtime())
             with threads(runtime.threads or torch.get_num_threads()):
                 self.training(self.recipe.seed).fit(self.console, runtime, on_epoch)
+
+    def _find_rate(self, runtime: Runtime) -> None:
+        """Put the learning rate of a range test with the first seed's method into the recipe, which is written again.
+
+        Raises:
+            AttarError: several processes work on the run, or the optimiser has no one rate.
+        """
+        if self.team.size > 1:
+            raise AttarError("optim.lr=auto looks for the rate in one process; give a number under torchrun")
+        training = self.training(self.recipe.seed)
+        with self.console.status("looking for the learning rate"):
+            rate = find_rate(training.method, training.loader, training.recipe, runtime)
+        self._print(f"lr {rate:g}: a tenth of where the loss was lowest in a range test")
+        self.recipe = replace(self.recipe, optim=replace(self.recipe.optim, lr=rate, range_test=False))
+        write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))
+        self._trainings.clear()
 
     def _record_inputs(self) -> None:
         """Write what the job begins with; after an accepted change, teachers that are not trained are scored again."""

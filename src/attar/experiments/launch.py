@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from attar.deploy.export import check_formats
 from attar.deploy.formats import FORMATS
 from attar.distributed.team import begun_here, join, surviving
 from attar.errors import AttarError, Stopped
-from attar.experiments.build import GIVEN, Given, refuse_given
+from attar.experiments.build import GIVEN, Given, Parts, refuse_given
 from attar.experiments.chain import check_chain, run_chain
+from attar.experiments.defaults import CHOSEN, with_defaults
 from attar.experiments.finished_job import catch_up, finished_summary
 from attar.experiments.job import Job
 from attar.experiments.network_check import check_networks
@@ -44,6 +45,7 @@ def start(
     given: Given | None = None,
     beside: Beside | None = None,
     file: str | Path | None = None,
+    keys: Collection[str] | None = None,
 ) -> Summary:
     """Check a recipe, choose its folder and run it.
 
@@ -53,11 +55,35 @@ def start(
         given: objects in place of names.
         beside: as for `Job`.
         file: what the recipe was read from. Where it is a run's recipe.yaml, the run's choices by timing hold again.
+        keys: the recipe's keys that somebody gave; settings of the training are chosen for the others. None: all.
     """
     console = console or Console()
     if recipe.chain:
         return start_chain(recipe, console, given, beside)
-    return prepare(recipe, console, given, beside=beside, like=earlier_choices(recipe, file, console)).run()
+    like, shared = earlier_choices(recipe, file, console), SharedResources()
+    if keys is not None and not set(keys) >= CHOSEN:
+        recipe = completed(recipe, keys, given or Given(), shared, console)
+    return prepare(recipe, console, given, shared, beside, like).run()
+
+
+def completed(recipe: Recipe, keys: Collection[str], given: Given, shared: SharedResources, console: Console) -> Recipe:
+    """The recipe with the settings that were not given (`attar.experiments.defaults`), and a line that names them.
+
+    The samples that are read for it are kept in `shared`, for the job.
+    """
+    with surviving():
+        recipe = with_networks_of_runs(recipe)
+        check_names(recipe)
+        leader = join().leader
+        if join().size == 1:
+            free_folder(recipe)
+        parts = Parts(recipe, shared.samples_of(recipe, given), given)
+        with join().leader_first(), (console if leader else Console(quiet=True)).status(f"reading {recipe.data.name}"):
+            splits = parts.splits(recipe.seed)
+        recipe, line = with_defaults(recipe, keys, len(splits.train), parts.student(recipe.seed))
+    if line and leader:
+        console.print(line, markup=False, soft_wrap=True)
+    return recipe
 
 
 def earlier_choices(recipe: Recipe, file: str | Path | None, console: Console) -> dict[str, Any]:

@@ -5,7 +5,7 @@ an unknown name is found before anything is written.
 """
 
 from attar.recipe.layers import layered, normalise, optimiser_defaults
-from attar.recipe.read import read_recipe, to_yaml
+from attar.recipe.read import given_keys, read_recipe, to_yaml
 from attar.recipe.schema import (
     NAMED,
     DataRecipe,
@@ -31,6 +31,7 @@ __all__ = [
     "TeacherRecipe",
     "attribute_docs",
     "describe",
+    "given_keys",
     "layered",
     "listed",
     "load_yaml",

@@ -51,6 +51,7 @@ def check_values(recipe: Recipe) -> None:
         "seeds": recipe.seeds,
         "checkpoint_minutes": recipe.checkpoint_minutes,
         "jobs": recipe.jobs,
+        "patience": recipe.patience,
         "teacher.epochs": recipe.teacher.epochs,
         "teacher.cache_top": recipe.teacher.cache_top,
         "data.unlabelled_batch": recipe.data.unlabelled_batch,
@@ -65,6 +66,7 @@ def check_values(recipe: Recipe) -> None:
     not_negative = {
         "optim.weight_decay": optim.weight_decay,
         "optim.warmup": optim.warmup,
+        "optim.min_lr": optim.min_lr,
         "data.mixup": recipe.data.mixup,
         "data.cutmix": recipe.data.cutmix,
     }
@@ -80,6 +82,10 @@ def check_values(recipe: Recipe) -> None:
     for key, number in shares.items():
         if not 0 <= number < 1:
             raise AttarError(f"{key} must be in [0, 1), got {number}")
+    if optim.layer_decay is not None and not 0 < optim.layer_decay <= 1:
+        raise AttarError(f"optim.layer_decay must be above 0 and at most 1, got {optim.layer_decay}")
+    if recipe.patience is not None and recipe.data.val_fraction == 0:
+        raise AttarError("patience needs a validation set; give data.val_fraction, or leave patience out")
     if optim.ema is not None and not 0 < optim.ema < 1:
         raise AttarError(f"optim.ema must be between 0 and 1, got {optim.ema}")
     if not 0 <= recipe.seed < 2**63 - recipe.seeds:

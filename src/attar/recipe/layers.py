@@ -20,6 +20,10 @@ def normalise(tree: dict[str, Any]) -> dict[str, Any]:
     for key in ("track", "metrics", "export"):
         if isinstance(tree.get(key), str):
             tree[key] = [name.strip() for name in tree[key].split(",") if name.strip()]
+    if isinstance(optim := tree.get("optim"), dict) and "lr" in optim and "range_test" not in optim:
+        found = optim["lr"] == "auto"
+        kept = {key: value for key, value in optim.items() if not (found and key == "lr")}
+        tree["optim"] = {**kept, "range_test": found}
     schema = {f.name: f for f in dataclasses.fields(Recipe)}
     for section in NAMED:
         if section not in tree:

@@ -42,6 +42,23 @@ def read_recipe(file: str | Path | None = None, overrides: list[str] | tuple[str
     return recipe
 
 
+def given_keys(file: str | Path | None = None, overrides: list[str] | tuple[str, ...] = (), **values: Any) -> set[str]:
+    """The dotted keys that a recipe gives; arguments as for `read_recipe`.
+
+    >>> sorted(given_keys(overrides=["student=resnet8", "optim.lr=0.1"]))
+    ['optim.lr', 'optim.range_test', 'student.name']
+    """
+    layers = [*([load(file)] if file else []), together(overrides), values]
+    return {key for layer in layers for key in _dotted(normalise(layer))}
+
+
+def _dotted(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in tree.items():
+        found += _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return found
+
+
 def to_yaml(recipe: Recipe) -> str:
     """The whole recipe as YAML, every default spelled out."""
     return OmegaConf.to_yaml(OmegaConf.structured(recipe))

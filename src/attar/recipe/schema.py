@@ -121,6 +121,13 @@ class OptimRecipe:
     """Where multistep drops the rate, as parts of the training (150, 180 and 210 of 240 epochs)."""
     gamma: float = 0.1
     """The factor of each multistep drop."""
+    min_lr: float = 0.0
+    """The learning rate that cosine, linear, rex and onecycle end at, in place of (nearly) 0."""
+    layer_decay: float | None = None
+    """The learning rate of each block as a multiple of the next one's, counted from the classifier (0.65 to 0.9, for
+    transformers with published weights); None: all blocks learn alike."""
+    range_test: bool = False
+    """Find the learning rate before the training, by raising it step by step; also written optim.lr=auto."""
     warmup: float = 0.0
     """Epochs of linear warm-up before any schedule but onecycle; linear and rex fall from its end."""
     label_smoothing: float = 0.0
@@ -154,15 +161,17 @@ class Recipe:
     optim: OptimRecipe = field(default_factory=OptimRecipe)
     """How the networks learn."""
     epochs: int = 10
-    """Passes over the training set."""
+    """Passes over the training set; where they are not given, more for few samples."""
     batch_size: int = 128
-    """Samples per step."""
+    """Samples per step; where they are not given, fewer for few samples."""
     seed: int = 0
     """Where all randomness starts."""
     seeds: int = 1
     """How many seeds to run, from `seed` upwards; the table then gives means and intervals."""
     alone: str = "train"
     """The student trained alone, for comparison: train, skip, or the folder of an earlier run."""
+    patience: int | None = None
+    """Stop a training after so many epochs without a better validation measure; best with select=best. None: never."""
     select: str = "last"
     """Which weights are deployed: last, or best on the validation set."""
     precision: str = "auto"

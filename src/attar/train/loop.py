@@ -33,6 +33,7 @@ from attar.train import checkpoint as checkpoints
 from attar.train.checkpoint import Checkpoint
 from attar.train.component_sgd import ComponentSGD
 from attar.train.ema import Ema
+from attar.train.layer_decay import SCALE, scale_by_layer
 from attar.train.logging import lines
 from attar.train.optim import BY_COMPONENT, check_components, optimiser
 from attar.train.progress import Progress
@@ -84,6 +85,8 @@ def fit(
     run = Fit(method, loader, val, recipe, runtime, places, progress)
     with stop_requests() as stop, torch.random.fork_rng(devices=[]):
         for epoch in range(run.state.epoch, recipe.epochs):
+            if run.out_of_patience():
+                break
             run.start_epoch(epoch)
             for batch in loader.epoch(epoch, run.state.step):
                 run.step(batch)
@@ -129,6 +132,9 @@ class Fit:
         if runtime.compiled and self.members.size == 1 and not by_component:
             self.losses_of = compiled(method, runtime, recipe.optim.accumulate)
         self.optimisers = {phase: optimiser(method.trainable(phase), recipe.optim) for phase in method.phases}
+        if recipe.optim.layer_decay is not None:
+            for one in self.optimisers.values():
+                scale_by_layer(one, method, recipe.optim.layer_decay)
         check_components(method, recipe.optim, self.members.size)
         self.ema = Ema(method, recipe.optim.ema) if recipe.optim.ema else None
         self.state = self._restored()
@@ -142,6 +148,14 @@ class Fit:
         put_back(state, self.method, self.optimisers, self.ema)
         self.progress.log(note or f"going on at epoch {state.epoch + 1}, step {state.step}")
         return state
+
+    def out_of_patience(self) -> bool:
+        """Whether no epoch of the last `recipe.patience` has the best validation measure; a line says so."""
+        patience, best = self.recipe.patience, self.state.best.get("epoch")
+        if patience is None or best is None or self.state.epoch - best < patience or self.state.step:
+            return False
+        self.progress.log(f"stopped after epoch {self.state.epoch}: the best validation was after epoch {best}")
+        return True
 
     def start_epoch(self, epoch: int) -> None:
         """Begin the epoch's sums and checks; those of an interrupted epoch go on, with the leader."""
@@ -268,7 +282,7 @@ def clip(optimiser: torch.optim.Optimizer, most: float, norm: Tensor) -> None:
 def update(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """One optimiser step at a learning rate."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get(SCALE, 1.0)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
 

@@ -12,7 +12,7 @@ RISE, START, END = 0.3, 1 / 25, 1 / 250_000
 
 
 def learning_rate(optim: OptimRecipe, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """The learning rate of a step counted over the whole run.
+    """The learning rate of a step counted over the whole run; schedules fall to optim.min_lr, not below.
 
     >>> recipe = OptimRecipe(lr=1.0, schedule="multistep", milestones=[0.5])
     >>> [round(learning_rate(recipe, step, 10, 2), 3) for step in (0, 9, 10, 19)]
@@ -22,9 +22,8 @@ def learning_rate(optim: OptimRecipe, step: int, steps_per_epoch: int, epochs: i
     rising = optim.warmup * steps_per_epoch
     if schedule.warmup and step < rising:
         return optim.lr * (step + 1) / rising
-    if schedule.from_warmup:
-        return optim.lr * schedule.factor((step - rising) / (total - rising), optim)
-    return optim.lr * schedule.factor(step / total, optim)
+    done = (step - rising) / (total - rising) if schedule.from_warmup else step / total
+    return optim.min_lr + (optim.lr - optim.min_lr) * schedule.factor(done, optim)
 
 
 @register_schedule("onecycle", title="30 % of the training up from lr/25, then down to lr/250,000", warmup=False)
