@@ -125,6 +125,14 @@ def test_a_recipe_exports_what_it_names(photo_run):
     assert attar.deploy.read_export(photo_run) is None
 
 
+def test_the_report_of_a_run_has_its_files_classes_and_confusions(photo_run):
+    page = (photo_run / "report.html").read_text(encoding="utf-8")
+    assert "Exported files" in page
+    assert "onnx-int8" in page.split("Exported files")[1].split("<section>")[0]
+    assert page.split("Class by class")[1].count("<tr") == 11
+    assert page.split('class="heat"')[1].split("</table>")[0].count("--share:") == 100
+
+
 def test_an_unknown_format_is_found_before_anything_is_read(tmp_path):
     with pytest.raises(AttarError, match="unknown format"):
         attar.train_model(student="resnet8", data={"name": "folder", "root": "/nowhere"}, export="onxx")

@@ -106,7 +106,9 @@ def test_evaluate_and_export_use_the_folder_that_is_named(run, monkeypatch):
     assert there["nll"] != here["nll"]
     assert attar.evaluate(run, **data_keys([f"data.root={other}", "data.image_size=8"])) == there
     tested = []
-    monkeypatch.setattr("attar.api.export_student", lambda student, *_: tested.append(student.test) or 1 / 0)
+    monkeypatch.setattr(
+        "attar.experiments.exporting.export_student", lambda student, *_: tested.append(student.test) or 1 / 0
+    )
     with pytest.raises(ZeroDivisionError):
         attar.export(run, data={"root": str(other)})
     assert tested[0].fingerprint == attar.data.load_data(str(other), image_size=8, val_fraction=0).test.fingerprint

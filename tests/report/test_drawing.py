@@ -1,12 +1,14 @@
 """The picture of who teaches whom."""
 
+import itertools
+import re
 from xml.etree import ElementTree
 
 import pytest
 
 from attar.knowledge import Graph, Transfer
 from attar.losses import MSE, CrossEntropy, KLDivergence
-from attar.report.drawing import svg
+from attar.report.drawing import LINE, Label, _labels, svg
 
 NS = "{http://www.w3.org/2000/svg}"
 
@@ -76,3 +78,12 @@ def test_who_teach_each_other_stand_in_one_column():
     )
     assert boxes["student"][0] == boxes["teacher"][0] > boxes["labels"][0]
     assert boxes["student"][1] != boxes["teacher"][1]
+
+
+def test_labels_never_cover_each_other():
+    crowded = [Label("0.9 x KLDivergence logits", 300, 100 + n, "middle") for n in range(4)]
+    lines = _labels([*crowded, Label("x", 900, 101, "start")])
+    places = [(float(x), float(y)) for x, y in re.findall(r'<text x="([\d.]+)" y="([\d.]+)"', "".join(lines))]
+    heights = sorted(y for x, y in places if x == 300)
+    assert all(second - first >= LINE for first, second in itertools.pairwise(heights))
+    assert (900.0, 101.0) in places

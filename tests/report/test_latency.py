@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from attar.metrics import ClassificationMetrics
 from attar.profiling import Latency
 from attar.report import latency
+from attar.report.evaluation import Evaluation
 from attar.report.latency import speed, verdict
 from attar.report.run_page import write_report
 
@@ -72,7 +74,8 @@ def test_a_comparison_names_students_that_are_worse_or_give_one_class(made_run, 
 
 def test_evaluating_a_network_that_gives_one_class_says_so(attar, monkeypatch):
     scores = {"count": 10, "top1": 0.1, "per_class": [0.0, 1.0, 0.0]}
-    monkeypatch.setattr("attar.api.evaluate", lambda *_, **__: scores)
+    found = Evaluation("net", "pets", scores, ClassificationMetrics().scoring)
+    monkeypatch.setattr("attar.experiments.evaluation.evaluate_network", lambda *_, **__: found)
     assert "It gives class 2 of 3 to nearly everything." in attar("evaluate", "net.safetensors")[1]
 
 

@@ -62,7 +62,9 @@ class CardText:
     @property
     def network(self) -> str:
         spec = self.card["spec"]
-        return str(spec.get("name") or spec.get("kind") or "network")
+        while isinstance(spec.get("network"), dict):  # behind what prepares its images
+            spec = spec["network"]
+        return str(spec.get("name") or spec.get("model") or spec.get("kind") or "network")
 
     @property
     def kinds(self) -> list[Format]:

@@ -21,6 +21,7 @@ from attar.experiments.build import GIVEN, Sets
 from attar.experiments.sets_of_networks import check_same_classes, parts_of
 from attar.files import write_json, write_text
 from attar.report.exports import export_notes, export_table
+from attar.report.run_page import write_report
 from attar.tasks import Task
 
 FOLDER = "export"
@@ -58,7 +59,10 @@ def export_network(
     parts = parts_of(trained.card, trained.folder, data)
     check_same_classes(trained.card, trained.weights, parts)
     splits = parts.splits(parts.recipe.seed)
-    return written(trained, splits, parts.held.task, names, folder, bake, calibration, license, progress)
+    done = written(trained, splits, parts.held.task, names, folder, bake, calibration, license, progress)
+    if folder == trained.folder / FOLDER and (trained.folder / "report.html").is_file():
+        write_report(trained.folder)
+    return done
 
 
 def export_run(student: Path, formats: Sequence[str], splits: Sets, task: Task, console: Console) -> None:

@@ -6,6 +6,7 @@ Inside a page it takes the page's colours, alone its own.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, replace
 from html import escape
 
 from attar.knowledge import Graph, Transfer, owner
@@ -14,11 +15,31 @@ BOX_HEIGHT = 44
 GAP, ROW = 320, 118
 MARGIN = 24
 LINE = 17  # between the labels of parallel edges
-LETTER = 8.5  # the width of a letter in a box
+LETTER, SMALL_LETTER = 8.5, 6.6  # the width of a letter in a box, and in a label
 BOW, WIDER = 48, 44  # how far arrows within a column swing out: those that run down, and more for those that run up
 NOTE = 190  # room for a label beside such an arrow
 # Colours: a page's where it has some.
 INK, PAPER, RIM = "var(--ink,#1c2733)", "var(--paper,#ffffff)", "var(--mid,#4a6fa5)"
+
+
+@dataclass(frozen=True)
+class Label:
+    """A line of text at an arrow: where it is anchored, and how ("middle" or "start")."""
+
+    text: str
+    x: float
+    y: float
+    anchor: str
+
+    def beside(self, other: Label) -> bool:
+        """Whether the two overlap from left to right."""
+        (low, high), (least, most) = self._span(), other._span()
+        return low < most and least < high
+
+    def _span(self) -> tuple[float, float]:
+        width = SMALL_LETTER * len(self.text)
+        start = self.x - width / 2 if self.anchor == "middle" else self.x
+        return start, start + width
 
 
 def svg(graph: Graph) -> str:
@@ -36,7 +57,8 @@ def svg(graph: Graph) -> str:
     below = any(one == other for one, other in pairs)
     width = 2 * MARGIN + box + max((x for x, _ in places.values()), default=0) + (BOW + WIDER + NOTE if beside else 0)
     height = 2 * MARGIN + BOX_HEIGHT + max((y for _, y in places.values()), default=0) + (60 if below else 0)
-    parts = [_arrow(graph, ends, edges, places, box) for ends, edges in pairs.items()]
+    arrows = [_arrow(graph, ends, edges, places, box) for ends, edges in pairs.items()]
+    parts = [line for line, _ in arrows] + _labels([label for _, labels in arrows for label in labels])
     parts += [_box(name, *place, box) for name, place in places.items()]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
@@ -76,8 +98,8 @@ def _box(name: str, x: int, y: int, width: int) -> str:
 
 def _arrow(
     graph: Graph, ends: tuple[str, str], edges: list[Transfer], places: dict[str, tuple[int, int]], box: int
-) -> str:
-    """One arrow for a pair of objects, with a label for each of its edges."""
+) -> tuple[str, list[Label]]:
+    """One arrow for a pair of objects, and a label for each of its edges."""
     (x1, y1), (x2, y2) = ((x + MARGIN, y + MARGIN + BOX_HEIGHT / 2) for x, y in (places[end] for end in ends))
     anchor, right = "middle", x1 + box
     if ends[0] == ends[1]:
@@ -93,14 +115,28 @@ def _arrow(
         middle = (right + 0.75 * (bow - right) + 6, (y1 + y2) / 2 + (-9 if down else 9))
     else:
         # The labels teach nearly everybody: their notes stay apart near the learner, the others' near the teacher.
-        along = 0.75 if ends[0] == "labels" else 0.35
+        along = 0.68 if ends[0] == "labels" else 0.35
         path, middle = f"M{right} {y1} L{x2} {y2}", (right + along * (x2 - right), y1 + along * (y2 - y1))
     start = ' marker-start="url(#head)"' if any(edge.learns == "both" for edge in edges) else ""
-    notes = "".join(
-        f'<text x="{middle[0]}" y="{middle[1] + LINE * (n - (len(edges) - 1) / 2) + 4}" text-anchor="{anchor}" '
-        f'style="fill:{INK};stroke:{PAPER};font-size:12px" stroke-width="4" paint-order="stroke">'
-        f"{escape(graph.label(edge))}</text>"
+    labels = [
+        Label(graph.label(edge), middle[0], middle[1] + LINE * (n - (len(edges) - 1) / 2) + 4, anchor)
         for n, edge in enumerate(edges)
-    )
+    ]
     line = f'<path d="{path}" fill="none" style="stroke:{RIM}" stroke-width="1.6" marker-end="url(#head)"{start}/>'
-    return line + notes
+    return line, labels
+
+
+def _labels(labels: list[Label]) -> list[str]:
+    """The labels of all arrows, from the top; one that would cover another moves below it."""
+    placed: list[Label] = []
+    for label in sorted(labels, key=lambda one: (one.y, one.x)):
+        for other in placed:
+            if label.beside(other) and abs(label.y - other.y) < LINE:
+                label = replace(label, y=other.y + LINE)
+        placed.append(label)
+    return [
+        f'<text x="{one.x}" y="{one.y}" text-anchor="{one.anchor}" '
+        f'style="fill:{INK};stroke:{PAPER};font-size:12px" stroke-width="4" paint-order="stroke">'
+        f"{escape(one.text)}</text>"
+        for one in placed
+    ]

@@ -76,6 +76,20 @@ def table(content: Table, roles: Sequence[str] = ()) -> str:
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
+def heat_table(content: Table, shares: Sequence[Sequence[float]]) -> str:
+    """A table of numbers behind its first column, the ground of each as strong as its share from 0 to 1."""
+    head = "".join(_cell("th", name, n == 0) for n, name in enumerate(content.columns))
+    body = []
+    for row, strengths in zip(content.rows, shares, strict=True):
+        cells = "".join(
+            f'<td style="--share:{100 * share:.0f}%">{escape(value)}</td>'
+            for value, share in zip(row[1:], strengths, strict=True)
+        )
+        body.append(f"<tr>{_cell('td', row[0], True)}{cells}</tr>")
+    rows = f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
+    return f'<div class="wide"><table class="heat">{rows}</table></div>'
+
+
 def _cell(tag: str, content: str, is_text: bool) -> str:
     return f"<{tag}{' class=text' if is_text else ''}>{escape(typeset(content))}</{tag}>"
 

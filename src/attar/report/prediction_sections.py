@@ -6,7 +6,9 @@ from html import escape
 from statistics import fmean
 from typing import Any
 
-from attar.metrics.confusions import confusions, reliability_bins
+import numpy as np
+
+from attar.metrics.confusions import confusion_counts, confusions, reliability_bins
 from attar.metrics.predictions import Predictions
 from attar.report import html
 from attar.report.axes import MINUS
@@ -18,6 +20,8 @@ from attar.report.thumbnails import data_uri, load_pictures
 MAIN = ("teacher", "alone", "student")
 # Of many classes so many at either end are shown; so many confusions.
 EXTREMES, PAIRS = 10, 10
+# Of more classes the table has those in which the student is worst; a matrix of more is no picture.
+CLASSES, MATRIX = 20, 20
 CROSS = "\u00d7\u00a0"
 
 
@@ -27,7 +31,7 @@ def prediction_sections(run: RunFiles) -> list[str]:
     predictions = {key: found for key in networks if (found := run.predictions(key))}
     return [
         _calibration(networks, predictions),
-        _classes(run, networks),
+        _classes(run, networks, predictions),
         _confusions(run, predictions),
         _pictures(run, predictions),
     ]
@@ -47,7 +51,7 @@ def _calibration(networks: dict[str, Any], predictions: dict[str, list[Predictio
     )
 
 
-def _classes(run: RunFiles, networks: dict[str, Any]) -> str:
+def _classes(run: RunFiles, networks: dict[str, Any], predictions: dict[str, list[Predictions]]) -> str:
     if "per_class" not in networks["student"].results[0].scores:
         return ""
     own = _per_class(networks["student"].results)
@@ -69,9 +73,43 @@ def _classes(run: RunFiles, networks: dict[str, Any]) -> str:
         caption = caption.replace("-", MINUS)
         note = f"better in {better}, worse in {worse} of {len(gaps)} classes"
         drawings.append(html.figure(caption, note, bars(caption, rows, "points of top-1")))
-    return html.section(
-        "Class by class", "Differences of the accuracy within each class of the test set.", html.grid(drawings)
-    )
+    content = _class_table(run, {key: _per_class(networks[key].results) for key in networks}, predictions)
+    few = f" of the {len(content.rows)} classes in which the student is worst" if len(content.rows) < len(own) else ""
+    lede = f"Accuracy within each class of the test set in per cent{few}, and its differences."
+    return html.section("Class by class", lede, html.table(content), html.grid(drawings))
+
+
+def _class_table(
+    run: RunFiles, shares: dict[str, list[float | None]], predictions: dict[str, list[Predictions]]
+) -> Table:
+    """The accuracy of each network in each class; of many classes those in which the student is worst."""
+    order = [key for key in MAIN if key in shares]
+    found = predictions.get("student")
+    counts = np.bincount(found[0].labels, minlength=len(run.classes)).tolist() if found else []
+    own = [101.0 if share is None else share for share in shares["student"]]
+    numbers = list(range(len(own)))
+    if len(own) > CLASSES:
+        numbers = sorted(numbers, key=own.__getitem__)[:CLASSES]
+    rows = [
+        [_class(run, n), f"{counts[n]:,}" if counts else ""]
+        + ["" if (share := shares[key][n]) is None else f"{share:.1f}" for key in order]
+        for n in numbers
+    ]
+    heads = {"teacher": "teacher %", "alone": "alone %", "student": "distilled %"}
+    if "teacher" not in shares and "alone" not in shares:
+        heads["student"] = "top-1 %"
+    return Table("", ["", "images", *(heads[key] for key in order)], rows)
+
+
+def _matrix(run: RunFiles, found: list[Predictions]) -> str:
+    """The confusion matrix of the first seed's student as a table whose cells are the fuller the stronger."""
+    count = len(run.classes)
+    if not 1 < count <= MATRIX:
+        return ""
+    table = confusion_counts(found[0], count)
+    rows = [[_class(run, n), *map(str, row)] for n, row in enumerate(table.tolist())]
+    shares = table / np.maximum(table.sum(1, keepdims=True), 1)
+    return html.heat_table(Table("", ["true class", *run.classes], rows), shares.tolist())
 
 
 def _per_class(results: list[Any]) -> list[float | None]:
@@ -94,8 +132,12 @@ def _confusions(run: RunFiles, predictions: dict[str, list[Predictions]]) -> str
     names = {"student": "distilled", "alone": "alone", "teacher": "teacher"}
     content = Table("", ["an image of", "is taken for", *(names[key] for key in order)], rows, texts=2)
     seeds = " (the mean over the seeds)" if len(predictions["student"]) > 1 else ""
+    matrix = _matrix(run, predictions["student"])
+    first = f" of seed {run.seeds[0]}" if len(run.seeds) > 1 else ""
     lede = f"The student's commonest mistakes in images of the test set{seeds}, and how often the others make them."
-    return html.section("What is taken for what", lede, html.table(content) if rows else "")
+    if matrix:
+        lede = f"The student's confusion matrix{first}, true classes down and predicted ones across. {lede}"
+    return html.section("What is taken for what", lede, matrix, html.table(content) if rows else "")
 
 
 def _pictures(run: RunFiles, predictions: dict[str, list[Predictions]]) -> str:
@@ -104,7 +146,7 @@ def _pictures(run: RunFiles, predictions: dict[str, list[Predictions]]) -> str:
         return ""
     student, teacher = predictions["student"][0], predictions["teacher"][0]
     parts = []
-    for number, pixels in kept.items():
+    for number, (pixels, name) in kept.items():
         if number >= min(len(student), len(teacher)):
             continue
         truth = int(student.labels[number])
@@ -112,15 +154,17 @@ def _pictures(run: RunFiles, predictions: dict[str, list[Predictions]]) -> str:
         for kind, network in (("teacher", teacher), ("student", student)):
             predicted, share = int(network.predicted[number]), 100 * float(network.confidence[number, 0])
             wrong = "" if predicted == truth else CROSS
-            name = escape(_class(run, predicted))
-            lines.append(f'<p class="{kind}" title="{kind}: {name}"><span>{wrong}{name}</span>{share:.0f} %</p>')
-        label = f"test image {number}"
-        parts.append(f'<figure><img alt="{label}" title="{label}" src="{data_uri(pixels)}">{"".join(lines)}</figure>')
+            taken = escape(_class(run, predicted))
+            lines.append(f'<p class="{kind}" title="{kind}: {taken}"><span>{wrong}{taken}</span>{share:.0f} %</p>')
+        label = escape(name or f"test image {number}")
+        shown = f'<p class="file" title="{label}"><span>{label}</span></p>'
+        picture = f'<img alt="{label}" title="{label}" src="{data_uri(pixels)}">'
+        parts.append(f"<figure>{picture}{shown}{''.join(lines)}</figure>")
     seed = f" (seed {run.seeds[0]})" if len(run.seeds) > 1 else ""
     return html.section(
         "Where teacher and student disagree",
-        f"Test images that the two classify differently{seed}, largest KL divergence first: the true class, the "
-        "teacher's prediction, and in colour the student's. A cross marks a wrong one.",
+        f"Test images that the two classify differently{seed}, largest KL divergence first: the file, the true class, "
+        "the teacher's prediction, and in colour the student's. A cross marks a wrong one.",
         f'<div class="pictures">{"".join(parts)}</div>' if parts else "",
     )
 

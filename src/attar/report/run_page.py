@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from attar.deploy import read_export
 from attar.files import write_text
 from attar.metrics import Gap, Measure
 from attar.profiling import Cost
@@ -14,6 +15,7 @@ from attar.recipe import to_yaml
 from attar.report import html
 from attar.report.axes import MINUS, clipped
 from attar.report.charts import Dot, Line, dot_plot, line_chart, scatter
+from attar.report.exports import export_notes, export_table
 from attar.report.latency import latency_of, milliseconds, verdict
 from attar.report.prediction_sections import prediction_sections
 from attar.report.received_svg import safe_svg
@@ -51,6 +53,7 @@ def run_page(run: RunFiles) -> str:
         _tiles(run),
         _scores(run),
         _cost(run),
+        _exports(run),
         _curves(run),
         _edges(run),
         _graph(run),
@@ -209,6 +212,14 @@ def _cost(run: RunFiles) -> str:
         html.table(run.summary.cost_table(), [_row_class(run.summary, network) for network in networks]),
         html.grid(drawings if len(networks) > 1 else []),
     )
+
+
+def _exports(run: RunFiles) -> str:
+    """The exported files, where there are any."""
+    if (done := read_export(run.folder / "export")) is None:
+        return ""
+    failed = [f"{name} was not exported: {reason}" for name, reason in done.failures.items()]
+    return html.section("Exported files", export_notes(done), html.table(export_table(done)), html.notes(failed))
 
 
 def series(runs: Sequence[list[dict[str, Any]]], key: str, name: str, kind: str) -> list[Line]:

@@ -24,7 +24,7 @@ html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 main { max-width: 74rem; margin: 0 auto; padding: clamp(1.5rem, 5vw, 4.5rem) clamp(1rem, 4vw, 3rem) 5rem; }
-header { max-width: 52rem; }
+header { max-width: 64rem; }
 .over { color: var(--accent); font-size: .8rem; font-weight: 600; letter-spacing: .09em; text-transform: uppercase;
   margin: 0; }
 h1 { font-size: clamp(1.7rem, 4.2vw, 2.6rem); line-height: 1.15; letter-spacing: -.02em; font-weight: 650;
@@ -40,21 +40,22 @@ h1 { font-size: clamp(1.7rem, 4.2vw, 2.6rem); line-height: 1.15; letter-spacing:
 .note { border-left: 3px solid var(--mid); padding-left: .8rem; }
 section { margin-top: 4rem; }
 h2 { font-size: 1.35rem; line-height: 1.3; letter-spacing: -.01em; font-weight: 620; margin: 0 0 .3rem; }
-.lede { color: var(--soft); max-width: 46rem; margin: 0 0 1.5rem; font-size: .95rem; }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19.5rem), 1fr)); gap: 1.9rem 2.6rem;
+.lede { color: var(--soft); max-width: 60rem; margin: 0 0 1.5rem; font-size: .95rem; }
+.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19.5rem), 1fr)); gap: 1.9rem 2.6rem;
   align-items: start; }
 .grid > *, .pair > * { min-width: 0; }
 .wide + .grid, .grid + .wide { margin-top: 2.2rem; }
 .pair { display: grid; grid-template-columns: minmax(0, 20rem) minmax(0, 1fr); gap: 2rem 2.6rem; align-items: start; }
 @media (max-width: 72rem) { .pair { grid-template-columns: minmax(0, 1fr); } .tiles div { flex-basis: 40%; } }
-figure { margin: 0; break-inside: avoid; max-width: 26rem; }
+figure { margin: 0; break-inside: avoid; max-width: 30rem; }
 figcaption { font-size: .92rem; line-height: 1.45; margin-bottom: .55rem; overflow-wrap: anywhere; }
 figcaption b { font-weight: 600; }
 figcaption span { display: block; color: var(--soft); font-size: .84rem; font-variant-numeric: tabular-nums; }
 svg { display: block; max-width: 100%; height: auto; }
 figure svg { width: 100%; }
 .wide { overflow-x: auto; -webkit-overflow-scrolling: touch; }
-.wide svg { margin: 0 auto; max-width: none; }
+.wide svg { margin: 0 auto; }
+.wide + .wide { margin-top: 2.2rem; }
 table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; font-size: .93rem; }
 th, td { padding: .5rem 1.25rem .5rem 0; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
@@ -65,6 +66,9 @@ th:first-child, td:first-child { position: sticky; left: 0; background: var(--pa
 tr.worse td { font-weight: 600; }
 tr.student td { color: var(--accent); font-weight: 600; }
 tr.best td { font-weight: 600; }
+.heat td { padding: .4rem .7rem; background: color-mix(in srgb, var(--accent) calc(var(--share) * .6), transparent); }
+.heat th { padding: .4rem .7rem; }
+.heat td:first-child { background: var(--paper); padding-left: 0; }
 .key { white-space: nowrap; margin-right: 1.1em; }
 .key i { display: inline-block; width: .62em; height: .62em; border-radius: 50%; margin-right: .45em; }
 pre { margin: 0; padding: 1rem 1.2rem; overflow: auto; background: var(--card); border: 1px solid var(--line);
@@ -80,7 +84,8 @@ pre { margin: 0; padding: 1rem 1.2rem; overflow: auto; background: var(--card); 
 .pictures p { margin: 0; display: flex; gap: .6em; justify-content: space-between;
   font-variant-numeric: tabular-nums; }
 .pictures p span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.pictures .truth { color: var(--soft); } .pictures .student { color: var(--accent); }
+.pictures .truth, .pictures .file { color: var(--soft); }
+  .pictures .file { font-size: .75rem; } .pictures .student { color: var(--accent); }
 footer { margin-top: 4.5rem; padding-top: 1.1rem; border-top: 1px solid var(--line); color: var(--soft);
   font-size: .85rem; }
 svg text { font: 11px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
@@ -109,6 +114,8 @@ svg .hue { fill: var(--hue); font-weight: 600; }
 @media (max-width: 40rem) { .tiles div { padding: .8rem .9rem .9rem; }
   .tiles .big { font-size: 1.6rem; } section { margin-top: 3rem; }
 th, td { padding-right: 1rem; }
+th:first-child, td:first-child { min-width: 7.5rem; max-width: 40vw; white-space: normal; overflow-wrap: anywhere; }
+.wide svg text { font-size: 17px !important; }
 .facts { grid-template-columns: 1fr; gap: 0; }
   .facts dd { margin-bottom: .55rem; } .pictures { grid-template-columns: repeat(auto-fill, minmax(7rem, 1fr)); } }
 @media print { :root { --paper: #ffffff; }

@@ -31,10 +31,11 @@ def save_pictures(run: RunFiles, images: ImageSet) -> None:
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (images.mean, images.std))
     small = _small((batch.images.cpu().float() * std + mean).clamp(0, 1))
     pixels = (255 * small).round().byte().numpy()
+    names = ["" if (path := images.path(number)) is None else "/".join(path.parts[-2:]) for number in numbers]
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez_compressed(file, numbers=np.array(numbers), pixels=pixels)
+            np.savez_compressed(file, numbers=np.array(numbers), pixels=pixels, names=np.array(names))
 
     write_atomically(run.folder / FILE, write)
 
@@ -47,8 +48,8 @@ def shown(run: RunFiles) -> list[int]:
     return disagreements(student[0], teacher[0], SHOWN)
 
 
-def load_pictures(folder: Path) -> dict[int, np.ndarray]:
-    """The kept images (C, H, W), uint8, by their number; none where there is no file.
+def load_pictures(folder: Path) -> dict[int, tuple[np.ndarray, str]]:
+    """The kept images (C, H, W), uint8, each with the end of its file's path, by their number; none without a file.
 
     Raises:
         AttarError: the file is damaged.
@@ -57,14 +58,18 @@ def load_pictures(folder: Path) -> dict[int, np.ndarray]:
     if not file.is_file():
         return {}
     arrays = read_arrays(file, WITHOUT)
-    if arrays.keys() != {"numbers", "pixels"}:
+    if not {"numbers", "pixels"} <= arrays.keys() <= {"numbers", "pixels", "names"}:
         raise damaged(file, f"it holds {', '.join(sorted(arrays)) or 'nothing'}", WITHOUT)
     numbers, pixels = arrays["numbers"], arrays["pixels"]
+    # Runs of older versions kept no names.
+    names = arrays.get("names", np.array([""] * len(numbers)))
+    if names.dtype.kind != "U" or names.shape != numbers.shape:
+        raise damaged(file, f"names is {names.dtype} {names.shape}", WITHOUT)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or not pixels.size:
         raise damaged(file, f"pixels is {pixels.dtype} {pixels.shape}", WITHOUT)
     if numbers.dtype.kind != "i" or numbers.shape != pixels.shape[:1] or (len(numbers) and numbers.min() < 0):
         raise damaged(file, f"numbers is {numbers.dtype} {numbers.shape}", WITHOUT)
-    return dict(zip(numbers.tolist(), pixels, strict=True))
+    return dict(zip(numbers.tolist(), zip(pixels, names.tolist(), strict=True), strict=True))
 
 
 def png(pixels: np.ndarray) -> bytes:
