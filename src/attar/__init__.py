@@ -11,7 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "attar.api": ("compare", "distill", "evaluate", "export", "predict", "resume", "train_model"),
+    "attar.api": ("compare", "distill", "evaluate", "export", "predict", "resume", "search", "train_model"),
     "attar.batch": ("Address", "Batch"),
     "attar.choices": ("list_optimisers", "list_schedules", "register_optimiser", "register_schedule"),
     "attar.data": (

@@ -15,10 +15,12 @@ from attar.experiments import launch
 from attar.experiments.build import take_objects
 from attar.experiments.evaluation import evaluate_network
 from attar.experiments.exporting import export_network
+from attar.experiments.student_halving import search_students, split_goal
 from attar.recipe import Recipe, given_keys, read_recipe
 from attar.report.compare_page import compare_runs
 from attar.report.comparison import Comparison
 from attar.report.evaluation import Evaluation
+from attar.report.search_page import Found
 from attar.report.summary import Summary
 
 
@@ -57,6 +59,24 @@ def plain(recipe: Recipe) -> Recipe:
         raise AttarError("attar train has no teacher; leave teacher= out, or use attar distill")
     recipe.method.name, recipe.method.options, recipe.alone = "supervised", {}, "skip"
     return recipe
+
+
+def search(*, console: Console | None = None, **values: Any) -> Found:
+    """Look for the best student under a budget: candidates are trained in successive halving, the winner in full.
+
+    Args:
+        console: where progress goes; by default the terminal.
+        values: latency, size, macs, params, memory (the budget, "5ms", "1MB"); within (points below the teacher on the
+            test set); candidates (how many to try, 8); among (patterns of names); and any key of a recipe but student.
+
+    Returns:
+        The candidates with their costs and validation scores, and the winner's run; in a notebook a table.
+
+    Raises:
+        AttarError: nothing fits the budget, or something in the recipe is wrong.
+    """
+    goal, keys = split_goal(values)
+    return search_students(read_recipe(**keys), goal, console or Console())
 
 
 def resume(folder: str | Path, *, console: Console | None = None, accept_changes: bool = False) -> Summary:
