@@ -10,6 +10,7 @@ from attar.experiments.training import Result
 from attar.metrics import ClassificationMetrics
 from attar.profiling import Cost
 from attar.recipe import read_recipe
+from attar.report.run_files import read_run
 from attar.report.summary import Summary, one_class, size, spread
 from attar.report.tables import Table
 
@@ -149,3 +150,10 @@ def test_a_student_that_gives_one_class_to_everything_gets_a_line(per_class, lin
     one = result(0.3)
     hints = summary([{"student": replace(one, scores={**one.scores, "per_class": per_class})}]).hints()
     assert hints == ([f"resnet8 with kd: {line}"] if line else [])
+
+
+def test_a_notebook_shows_the_tables_and_the_sentence(made_run):
+    shown = read_run(made_run().folder).summary._repr_html_()
+    assert shown.count("<table>") == 2
+    assert "resnet20 with kd" in shown
+    assert "Distilled" in shown

@@ -10,6 +10,7 @@ import numpy as np
 
 from attar.errors import AttarError
 from attar.metrics import Gap, Scoring, paired_gap
+from attar.report import html
 from attar.report.bench_files import by_seed, is_bench, read_bench
 from attar.report.run_files import RunFiles, read_run
 from attar.report.summary import Network, average, bounds, values_of
@@ -88,6 +89,10 @@ class Comparison:
             listed = ", ".join(f"{name} {precision}" for name, precision in precisions.items() if precision)
             found.append(f"The runs computed in different precisions: {listed}.")
         return found
+
+    def _repr_html_(self) -> str:
+        tables = [table for table in (self.table(), self.gap_table()) if table.rows]
+        return "".join(map(html.table, tables)) + html.notes(self.hints())
 
     def short_table(self) -> Table:
         """The columns that a terminal has room for; the files have all."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from attar.metrics import Gap, Measure, Scoring, interval, paired_gap, summarise
 from attar.recipe import Recipe, listed
+from attar.report import html
 from attar.report.latency import latency_of, milliseconds, speed, times, verdict
 from attar.report.tables import Table, p_phrase
 
@@ -249,6 +250,10 @@ class Summary:
         """The weights of the deployed student, the first seed's where there are several."""
         folder = self.folder if self.recipe.seeds == 1 else self.folder / f"seed{self.seeds[0]}"
         return folder / "student.safetensors"
+
+    def _repr_html_(self) -> str:
+        tables = html.table(self.score_table()) + html.table(self.cost_table())
+        return tables + html.notes([line for line in (self.sentence(), *self.hints()) if line])
 
     def to_json(self) -> dict[str, Any]:
         """Everything above as plain data."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
@@ -16,8 +17,13 @@ from attar.train.running_means import RunningMeans
 REFRESH_SECONDS = 0.5
 
 
+def moves(console: Console) -> bool:
+    """Whether lines may move: in a terminal, and in a notebook that has ipywidgets."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+
+
 def bars(console: Console, state: str) -> Bar:
-    """Bars that are there in a terminal only, and only while something goes on; `state` stands behind each."""
+    """Bars that are there where lines may move, and only while something goes on; `state` stands behind each."""
     return Bar(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -25,7 +31,7 @@ def bars(console: Console, state: str) -> Bar:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not moves(console),
     )
 
 
@@ -79,7 +85,7 @@ class Progress:
         if epoch != self._epoch:  # a resumed process may begin an epoch in its middle
             self._epoch, self._from = epoch, step // self.accumulate * self.accumulate
         now = time.perf_counter()
-        if not self.console.is_terminal or now < self._next:
+        if not moves(self.console) or now < self._next:
             return
         self._next = now + REFRESH_SECONDS
         done = epoch * self.steps + step + 1
