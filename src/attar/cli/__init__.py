@@ -1,6 +1,6 @@
 """The command line, a file for each group of commands."""
 
-from attar.cli import train, report, measure, deploy, methods, listing  # noqa: F401, I001, they register themselves, in the help's order
+from attar.cli import train, search, report, measure, deploy, methods, listing  # noqa: F401, I001, they register themselves, in the help's order
 from attar.cli.entry import INTERRUPTED, MISTAKE, app, main
 
 __all__ = ["INTERRUPTED", "MISTAKE", "app", "main"]

@@ -13,9 +13,6 @@ from attar.cli.arguments import Plugin, RecipeArguments, RecipeCommand, split_ar
 from attar.cli.entry import MISTAKE, app, console, loading
 from attar.plugins import import_files, imported_files
 
-# What `attar search` takes besides the keys of a recipe.
-GOALS = ("within", "candidates", "among", "latency", "size", "macs", "params", "memory")
-
 
 @app.command(cls=RecipeCommand, short_help="Distil a small network from a large one.")
 def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
@@ -27,13 +24,12 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     """
     with loading():
         from attar.experiments import launch
-        from attar.recipe import given_keys, read_recipe
+        from attar.recipe import read_recipe
 
     file, overrides = split_arguments(arguments)
     if file is None and not any(override.startswith(("student", "chain=")) for override in overrides):
         file = "digits"
-    keys = given_keys(file, overrides)
-    show(launch.start(read_recipe(file, overrides), console, beside=_beside(), file=file, keys=keys))
+    show(launch.start(read_recipe(file, overrides), console, beside=_beside(), file=file))
 
 
 @app.command(cls=RecipeCommand, short_help="Train a network on the labels alone.")
@@ -45,36 +41,10 @@ def train(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     with loading():
         from attar import api
         from attar.experiments import launch
-        from attar.recipe import given_keys, read_recipe
-
-    file, overrides = split_arguments(arguments)
-    keys = given_keys(file, overrides)
-    show(launch.start(api.plain(read_recipe(file, overrides)), console, beside=_beside(), file=file, keys=keys))
-
-
-@app.command(short_help="Find the best student under a budget by training.")
-def search(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
-    """Find the best student under a budget by training: candidates for a while, the better half longer, one in full.
-
-    Besides the keys of a recipe (all but student): latency=5ms size=1MB macs=300M params=1M memory=10MB (the budget),
-    within=2 (points below the teacher), candidates=8 (how many to try) and among="timm/mobile*,resnet*" (their names).
-
-    attar search teacher=runs/teacher data=photos/ latency=5ms size=1MB within=2 epochs=12
-    """
-    with loading():
-        from attar.experiments.student_halving import search_students, split_goal
         from attar.recipe import read_recipe
 
     file, overrides = split_arguments(arguments)
-    goal, _ = split_goal({key: value for key, _, value in (one.partition("=") for one in overrides) if key in GOALS})
-    kept = [one for one in overrides if one.partition("=")[0] not in GOALS]
-    found = search_students(read_recipe(file, kept), goal, console)
-    for table in (found.table(), found.winner.score_table()):
-        console.print(table)
-    console.print(found.sentence(), markup=False)
-    console.print(f"Report: {found.report}\nStudent: {found.winner.student}", markup=False, soft_wrap=True)
-    if not found.holds:
-        raise typer.Exit(1)
+    show(launch.start(api.plain(read_recipe(file, overrides)), console, beside=_beside(), file=file))
 
 
 @app.command(short_help="Compare methods over pairs and seeds.")
