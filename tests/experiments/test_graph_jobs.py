@@ -154,6 +154,12 @@ def test_bad_input_is_one_line_before_anything_is_written(file, tmp_path):
         assert not (tmp_path / "run" / "student.safetensors").exists()
 
 
+def test_the_student_of_a_run_teaches_by_its_folder(run, file, tmp_path):
+    further = {"teacher": str(run.folder), "alone": "skip", "epochs": 1, "method": "kd"}
+    again = attar.distill(**keys(file, **further), out=str(tmp_path / "run"), console=QUIET)
+    assert again.teachers[0].scores["accuracy"] == run.runs[0]["student"].scores["accuracy"]
+
+
 def test_two_runs_are_compared_by_accuracy(run, file, tmp_path):
     other = attar.distill(**keys(file, method="kd"), out=str(tmp_path / "kd"), console=QUIET)
     found = attar.compare(run.folder, other.folder, out=tmp_path / "both.html")

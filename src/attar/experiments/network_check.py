@@ -11,7 +11,7 @@ from attar.errors import AttarError
 from attar.experiments.build import FROM_TEACHER, GIVEN, teacher_parts
 from attar.models import create_model, model_info
 from attar.models.libraries.create import PUBLISHED
-from attar.models.libraries.names import CONFIGS, FILES
+from attar.models.libraries.names import CONFIGS, FILES, GRAPHS
 from attar.recipe import ModelRecipe, Recipe
 from attar.registry import check_types
 
@@ -36,7 +36,7 @@ def check_networks(recipe: Recipe) -> None:
 def check_network(name: str, weights: str | None, section: ModelRecipe) -> None:
     """One network of a recipe's section; see `check_networks`."""
     check_types(f"network {name!r}", model_info(name).build, section.options)
-    if weights is None or name.startswith((*FILES, CONFIGS)):
+    if weights is None or name.startswith((*FILES, CONFIGS, GRAPHS)):
         return
     changed = 0.0
     if weights != PUBLISHED:

@@ -87,6 +87,6 @@ def _named(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
         return None if inner is None else (inner[0], {**inner[1], **size})
     if kind in ("causal_lm", "text_classifier"):
         return named_configuration(spec["config"])
-    if kind not in ("model", "library") or not isinstance(name := spec.get("name", spec.get("model")), str):
+    if kind not in ("model", "library", "graph") or not isinstance(name := spec.get("name", spec.get("model")), str):
         return None
     return name, {key: value for key, value in spec.items() if key not in FROM_DATA}

@@ -6,11 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attar.errors import AttarError
 from attar.losses.checks import check_same_batch
 from attar.losses.loss import Loss
 from attar.losses.numerics import gram, widen
 
 _TINY = 1e-12
+# Samples whose angles fit into a machine's memory; the nodes of a graph may be more.
+MOST_ANGLES = 1024
 
 
 def _distances(points: Tensor) -> Tensor:
@@ -80,11 +83,19 @@ def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
 
     Deviates: the mean over all B x B x B entries, as in the authors' code, where the paper sums.
 
+    Raises:
+        AttarError: there are more than 1,024 samples, whose angles fill 4 GB.
+
     >>> v_s = torch.tensor([[1.0, 0, 2], [0, 1, 1], [2, 1, 0]])
     >>> v_t = torch.tensor([[1.0, 1, 0, 0], [0, 2, 1, 0], [0, 0, 1, 3]])
     >>> round(rkd_angle(v_s, v_t).item(), 4)
     0.0044
     """
+    if len(student) > MOST_ANGLES:
+        raise AttarError(
+            f"the angles of all triplets of {len(student):,} samples are {4 * len(student) ** 3 / 1e9:,.0f} GB; leave "
+            "them out (method.angle=0), or give smaller batches"
+        )
     learner, source = _points(student, teacher)
     return F.smooth_l1_loss(_cosines(learner), _cosines(source))
 

@@ -31,9 +31,11 @@ class Surroundings(NamedTuple):
 class GraphNet(Staged):
     """Layers of torch_geometric in stages: features (B, N, F) and edges (B, 2, E) of B graphs to logits (B, N, K).
 
-    A stage is dropout, a layer and an activation; dropout and a linear layer classify each node of the last. Taps are
-    maps (B, D, 1, N), a node a position, so that methods of maps run on them; "pooled" has a row for each node (B * N,
-    D). An edge goes from the node in its first row to the one in its second.
+    A stage is dropout, a layer and an activation; dropout and a linear layer classify each node of the last. GCN and
+    GraphSAGE (`linear_end`) have neither an activation after the last layer nor dropout before the linear one: their
+    last two matrices are one in the papers. Taps are maps (B, D, 1, N), a node a position, so that methods of maps run
+    on them; "pooled" has a row for each node (B * N, D). An edge goes from the node in its first row to the one in its
+    second.
 
     Args:
         layers: convolutions of torch_geometric.
@@ -42,6 +44,7 @@ class GraphNet(Staged):
         entry: a layer before the first stage, whose output every stage sees too (GCNII); None: there is none.
         loops: whether every node gets an edge to itself.
         activation: of every layer.
+        linear_end: whether nothing stands between the last layer and the linear one.
     """
 
     # What an exported file leaves open besides the number of graphs.
@@ -55,11 +58,12 @@ class GraphNet(Staged):
         entry: nn.Module | None = None,
         loops: bool = True,
         activation: Callable[[Tensor], Tensor] = F.relu,
+        linear_end: bool = False,
     ) -> None:
         names = tuple(f"stage{number}" for number in range(1, len(layers) + 1))
         super().__init__(Layout(("entry",) if entry else (), names, ("linear",)))
         self.features_in, width, classes = sizes
-        self.dropout, self.loops, self.activation = dropout, loops, activation
+        self.dropout, self.loops, self.activation, self.linear_end = dropout, loops, activation, linear_end
         self.residual = entry is not None
         if entry is not None:
             self.entry = entry
@@ -109,14 +113,16 @@ class GraphNet(Staged):
         layer, given = getattr(self, self.layout.stages[index]), self.dropped(as_rows(x))
         rows = layer(given, context.first, context.edges) if self.residual else layer(given, context.edges)
         before = as_nodes(rows, x.shape[0])
-        return self.activation(before), before
+        last = index == len(self.layout.stages) - 1
+        return (before if last and self.linear_end else self.activation(before)), before
 
     def average(self, x: Tensor) -> Tensor:
         """A row for each node (B * N, D), as the classifier sees them."""
         return as_rows(x)
 
     def output(self, final: Tensor, pooled: Tensor) -> Tensor:
-        return self.linear(self.dropped(pooled)).unflatten(0, (final.shape[0], final.shape[3]))
+        rows = pooled if self.linear_end else self.dropped(pooled)
+        return self.linear(rows).unflatten(0, (final.shape[0], final.shape[3]))
 
     def dropped(self, x: Tensor) -> Tensor:
         """With dropout in training."""
@@ -173,7 +179,7 @@ def gcn(features: int, classes: int, hidden: int = 16, layers: int = 2, dropout:
     of = convolutions()
     widths = [features, *[hidden] * layers]
     made = [of.GCNConv(one, hidden, add_self_loops=False) for one in widths[:-1]]
-    return GraphNet(made, (features, hidden, classes), dropout)
+    return GraphNet(made, (features, hidden, classes), dropout, linear_end=True)
 
 
 def sage(features: int, classes: int, hidden: int = 16, layers: int = 2, dropout: float = 0.5) -> GraphNet:
@@ -181,7 +187,7 @@ def sage(features: int, classes: int, hidden: int = 16, layers: int = 2, dropout
     of = convolutions()
     widths = [features, *[hidden] * layers]
     made = [of.SAGEConv(one, hidden) for one in widths[:-1]]
-    return GraphNet(made, (features, hidden, classes), dropout, loops=False)
+    return GraphNet(made, (features, hidden, classes), dropout, loops=False, linear_end=True)
 
 
 def gat(
@@ -241,10 +247,10 @@ def create(name: str, classes: int, features: int, nodes: int, options: Mapping[
     net.input_shape = (nodes, features)  # type: ignore[assignment]
     net.spec = {
         "kind": "graph",
-        "name": name,
+        "name": GRAPHS + name,
         "num_classes": classes,
         "in_channels": features,
-        "nodes": nodes,
+        "image_size": nodes,
         **options,
     }
     return net
@@ -252,8 +258,8 @@ def create(name: str, classes: int, features: int, nodes: int, options: Mapping[
 
 def _rebuilt(spec: Spec) -> nn.Module:
     options = dict(spec)
-    name, classes, features, nodes = (options.pop(key) for key in ("name", "num_classes", "in_channels", "nodes"))
-    return create(name, classes, features, nodes, options)
+    name, *sizes = (options.pop(key) for key in ("name", "num_classes", "in_channels", "image_size"))
+    return create(name.removeprefix(GRAPHS), sizes[0], sizes[1], sizes[2], options)
 
 
 BUILDERS["graph"] = _rebuilt
