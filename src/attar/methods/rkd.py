@@ -31,7 +31,7 @@ class RKD(Offline):
         teacher: a trained network.
         student: the network to train.
         distance: weight of the pairwise distances (25).
-        angle: weight of the angles of all triplets (50); 0 leaves them out, for more than 1,024 samples (graphs).
+        angle: weight of the angles of all triplets (50).
         ce: weight of the labels (1).
         layers: {student.PATH: teacher.PATH, ...}, averaged over space, in place of the pooled features.
     """
@@ -57,5 +57,4 @@ class RKD(Offline):
             ends = (f"teacher.{theirs}", f"student.{own}")
             between = "->".join(ends)
             yield Transfer(*ends, self.distances, weight=self.distance, name=f"{between}:distance")
-            if self.angle:
-                yield Transfer(*ends, self.angles, weight=self.angle, name=f"{between}:angle")
+            yield Transfer(*ends, self.angles, weight=self.angle, name=f"{between}:angle")
