@@ -193,7 +193,7 @@ def two(folder, members):
         "deviations": [deviation(name, options, members) for name, options in CASES + warned],
         "any": members.any(members.rank == 1, False),
         "leader": members.from_leader(lambda: f"from {members.rank}"),
-        "sums": members.summed({"b": torch.tensor(1.0 + members.rank), "a": torch.tensor(10.0)}),
+        "sums": members.summed({"b": torch.tensor(1.0 + members.rank), "a": torch.full((2, 1), 10.0)}),
         "norms": [normed(rows, members.share) for rows in (3, 8)],
         "gathered": gathered(members),
         "flags": _gathered(torch.tensor([[True, False], [False, True]][members.rank :]), [2, 1]).tolist(),
@@ -287,7 +287,7 @@ def test_what_the_processes_agree_on(pair):
     for result in pair[1]:
         assert result["any"] == [True, False]
         assert result["leader"] == "from 0"
-        assert {key: float(total) for key, total in result["sums"].items()} == {"a": 20, "b": 3}
+        assert {key: total.tolist() for key, total in result["sums"].items()} == {"a": [[20], [20]], "b": 3}
         assert result["same"][0] is None
         assert "no longer have the same weights" in result["same"][1]
 

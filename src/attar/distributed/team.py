@@ -93,12 +93,14 @@ class Team:
             self.wait()
 
     def summed(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Sums over all processes; each has the same keys."""
+        """Sums over all processes, numbers and tables; each has the same keys and shapes."""
         if self.size == 1 or not sums:
             return sums
-        together = torch.stack([sums[key].float() for key in sorted(sums)])
+        ordered = [sums[key] for key in sorted(sums)]
+        together = torch.cat([one.float().flatten() for one in ordered])
         dist.all_reduce(together)
-        return dict(zip(sorted(sums), together.unbind(), strict=True))
+        parts = zip(ordered, together.split([one.numel() for one in ordered]), strict=True)
+        return dict(zip(sorted(sums), (part.view(one.shape) for one, part in parts), strict=True))
 
     def check_same(self, method: Method) -> None:
         """Every process holds the same weights, bit for bit.
