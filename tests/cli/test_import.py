@@ -73,7 +73,7 @@ def forget(monkeypatch):
 def test_every_command_has_the_option():
     commands = {command.name or command.callback.__name__: command.callback for command in app.registered_commands}
     assert {"distill", "train", "bench", "evaluate", "export", "predict", "profile", "suggest", "report", "compare",
-            "methods", "list", "resume", "replay", "check"} == set(commands)  # fmt: skip
+            "methods", "list", "resume", "replay", "check", "search"} == set(commands)  # fmt: skip
     assert all("plugins" in callback.__annotations__ for callback in commands.values())
 
 
@@ -98,7 +98,7 @@ def test_what_a_file_registers_works_in_every_command(attar, forget, tmp_path):
 
     for command, shown in {
         ("export", "run", "safetensors", "torch"): "torch ",
-        ("evaluate", "run"): "top1",
+        ("evaluate", "run"): "top-1 %",
         ("predict", "run", "0.png"): "0.png",
         ("predict", "run/export/student.pt", "0.png"): "0.png",
         ("profile", "run"): "77,754",

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from attar.errors import AttarError
 from attar.metrics.predictions import Predictions, load_predictions, predictions_file
 from attar.plugins import naming_imports
@@ -87,7 +89,12 @@ class RunFiles:
         """
         name = "student" if key == "alone" else "teacher" if key.startswith("teacher") else key
         files = [place / predictions_file(name) for place in self.places(key)]
-        return [load_predictions(file) for file in files] if all(file.is_file() for file in files) else []
+        found = [load_predictions(file) for file in files] if all(file.is_file() for file in files) else []
+        for file, one in zip(files, found, strict=False):
+            numbers = np.concatenate([one.labels, one.top.ravel()])
+            if self.classes and not 0 <= numbers.min() <= numbers.max() < len(self.classes):
+                raise damaged(file, f"it has classes {numbers.min()} to {numbers.max()}", WITHOUT)
+        return found
 
     def _json(self, file: Path) -> dict[str, Any]:
         if not file.exists():
