@@ -9,10 +9,11 @@ from torch import Tensor
 
 from attar.batch import Batch
 from attar.metrics.base import Measure, Metrics
-from attar.metrics.classification import ClassificationMetrics
+from attar.metrics.classification import ClassificationMetrics, Top1
 from attar.metrics.confusion_matrix import confusion_matrix, matthews, mean_f1
 from attar.metrics.predictions import predictions_of
 
+ACCURACY = Measure("accuracy", "accuracy %", 100, 2, higher=True, share=True)
 KEPT = ("nll", "ece", "agreement", "kl")
 F1 = "F1: of the second class where there are two, as GLUE has it, else the mean of the classes'."
 
@@ -30,7 +31,7 @@ class SentenceMetrics(Metrics):
     """
 
     measures = (
-        Measure("accuracy", "accuracy %", 100, 2, higher=True, share=True),
+        ACCURACY,
         Measure("f1", "F1 %", 100, 2, higher=True, note=F1),
         Measure("matthews", "Matthews", 100, 2, higher=True, note="Matthews: 100 times the correlation, 0 for chance."),
         Measure("nll", "NLL", 1, 3, watched=True),
@@ -55,6 +56,19 @@ class SentenceMetrics(Metrics):
 
     def each(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> dict[str, Tensor]:
         return predictions_of(batch.labels, output, other)
+
+    def running(self) -> Metrics:
+        return Accuracy()
+
+
+class Accuracy(Top1):
+    """The accuracy alone, for every step of training."""
+
+    measures = (ACCURACY,)
+    sample = "sentence"
+
+    def compute(self) -> dict[str, float]:
+        return {"accuracy": super().compute()["top1"]}
 
 
 def f1(sums: Mapping[str, Tensor]) -> float:

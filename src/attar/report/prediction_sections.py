@@ -72,7 +72,7 @@ def _classes(run: RunFiles, networks: dict[str, Any], predictions: dict[str, lis
             rows = [*gaps[:EXTREMES], None, *gaps[-EXTREMES:]]
         caption = caption.replace("-", MINUS)
         note = f"better in {better}, worse in {worse} of {len(gaps)} classes"
-        drawings.append(html.figure(caption, note, bars(caption, rows, "points of top-1")))
+        drawings.append(html.figure(caption, note, bars(caption, rows, f"points of {run.summary.measure.label}")))
     content = _class_table(run, {key: _per_class(networks[key].results) for key in networks}, predictions)
     few = f" of the {len(content.rows)} classes in which the student is worst" if len(content.rows) < len(own) else ""
     lede = f"Accuracy within each class of the test set in per cent{few}, and its differences."
@@ -97,8 +97,8 @@ def _class_table(
     ]
     heads = {"teacher": "teacher %", "alone": "alone %", "student": "distilled %"}
     if "teacher" not in shares and "alone" not in shares:
-        heads["student"] = "top-1 %"
-    return Table("", ["", "images", *(heads[key] for key in order)], rows)
+        heads["student"] = run.summary.measure.title
+    return Table("", ["", run.summary.scoring.samples, *(heads[key] for key in order)], rows)
 
 
 def _matrix(run: RunFiles, found: list[Predictions]) -> str:

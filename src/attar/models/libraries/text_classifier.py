@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from attar.batch import Inputs
 from attar.errors import AttarError, first_line
+from attar.extras import quiet
 from attar.models.libraries.configurations import configuration, plain_configuration
 from attar.models.libraries.imports import import_transformers
 from attar.models.libraries.library_staged import drawn_as_whole, drawn_elsewhere
@@ -195,15 +196,16 @@ def from_folder(folder: Path, classes: int, vocabulary: int, same: bool) -> nn.M
     transformers = import_transformers()
     transformers.utils.logging.disable_progress_bar()
     try:
-        model, loading = transformers.AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            num_labels=classes,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        with quiet():  # it lists the weights of a new classifier as missing
+            model, loading = transformers.AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                num_labels=classes,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise AttarError(f"{folder} cannot be loaded: {first_line(error)}; save it with save_pretrained") from None
     other = sorted(str(one[0]) for one in loading["mismatched_keys"])
