@@ -31,6 +31,7 @@ import kills
 import memory
 import processes
 import recipes
+import suites
 from attar.files import write_json
 
 Rows = list[dict[str, Any]]
@@ -44,6 +45,8 @@ SECTIONS: dict[str, tuple[str, Callable[[int, int, Path], Rows]]] = {
     "images": ("Folders with broken images", images.rows),
     "memory": ("Memory over many steps", memory.rows),
     "recipes": ("Random recipes", recipes.rows),
+    "suites": ("Suites killed at random moments", suites.rows),
+    "many": ("A suite of a hundred runs", suites.many_rows),
 }
 
 

@@ -26,6 +26,7 @@ from damage import damage, damages_of
 KINDS = 420
 # A command that takes longer hangs.
 SECONDS = 120
+CELL_FILES = ("recipe.yaml", "results.json", "cell.json")
 CELL, WEIGHTS = "bench/resnet14_-_resnet8/kd/seed0", "student.safetensors"
 RECIPE = [
     *("teacher=resnet14", "teacher.epochs=1", "student=resnet8", "data=digits", "data.train_size=60", "epochs=1"),
@@ -92,7 +93,7 @@ READERS = {
     "bench": reader(
         "bench {at}/suite.yaml out={at}/bench",
         "bench",
-        f"choices.json {CELL.partition('/')[2]}/recipe.yaml {CELL.partition('/')[2]}/results.json",
+        "choices.json cells.json " + " ".join(f"{CELL.partition('/')[2]}/{name}" for name in CELL_FILES),
     ),
     "distill, alone=RUN": reader(
         f"distill {' '.join(RECIPE)} alone={{at}}/run out={{at}}/new",
