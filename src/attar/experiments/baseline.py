@@ -9,6 +9,7 @@ from typing import Any
 
 from attar.deploy import load_card
 from attar.errors import AttarError
+from attar.models.libraries.configurations import named_kind
 from attar.models.libraries.names import CONFIGS
 from attar.profiling import Result, read_scores
 from attar.recipe import ModelRecipe
@@ -32,7 +33,7 @@ def earlier_baseline(root: Path, student: ModelRecipe, classes: Sequence[str], s
         raise AttarError(f"alone={root}: no finished run of seed {seed} there; give train, skip or a run's folder")
     card = load_card(folder / "student.safetensors")
     name, options = _network(card["spec"])
-    wanted = {"network": student.name, "method": "supervised", "seed": seed}
+    wanted = {"network": named_kind(student.name), "method": "supervised", "seed": seed}
     held = {"network": name, "method": card.get("method"), "seed": card.get("seed", seed)}
     wanted |= {key: value for key, value in student.options.items() if key in options}
     held |= {key: options[key] for key in student.options if key in options}
@@ -46,7 +47,7 @@ def earlier_baseline(root: Path, student: ModelRecipe, classes: Sequence[str], s
 
 def _network(spec: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
     """The name and the settings of a network, of which its options are some."""
-    if spec.get("kind") == "causal_lm":
+    if spec.get("kind") in ("causal_lm", "text_classifier"):
         return CONFIGS + str(spec["config"]["model_type"]), spec["config"]
     # A network of another library lies inside what fits it to the images.
     inner = spec.get("network", spec)

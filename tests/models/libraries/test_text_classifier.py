@@ -119,3 +119,10 @@ def test_mistakes_are_named(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(AttarError, match=r"cannot be loaded.*save_pretrained"):
         create_model(f"hf/{tmp_path}", num_classes=3, vocab_size=64)
+
+
+def test_a_folder_with_a_configuration_is_of_its_kind(tmp_path):
+    from attar.models.libraries.configurations import named_kind
+
+    of_transformers("bert")[0].save_pretrained(tmp_path)
+    assert named_kind(f"hf-config/{tmp_path}") == "hf-config/bert"

@@ -56,6 +56,18 @@ def named_configuration(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     return f"{CONFIGS}{kind}", {key: value for key, value in changed.items() if key not in LEFT_OUT}
 
 
+def named_kind(name: str) -> str:
+    """A network's name, with the kind of network in place of a folder that holds its configuration.
+
+    >>> named_kind("hf-config/bert"), named_kind("resnet8")
+    ('hf-config/bert', 'resnet8')
+    """
+    file = Path(name.removeprefix(CONFIGS)).expanduser() / "config.json"
+    if not name.startswith(CONFIGS) or not file.is_file():
+        return name
+    return f"{CONFIGS}{read_json(file).get('model_type', '')}"
+
+
 def plain_configuration(config: Any) -> dict[str, Any]:
     """A configuration as what JSON holds."""
     return dict(json.loads(config.to_json_string(use_diff=False)))
