@@ -5,7 +5,12 @@ from attar.models.create import create_model, list_models, model_info
 from attar.models.fingerprint import fingerprint
 from attar.models.frozen import Engine, Frozen, Plain
 from attar.models.frozen_ensemble import FrozenEnsemble, TeacherRule
-from attar.models.libraries import causal_lm, graph_nets, hugging_face  # noqa: F401, their specs can be built again
+from attar.models.libraries import (  # noqa: F401, their specs can be built again
+    causal_lm,
+    graph_nets,
+    hugging_face,
+    text_classifier,
+)
 from attar.models.libraries.families import as_staged
 from attar.models.libraries.library_staged import native_state
 from attar.models.libraries.lora import LowRank

@@ -1,6 +1,8 @@
 """Text classifiers of transformers as networks: staged, with attention and first tokens as taps."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -126,3 +128,9 @@ def test_a_folder_with_a_configuration_is_of_its_kind(tmp_path):
 
     of_transformers("bert")[0].save_pretrained(tmp_path)
     assert named_kind(f"hf-config/{tmp_path}") == "hf-config/bert"
+
+
+def test_a_new_process_builds_it_from_its_spec():
+    kinds = "import attar.models; print('text_classifier' in attar.models.registry.BUILDERS)"
+    found = subprocess.run([sys.executable, "-c", kinds], capture_output=True, text=True, check=True)
+    assert found.stdout == "True\n"
