@@ -84,6 +84,7 @@ def test_batches_are_cut_to_their_longest_sentence(tmp_path):
     assert [shape[1] for shape in shapes] == [8, 16, 22]
     for batch in TensorLoader(train, 3).epoch(0):
         assert batch.inputs["attention_mask"].sum(1).max() <= batch.inputs["input_ids"].shape[1]
+        assert not any(one._is_view() for one in batch.inputs.values())
 
 
 BAD = {

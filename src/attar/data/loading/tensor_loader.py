@@ -111,7 +111,12 @@ class TensorLoader:
             return inputs
         # In steps of eight, so that shapes repeat.
         longest = -(-int(self.images.lengths[rows].max()) // STEP) * STEP
-        return inputs[:, :longest] if isinstance(inputs, Tensor) else {k: one[:, :longest] for k, one in inputs.items()}
+
+        def cut(tensor: Tensor) -> Tensor:
+            # A copy: graphs that are traced on a view expect views.
+            return tensor[:, :longest].contiguous() if longest < tensor.shape[1] else tensor
+
+        return cut(inputs) if isinstance(inputs, Tensor) else {name: cut(one) for name, one in inputs.items()}
 
     def counts(self, epoch: int, step: int) -> Counts:
         """How much the whole batch of a step holds, over all processes."""
