@@ -119,6 +119,18 @@ def test_each_loss_moves_its_own_side_only():
         assert all(p.grad is None for p in other.parameters())
 
 
+def test_the_students_first_gradient_is_that_of_kd():
+    method, batch, _ = small("language", ce=0.3, kd=0.7)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        teacher, student = (net.double() for net in language_models())
+    plain = create_method("kd", teacher=teacher, student=student, task="language", temperature=1.0, ce=0.3, kd=0.7)
+    for one in (method, plain):
+        one.batch_losses(batch).total.backward()
+    pairs = zip(method.student.parameters(), plain.student.parameters(), strict=True)
+    assert all(torch.equal(one.grad, other.grad) for one, other in pairs)
+
+
 def test_state_and_deployment_hold_no_trunk():
     method, _, _ = small("language")
     keys = method.state_dict().keys()
