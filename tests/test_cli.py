@@ -48,15 +48,16 @@ def test_evaluate_repeats_the_scores_of_the_run(finished, attar):
     status, out, _ = attar("evaluate", finished)
     scores = json.loads((finished / "results.json").read_text())["runs"][0]["student"]["scores"]
     assert status == 0
-    assert f"top1  {scores['top1']:.4f}" in out
-    assert f"nll  {scores['nll']:.4f}" in out
+    assert f"{100 * scores['top1']:.2f}" in out.splitlines()[4]
+    assert f"{scores['nll']:.3f}" in out.splitlines()[4]
+    assert "recall %" in out
 
 
 def test_evaluate_against_a_teacher_and_with_keys(finished, attar):
     teacher = finished / "teacher" / "student.safetensors"
     status, out, _ = attar("evaluate", finished / "student.safetensors", "image_size=8", "--teacher", teacher)
     assert status == 0
-    assert "agreement" in out
+    assert "agrees %" in out
 
 
 def test_resume_of_a_finished_run_only_prints(finished, attar):
@@ -309,7 +310,7 @@ OTHER_MISTAKES = {
     "train with a teacher": (["train", *TAUGHT], "attar train has no teacher"),
     "resume nothing": (["resume", "nowhere"], "nowhere holds no run (no recipe.yaml)"),
     "evaluate nothing": (["evaluate", "nowhere"], "nowhere does not exist; give a run's folder"),
-    "evaluate without a value": (["evaluate", "run", "root"], "expected key=value, got 'root'"),
+    "evaluate on two sets": (["evaluate", "run", "photos", "others"], "give one data set, got photos, others"),
     "export nothing": (["export", "nowhere"], "nowhere does not exist; give a run's folder"),
     "export an unfinished run": (["export", "run"], "the run in run is not finished; `attar resume run`"),
     "export to nothing known": (["export", "run", "onxx"], "unknown format 'onxx'; did you mean 'onnx'?"),
@@ -354,7 +355,7 @@ def test_evaluate_on_other_classes(finished, attar, tmp_path):
             Image.new("RGB", (8, 8)).save(tmp_path / "photos" / split / name / "x.png")
     status, _, err = attar("evaluate", finished, "name=folder", "root=photos", "image_size=8", "mean=null", "std=null")
     assert status == cli.MISTAKE
-    assert "knows 10 classes (digits), folder has 2 other ones" in err
+    assert "has 10 classes (digits), folder has 2 other ones" in err
 
 
 def test_a_bug_of_ours_is_not_hidden(attar, monkeypatch):
