@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attar.errors import AttarError
 from attar.metrics.calibration import BINS
 from attar.metrics.predictions import Predictions
 
@@ -89,9 +90,15 @@ class ClassScore:
 def confusion_counts(predictions: Predictions, classes: int) -> np.ndarray:
     """(K, K) counts of images: true classes down, predicted ones across.
 
+    Raises:
+        AttarError: the predictions have other classes.
+
     >>> confusion_counts(Predictions(np.array([0, 1, 1]), np.array([[0], [1], [0]]), np.ones((3, 1))), 2).tolist()
     [[1, 0], [1, 1]]
     """
+    numbers = np.concatenate([predictions.labels, predictions.predicted])
+    if not 0 <= numbers.min() <= numbers.max() < classes:
+        raise AttarError(f"predictions have classes {numbers.min()} to {numbers.max()}, the data {classes} classes")
     pairs = predictions.labels.astype(np.int64) * classes + predictions.predicted
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
