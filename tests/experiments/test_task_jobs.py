@@ -331,6 +331,13 @@ def gradient(method, batches):
     return [parameter.grad.clone() for parameter in method.parameters()]
 
 
+# Dropout draws for each process apart.
+DROPOUTS = {
+    "language": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
+    "text": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+}
+
+
 def torchrun(*arguments, **settings):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "attar", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -342,10 +349,9 @@ def torchrun(*arguments, **settings):
 @pytest.mark.parametrize("kind", TASKS)
 def test_a_job_of_two_processes_has_the_scores_of_one(recipes, kind, tmp_path):
     keys = everything_at_once(recipes[kind](), tmp_path / "cache")
-    if kind == "language":  # whose dropout would draw for each process apart
-        plain = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-        for net in ("teacher", "student"):
-            keys[net] = {**keys[net], "options": {**keys[net]["options"], **plain}}
+    for net in ("teacher", "student"):
+        if kind in DROPOUTS:
+            keys[net] = {**keys[net], "options": {**keys[net]["options"], **dict.fromkeys(DROPOUTS[kind], 0.0)}}
     one = attar.distill(**keys, out=str(tmp_path / "one"), console=QUIET)
     run = torchrun("distill", tmp_path / "one" / "recipe.yaml", f"out={tmp_path / 'two'}")
     assert run.returncode == 0, run.stderr
