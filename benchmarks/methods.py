@@ -2,10 +2,11 @@
 
     nice -n 19 python benchmarks/methods.py --data FOLDER --weights resnet20.pth [--only kd at] [--threads 1]
 
-Each method trains the same student with the same teacher at the literature's learning rate. The results are written
-after every training, and a command that is repeated goes on with those that are missing or failed. A processor without
-bfloat16 instructions takes many times longer in bfloat16: there give --precisions float32, and for bfloat16 fewer steps
-and another --out. `benchmarks/step_cost.py` measures what a step takes.
+Each method trains the same student with the same teacher, its batch norms folded into its convolutions, at the
+literature's learning rate. The results are written after every training, and a command that is repeated goes on with
+those that are missing or failed. A processor without bfloat16 instructions takes many times longer in bfloat16: there
+give --precisions float32, and for bfloat16 fewer steps and another --out. `benchmarks/step_cost.py` measures what a
+step takes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from attar.accel.engine_spec import EngineSpec
 from attar.accel.runtime import Runtime, environment
 from attar.batch import Batch
 from attar.errors import first_line
@@ -101,6 +103,8 @@ def trained(name: str, precision: str, options: argparse.Namespace, shared: Shar
     training = job.training(0)
     training._place()
     method = training.method.train()
+    folded = EngineSpec("folded", precision)
+    job.engines.attach(method, tuple(folded for _ in method.frozen()))
     learners: dict[str, torch.optim.Optimizer] = {
         phase: torch.optim.SGD(method.trainable(phase), options.lr, 0.9, weight_decay=5e-4) for phase in method.phases
     }

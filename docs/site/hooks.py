@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 import sys
@@ -48,11 +47,9 @@ def method_pages() -> dict[str, str]:
     """The page of every method, by its place in the site."""
     sys.path.insert(0, str(ROOT / "src"))
     from attar.report.method_text import method_page, own_names
-    from attar.report.published import published
 
-    file = ROOT / "benchmarks/results/methods.json"
-    measured = json.loads(file.read_text(encoding="utf-8"))["methods"] if file.is_file() else {}
-    return {f"methods/each/{name}.md": method_page(name, published(), measured) for name in own_names()}
+    measurements = (ROOT / "docs/measurements.md").read_text(encoding="utf-8")
+    return {f"methods/each/{name}.md": method_page(name, measurements) for name in own_names()}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

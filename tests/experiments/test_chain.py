@@ -10,8 +10,8 @@ from rich.console import Console
 from attar.deploy import load
 from attar.errors import AttarError, Stopped
 from attar.experiments import launch
-from attar.experiments.chain import check_chain, link_recipe, run_chain
-from attar.recipe import Recipe, read_recipe
+from attar.experiments.chain import chain_links, check_chain, link_recipe, links_in
+from attar.recipe import read_recipe
 
 KEYS = {
     "data": {"name": "digits", "train_size": 64},
@@ -30,9 +30,7 @@ def recipe(**keys):
 
 def links(one, folder=Path("chain")):
     """The recipes of the links as they would run."""
-    made: list[Recipe] = []
-    run_chain(one, folder, lambda link: made.append(link) or link, lambda _: None)  # type: ignore[arg-type]
-    return made
+    return list(chain_links(one, links_in(folder)))
 
 
 def test_each_link_learns_from_the_one_before_it():
@@ -122,6 +120,6 @@ def test_changed_inputs_are_accepted_by_every_link(tmp_path, monkeypatch):
 
 def test_options_of_the_student_are_the_last_ones():
     one = recipe(student={"options": {"widths": [8, 16, 32, 64]}})
-    first, second = (link_recipe(one, number, [("resnet14", None)], Path("chain")) for number in (1, 2))
+    first, second = (link_recipe(one, number, [("resnet14", None)]) for number in (1, 2))
     assert first.student.options == {}
     assert second.student.options == {"widths": [8, 16, 32, 64]}

@@ -67,7 +67,7 @@ def column(number: float) -> Tensor:
     "options",
     [
         {},
-        {"profile": "code"},
+        {"profile": "paper"},
         {"logits": "mlkd"},
         {"profile": "code", "logits": "kd", "gate": "convex", "detach_feat_target": True},
         {"fusion": False, "detach_anchor_target": True},
@@ -260,7 +260,7 @@ def test_oracle_9_live_parameters(teacher, student, gate, expected):
 
 @pytest.mark.parametrize(("name", "expected"), [("resnet8x4", 684_438), ("resnet20", 48_534), ("vgg8", 3_205_528)])
 def test_the_paper_profile_fuses_both_sides(name, expected):
-    assert aux(method(net(name, 1, 100), net(name, 0, 100))) == expected
+    assert aux(method(net(name, 1, 100), net(name, 0, 100), profile="paper")) == expected
 
 
 # An independent reference: both profiles on bare networks, in double precision.
@@ -337,7 +337,7 @@ def test_both_profiles_equal_the_rule_by_hand(profile):
 
 
 def test_profiles_differ_where_text_and_code_do():
-    paper, code = method(), method(profile="code")
+    paper, code = method(profile="paper"), method()
     assert paper.taps["teacher"] == ("stage1.preact", "stage2.preact", "stage3.preact", "pooled")
     assert code.taps["teacher"] == ("stage1.preact",)
     assert code.fdp["teacher"].fuse is None
@@ -390,7 +390,7 @@ def test_half_precision(profile):
 
 
 def test_the_drawing_says_who_teaches_whom():
-    assert method().graph.mermaid().splitlines()[1:] == [
+    assert method(profile="paper").graph.mermaid().splitlines()[1:] == [
         '    labels -->|"1 x CrossEntropy"| student',
         '    teacher -->|"1 x KLDivergence logits"| student',
         '    teacher_fdp <-->|"1 x GaussianKL gaussian"| student_fdp',

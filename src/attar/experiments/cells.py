@@ -13,6 +13,7 @@ from typing import Any
 from attar.errors import AttarError
 from attar.experiments.build import teacher_parts, untrained_teachers
 from attar.experiments.networks_of_runs import with_networks_of_runs
+from attar.experiments.suite_chains import suite_links, without_weights
 from attar.recipe import Recipe, layered, normalise, read_recipe
 
 # Keys of a recipe that may stand in a method's section beside its options; the others belong to pairs or to the suite.
@@ -25,7 +26,7 @@ OF_SUITES = {
     "seed": "give seeds: [3, 7] of the suite",
     "seeds": "give seeds of the suite: a number, or a list such as [3, 7]",
     "out": "give out= on the command line",
-    "chain": "a suite takes pairs; give them the weights of a chain's links",
+    "chain": "a chain stands in the place of a pair, pairs: [{chain: [resnet56, resnet32, resnet20]}]",
     "method": "give methods of the suite",
 }
 # Where the teachers are that the suite trains, and the weights of each.
@@ -102,6 +103,9 @@ def cells_of(suite: dict[str, Any], common: dict[str, Any], folder: Path) -> lis
     trained: dict[str, Cell] = {}
     cells = []
     for seed, kind in itertools.product(suite["seeds"], kinds):
+        if kind.values.get("chain"):
+            cells.append(chain_cell(kind, seed, folder, trained))
+            continue
         runs = [one.at(seed) for one in kind.teachers.values()]
         runs = [trained.setdefault(one.title, one) for one in runs]
         weights = {
@@ -110,6 +114,24 @@ def cells_of(suite: dict[str, Any], common: dict[str, Any], folder: Path) -> lis
         }
         cells.append(kind.at(seed, weights, tuple(runs)))
     return cells
+
+
+def chain_cell(kind: Kind, seed: int, folder: Path, trained: dict[str, Cell]) -> Cell:
+    """The run of a chain's last network, after its links, which are shared with other runs by their titles.
+
+    Args:
+        kind: with `chain` among its values.
+        seed: of the run.
+        folder: the suite's.
+        trained: the runs before others, by their titles; links are added.
+    """
+    links, last = suite_links({**kind.values, "seed": seed}, folder)
+    before: list[Cell] = []
+    for place, values in links:
+        row = str(place.parent.name)
+        link = Cell(row, "", seed, values, place, tuple(before), without_weights(values))
+        before.append(trained.setdefault(link.title, link))
+    return Cell(kind.row, kind.column, seed, last, kind.folder / f"seed{seed}", tuple(before), without_weights(last))
 
 
 @dataclass(frozen=True)
@@ -180,6 +202,8 @@ def combinations(section: dict[str, Any]) -> Iterator[dict[str, Any]]:
         value = section[key]
         if isinstance(value, dict):
             values.append(list(combinations(value)))
+        elif isinstance(value, list) and key == "chain" and not any(isinstance(one, list) for one in value):
+            values.append([value])  # the networks of one chain
         elif isinstance(value, list):
             if not value:
                 raise AttarError(f"{key}: [] of a suite is no value; give one, or [[]] for an empty list")
@@ -229,7 +253,7 @@ def column_names(whole: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> li
     names = []
     for one in whole:
         roles = (normalise(one).get(role, {}).get("name") for role in ("teacher", "student"))
-        names.append(" -> ".join(filter(None, roles)))
+        names.append(" -> ".join(filter(None, one.get("chain") or roles)))
     flats = [flat(normalise(pair)) for pair in pairs]
     for name in {name for name in names if names.count(name) > 1}:
         alike = [number for number, other in enumerate(names) if other == name]
@@ -341,7 +365,7 @@ def _shown(value: Any) -> str:
 def _check_keys(what: str, section: dict[str, Any]) -> None:
     """Raise where a key of the suite stands in a section."""
     for key, advice in OF_SUITES.items():
-        if key in section and not (what == "methods" and key == "method"):
+        if key in section and (what, key) not in (("methods", "method"), ("pairs", "chain")):
             raise AttarError(f"{what}: {key} does not stand here; {advice}")
     if what != "methods":
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from attar.report.summary import Summary
 WEIGHTS = "student.safetensors"
 # Starts the run of a link, or goes on with it, in the folder that its recipe names.
 RunLink = Callable[[Recipe], Summary]
+# Where the run of a link goes, by its recipe and number.
+Place = Callable[[Recipe, int], Path]
 
 
 def check_chain(recipe: Recipe) -> None:
@@ -54,41 +56,58 @@ def first_weights(recipe: Recipe) -> list[str | None]:
     return [weights for _, weights in teacher_parts(replace(recipe.teacher, name=names))]
 
 
-def run_chain(recipe: Recipe, folder: Path, run_link: RunLink, log: Callable[[str], object]) -> Summary:
+def links_in(folder: Path) -> Place:
+    """The places of a chain's links in the folder of a chain."""
+    return lambda link, number: folder / f"link{number}-{link.student.name}"
+
+
+def chain_links(recipe: Recipe, place: Place) -> Iterator[Recipe]:
+    """The recipes of a chain's links in their order, each in its folder and reading what those before it write.
+
+    Args:
+        recipe: with `chain`.
+        place: where each link goes.
+
+    Raises:
+        AttarError: the last network has weights.
+    """
+    chain = recipe.chain
+    weights: list[str | None] = [*first_weights(recipe), *[None] * len(chain)][: len(chain)]
+    if weights[-1]:
+        raise AttarError("teacher.weights has a file for the last network of the chain; nothing is left to train")
+    for number in range(1, len(chain)):
+        if weights[number]:
+            continue
+        teachers = range(number) if recipe.chain_from == "all" else range(number - 1, number)
+        link = link_recipe(recipe, number, [(chain[one], weights[one]) for one in teachers])
+        folder = place(link, number)
+        yield replace(link, out=str(folder))
+        for position, one in enumerate(teachers):
+            trained = folder / ("teacher" if position == 0 else f"teacher{position + 1}") / WEIGHTS
+            weights[one] = weights[one] or str(trained)
+        weights[number] = str(folder / WEIGHTS)
+
+
+def run_chain(recipe: Recipe, place: Place, run_link: RunLink, log: Callable[[str], object]) -> Summary:
     """Train every network of a chain that has no weights, each in a folder of its own.
 
     Args:
         recipe: with `chain`.
-        folder: of the chain.
+        place: where each link goes.
         run_link: runs a link; called again for a link that was stopped or is finished.
         log: told which link begins.
 
     Returns:
         The summary of the last link.
     """
-    chain = recipe.chain
-    weights: list[str | None] = [*first_weights(recipe), *[None] * len(chain)][: len(chain)]
-    if weights[-1]:
-        raise AttarError("teacher.weights has a file for the last network of the chain; nothing is left to train")
-    summary: Summary | None = None
-    for number in range(1, len(chain)):
-        if weights[number]:
-            continue
-        teachers = range(number) if recipe.chain_from == "all" else range(number - 1, number)
-        link = link_recipe(recipe, number, [(chain[one], weights[one]) for one in teachers], folder)
-        log(f"link {number} of {len(chain) - 1}: {link.teacher.name} to {chain[number]}")
-        summary = run_link(link)
-        assert link.out is not None
-        place = Path(link.out)
-        for position, one in enumerate(teachers):
-            trained = place / ("teacher" if position == 0 else f"teacher{position + 1}") / WEIGHTS
-            weights[one] = weights[one] or str(trained)
-        weights[number] = str(place / WEIGHTS)
-    assert summary is not None
-    return summary
+    summaries = []
+    for link in chain_links(recipe, place):
+        log(f"link {link.teacher.name} to {link.student.name}")
+        summaries.append(run_link(link))
+    return summaries[-1]
 
 
-def link_recipe(recipe: Recipe, number: int, teachers: Sequence[tuple[str, str | None]], folder: Path) -> Recipe:
+def link_recipe(recipe: Recipe, number: int, teachers: Sequence[tuple[str, str | None]]) -> Recipe:
     """The recipe of one link: a plain run, whose student is compared with itself alone in the last one only."""
     last = number == len(recipe.chain) - 1
     files = [weights or "" for _, weights in teachers]
@@ -105,5 +124,5 @@ def link_recipe(recipe: Recipe, number: int, teachers: Sequence[tuple[str, str |
         student=student,
         alone=recipe.alone if last else "skip",
         export=recipe.export if last else [],
-        out=str(folder / f"link{number}-{recipe.chain[number]}"),
+        out=None,
     )

@@ -15,7 +15,7 @@ from attar.deploy.formats import FORMATS
 from attar.distributed.team import begun_here, join, surviving
 from attar.errors import AttarError, Stopped
 from attar.experiments.build import GIVEN, Given, Parts, refuse_given
-from attar.experiments.chain import check_chain, run_chain
+from attar.experiments.chain import check_chain, links_in, run_chain
 from attar.experiments.defaults import CHOSEN, with_defaults
 from attar.experiments.finished_job import catch_up, finished_summary
 from attar.experiments.job import Job
@@ -149,7 +149,7 @@ def follow_chain(
         console.print(line, markup=False, soft_wrap=True)
 
     try:
-        return run_chain(recipe, folder, run_link, log)
+        return run_chain(recipe, links_in(folder), run_link, log)
     except Stopped:
         raise Stopped(str(folder)) from None
 

@@ -31,7 +31,7 @@ MAX_MID = 512
 
 @dataclass(frozen=True)
 class Profile:
-    """What the paper's text and the code disagree on.
+    """What the accounts of the paper and the code disagree on.
 
     Attributes:
         gate: how a shallow and a deep map are mixed.
@@ -68,15 +68,16 @@ class UniKD(Method):
     L_feat compares the two Gaussians; z is a sample of each, and the anchors tie it to what its own network predicts,
     without which both Gaussians could shrink to a constant. FDPs and fusion only train and are not deployed.
 
-    profile="paper" is the published idea: convex gates, both networks fused, L_feat = KL(N_T || N_S) / K, logits by
-    KD. Reconstructed in it: the teacher's fusion, K, the division by K, the anchors and all weights.
-    profile="code" is what was found in public code that looks like the authors' but is not announced as theirs: two
+    profile="code", the default, is public code that looks like the authors' but is not announced as theirs: two
     independent gates, the teacher's first stage unfused, L_feat = KL of the softmaxes of z_T and z_S, logits by DKD.
+    profile="paper" follows second-hand accounts of the paper, whose text was not available: convex gates, both networks
+    fused, L_feat = KL(N_T || N_S) / K, logits by KD. RECONSTRUCTED in it: the teacher's fusion, K, the division by K,
+    the anchors and all weights.
 
     Args:
         teacher: a trained staged network.
         student: the staged network to train.
-        profile: "paper" or "code".
+        profile: "code" or "paper".
         gate: "convex" or "dual"; None as the profile.
         logits: "kd", "dkd" or "mlkd" (multi-level, on one view); None as the profile.
         fusion: whether levels are fused; False predicts from the deepest, the pooled features, on both sides.
@@ -104,7 +105,7 @@ class UniKD(Method):
         teacher: nn.Module,
         student: nn.Module,
         *,
-        profile: str = "paper",
+        profile: str = "code",
         gate: Gate | None = None,
         logits: Logits | None = None,
         fusion: bool = True,

@@ -8,10 +8,14 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from attar.knowledge import Graph
 from attar.methods import Method, create_method, list_methods, method_info
 from attar.methods.registry import MethodInfo
 from attar.models import create_model
+from attar.report.method_records import costs
+from attar.report.published import published
 from attar.report.tables import Table
 
 # What a heading of a docstring's section is.
@@ -81,10 +85,18 @@ def example_graph(name: str) -> Graph:
 
 
 def example(name: str) -> Method:
-    """A method, or several joined by "+", around two small networks."""
-    alone = all(not method_info(one).takes_teacher for one in name.split("+"))
-    teacher = None if alone else create_model(TEACHER)
-    return create_method(name, teacher=teacher, student=create_model(STUDENT))
+    """A method, or several joined by "+", around two small networks: transformers where it compares their layers."""
+    infos = [method_info(one.strip()) for one in name.split("+")]
+    layers = any("layers" in info.needs for info in infos)
+    teacher, student = (vit(depth) for depth in (4, 2)) if layers else map(create_model, (TEACHER, STUDENT))
+    takes_teacher = any(info.takes_teacher for info in infos)
+    return create_method(name, teacher=teacher if takes_teacher else None, student=student)
+
+
+def vit(depth: int) -> nn.Module:
+    """A small vision transformer."""
+    sizes: dict[str, Any] = {"patch_size": 8, "embed_dim": 8, "num_heads": 2, "input_size": 16}
+    return create_model("timm/vit_tiny_patch16_224", image_size=16, depth=depth, **sizes)
 
 
 def title_of(info: MethodInfo) -> str:
@@ -104,7 +116,9 @@ def explained(name: str, width: int) -> str:
         prefix = f"method.{info.name}." if "+" in name else "method."
         options = [f"  {prefix}{option}={default_text(default)}" for option, default in info.defaults.items()]
         family = f"{info.family}; needs {', '.join(info.needs)}"
-        blocks.append("\n".join([title_of(info), family, "", reflowed(doc_of(info), width), "", *options]))
+        text = reflowed(doc_of(info), width)
+        facts = [textwrap.fill(fact, max(width, 20)) for fact in figures(info.name)]
+        blocks.append("\n".join([title_of(info), family, "", text, "", *options, *([""] if facts else []), *facts]))
     return "\n\n".join([*blocks, example_graph(name).mermaid()])
 
 
@@ -124,13 +138,31 @@ def default_text(default: Any) -> str:
     return "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
 
 
-def method_page(name: str, published: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+def figures(name: str) -> list[str]:
+    """What a step costs, and the published top-1 of each pair, a sentence each; nothing where they are not known."""
+    facts = []
+    if record := costs().get(name):
+        facts.append(cost_sentence(record))
+    if found := published()["methods"].get(name):
+        pairs = "; ".join(f"{pair}: {top1:.2f}" for pair, top1 in found["top1"].items())
+        facts.append(f"Published top-1, CIFAR-100 unless ImageNet is named: {pairs} ({'; '.join(found['sources'])}).")
+    return facts
+
+
+def cost_sentence(record: Mapping[str, float]) -> str:
+    """The record of a method's step in words."""
+    return (
+        f"A step takes {record['step']:.2f} times a step of kd and trains {int(record['extra']):,} parameters beside "
+        "the student's (resnet20 to resnet8, benchmarks/step_cost.py)."
+    )
+
+
+def method_page(name: str, measurements: str = "") -> str:
     """The page of a method in Markdown: what it is, its formula, options, drawing, and numbers.
 
     Args:
         name: the method.
-        published: {"teacher": top-1 by pair, "student": ..., "methods": {name: {"top1", "sources"}}}.
-        measured: by method the record of `benchmarks/methods.py`; may lack it.
+        measurements: Markdown with tables of what was measured here, of which the method's rows are shown.
     """
     info = method_info(name)
     paper = info.paper
@@ -148,7 +180,7 @@ def method_page(name: str, published: Mapping[str, Any], measured: Mapping[str, 
     if options:
         parts += ["## Options", Table("", ["option", "default", "meaning"], options, texts=3).markdown()]
     parts += ["## Who teaches whom", f"```mermaid\n{example_graph(name).mermaid()}\n```"]
-    parts += numbers(info.name, published, measured)
+    parts += numbers(info.name, measurements)
     parts += ["## Run it", f"```sh\n{command(info)}\n```"]
     return "\n\n".join(parts) + "\n"
 
@@ -159,21 +191,40 @@ def command(info: MethodInfo) -> str:
     return f"attar distill {teacher}student=resnet20 data=cifar100 method={info.name}"
 
 
-def numbers(name: str, published: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
-    """The sections on what was published about a method, and on what a step of it costs here."""
+def numbers(name: str, measurements: str) -> list[str]:
+    """The sections on a method's accuracy, published and measured here, and on what a step of it costs."""
     parts = []
-    if record := published.get("methods", {}).get(name):
+    known = published()
+    if record := known["methods"].get(name):
         rows = [
-            [pair, f"{published['teacher'][pair]:.2f}", f"{published['student'][pair]:.2f}", f"{top1:.2f}"]
+            [pair, f"{known['teacher'][pair]:.2f}", f"{known['student'][pair]:.2f}", f"{top1:.2f}"]
             for pair, top1 in record["top1"].items()
         ]
         table = Table("", ["teacher, student", "teacher", "student alone", "published"], rows)
         sources = "; ".join(record["sources"])
         parts += ["## Published top-1", table.markdown(), f"CIFAR-100 unless ImageNet is named. Sources: {sources}."]
-    if record := measured.get(name):
-        parts += ["## Measured", f"A step takes {record['step']:.2f} times a step of `kd` and trains "
-                  f"{record['extra']:,} parameters beside the student's (`benchmarks/methods.py`)."]  # fmt: skip
+    if tables := own_rows(name, measurements):
+        protocols = (
+            "With the protocols of [measurements](../../measurements.md), which are shorter than the published ones."
+        )
+        parts += ["## Measured here", *tables, protocols]
+    if cost := costs().get(name):
+        parts += ["## What a step costs", cost_sentence(cost)]
     return parts
+
+
+def own_rows(name: str, measurements: str) -> list[str]:
+    """The tables of a page in Markdown that have rows of a method, by the first word of each row, cut to those rows.
+
+    >>> own_rows("kd", "| pair | top-1 |\\n|---|---:|\\n| dkd | 3 |\\n| kd T=4 | 2 |")
+    ['| pair | top-1 |\\n|---|---:|\\n| kd T=4 | 2 |']
+    """
+    found = []
+    for block in re.findall(r"(?:^\|.*\n?)+", measurements, flags=re.M):
+        head, line, *rows = block.strip().split("\n")
+        if own := [row for row in rows if re.match(rf"\| {re.escape(name)}[ ']", row)]:
+            found.append("\n".join([head, line, *own]))
+    return found
 
 
 def split_sections(doc: str) -> tuple[list[str], dict[str, list[tuple[str, str]]]]:
