@@ -197,7 +197,7 @@ def combinations(section: dict[str, Any]) -> Iterator[dict[str, Any]]:
     >>> list(combinations({"optim": {"milestones": [[0.5, 0.75]]}}))
     [{'optim': {'milestones': [0.5, 0.75]}}]
     """
-    keys, values = list(section), []
+    keys, values = list(section), list[list[Any]]()
     for key in keys:
         value = section[key]
         if isinstance(value, dict):
