@@ -24,12 +24,13 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     """
     with loading():
         from attar.experiments import launch
-        from attar.recipe import read_recipe
+        from attar.recipe import given_keys, read_recipe
 
     file, overrides = split_arguments(arguments)
     if file is None and not any(override.startswith(("student", "chain=")) for override in overrides):
         file = "digits"
-    show(launch.start(read_recipe(file, overrides), console, beside=_beside(), file=file))
+    keys = given_keys(file, overrides)
+    show(launch.start(read_recipe(file, overrides), console, beside=_beside(), file=file, keys=keys))
 
 
 @app.command(cls=RecipeCommand, short_help="Train a network on the labels alone.")
@@ -41,10 +42,11 @@ def train(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     with loading():
         from attar import api
         from attar.experiments import launch
-        from attar.recipe import read_recipe
+        from attar.recipe import given_keys, read_recipe
 
     file, overrides = split_arguments(arguments)
-    show(launch.start(api.plain(read_recipe(file, overrides)), console, beside=_beside(), file=file))
+    keys = given_keys(file, overrides)
+    show(launch.start(api.plain(read_recipe(file, overrides)), console, beside=_beside(), file=file, keys=keys))
 
 
 @app.command(short_help="Compare methods over pairs and seeds.")
