@@ -15,8 +15,8 @@ from rich.console import Console
 from attar.data.sources.download import unpack
 from attar.deploy import load_card, save
 from attar.errors import AttarError
-from attar.experiments.bench import read_suite
 from attar.experiments.replay import replay
+from attar.experiments.suites.bench import read_suite
 from attar.models import create_model
 from attar.models.weights import load_weights
 from attar.recipe import Recipe, describe, read_recipe

@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from attar.errors import AttarError
-from attar.experiments.bench import read_suite
+from attar.experiments.suites.bench import read_suite
 from attar.recipe import parse, read_recipe
 from attar.yaml_text import check_yaml
 

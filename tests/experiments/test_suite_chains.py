@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from attar.experiments import bench
-from attar.experiments.cells import cells_of
 from attar.experiments.suite_chains import suite_links, without_weights
+from attar.experiments.suites.cells import cells_of
 
 COMMON = {"data": {"name": "digits", "train_size": 64}, "epochs": 1, "batch_size": 32, "precision": "float32"}
 VALUES = {"data": "digits", "method": "takd", "alone": "skip", "epochs": 3, "teacher": {"epochs": 7}}

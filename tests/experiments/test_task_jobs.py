@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 import attar
 from attar.batch import Counts
 from attar.data import DeviceLoader, TensorLoader, eval_batches
-from attar.experiments.bench import read_suite
 from attar.experiments.build import Parts, held_for
 from attar.experiments.job import Job
 from attar.experiments.replay import replay
+from attar.experiments.suites.bench import read_suite
 from attar.methods import Method
 from attar.metrics import score
 from attar.recipe import read_recipe

@@ -9,7 +9,7 @@ from attar import losses
 from attar.batch import Address, Batch
 from attar.distributed.synchronised import whole_batch_losses
 from attar.errors import AttarError
-from attar.methods.edge_options import WRAPPERS
+from attar.methods.common.edge_options import WRAPPERS
 from attar.recipe import read_recipe, to_yaml
 from attar.schedules import Linear, Until, read_weight, value
 

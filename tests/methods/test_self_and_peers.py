@@ -11,8 +11,8 @@ from attar import losses
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.methods import create_method
+from attar.methods.common.learnt_temperature import reversal
 from attar.methods.kdcl import linear, min_logit, naive, relative
-from attar.methods.learnt_temperature import reversal
 from attar.methods.pskd import PastPredictions
 from attar.models import create_model
 

@@ -13,7 +13,7 @@ from attar.batch import Address, Batch
 from attar.conformance import check
 from attar.errors import AttarError
 from attar.methods import list_methods, method_info
-from attar.methods.teacher_rules import read_rule
+from attar.methods.common.teacher_rules import read_rule
 
 S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]], dtype=torch.float64)
 T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]], dtype=torch.float64)

@@ -14,8 +14,8 @@ from attar.conformance import check, check_method
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, total_loss
 from attar.losses import KLDivergence
-from attar.methods import graph_presets as presets
-from attar.methods.distill_graph import from_matrix, matrix_table
+from attar.methods.common import graph_presets as presets
+from attar.methods.common.distill_graph import from_matrix, matrix_table
 from attar.models import Branch, create_model
 from attar.schedules import value
 

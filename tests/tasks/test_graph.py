@@ -12,8 +12,10 @@ from attar.batch import Address, Batch, Counts
 from attar.data.sources.graphs import read_graph
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer, total_loss
+from attar.methods import create_method
 from attar.metrics import score
 from attar.metrics.nodes import NodeMetrics
+from attar.models import create_model
 from attar.recipe import read_recipe
 from attar.tasks import create_task, task_of
 
@@ -186,3 +188,19 @@ def test_the_same_seed_gives_the_same_example():
     one, other = create_task("graph").example(), create_task("graph").example()
     assert torch.equal(one.inputs["edge_index"], other.inputs["edge_index"])
     assert one.address == Address()
+
+
+def test_the_angles_of_too_many_nodes_are_refused_and_can_be_left_out():
+    rng = torch.Generator().manual_seed(0)
+    batch = Batch({"features": torch.zeros(1, 1025, 1)}, torch.zeros(1, 1025, dtype=torch.int64))
+    points = torch.randn(1025, 2, generator=rng)
+    teacher, student = (create_model("pyg/gcn", 3, 8, 12, hidden=4) for _ in range(2))
+    for angle in (50.0, 0.0):
+        edges = create_method("rkd", teacher=teacher, student=student, task="graph", angle=angle).edges
+        known = Knowledge(batch).add("teacher.pooled", points).add("student.pooled", points)
+        relations = [edge for edge in edges if edge.source == "teacher.pooled"]
+        if not angle:
+            assert [edge(known).item() for edge in relations] == [0]
+            continue
+        with pytest.raises(AttarError, match=r"1,025 samples are 4 GB.*method.angle=0"):
+            [edge(known) for edge in relations]

@@ -19,7 +19,7 @@ from attar.batch import Batch
 from attar.errors import first_line
 from attar.knowledge import Knowledge, Losses, epoch_of, learning, terms_of, weighted, weights_of
 from attar.methods import Method
-from attar.methods.trial import unchanged
+from attar.methods.common.trial import unchanged
 
 # Compiling takes from half a minute to minutes; unasked, it is tried where the steps would take longer than this
 # (seconds), on a processor much longer, because it gains less there.

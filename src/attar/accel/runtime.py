@@ -20,7 +20,7 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Losses
 from attar.methods import Method
-from attar.methods.trial import unchanged
+from attar.methods.common.trial import unchanged
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # After one to warm up; no more begin when the trial has taken so long.

@@ -78,8 +78,8 @@ def bench(
     submit=4 hands the four parts to Slurm, with slurm.partition=gpu, slurm.timeout_min=240 and the like.
     """
     with loading():
-        from attar.experiments.bench import read_suite
-        from attar.experiments.cluster import Submission, submit
+        from attar.experiments.suites.bench import read_suite
+        from attar.experiments.suites.cluster import Submission, submit
 
     if search is not None:
         _search(suite, overrides or [], search)
@@ -104,7 +104,7 @@ def bench(
 def _search(suite: Path, overrides: list[str], trials: int) -> None:
     """Search the methods of a suite, and print where the suites of the best are."""
     with loading():
-        from attar.experiments.search import FOLDER, read_search
+        from attar.experiments.suites.search import FOLDER, read_search
 
     found = read_search(suite, overrides, trials, console)
     for table in found.run():

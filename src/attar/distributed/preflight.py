@@ -16,7 +16,7 @@ from attar.data.loading.device_loader import Part
 from attar.distributed.team import Objective, Team
 from attar.knowledge import Losses
 from attar.methods import Method
-from attar.methods.trial import unchanged
+from attar.methods.common.trial import unchanged
 
 # How many images each process takes, and how far the gradients may be apart (norm of the difference over the norm).
 ROWS, TOLERANCE = 4, 0.01

@@ -94,7 +94,7 @@ def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
     if len(student) > MOST_ANGLES:
         raise AttarError(
             f"the angles of all triplets of {len(student):,} samples are {4 * len(student) ** 3 / 1e9:,.0f} GB; give "
-            "smaller batches, or choose another relation (pkt, sp, cc)"
+            "smaller batches, leave them out (method.angle=0), or choose another relation (pkt, sp, cc)"
         )
     learner, source = _points(student, teacher)
     return F.smooth_l1_loss(_cosines(learner), _cosines(source))

@@ -15,8 +15,8 @@ from attar.errors import AttarError, unknown
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE, CrossEntropy, L2ToStart
 from attar.methods.base import Method
+from attar.methods.common.stage_pairs import require_staged, stage_name
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged, stage_name
 from attar.models import ProjectedNet, SimKDProjector, Staged, match_size, tap_shapes
 from attar.models.copying import copied
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from attar import losses
 from attar.knowledge import Transfer
+from attar.methods.common.several_teachers import SeveralTeachers
 from attar.methods.registry import register
-from attar.methods.several_teachers import SeveralTeachers
 
 
 @register("averkd", title="Average of several teachers", paper="KDD 2017", year=2017, family="offline")

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Graph, Knowledge, Losses, Transfer, total_loss, union
-from attar.methods.edge_options import EdgeOptions
-from attar.methods.own_loop import (
+from attar.methods.common.edge_options import EdgeOptions
+from attar.methods.common.own_loop import (
     Inputs,
     OwnLoop,
     check_class_numbers,

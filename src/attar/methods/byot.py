@@ -8,9 +8,9 @@ from torch import nn
 
 from attar.knowledge import Transfer
 from attar.losses import MSE
-from attar.methods.graph_presets import byot
+from attar.methods.common.graph_presets import byot
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.methods.uakd import STUDENT, UAKD
 from attar.models import Branch
 

@@ -11,8 +11,8 @@ from attar.batch import Batch
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import ClassActivation
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.models import classifier_of
 
 

@@ -11,8 +11,8 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import POOLED, Layers, layer_shapes, tap_pairs
 from attar.methods.registry import register
-from attar.methods.stage_pairs import POOLED, Layers, layer_shapes, tap_pairs
 from attar.models.surgery.layouts import as_vector
 
 

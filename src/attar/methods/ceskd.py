@@ -11,9 +11,9 @@ from attar import losses
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
+from attar.methods.common.several_teachers import SeveralTeachers
+from attar.methods.common.teacher_rules import route, unlocked
 from attar.methods.registry import register
-from attar.methods.several_teachers import SeveralTeachers
-from attar.methods.teacher_rules import route, unlocked
 
 
 @register(

@@ -9,8 +9,8 @@ from torch import nn
 
 from attar.knowledge import Transfer
 from attar.losses import ConfidentKL
+from attar.methods.common.two_views import TwoViews, strong_view
 from attar.methods.registry import register
-from attar.methods.two_views import TwoViews, strong_view
 
 
 @register(

@@ -9,7 +9,7 @@ from torch import nn
 from attar import losses
 from attar.knowledge import Transfer
 from attar.methods.base import Offline
-from attar.methods.learnt_temperature import LearntTemperature
+from attar.methods.common.learnt_temperature import LearntTemperature
 from attar.methods.registry import register
 from attar.models import class_count
 

@@ -9,9 +9,9 @@ from torch import nn
 from attar.batch import Batch
 from attar.knowledge import Knowledge, Transfer
 from attar.methods.base import Method
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.dml import named_network
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.models import Branch, Branched, Staged, bifurcate, fresh_copy
 
 

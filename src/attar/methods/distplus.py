@@ -9,8 +9,8 @@ from torch import nn
 from attar import losses
 from attar.knowledge import Transfer
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import common_stages
 from attar.methods.registry import register
-from attar.methods.stage_pairs import common_stages
 from attar.models import tap_shapes
 
 

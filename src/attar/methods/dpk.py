@@ -14,8 +14,8 @@ from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE, linear_cka
 from attar.losses.numerics import widen
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import common_stages
 from attar.methods.registry import register
-from attar.methods.stage_pairs import common_stages
 from attar.models import match_size, tap_shapes
 
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from attar import losses
 from attar.knowledge import Transfer
+from attar.methods.common.several_teachers import SeveralTeachers
 from attar.methods.registry import register
-from attar.methods.several_teachers import SeveralTeachers
 
 
 @register("ebkd", title="Entropy-based weighting of several teachers", paper="ICASSP 2022", year=2022, family="offline")

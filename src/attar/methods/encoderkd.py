@@ -13,8 +13,8 @@ from attar.errors import AttarError
 from attar.knowledge import Knowledge, Output, Transfer
 from attar.losses import MSE
 from attar.methods.base import Method
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.models import EncoderDecoder, Frozen, Staged, tap_shapes
 
 

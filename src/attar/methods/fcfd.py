@@ -14,9 +14,9 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Output, Transfer
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.iakd import Unused
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.models import Staged, tap_shapes
 from attar.models.surgery.adapters import resized
 from attar.models.surgery.staged import Block

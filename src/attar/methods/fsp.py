@@ -12,8 +12,8 @@ from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE, flow
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import common_stages
 from attar.methods.registry import register
-from attar.methods.stage_pairs import common_stages
 from attar.models import tap_shapes
 from attar.schedules import From
 

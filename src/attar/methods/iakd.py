@@ -13,8 +13,8 @@ from attar.batch import Batch
 from attar.errors import AttarError, unknown
 from attar.knowledge import Knowledge, Transfer
 from attar.methods.base import Method
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.models import Frozen, Staged, Tapped, tap_shapes
 
 Schedule = Literal["uniform", "linear", "review"]

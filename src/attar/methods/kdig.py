@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from attar.batch import Batch
 from attar.knowledge import Knowledge, Transfer
 from attar.methods.base import Offline
-from attar.methods.drawn_rows import check_probability, drawn_rows, require_class_numbers
+from attar.methods.common.drawn_rows import check_probability, drawn_rows, require_class_numbers
 from attar.methods.registry import register
 from attar.models.attribution import integrated_gradients
 

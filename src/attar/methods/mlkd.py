@@ -11,8 +11,8 @@ from attar import losses
 from attar.batch import Batch
 from attar.knowledge import Knowledge, Transfer
 from attar.methods.base import Offline
+from attar.methods.common.two_views import TwoViews, strong_view
 from attar.methods.registry import register
-from attar.methods.two_views import TwoViews, strong_view
 
 
 @register("mlkd", title="Multi-level Logit Distillation", paper="CVPR 2023", year=2023, family="offline")

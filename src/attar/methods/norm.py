@@ -15,8 +15,8 @@ from attar.knowledge import Knowledge, Output, Transfer
 from attar.losses import MSE
 from attar.losses.numerics import widen
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.models import tap_shapes
 from attar.models.surgery.staged import Staged
 

@@ -9,8 +9,8 @@ from torch import nn
 from attar import losses
 from attar.knowledge import Transfer
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import Layers, arranged, tap_pairs
 from attar.methods.registry import register
-from attar.methods.stage_pairs import Layers, arranged, tap_pairs
 from attar.models.surgery.layouts import as_map
 
 

@@ -11,8 +11,8 @@ from attar.batch import Batch
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import PartialL2, negative_mean
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import common_stages, connector
 from attar.methods.registry import register
-from attar.methods.stage_pairs import common_stages, connector
 from attar.models import tap_shapes
 from attar.models.surgery.staged import Block, Staged
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.methods.uakd import UAKD
 from attar.models import Branch
 

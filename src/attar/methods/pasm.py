@@ -11,7 +11,7 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
 from attar.methods.base import Offline
-from attar.methods.drawn_rows import check_probability, drawn_rows, require_class_numbers
+from attar.methods.common.drawn_rows import check_probability, drawn_rows, require_class_numbers
 from attar.methods.registry import register
 from attar.models.attribution import input_gradient
 

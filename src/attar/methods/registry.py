@@ -11,10 +11,10 @@ from torch import nn
 
 from attar.errors import AttarError, unknown
 from attar.methods.base import Composed, Method
-from attar.methods.edge_options import EdgeOptions, LogitEdges, Weights
-from attar.methods.layer_schedules import ALL
-from attar.methods.own_loop import check_apart
-from attar.methods.teacher_rules import read_rule
+from attar.methods.common.edge_options import EdgeOptions, LogitEdges, Weights
+from attar.methods.common.layer_schedules import ALL
+from attar.methods.common.own_loop import check_apart
+from attar.methods.common.teacher_rules import read_rule
 from attar.models import Ensemble, Frozen, FrozenEnsemble
 from attar.registry import Registry, check_types
 from attar.tasks import Task, create_task

@@ -12,8 +12,8 @@ from attar.batch import Batch
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE, HierarchicalContext
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import common_stages
 from attar.methods.registry import register
-from attar.methods.stage_pairs import common_stages
 from attar.models import tap_shapes
 from attar.models.surgery.fusion import as_map
 from attar.schedules import LinearWarmup

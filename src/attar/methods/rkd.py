@@ -9,8 +9,8 @@ from torch import nn
 from attar.knowledge import Transfer
 from attar.losses import RKDAngle, RKDDistance
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import POOLED, Layers, arranged, tap_pairs
 from attar.methods.registry import register
-from attar.methods.stage_pairs import POOLED, Layers, arranged, tap_pairs
 from attar.models.surgery.layouts import as_vector
 
 
@@ -31,7 +31,7 @@ class RKD(Offline):
         teacher: a trained network.
         student: the network to train.
         distance: weight of the pairwise distances (25).
-        angle: weight of the angles of all triplets (50).
+        angle: weight of the angles of all triplets (50); 0 leaves them out, for more than 1,024 samples (graphs).
         ce: weight of the labels (1).
         layers: {student.PATH: teacher.PATH, ...}, averaged over space, in place of the pooled features.
     """
@@ -57,4 +57,5 @@ class RKD(Offline):
             ends = (f"teacher.{theirs}", f"student.{own}")
             between = "->".join(ends)
             yield Transfer(*ends, self.distances, weight=self.distance, name=f"{between}:distance")
-            yield Transfer(*ends, self.angles, weight=self.angle, name=f"{between}:angle")
+            if self.angle:
+                yield Transfer(*ends, self.angles, weight=self.angle, name=f"{between}:angle")

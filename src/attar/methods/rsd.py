@@ -15,8 +15,8 @@ from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import CrossEntropy, KLDivergence
 from attar.methods.base import Method
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.models import Frozen, Staged, Tapped
 from attar.models.surgery.reparam import dropping, merge, multi_branch
 

@@ -13,8 +13,8 @@ from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import SpatialTokens
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import require_staged, stage_name
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged, stage_name
 from attar.models import tap_shapes
 
 

@@ -12,8 +12,8 @@ from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import ScaleDecoupled, cell_logits
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.models import classifier_of
 from attar.schedules import LinearWarmup
 

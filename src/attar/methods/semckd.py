@@ -15,8 +15,8 @@ from attar.knowledge import Knowledge, Transfer
 from attar.losses.loss import Loss
 from attar.losses.numerics import gram, product, widen
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.models import match_size, tap_shapes
 
 

@@ -11,8 +11,8 @@ from attar.batch import Batch
 from attar.knowledge import Knowledge, Output, Transfer
 from attar.losses import MSE
 from attar.methods.base import Method
+from attar.methods.common.stage_pairs import require_staged, stage_name
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged, stage_name
 from attar.models import Frozen, ProjectedNet, SimKDProjector, match_size, tap_shapes
 
 

@@ -11,8 +11,8 @@ from attar.errors import AttarError
 from attar.knowledge import Knowledge, Output, Transfer
 from attar.losses import InterLayer, IntraLayer
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.models import tap_shapes
 
 

@@ -13,8 +13,8 @@ from attar.errors import AttarError, unknown
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import CC, MSE, NST, PKT, AttentionTransfer, Loss, SimilarityPreserving
 from attar.methods.base import Method
+from attar.methods.common.stage_pairs import require_staged, stage_name
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged, stage_name
 from attar.models import Bridge, Frozen, Staged, Tapped, adapter, tap_shapes
 
 FEATURE_LOSSES: dict[str, type[Loss]] = {

@@ -14,8 +14,8 @@ from attar.knowledge import Knowledge, Transfer
 from attar.losses.loss import Loss
 from attar.losses.numerics import product, widen
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.models import tap_shapes
 
 Shape = tuple[int, ...]

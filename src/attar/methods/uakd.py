@@ -13,10 +13,10 @@ from attar.errors import AttarError, unknown
 from attar.knowledge import Knowledge, Output, Transfer
 from attar.losses import MSE
 from attar.methods.base import Method
-from attar.methods.distill_graph import DistillGraph
-from attar.methods.graph_presets import PRESETS, uakd
+from attar.methods.common.distill_graph import DistillGraph
+from attar.methods.common.graph_presets import PRESETS, uakd
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.models import Branch, Branched, bifurcate, default_branches, tap_shapes
 from attar.models.surgery.staged import averaged
 
@@ -53,7 +53,7 @@ class UAKD(Method):
         rule: who learns from whom: "uakd"; "symmetric", its control, where all learn from the mean of all branches;
             or an ancestor over the same objects: "byot", "cl_ilr", "dks", "dml", "eed", "okddip", "one".
         alpha: weight of distillation (1).
-        temperature: T, of whatever rule (3); ancestors at their own settings are in `attar.methods.graph_presets`.
+        temperature: T, of whatever rule (3); `attar.methods.common.graph_presets` has ancestors at their own settings.
         ramp: epochs until distillation has its full weight (80 of 300); set it for shorter runs, 0 is at once.
         depth_ratio: blocks of a branch's stages as a share of the student's (0.5).
         width_mult: channels of a branch's stages as a multiple of the student's (2).

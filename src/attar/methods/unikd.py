@@ -17,8 +17,8 @@ from attar.losses import DKD, MLKD, GaussianKL, KLDivergence
 from attar.losses.distributions import Gaussian
 from attar.losses.numerics import widen
 from attar.methods.base import Method
+from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
-from attar.methods.stage_pairs import require_staged
 from attar.models import AFF, FDP, Frozen, Staged, Tapped, tap_shapes
 from attar.models.surgery.fusion import Gate
 from attar.schedules import LinearWarmup

@@ -9,8 +9,8 @@ from torch import nn
 from attar.knowledge import Transfer
 from attar.losses import VariationalInformation
 from attar.methods.base import Offline
+from attar.methods.common.stage_pairs import Layers, arranged, layer_shapes, tap_pairs
 from attar.methods.registry import register
-from attar.methods.stage_pairs import Layers, arranged, layer_shapes, tap_pairs
 from attar.models.surgery.adapters import resized
 from attar.models.surgery.layouts import as_map
 

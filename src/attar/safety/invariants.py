@@ -11,7 +11,7 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Losses, Transfer
 from attar.methods import Method
-from attar.methods.trial import unchanged
+from attar.methods.common.trial import unchanged
 
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # Three equal values of a loss over three different batches are no accident.

@@ -19,7 +19,7 @@ from attar.errors import AttarError
 from attar.files import write_bytes
 from attar.knowledge import Losses, Output
 from attar.methods import Method
-from attar.methods.trial import unchanged
+from attar.methods.common.trial import unchanged
 
 # How often an accelerator is asked; on the CPU looking costs nothing and happens each step.
 READ_EVERY = 50

@@ -12,7 +12,7 @@ from torch import Tensor
 from attar.batch import Batch, Inputs
 from attar.knowledge import Output
 from attar.methods import Method
-from attar.methods.trial import unchanged
+from attar.methods.common.trial import unchanged
 from attar.models import Engine, Frozen
 
 

@@ -12,16 +12,16 @@ import yaml
 from rich.console import Console
 
 from attar.errors import AttarError, Stopped, first_line
-from attar.experiments.attempts import attempt_logged
-from attar.experiments.cells import Cell, cells_of, combinations, folder_name, named, one_value, row_name
 from attar.experiments.job import Job
 from attar.experiments.kept_choices import FILE as CHOICES
 from attar.experiments.kept_choices import Choices
 from attar.experiments.parallel import LOG
-from attar.experiments.search_space import Path as Place
-from attar.experiments.search_space import Space, chosen, spaces_of, suggested
 from attar.experiments.shared_resources import SharedResources
-from attar.experiments.suite import Options, load_suite, parsed
+from attar.experiments.suites.attempts import attempt_logged
+from attar.experiments.suites.cells import Cell, cells_of, combinations, folder_name, named, one_value, row_name
+from attar.experiments.suites.search_space import Path as Place
+from attar.experiments.suites.search_space import Space, chosen, spaces_of, suggested
+from attar.experiments.suites.suite import Options, load_suite, parsed
 from attar.extras import quiet, require
 from attar.files import write_text
 from attar.metrics import Measure

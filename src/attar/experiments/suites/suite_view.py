@@ -13,9 +13,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from attar.experiments.attempts import Outcome
-from attar.experiments.cells import Cell
-from attar.experiments.queue import Queue
+from attar.experiments.suites.attempts import Outcome
+from attar.experiments.suites.cells import Cell
+from attar.experiments.suites.queue import Queue
 from attar.recipe import read_recipe
 from attar.report.bench_files import read_note
 from attar.report.tables import Table

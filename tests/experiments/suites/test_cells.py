@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from attar.errors import AttarError
-from attar.experiments.cells import cells_of, combinations, folder_name
+from attar.experiments.suites.cells import cells_of, combinations, folder_name
 from attar.recipe import read_recipe
 
 PAIR = {"teacher": {"name": "resnet14", "epochs": 3}, "student": "resnet8"}

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from attar.errors import AttarError, Stopped
-from attar.experiments.bench import Bench, read_suite
+from attar.experiments.suites.bench import Bench, read_suite
 from attar.extras import require
 from attar.plugins import import_files
 from attar.recipe import parse

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from attar.experiments.attempts import Outcome, attempt_beside
-from attar.experiments.cells import Cell
+from attar.experiments.suites.attempts import Outcome, attempt_beside
+from attar.experiments.suites.cells import Cell
 from attar.experiments.workers import Task
 
 # A run that another process holds is tried again after so long.

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from attar.errors import AttarError
-from attar.experiments import attempts, launch
-from attar.experiments import queue as room
-from attar.experiments.attempts import LEASE, Outcome, attempt, attempt_logged
-from attar.experiments.cells import cells_of
-from attar.experiments.queue import Queue
+from attar.experiments import launch
 from attar.experiments.shared_resources import SharedResources
+from attar.experiments.suites import attempts
+from attar.experiments.suites import queue as room
+from attar.experiments.suites.attempts import LEASE, Outcome, attempt, attempt_logged
+from attar.experiments.suites.cells import cells_of
+from attar.experiments.suites.queue import Queue
 from attar.report.bench_files import Note, read_note
 from attar.safety.locks import held
 

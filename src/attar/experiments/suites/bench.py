@@ -13,16 +13,16 @@ from rich.console import Console
 
 from attar.accel.threads import Share
 from attar.errors import AttarError, Stopped, unknown
-from attar.experiments.attempts import Outcome, attempt_logged
-from attar.experiments.cells import Cell, cells_of
 from attar.experiments.job import Job
 from attar.experiments.kept_choices import FILE as CHOICES
 from attar.experiments.kept_choices import Choices
-from attar.experiments.queue import Queue
 from attar.experiments.shared_resources import SharedResources
-from attar.experiments.suite import Options, load_suite, parsed
-from attar.experiments.suite_check import check_suite
-from attar.experiments.suite_view import SuiteView
+from attar.experiments.suites.attempts import Outcome, attempt_logged
+from attar.experiments.suites.cells import Cell, cells_of
+from attar.experiments.suites.queue import Queue
+from attar.experiments.suites.suite import Options, load_suite, parsed
+from attar.experiments.suites.suite_check import check_suite
+from attar.experiments.suites.suite_view import SuiteView
 from attar.experiments.workers import POLL_SECONDS, Task, WorkerPool
 from attar.files import write_json
 from attar.recipe import layered, read_recipe

@@ -21,14 +21,15 @@ from attar import files
 from attar.accel import runtime as timing
 from attar.accel.threads import Share
 from attar.errors import AttarError, Stopped
-from attar.experiments import attempts, launch, queue
-from attar.experiments import bench as room
 from attar.experiments import build as building
-from attar.experiments.attempts import Outcome
-from attar.experiments.bench import Bench, read_suite
-from attar.experiments.cells import Cell
+from attar.experiments import launch
 from attar.experiments.runtime_choice import RuntimeChoice
-from attar.experiments.suite_view import SuiteView
+from attar.experiments.suites import attempts, queue
+from attar.experiments.suites import bench as room
+from attar.experiments.suites.attempts import Outcome
+from attar.experiments.suites.bench import Bench, read_suite
+from attar.experiments.suites.cells import Cell
+from attar.experiments.suites.suite_view import SuiteView
 from attar.experiments.training import Training
 from attar.models import Plain
 from attar.profiling import threads

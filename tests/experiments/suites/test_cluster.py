@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from attar.errors import AttarError, Stopped
-from attar.experiments.bench import read_suite
-from attar.experiments.cluster import PartOfSuite, Submission, requeued_when_preempted, submit
+from attar.experiments.suites.bench import read_suite
+from attar.experiments.suites.cluster import PartOfSuite, Submission, requeued_when_preempted, submit
 from attar.safety.signals import stop_requests
 
 SUITE = """

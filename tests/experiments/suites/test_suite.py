@@ -3,7 +3,7 @@
 import pytest
 
 from attar.errors import AttarError
-from attar.experiments.suite import Options, load_suite
+from attar.experiments.suites.suite import Options, load_suite
 
 GOOD = {"methods": "[kd]", "pairs": "[{teacher: resnet14, student: resnet8}]"}
 

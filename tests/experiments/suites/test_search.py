@@ -8,11 +8,11 @@ import yaml
 from rich.console import Console
 
 from attar.errors import AttarError, Stopped
-from attar.experiments import search as room
-from attar.experiments.bench import read_suite
 from attar.experiments.job import Job
-from attar.experiments.search import Search, read_search
-from attar.experiments.search_space import Space, chosen, spaces_of
+from attar.experiments.suites import search as room
+from attar.experiments.suites.bench import read_suite
+from attar.experiments.suites.search import Search, read_search
+from attar.experiments.suites.search_space import Space, chosen, spaces_of
 
 SUITE = {
     "methods": ["supervised", {"name": "kd", "search": {"temperature": [1, 8], "ce": {"choices": [0.1, 0.5]}}}],

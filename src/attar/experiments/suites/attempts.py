@@ -14,11 +14,11 @@ from rich.console import Console
 
 from attar.errors import AttarError, Stopped, first_line
 from attar.experiments import launch
-from attar.experiments.cells import Cell
 from attar.experiments.kept_choices import Choices
 from attar.experiments.parallel import LOG
 from attar.experiments.shared_resources import SharedResources
-from attar.experiments.suite_check import check_recipe
+from attar.experiments.suites.cells import Cell
+from attar.experiments.suites.suite_check import check_recipe
 from attar.files import write_json, write_text
 from attar.recipe import read_recipe, to_yaml
 from attar.report.bench_files import NOTE, Note, read_note

@@ -11,8 +11,8 @@ from torch import nn
 from attar.errors import AttarError, unknown
 from attar.knowledge import Transfer
 from attar.losses import EntropyWeighted, NormalisedTemperature, Standardised
-from attar.methods.layer_schedules import ALL, by_layer, is_between
-from attar.methods.learnt_temperature import LearntTemperature
+from attar.methods.common.layer_schedules import ALL, by_layer, is_between
+from attar.methods.common.learnt_temperature import LearntTemperature
 from attar.schedules import WeightSchedule, read_call, read_weight
 
 Weights = Mapping[str, float | str | WeightSchedule]
@@ -52,7 +52,7 @@ class EdgeOptions(nn.Module):
         logit_edges: "standardised", "normalised", "learnt", "learnt(1, 20, 10)", "entropy" or "entropy(3)", for every
             edge between logits; or such texts by the keys of edges.
         layer_schedule: when the edges of each layer weigh something: "all", "progressive" or "stacked", the last two
-            also with the epochs of a layer, "stacked(2)"; see `attar.methods.layer_schedules`.
+            also with the epochs of a layer, "stacked(2)"; see `attar.methods.common.layer_schedules`.
 
     Raises:
         AttarError: there is no such edge, schedule or wrapper, or the edge's loss does not go with it.

@@ -14,7 +14,7 @@ from torch import nn
 
 from attar.errors import unknown
 from attar.losses import KLDivergence, LogitsMSE
-from attar.methods.distill_graph import DistillGraph, Imitation, Row, from_matrix, mean_of, others
+from attar.methods.common.distill_graph import DistillGraph, Imitation, Row, from_matrix, mean_of, others
 
 
 def kd(objects: Sequence[str], temperature: float = 4.0) -> DistillGraph:

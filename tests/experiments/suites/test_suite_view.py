@@ -6,10 +6,10 @@ import time
 import pytest
 from rich.console import Console
 
-from attar.experiments.attempts import Outcome
-from attar.experiments.cells import cells_of
-from attar.experiments.queue import Queue
-from attar.experiments.suite_view import SuiteView
+from attar.experiments.suites.attempts import Outcome
+from attar.experiments.suites.cells import cells_of
+from attar.experiments.suites.queue import Queue
+from attar.experiments.suites.suite_view import SuiteView
 from attar.files import write_json
 from attar.report.tables import Table
 

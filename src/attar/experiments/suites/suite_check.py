@@ -10,11 +10,11 @@ from typing import Any
 from rich.console import Console
 
 from attar.errors import AttarError
-from attar.experiments.cells import TEACHERS
 from attar.experiments.inputs_record import changed_inputs
 from attar.experiments.job import Job
 from attar.experiments.launch import check_names
 from attar.experiments.shared_resources import SharedResources
+from attar.experiments.suites.cells import TEACHERS
 from attar.files import check_space
 from attar.plugins import naming_imports
 from attar.recipe import Recipe, read_recipe

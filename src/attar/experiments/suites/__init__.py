@@ -1,0 +1,1 @@
+"""Suites of runs: their cells, the queue, tables while they run, search and clusters."""
