@@ -164,6 +164,7 @@ def test_a_runs_recipe_repeats_its_choices_whatever_the_clock_says(tmp_path, clo
     assert summary.student.read_bytes() == weights(tmp_path / "run")[1]
 
 
+@pytest.mark.slow
 def test_a_repeated_run_that_stops_early_goes_on_with_the_same_choices(tmp_path, clock, stop_after):
     took, timed = clock
     distil(tmp_path / "run")
@@ -178,6 +179,7 @@ def test_a_repeated_run_that_stops_early_goes_on_with_the_same_choices(tmp_path,
     assert weights(tmp_path / "again") == weights(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_another_step_is_chosen_anew_and_said(tmp_path, clock):
     took, _ = clock
     distil(tmp_path / "run")

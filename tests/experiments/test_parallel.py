@@ -76,6 +76,7 @@ def test_two_at_a_time_end_as_one_after_another(one_by_one: Path, tmp_path: Path
     assert (runtime["jobs"], runtime["threads"]) == (2, 1)
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_done_again(one_by_one: Path, tmp_path: Path, monkeypatch) -> None:
     shutil.copytree(one_by_one, tmp_path / "job")
     before = {name: (tmp_path / "job" / name).stat().st_mtime_ns for name in FILES}
@@ -122,6 +123,7 @@ def test_a_job_of_one_training_starts_no_process(tmp_path: Path, monkeypatch) ->
     assert "at a time" not in distil(tmp_path / "job", seeds=1, alone="skip", jobs=2)
 
 
+@pytest.mark.slow
 def test_a_failure_beside_others_names_its_reason(tmp_path: Path) -> None:
     values = {"teacher": "", "method": "supervised", "alone": "skip", "jobs": 2}
     with pytest.raises(AttarError, match="the loss is nan at epoch 1"):

@@ -47,6 +47,7 @@ def begun(tmp_path):
     return results, idle
 
 
+@pytest.mark.slow
 def test_an_idle_process_that_is_killed_is_not_missed(tmp_path, deadline):
     results, idle = begun(tmp_path)
     os.kill(idle, signal.SIGKILL)
@@ -55,6 +56,7 @@ def test_an_idle_process_that_is_killed_is_not_missed(tmp_path, deadline):
     assert [number for number, _ in results] == [0]
 
 
+@pytest.mark.slow
 def test_a_request_to_stop_ends_all_although_an_idle_process_was_killed(tmp_path, deadline):
     results, idle = begun(tmp_path)
     os.kill(idle, signal.SIGKILL)

@@ -176,6 +176,7 @@ def in_two(rank, port, results):
         dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_two_processes_under_ddp_hold_the_same_weights():
     with socket.socket() as free:

@@ -65,11 +65,16 @@ def reference(knowledge, mixing: Mixing, alpha: float, beta: float, t: float) ->
     return alpha * (hard + mixed) + beta * taught
 
 
-def test_conformance_with_an_external_teacher():
-    assert len(attar.check_method("rsd")) == len(conformance.CHECKS)
-
-
-@pytest.mark.parametrize("options", [{}, {"mixture": False}, {"detach_teacher": True}, {"distill": False}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ({"mixture": False}, {"detach_teacher": True}, {"distill": False})
+        ),
+    ],
+)
 def test_conformance_of_self_distillation(options):
     for check in conformance.CHECKS:
         check(conformance.Case(lambda: rsd(**options)))

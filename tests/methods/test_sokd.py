@@ -300,6 +300,7 @@ def test_sizes_of_the_paper():
 # the suite, the zoo, the options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, {"split": 0}, {"split": "last"}, {"kbm_init": "teacher", "split": 1}, {"teacher_bn": "train"},

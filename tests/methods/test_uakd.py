@@ -437,6 +437,7 @@ def test_features_meet_at_the_students_width():
 # the suite, the zoo
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, *({"rule": rule, "replicas": 1} for rule in presets.PRESETS), {"ilr": True, "feature_weight": 0.1},

@@ -63,6 +63,7 @@ def column(number: float) -> Tensor:
     return torch.full((1, 1), number, dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

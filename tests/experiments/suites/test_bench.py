@@ -269,6 +269,7 @@ def test_unasked_runs_take_turns_on_the_processor_where_nothing_is_gained(tmp_pa
     assert suite(tmp_path, overrides=("jobs=3",))._share().jobs == 3
 
 
+@pytest.mark.slow
 def test_a_suite_chooses_once_whatever_the_clock_says_later(tmp_path: Path, monkeypatch) -> None:
     """One precision, one number of threads, one engine of a teacher that methods read alike, also for who goes on."""
     took = {"float32": 2.0, "bfloat16": 1.0, "engine": 0.5}
