@@ -85,7 +85,11 @@ def test_an_optimiser_of_ones_own_brings_its_defaults_or_asks_for_a_rate():
 
 def test_layers_of_a_suite_leave_behind_what_belongs_to_another_name():
     common = {"optim": {"lr": 0.05, "schedule": "cosine"}, "teacher": {"name": "a", "weights": "a.pth", "epochs": 3}}
-    assert layered(common, {"optim": {"name": "adamw"}})["optim"] == {"name": "adamw", "schedule": "cosine"}
+    assert layered(common, {"optim": {"name": "adamw"}})["optim"] == {
+        "name": "adamw",
+        "schedule": "cosine",
+        "range_test": False,
+    }
     assert layered(common, {"optim": {"name": "sgd"}})["optim"]["lr"] == 0.05
     assert layered(common, {"teacher": "b"})["teacher"] == {"name": "b", "epochs": 3}
     assert layered({"teacher": {"weights": "a.pth"}}, {"teacher": "b"})["teacher"] == {"name": "b", "weights": "a.pth"}

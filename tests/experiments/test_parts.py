@@ -20,7 +20,7 @@ from attar.methods import create_method
 from attar.models import Staged, create_model
 from attar.models.libraries.imports import import_timm
 from attar.recipe import ModelRecipe, OptimRecipe, read_recipe
-from attar.tasks import classification
+from attar.tasks import images
 from attar.train.ema import Ema
 from attar.train.running_means import RunningMeans
 from attar.train.schedules import learning_rate
@@ -227,7 +227,7 @@ def readings(monkeypatch):
         seen.append(arguments)
         return read_data(*arguments, **keys)
 
-    monkeypatch.setattr(classification, "read_data", counted)
+    monkeypatch.setattr(images, "read_data", counted)
     return seen
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from attar.experiments import bench
 from attar.experiments.suite_chains import suite_links, without_weights
+from attar.experiments.suites import bench
 from attar.experiments.suites.cells import cells_of
 
 COMMON = {"data": {"name": "digits", "train_size": 64}, "epochs": 1, "batch_size": 32, "precision": "float32"}

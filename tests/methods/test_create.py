@@ -156,9 +156,10 @@ def test_records():
 
 
 def test_every_method_says_what_its_options_are():
-    for name in list_methods():
-        info = method_info(name)
-        text = info.cls.__doc__ or ""
+    for info in map(method_info, list_methods()):
+        name, text = info.name, info.cls.__doc__ or ""
+        if not info.cls.__module__.startswith("attar."):  # an example of the docs
+            continue
         assert info.title, name
         assert not [option for option in info.defaults if f"{option}:" not in text], name
 

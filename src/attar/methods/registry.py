@@ -184,7 +184,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
 
     >>> check_options("kd", {"temprature": 2.0})
     Traceback (most recent call last):
-    attar.errors.AttarError: unknown option of method 'kd': 'temprature'; did you mean 'temperature'?
+    attar.errors.UnknownNameError: unknown option of method 'kd': 'temprature'; did you mean 'temperature'?
     """
     own = {key: value for key, value in options.items() if key not in OF_EVERY_METHOD}
     if "+" in name:

@@ -210,7 +210,7 @@ def test_keys_of_the_common_recipe_complete_the_pairs(tmp_path: Path) -> None:
 
 
 def test_the_packaged_suites_are_sound() -> None:
-    suites = sorted((Path(__file__).parents[2] / "benchmarks" / "suites").glob("*.yaml"))
+    suites = sorted((Path(__file__).parents[3] / "benchmarks" / "suites").glob("*.yaml"))
     assert suites
     assert all(read_suite(file, [], Console(file=io.StringIO())).cells for file in suites)
 
