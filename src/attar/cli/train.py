@@ -104,11 +104,11 @@ def bench(
 def _search(suite: Path, overrides: list[str], trials: int) -> None:
     """Search the methods of a suite, and print where the suites of the best are."""
     with loading():
-        from attar.experiments.suites.search import FOLDER, read_search
+        from attar.experiments.suites.search import FOLDER, read_search, without_values
 
     found = read_search(suite, overrides, trials, console)
     for table in found.run():
-        console.print(table)
+        console.print(without_values(table))
     for file in sorted((found.folder / FOLDER).glob("best-*.yaml")):
         console.print(f"With seeds, on the test set: attar bench {file}", markup=False, soft_wrap=True)
 

@@ -33,8 +33,8 @@ from attar.train.logging import read
 from attar.train.loop import Places
 
 FOLDER, TRIALS = "search", "trials.jsonl"
-# Successive halving: after a ninth and a third of the epochs, the best third of the trials goes on.
-REDUCTION, RUNGS = 3, 9
+# Successive halving: after a ninth (at least three) and a third of the epochs, the best third of the trials goes on.
+REDUCTION, RUNGS, FEWEST = 3, 9, 3
 REMEDY = "delete it to search again"
 
 
@@ -157,7 +157,7 @@ class Search:
     def _asked(self, study: Study) -> tuple[Any, Any]:
         """Optuna's study with all that has ended, and its next trial: the same whenever it is asked."""
         optuna, measure = self.optuna, study.measure
-        pruner = optuna.pruners.SuccessiveHalvingPruner(max(1, study.epochs // RUNGS), REDUCTION)
+        pruner = optuna.pruners.SuccessiveHalvingPruner(max(FEWEST, study.epochs // RUNGS), REDUCTION)
         sampler = optuna.samplers.TPESampler(seed=self.seed * 10_000 + len(study.records))
         found = optuna.create_study(
             direction="maximize" if measure.higher else "minimize", sampler=sampler, pruner=pruner
@@ -189,7 +189,7 @@ class Search:
         self._train_teachers(cell)
         state, reason = "COMPLETE", ""
         try:
-            self._fit(cell, place, trial, f"val_{study.measure.name}")
+            self._fit(cell, place, trial, study)
         except Pruned:
             state = "PRUNED"
         except Stopped:
@@ -225,12 +225,12 @@ class Search:
             if outcome.state != "done":
                 raise AttarError(f"{one.title}: {outcome.reason}")
 
-    def _fit(self, cell: Cell, place: Path, trial: Any, key: str) -> None:
+    def _fit(self, cell: Cell, place: Path, trial: Any, study: Study) -> None:
         """Train a trial's student from its checkpoint; each epoch's validation score is Optuna's."""
 
         def ended(record: dict[str, Any], speed: float = 0.0) -> None:
-            trial.report(record[key], record["epoch"])
-            if trial.should_prune():
+            trial.report(record[f"val_{study.measure.name}"], record["epoch"])
+            if record["epoch"] < study.epochs and trial.should_prune():
                 raise Pruned
 
         for record in read(Places(place).metrics):
@@ -283,6 +283,11 @@ class Search:
             "recipe": self.common,
         }
         write_text(self.folder / FOLDER / f"best-{folder_name(column)}.yaml", yaml.safe_dump(tree, sort_keys=False))
+
+
+def without_values(table: Table) -> Table:
+    """A table of a search for a terminal, which has no room for the best values; table.md has them."""
+    return Table(table.title, [table.columns[0], *table.columns[2:]], [[row[0], *row[2:]] for row in table.rows])
 
 
 def _searched(method: str | dict[str, Any]) -> dict[str, Any]:
