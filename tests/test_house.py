@@ -52,6 +52,10 @@ def test_every_room_is_in_the_table():
     assert rooms == {*ROOMS, *LEAVES}
 
 
+def test_no_file_is_hidden_by_a_folder_of_its_name():
+    assert not [file for file in FILES if file.with_suffix("").is_dir()]  # Python imports the folder alone
+
+
 def test_rooms_are_in_layers():
     assert list(graphlib.TopologicalSorter(ROOMS).static_order())  # raises where rooms form a circle
 

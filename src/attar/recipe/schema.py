@@ -61,7 +61,9 @@ class DataRecipe:
 
     name: str = "digits"
     """digits, cifar10, cifar100, folder, manifest (a CSV or Parquet file of paths and labels), hf (a local folder of
-    Hugging Face datasets) or webdataset (tar shards); of other tasks text (a UTF-8 file), cells (images with dots)."""
+    Hugging Face datasets) or webdataset (tar shards); of other tasks text (a UTF-8 file), sentences
+    (tables of labelled sentences), cells (images with dots), graph (a .npz graph), sionna (simulated channels),
+    channels (a .npz of them), label_table (several labels an image) and digit_mosaics; see docs/tasks."""
     root: str | None = None
     """The folder or file that holds the data; None: where downloads are kept."""
     val_fraction: float = 0.05

@@ -13,7 +13,7 @@ from typing import Any
 from attar.errors import AttarError
 from attar.experiments.build import teacher_parts, untrained_teachers
 from attar.experiments.networks_of_runs import with_networks_of_runs
-from attar.experiments.suite_chains import suite_links, without_weights
+from attar.experiments.suites.suite_chains import suite_links, without_weights
 from attar.recipe import Recipe, layered, normalise, read_recipe
 
 # Keys of a recipe that may stand in a method's section beside its options; the others belong to pairs or to the suite.

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from attar.experiments.suite_chains import suite_links, without_weights
 from attar.experiments.suites import bench
 from attar.experiments.suites.cells import cells_of
+from attar.experiments.suites.suite_chains import suite_links, without_weights
 
 COMMON = {"data": {"name": "digits", "train_size": 64}, "epochs": 1, "batch_size": 32, "precision": "float32"}
 VALUES = {"data": "digits", "method": "takd", "alone": "skip", "epochs": 3, "teacher": {"epochs": 7}}
