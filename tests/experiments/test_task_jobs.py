@@ -25,9 +25,9 @@ from attar.methods import Method
 from attar.metrics import score
 from attar.recipe import read_recipe
 from attar.tasks import task_of
+from text_runs import FAST, sentence, write_sentences
 
 QUIET = Console(file=io.StringIO())
-FAST = {"epochs": 2, "precision": "float32", "compile": False, "jobs": 1, "optim": {"name": "adamw", "lr": 0.01}}
 
 
 @pytest.fixture
@@ -94,27 +94,7 @@ def multilabel():
 
 @pytest.fixture(scope="module")
 def sentences(tmp_path_factory):
-    """Short words, good ones and bad ones, of one to nine letters beside them."""
-    folder, rng = tmp_path_factory.mktemp("sentences"), np.random.default_rng(0)
-    for role, count in (("train", 40), ("dev", 12)):
-        labels = rng.integers(0, 2, count)
-        lines = [
-            f"{'good' if label else 'bad'} {'x' * rng.integers(1, 10)}{n}\t{label}" for n, label in enumerate(labels)
-        ]
-        (folder / f"{role}.tsv").write_text("\n".join(["sentence\tlabel", *lines]), encoding="utf-8")
-    return folder
-
-
-def sentence(sentences):
-    """A recipe's keys: BERT of four layers and of two that start from them, with the stacked schedule."""
-    pytest.importorskip("transformers")
-    sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
-    nets = [{"name": "hf-config/bert", "options": {"num_hidden_layers": depth, **sizes}} for depth in (4, 2)]
-    data = {"name": "sentences", "root": str(sentences), "val_fraction": 0.2, "max_length": 16}
-    method = {"name": "internal", "layer_schedule": "stacked"}
-    student = {**nets[1], "weights": "teacher"}
-    keys = {"teacher": nets[0], "student": student, "data": data, "method": method, "batch_size": 8}
-    return {**FAST, "epochs": 3, **keys, "select": "best"}
+    return write_sentences(tmp_path_factory.mktemp("sentences"))
 
 
 @pytest.fixture(scope="module")
