@@ -69,8 +69,9 @@ def test_a_job_that_stopped_before_it_chose_engines_chooses_them_once(tmp_path, 
     assert tree["runtime"]["teachers"] == [{"kind": "folded", "dtype": "float32", "cut": False}]
     del tree["runtime"]["teachers"]
     record.write_text(json.dumps(tree))
-    shutil.rmtree(tmp_path / "run" / "alone")
     for _ in range(2):
+        shutil.rmtree(tmp_path / "run" / "alone")
+        (tmp_path / "run" / "report.html").unlink()  # a finished run is read, and chooses nothing
         launch.resume(tmp_path / "run", Console(file=io.StringIO()))
     assert len(compared) == 2
     assert json.loads(record.read_text())["runtime"]["teachers"][0]["kind"] == "folded"
