@@ -46,8 +46,17 @@ def instance_structure(student: Tensor, teacher: Tensor, labels: Tensor, reducti
     """How the labels of an image lie to each other, of every image (ID of L2D); as `class_structure` over its labels.
 
     Args:
-        student, teacher, labels: as there.
+        student: (B, K, D_s), an embedding for each image and label.
+        teacher: (B, K, D_t); the widths may differ.
+        labels: (B, K), bool, or (B,) class numbers.
         reduction: over the images: "mean", "sum" (published) or "none" (B,).
+
+    >>> v_s = torch.tensor([[1.0, 0, 2], [0, 1, 1], [2, 1, 0]])
+    >>> v_t = torch.tensor([[1.0, 1, 0], [0, 2, 1], [0, 0, 1]])
+    >>> labels = torch.tensor([[1, 1, 1], [0, 1, 1]]).bool()
+    >>> own, theirs = torch.stack([v_s, 2 * v_s]), torch.stack([v_t, v_t + 1])
+    >>> round(instance_structure(own, theirs, labels, "sum").item(), 4)
+    0.0201
     """
     return reduced(_gaps(student, teacher, checked_labels(student, teacher, labels)), reduction)
 
