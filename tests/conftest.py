@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,30 @@ def pytest_sessionstart() -> None:
 
     with contextlib.suppress(AttarError):  # it is not installed
         import_torchvision()
+
+
+def seed(name: str) -> None:
+    """Each test draws the numbers that belong to its name, whatever ran before it in its process."""
+    import numpy as np
+    import torch
+
+    value = zlib.crc32(name.encode())
+    random.seed(value)
+    np.random.seed(value)
+    torch.manual_seed(value)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> None:
+    """What several tests share is drawn from its own name: whichever test asks first gets the same."""
+    if fixturedef.scope != "function":
+        seed(fixturedef.argname)
+
+
+@pytest.fixture(autouse=True)
+def _seeded(request: pytest.FixtureRequest) -> None:
+    """Runs after shared fixtures and before the test's own."""
+    seed(request.node.nodeid)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def test_the_mean_is_over_the_tokens_that_count():
     logits, labels, weight = tokens()
     counted = weight.bool()
     expected = nn.functional.cross_entropy(logits[counted], labels[counted])
-    assert torch.allclose(PerToken(CrossEntropy())(logits, labels, weight=weight), expected)
+    torch.testing.assert_close(PerToken(CrossEntropy())(logits, labels, weight=weight), expected)
 
 
 def test_masked_kl_of_two_tokens():
@@ -46,10 +46,10 @@ def test_weights_of_one_change_nothing_and_those_of_zero_leave_a_row_out(loss):
     if isinstance(loss, CrossEntropy):
         source = tokens(1)[1].flatten()
     ones = torch.ones(len(learner), dtype=torch.float64)
-    assert torch.allclose(loss(learner, source, weight=ones), loss(learner, source))
+    torch.testing.assert_close(loss(learner, source, weight=ones), loss(learner, source))
     first = (torch.arange(len(learner)) < 7).double()
     learner = torch.where(first[:, None] > 0, learner, torch.inf)
-    assert torch.allclose(loss(learner, source, weight=first), loss(learner[:7], source[:7]))
+    torch.testing.assert_close(loss(learner, source, weight=first), loss(learner[:7], source[:7]))
 
 
 def test_nothing_that_counts_is_a_mean_of_zero():
@@ -93,7 +93,7 @@ def test_unequal_parts_of_a_step_add_up_to_the_whole():
     counts = sum((Counts(len(p), len(p), float(p.weight.sum())) for p in parts[1:]), Counts(1, 1, 4.0))
     assert counts == Counts(5, 5, 12.0, 3)
     shared = gradient(net, [net.total(replace(part, counts=counts)) / 3 for part in parts])
-    assert torch.allclose(shared, expected)
+    torch.testing.assert_close(shared, expected)
     assert not torch.allclose(plain, expected, rtol=0.01)
 
 

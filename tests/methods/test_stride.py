@@ -16,7 +16,7 @@ def test_attention_distances_and_loss_of_the_toy():
     attention = layer_attention(S, T)
     expected = torch.tensor([[0.248255, 0.248255, 0.503490], [0.108383, 0.445808, 0.445808]], dtype=torch.float64)
     assert torch.allclose(attention[0], expected, atol=1e-6)
-    assert torch.allclose(attention.sum(2), torch.ones(1, 2, dtype=torch.float64))
+    torch.testing.assert_close(attention.sum(2), torch.ones(1, 2, dtype=torch.float64))
     distances = [
         [layer_pairs(torch.ones(1, 1, 1), s[None, None, None], t[None, None, None]) for t in T[0]] for s in S[0]
     ]
@@ -29,7 +29,7 @@ def test_equal_layers_of_the_teacher_are_attended_alike_whatever_the_projection(
     matrix = torch.randn(2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for project in (torch.eye(2, dtype=torch.float64), matrix):
         attention = layer_attention(S @ project, same @ project)
-        assert torch.allclose(attention, torch.full((1, 2, 3), 1 / 3, dtype=torch.float64))
+        torch.testing.assert_close(attention, torch.full((1, 2, 3), 1 / 3, dtype=torch.float64))
         assert layer_pairs(attention, S[:, :, None], same[:, :, None]).item() == pytest.approx((1 + 5) / 2)
 
 
@@ -43,7 +43,7 @@ def test_nodes_are_compared_one_by_one_and_averaged():
             for j in range(3):
                 apart = [(teacher[graph, j, n] - student[graph, i, n]).square().sum() for n in range(7)]
                 expected += attention[graph, i, j] * sum(apart) / 7
-    assert torch.allclose(layer_pairs(attention, student, teacher), expected / 4)
+    torch.testing.assert_close(layer_pairs(attention, student, teacher), expected / 4)
 
 
 @pytest.mark.parametrize("task", ["graph", "classification"])
@@ -81,7 +81,7 @@ def test_the_edge_is_the_equation_of_its_projections(task):
             s, t = pairs.subspace(pairs.own[i](nodes[0])), pairs.subspace(pairs.theirs[j](nodes[1]))
             total += (attention[:, j] * (t - s).square().sum(2).mean(1)).mean() / len(own)
     (edge,) = [edge for edge in method.edges if edge.source == "teacher.layers"]
-    assert torch.allclose(edge(known), total)
+    torch.testing.assert_close(edge(known), total)
     pairs.normalise = True
     assert float(edge(known).detach()) <= 4
 

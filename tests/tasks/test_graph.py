@@ -30,7 +30,7 @@ def test_a_graph_is_read_three_times_with_other_nodes_that_count(tmp_path):
     ]
     assert splits.train.inputs["features"] is splits.test.inputs["features"]
     assert splits.network == {"num_classes": 3, "in_channels": 6, "image_size": 30}
-    assert torch.allclose(splits.train.inputs["features"].sum(2), torch.ones(1, 30))
+    torch.testing.assert_close(splits.train.inputs["features"].sum(2), torch.ones(1, 30))
     assert (splits.train.classes, splits.notes) == (("red", "green", "blue"), ())
 
 
@@ -111,12 +111,12 @@ def test_labels_teach_the_nodes_that_count_and_a_teacher_all_of_them():
     known = Knowledge(batch, student=logits, teacher=teacher)
     kept = weight.bool()
     truth = F.cross_entropy(logits[kept], labels[kept])
-    assert torch.allclose(Transfer("labels", "student.logits", create_task("graph").supervise())(known), truth)
+    torch.testing.assert_close(Transfer("labels", "student.logits", create_task("graph").supervise())(known), truth)
     soft = [F.log_softmax(one / 2, 2) for one in (logits, teacher)]
     each = 4 * (soft[1].exp() * (soft[1] - soft[0])).sum(2)
     for nodes, expected in (("all", each.mean()), ("train", each[kept].mean())):
         loss = create_task("graph", soft_labels=nodes).imitate(2.0)
-        assert torch.allclose(Transfer("teacher.logits", "student.logits", loss)(known), expected)
+        torch.testing.assert_close(Transfer("teacher.logits", "student.logits", loss)(known), expected)
 
 
 def test_parts_of_a_step_have_the_gradients_of_the_whole():
@@ -141,7 +141,7 @@ def test_parts_of_a_step_have_the_gradients_of_the_whole():
     parts = [slice(0, 2), slice(2, 3)]
     counts = Counts(3, 3, float(weight.sum()), 2)
     expected = gradient([(slice(None), whole)])
-    assert torch.allclose(gradient([(rows, replace(whole.rows(rows), counts=counts)) for rows in parts]), expected)
+    torch.testing.assert_close(gradient([(rows, replace(whole.rows(rows), counts=counts)) for rows in parts]), expected)
 
 
 def test_scores_are_those_of_scikit_learn_over_the_nodes_that_count():

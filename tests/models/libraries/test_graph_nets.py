@@ -69,14 +69,14 @@ def test_gcn_and_gcnii_are_their_equations(inputs):
     x = features[0]
     one, two = gcn.stages
     x = (spread @ x @ one.lin.weight.T + one.bias).relu()
-    assert torch.allclose(gcn(features, edges)[0], gcn.linear(spread @ x @ two.lin.weight.T + two.bias))
+    torch.testing.assert_close(gcn(features, edges)[0], gcn.linear(spread @ x @ two.lin.weight.T + two.bias))
     net = made("gcnii", layers=3, alpha=0.2, theta=0.7)
     x = first = net.entry(features[0]).relu()
     for number, layer in enumerate(net.stages, 1):
         beta = torch.log(torch.tensor(0.7, dtype=torch.float64) / number + 1)
         mixed = 0.8 * (spread @ x) + 0.2 * first
         x = ((1 - beta) * mixed + beta * mixed @ layer.weight1).relu()
-    assert torch.allclose(net(features, edges)[0], net.linear(x))
+    torch.testing.assert_close(net(features, edges)[0], net.linear(x))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

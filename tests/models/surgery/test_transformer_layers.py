@@ -56,7 +56,7 @@ def test_attention_of_gpt2_looks_back_alone_and_has_no_class_token():
     assert layer_taps(net) == ["layer1.attention", "layer2.attention"]
     attention = observe(net, torch.arange(6)[None], ["layer2.attention"]).tap("layer2.attention")
     assert attention.triu(1).abs().max() == 0
-    assert torch.allclose(attention.sum(-1), torch.ones(1, 2, 6))
+    torch.testing.assert_close(attention.sum(-1), torch.ones(1, 2, 6))
 
 
 def test_other_networks_have_no_such_taps():
