@@ -48,6 +48,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--student", default="resnet20")
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds CIFAR-100")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16", help="of both loops")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/overhead.json"))
@@ -90,13 +91,13 @@ class Interleaved(Wrapped):
 def measured(options: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
     """The seconds of every step of each loop, interleaved, after some to warm up."""
     recipe = read_recipe(
-        teacher={"name": options.teacher, "weights": options.weights, "precision": "bfloat16"},
+        teacher={"name": options.teacher, "weights": options.weights, "precision": options.precision},
         student=options.student,
         data={"name": "cifar100", "root": str(options.data), "val_fraction": 0},
         optim={"schedule": "constant", "nesterov": True, **common.SGD},
         batch_size=options.batch,
         epochs=1,
-        precision="bfloat16",
+        precision=options.precision,
         device=options.device,
         alone="skip",
     )

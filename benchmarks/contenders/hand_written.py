@@ -1,5 +1,6 @@
 """The best loop that a careful person writes by hand: the set in memory as bytes, crops and flips for whole batches,
-bfloat16, channels last, a frozen teacher with its norms folded. Variant "cached": the teacher's logits are known."""
+bfloat16 (or --precision float32), channels last, a frozen teacher with its norms folded. Variant "cached": the
+teacher's logits are known."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def steps(options: argparse.Namespace) -> Iterator[int]:
     teacher, student = common.networks(options)
     train = common.cifar(options).train
     student = student.to(memory_format=torch.channels_last).train()
-    teacher = fold_norms(teacher).to(dtype=torch.bfloat16, memory_format=torch.channels_last)
+    dtype = getattr(torch, options.precision)
+    teacher = fold_norms(teacher).to(dtype=dtype, memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(student.parameters(), nesterov=True, fused=True, **common.SGD)
     device = torch.device(options.device)
     mean, std = (255 * torch.tensor(values, device=device).view(3, 1, 1) for values in (train.mean, train.std))
@@ -38,8 +40,8 @@ def steps(options: argparse.Namespace) -> Iterator[int]:
             images = varied(pixels, index).float().sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
             labels = all_labels[index]
             with torch.no_grad():
-                taught = known[index].float() if options.variant == "cached" else teacher(images.bfloat16()).float()
-            with torch.autocast(device.type, torch.bfloat16):
+                taught = known[index].float() if options.variant == "cached" else teacher(images.to(dtype)).float()
+            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
                 logits = student(images).float()
             soft = F.kl_div(
                 F.log_softmax(logits / common.TEMPERATURE, 1),

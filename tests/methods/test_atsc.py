@@ -33,7 +33,9 @@ def wide(seed: int = 1, width: int = 24) -> Staged:
 
 
 def method(teacher: object = None, student: Staged | None = None, **options: object) -> ATSC:
+    """As the authors' code has it, unless the options say otherwise."""
     torch.manual_seed(9)
+    options = {"profile": "code", **options}
     return attar.create_method("atsc", teacher=teacher or wide(), student=student or net(), **options).train()
 
 
@@ -103,6 +105,24 @@ def test_a_tether_on_everything_leaves_only_what_the_labels_move(update):
     held = method(tether="all", classifier_update=update).teachers["teacher"]
     moved = {"layer": {"fc.weight", "fc.bias"}, "bias": {"fc.bias"}, "none": {"fc.weight", "fc.bias"}}[update]
     assert set(held.tied_names) == {name for name, _ in held.net.named_parameters()} - moved
+
+
+def test_the_default_holds_the_teacher_and_its_parts_can_be_chosen():
+    held, part = method(profile="held"), method(profile="held", w=3.0, teacher_lr=0.5, tether="kernels")
+    assert (held.w, held.teacher_lr, len(held.teachers["teacher"].start)) == (10.0, 0.1, 30)
+    assert (part.w, part.teacher_lr, len(part.teachers["teacher"].start)) == (3.0, 0.5, 10)
+    assert attar.create_method("atsc", teacher=wide(), student=net()).w == 10.0
+    with pytest.raises(AttarError, match="unknown profile 'helt'; did you mean 'held'"):
+        method(profile="helt")
+
+
+def test_the_teacher_moves_at_its_own_rate():
+    one = method(profile="held", teacher_lr=0.25)
+    theirs = {id(p) for p in teacher_of(one).parameters()}
+    for phase, rates in (("", {0.5: False, 0.125: True}), ("classify", {0.125: True})):
+        groups = one.parameter_groups(0.5, phase)
+        assert {group["lr"]: all(id(p) in theirs for p in group["params"]) for group in groups} == rates
+        assert sum(len(group["params"]) for group in groups) == len(one.trainable(phase))
 
 
 def test_an_unknown_tether_is_named():

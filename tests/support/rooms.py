@@ -23,7 +23,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "methods": ("knowledge", "losses", "models", "tasks"),
     "conformance": ("knowledge", "tasks", "methods", "models"),
     "accel": ("knowledge", "losses", "methods"),
-    "safety": ("knowledge", "methods", "accel"),
+    "safety": ("knowledge", "losses", "methods", "accel"),
     "distributed": ("knowledge", "losses", "data", "models", "methods", "accel", "safety"),
     "teachers": ("recipe", "knowledge", "data", "models", "methods", "accel", "safety", "distributed"),
     "train": (

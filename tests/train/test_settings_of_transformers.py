@@ -8,9 +8,9 @@ from attar.data.transforms.erasing import erase
 from attar.methods import create_method
 from attar.models import create_model
 from attar.recipe import OptimRecipe
-from attar.train.layer_decay import SCALE, layer_depths, scale_by_layer
 from attar.train.loop import update
 from attar.train.optim import optimiser
+from attar.train.rate_factors import SCALE, layer_depths, scale_by_layer
 from attar.train.schedules import learning_rate
 
 

@@ -266,6 +266,28 @@ class Method(nn.Module):
         """The parameters an optimiser should be given, for each phase its own."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
+    def rate_factors(self) -> dict[nn.Module, float]:
+        """Networks that move slower or faster than the rest, each with its multiple of the learning rate."""
+        return {}
+
+    def parameter_groups(self, lr: float, phase: str = "") -> list[dict[str, Any]]:
+        """What an optimiser of your own loop is built of: `trainable(phase)`, in a group for each learning rate.
+
+        Args:
+            lr: the learning rate of what has no factor.
+            phase: which of `phases`.
+
+        >>> import attar
+        >>> nets = dict(teacher=attar.create_model("resnet8"), student=attar.create_model("resnet8"))
+        >>> [group["lr"] for group in attar.create_method("atsc", **nets).parameter_groups(0.1)]
+        [0.1, 0.01]
+        """
+        factors = {id(p): factor for net, factor in self.rate_factors().items() for p in net.parameters()}
+        groups: dict[float, list[nn.Parameter]] = {}
+        for parameter in self.trainable(phase):
+            groups.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+        return [{"params": parameters, "lr": lr * factor} for factor, parameters in groups.items()]
+
     def __add__(self, other: Method) -> Method:
         """Both methods' edges over the same networks; `kd + at` keeps kd's weight where both have an edge."""
         return Composed(self, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,12 +11,15 @@ from torch import Tensor, nn
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Losses, Transfer
+from attar.losses import CrossEntropy
 from attar.methods import Method
 from attar.methods.common.trial import unchanged
 
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # Three equal values of a loss over three different batches are no accident.
 LOOKS_TO_JUDGE = 3
+# A network has forgotten its classes when its loss on labels was below one share of chance and is above the other.
+LEARNT, FORGOTTEN = 0.6, 0.9
 
 
 class Invariants:
@@ -24,7 +28,7 @@ class Invariants:
     Errors, because every number of the run would be wrong: a frozen network that changed or left eval mode, a student
     that trains in eval mode, a source that learns from its own edge. Warnings, because the run may still be what was
     meant: a parameter that does not learn in the first epoch (a branch may be dead on purpose), an edge whose loss
-    never changes (a margin may be met by every image).
+    never changes (a margin may be met by every image), a network that had learnt the labels and is back at chance.
 
     Args:
         method: what trains, as it starts.
@@ -38,6 +42,8 @@ class Invariants:
         self._start: Tensor | None = None
         self._reached: Tensor | None = None
         self._terms: dict[str, list[Tensor]] = {}
+        self._classes: dict[str, int] = {}
+        self._lowest: dict[str, float] = {}
         self._said: set[str] = set()
 
     def start_epoch(self, epoch: int) -> None:
@@ -55,6 +61,8 @@ class Invariants:
         for key, term in losses.terms.items():
             if losses.weights[key]:
                 self._terms.setdefault(key, []).append(term.detach())
+        if step == 0:
+            self._classes |= classes_of(self.method, losses, phase)
         if self._reached is not None:
             gradients = [p.grad for p in self._named.values()]
             zero = torch.zeros((), device=self._reached.device)
@@ -79,6 +87,7 @@ class Invariants:
                     f"the loss of edge {key!r} was {values.pop():g} at every look of epoch {epoch + 1}: it teaches "
                     "nothing; check what it compares, or leave it out",
                 )
+        self._check_forgetting()
         if self._start is None or self._reached is None or not self._terms:
             return
         moved = checksums(list(self._named.values())) != self._start
@@ -91,11 +100,32 @@ class Invariants:
                 "move; check the edges that should reach it, or freeze it",
             )
 
+    def _check_forgetting(self) -> None:
+        """Whether a network that had learnt the labels is back at chance, as an adapting teacher may be."""
+        for key, classes in self._classes.items():
+            values = [float(value) for value in self._terms.get(key, [])]
+            chance = math.log(classes)
+            lowest = self._lowest[key] = min([self._lowest.get(key, chance), *values])
+            if values and lowest < LEARNT * chance and values[-1] > FORGOTTEN * chance:
+                network = key.removeprefix("labels->").partition(".")[0]
+                self._warn(
+                    f"{key} forgotten",
+                    f"the loss of {network!r} on its labels rose from {lowest:.2f} to {values[-1]:.2f}, and chance is "
+                    f"{chance:.2f}: it has lost what it had learnt; lower its learning rate, or hold its weights",
+                )
+
     def _warn(self, about: str, line: str) -> None:
         """Each warning once."""
         if about not in self._said:
             self._said.add(about)
             self.warn(f"warning: {line}")
+
+
+def classes_of(method: Method, losses: Losses, phase: str) -> dict[str, int]:
+    """How many classes each cross-entropy on labels tells apart in a phase, by the edge's key."""
+    edges = [one for one in method.edges if one.source == "labels" and one.phase == phase and one.key in losses.terms]
+    outputs = {one.key: losses.knowledge[one.target] for one in edges if isinstance(one.loss, CrossEntropy)}
+    return {key: output.shape[1] for key, output in outputs.items() if isinstance(output, Tensor)}
 
 
 def state_checksums(network: nn.Module) -> Tensor:

@@ -33,10 +33,10 @@ from attar.train import checkpoint as checkpoints
 from attar.train.checkpoint import Checkpoint
 from attar.train.component_sgd import ComponentSGD
 from attar.train.ema import Ema
-from attar.train.layer_decay import SCALE, scale_by_layer
 from attar.train.logging import lines
 from attar.train.optim import BY_COMPONENT, check_components, optimiser
 from attar.train.progress import Progress
+from attar.train.rate_factors import SCALE, scale_by_layer, scale_by_network
 from attar.train.running_means import RunningMeans
 from attar.train.schedules import learning_rate
 
@@ -132,9 +132,11 @@ class Fit:
         if runtime.compiled and self.members.size == 1 and not by_component:
             self.losses_of = compiled(method, runtime, recipe.optim.accumulate)
         self.optimisers = {phase: optimiser(method.trainable(phase), recipe.optim) for phase in method.phases}
-        if recipe.optim.layer_decay is not None:
-            for one in self.optimisers.values():
+        for one in self.optimisers.values():
+            if recipe.optim.layer_decay is not None:
                 scale_by_layer(one, method, recipe.optim.layer_decay)
+            if factors := method.rate_factors():
+                scale_by_network(one, factors)
         check_components(method, recipe.optim, self.members.size)
         self.ema = Ema(method, recipe.optim.ema) if recipe.optim.ema else None
         self.state = self._restored()

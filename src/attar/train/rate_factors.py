@@ -1,4 +1,4 @@
-"""Layer-wise decay of the learning rate: the nearer a block is to the input, the less it moves."""
+"""Parameters with a multiple of the learning rate: blocks near the input, and networks that a method moves slowly."""
 
 from __future__ import annotations
 
@@ -29,13 +29,23 @@ def scale_by_layer(optimiser: torch.optim.Optimizer, method: nn.Module, decay: f
     student = getattr(method, "student", None)
     depths = layer_depths(student if isinstance(student, nn.Module) else method)
     last = max(depths.values(), default=0)
+    scale(optimiser, {key: decay ** (last - depth) for key, depth in depths.items()})
+
+
+def scale_by_network(optimiser: torch.optim.Optimizer, factors: dict[nn.Module, float]) -> None:
+    """Give the parameters of each network its multiple of the learning rate (`Method.rate_factors`)."""
+    scale(optimiser, {id(p): factor for net, factor in factors.items() for p in net.parameters()})
+
+
+def scale(optimiser: torch.optim.Optimizer, factors: dict[int, float]) -> None:
+    """Part an optimiser's groups by the factors of their parameters, which are named by their id; 1 where none is."""
     groups: list[dict[str, Any]] = []
     for group in optimiser.param_groups:
-        parts: dict[int, list[nn.Parameter]] = {}
+        parts: dict[float, list[nn.Parameter]] = {}
         for parameter in group["params"]:
-            parts.setdefault(depths.get(id(parameter), last), []).append(parameter)
-        for depth, parameters in sorted(parts.items()):
-            groups.append({**group, "params": parameters, SCALE: decay ** (last - depth)})
+            parts.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+        for factor, parameters in sorted(parts.items()):
+            groups.append({**group, "params": parameters, SCALE: group.get(SCALE, 1.0) * factor})
     optimiser.param_groups = groups
 
 
