@@ -1,30 +1,39 @@
-"""Distillation inside a training loop you already have: one line builds the method, one line gives the loss."""
+"""Distillation in a plain PyTorch loop, in bfloat16, with accumulated batches; started again, it goes on exactly."""
+
+from pathlib import Path
 
 import torch
+from own_loop_parts import build_method, loader
 
-import attar
+ACCUMULATE = 2
 
 
-def main(epochs: int = 2) -> float:
-    splits = attar.load_data("digits")
-    shape = {"num_classes": 10, "in_channels": 1, "image_size": 8}
-    teacher, student = attar.create_model("resnet8x4", **shape), attar.create_model("resnet8", **shape)
-    # ... load the teacher's weights here ...
-
-    method = attar.create_method("kd", teacher=teacher, student=student)
-    optimiser = torch.optim.SGD(method.trainable(), lr=0.05, momentum=0.9)
+def main(epochs: int = 2, out: str = ".") -> torch.nn.Module:
+    method = build_method()
+    optimiser = torch.optim.SGD(method.trainable(), lr=0.05, momentum=0.9)  # the student and its bridge
     method.check_optimiser(optimiser)
-    images = splits.train.images.float() / 255
-    for epoch in range(epochs):
-        method.train()
-        for step, index in enumerate(torch.randperm(len(images)).split(64)):
-            losses = method(images[index], splits.train.labels[index], epoch=epoch, epochs=epochs, step=step)
-            optimiser.zero_grad()
-            losses["total"].backward()
-            optimiser.step()
-        print(epoch, {name: round(term.item(), 3) for name, term in losses.items()})
-    torch.save(method.deployed().state_dict(), "student.pth")
-    return losses["total"].item()
+    checkpoint, start = Path(out) / "checkpoint.pt", 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint)
+        method.load_state_dict(state["method"])
+        optimiser.load_state_dict(state["optimiser"])
+        start = state["epoch"] + 1
+
+    for epoch in range(start, epochs):
+        torch.manual_seed(epoch)  # the order of the images, and dropout: a resumed run draws the same
+        method.train()  # the teacher stays in eval mode
+        for step, (inputs, labels) in enumerate(loader(shuffle=True)):
+            with torch.autocast("cpu", torch.bfloat16):
+                losses = method(inputs, labels, epoch=epoch, epochs=epochs, step=step)
+            (losses["total"] / ACCUMULATE).backward()
+            if (step + 1) % ACCUMULATE == 0:
+                optimiser.step()
+                optimiser.zero_grad()
+        print(epoch, {edge: round(loss.item(), 3) for edge, loss in losses.items()})
+        state = {"method": method.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch}
+        torch.save(state, checkpoint)
+    torch.save(method.deployed().state_dict(), Path(out) / "student.pth")
+    return method
 
 
 if __name__ == "__main__":

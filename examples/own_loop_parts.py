@@ -1,4 +1,4 @@
-"""What the examples of other people's loops share: a method around two small networks, and the digits as a loader."""
+"""What the examples of training loops share: put your own networks and data in these places."""
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -12,7 +12,7 @@ def build_method(name: str = "sokd") -> attar.Method:
     torch.manual_seed(0)  # the same start in every process
     teacher, student = attar.create_model("resnet14", **SHAPE), attar.create_model("resnet8", **SHAPE)
     # ... load the teacher's weights here ...
-    return attar.create_method(name, teacher=teacher, student=student).train()
+    return attar.create_method(name, teacher=teacher, student=student)
 
 
 def dataset(count: int = 128) -> TensorDataset:

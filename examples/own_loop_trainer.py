@@ -1,0 +1,55 @@
+"""Distillation under the Trainer of transformers: python examples/own_loop_trainer.py"""
+
+from pathlib import Path
+
+import torch
+from own_loop_parts import build_method, dataset
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+
+class DistillationTrainer(Trainer):
+    update, part = -1, 0  # which update this is, and which of the batches that it accumulates
+
+    def compute_loss(self, model, inputs, return_outputs=False, **unused):
+        state, each = self.state, self.args.gradient_accumulation_steps
+        self.part = self.part + 1 if state.global_step == self.update else 0
+        self.update, step = state.global_step, state.global_step * each + self.part
+        losses = model(**inputs, epoch=int(state.epoch or 0), epochs=int(state.num_train_epochs), step=step)
+        self.edges = {edge: loss.detach() for edge, loss in losses.items()}
+        return (losses["total"], losses) if return_outputs else losses["total"]
+
+    def log(self, logs, *arguments):
+        super().log({**logs, **{edge: loss.item() for edge, loss in self.edges.items()}}, *arguments)
+
+
+def collate(rows):
+    inputs, labels = zip(*rows, strict=True)
+    return {"inputs": torch.stack(inputs), "labels": torch.stack(labels)}
+
+
+def main(epochs: int = 2, out: str = "trainer-run", **options) -> torch.nn.Module:
+    method = build_method()
+    arguments = TrainingArguments(
+        out,
+        num_train_epochs=epochs,
+        per_device_train_batch_size=16,
+        gradient_accumulation_steps=2,
+        bf16=True,
+        optim="sgd",
+        learning_rate=0.05,
+        lr_scheduler_type="constant",
+        logging_strategy="epoch",
+        save_strategy="epoch",
+        report_to=[],
+        **options,
+    )
+    checkpoint = get_last_checkpoint(out) if Path(out).is_dir() else None
+    trainer = DistillationTrainer(method, arguments, train_dataset=dataset(), data_collator=collate)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    torch.save(method.deployed().state_dict(), Path(out) / "student.pth")
+    return method
+
+
+if __name__ == "__main__":
+    main()
