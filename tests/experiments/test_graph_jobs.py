@@ -1,4 +1,4 @@
-"""Jobs of node classification: one graph is one step, killed and resumed, exported, predicted, and shared by nobody."""
+"""Jobs of node classification: scored by nodes, exported for graphs of any size, predicted, shared by nobody."""
 
 import io
 import json
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from safetensors.torch import load_file
 
 import attar
 import graphs
@@ -60,37 +59,10 @@ def test_a_run_is_scored_by_its_nodes(run, file):
     assert "are in the training set" not in page
 
 
-def test_a_killed_run_resumed_is_the_run_that_was_not(run, file, tmp_path, monkeypatch):
-    epoch, crashes, out = TensorLoader.epoch, [1, 2], tmp_path / "broken"
-
-    def cut(self, number, start_step=0):
-        for batch in epoch(self, number, start_step):
-            if crashes and number == crashes[0] and (out / "recipe.yaml").exists():
-                crashes.pop(0)
-                raise KeyboardInterrupt
-            yield batch
-
-    monkeypatch.setattr(TensorLoader, "epoch", cut)
-    with pytest.raises(KeyboardInterrupt):
-        attar.distill(**keys(file), out=str(out), console=QUIET)
-    with pytest.raises(KeyboardInterrupt):
-        attar.resume(out, console=QUIET)
-    again = attar.resume(out, console=QUIET)
-    for part in (".", "alone", "teacher"):
-        one, other = (load_file(place / part / "student.safetensors") for place in (out, run.folder))
-        assert [key for key in one if not torch.equal(one[key], other[key])] == []
-    assert again.runs[0]["student"].scores == run.runs[0]["student"].scores
-
-
-def test_the_teachers_cache_holds_the_logits_of_all_nodes(file, tmp_path):
-    teacher = {**keys(file)["teacher"], "cache": str(tmp_path / "cache")}
-    common = {"alone": "skip", "method": "kd", "epochs": 2}
-    scores = [
-        attar.distill(**keys(file, teacher=teacher, **common), out=str(tmp_path / name), console=QUIET)
-        for name in ("writes", "reads")
-    ]
-    assert len([*(tmp_path / "cache").rglob("epoch*.*")]) >= 2
-    assert scores[0].runs[0]["student"].scores == scores[1].runs[0]["student"].scores
+def test_two_processes_cannot_share_one_graph(file):
+    graph = attar.data.sources.graphs.read_graph(file)
+    with pytest.raises(attar.AttarError, match="a batch of 1 samples cannot be shared by 2 processes"):
+        TensorLoader(graph.train, 1, share=(0, 2))
 
 
 @pytest.fixture
