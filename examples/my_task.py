@@ -16,6 +16,7 @@ from attar.data import TensorSet, TensorSplits
 from attar.losses import MSE
 from attar.metrics import Measure, Metrics
 from attar.tasks.options import check_options
+from attar.tasks.predictions import Request, SamplePrediction, array_outputs, read_array, register_predictor
 
 # Networks put out parts of the largest angle.
 LARGEST = 45.0
@@ -71,6 +72,14 @@ class Angle:
         options: dict[str, Any] = check_options(recipe, angles=0)
         digits = attar.load_data("digits", val_fraction=0.0)
         return TensorSplits(turned(digits.train, options["angles"]), turned(digits.test, options["angles"]))
+
+
+@register_predictor("angle", arrays=True)
+def degrees(request: Request) -> SamplePrediction:
+    """What `attar predict` makes of a .npz with prepared images: degrees for each."""
+    angles = LARGEST * array_outputs(request, torch.from_numpy(read_array(request.file)))[:, 0]
+    found = [round(angle, 2) for angle in angles.tolist()]
+    return SamplePrediction(request.file, ", ".join(map(str, found)), {"degrees": found})
 
 
 def turned(digits: Any, seed: int) -> TensorSet:

@@ -7,6 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
+
+from attar.deploy.package import load
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -50,3 +56,6 @@ def test_own_task_trains_resumes_and_reports(tmp_path: Path) -> None:
     found = attar("evaluate", "run", *plugin, cwd=tmp_path)
     assert f"{45 * scores['degrees']:.2f}" in found.stdout, found.stderr
     assert "error, degrees" in (tmp_path / "run" / "report.html").read_text()
+    np.save(tmp_path / "two.npy", np.zeros((2, 1, 8, 8)))
+    angles = json.loads(attar("predict", "run", "two.npy", "--json", *plugin, cwd=tmp_path).stdout)[0]["degrees"]
+    assert angles == pytest.approx((45 * load(tmp_path / "run")(torch.zeros(2, 1, 8, 8)))[:, 0].tolist(), abs=0.01)

@@ -8,16 +8,24 @@ from pathlib import Path
 import torch
 
 from attar.batch import Address, Batch
-from attar.data.sources.channels import read_channels
+from attar.data.sources.channels import parts, read_channels
 from attar.data.sources.simulated_channels import Simulation, simulated
 from attar.data.tensor_set import TensorSplits
 from attar.errors import AttarError
 from attar.losses import MSE
 from attar.losses.loss import Loss
 from attar.metrics.base import Metrics
-from attar.metrics.channel import ChannelMetrics
+from attar.metrics.channel import ChannelMetrics, decibels, nmse
 from attar.recipe import Recipe
 from attar.tasks.options import check_options
+from attar.tasks.predictions import (
+    INPUTS,
+    Request,
+    SamplePrediction,
+    array_outputs,
+    read_array,
+    register_predictor,
+)
 from attar.tasks.registry import register_task
 
 
@@ -62,3 +70,20 @@ class Channel:
         if root is None:
             raise AttarError("data=channels needs data.root=FILE.npz with inputs=(N, D, A), complex")
         return read_channels(root, **options)
+
+
+@register_predictor("channel", arrays=True)
+def reconstructed(request: Request) -> SamplePrediction:
+    """Channels after the codeword, real and imaginary parts at the power they came with, and the NMSE of each in dB."""
+    card, file = request.card, request.file
+    channels, scale = parts(read_array(file), f"{INPUTS} of {file}")
+    if list(channels.shape[1:]) != card["input_shape"]:
+        raise AttarError(
+            f"{file} holds channels {tuple(channels.shape[1:])}, the network takes {tuple(card['input_shape'])}; give "
+            "channels of as many delays and antennas as in training"
+        )
+    outputs = array_outputs(request, channels)
+    errors = nmse(outputs, channels)
+    text = f"NMSE {decibels(float(errors.mean())):.2f} dB over {len(errors)} channels"
+    found = outputs * scale.to(outputs)[:, None, None, None]
+    return SamplePrediction(file, text, {"nmse": [decibels(one) for one in errors.tolist()], "outputs": found.tolist()})

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from attar.batch import Address, Batch
-from attar.data.sources.cells import STRIDE, read_cells
+from attar.data.sources.cells import STRIDE, read, read_cells
 from attar.data.tensor_set import TensorSplits
 from attar.errors import AttarError
 from attar.losses import MSE
@@ -17,6 +17,14 @@ from attar.metrics.base import Metrics
 from attar.metrics.density import CountingMetrics
 from attar.recipe import Recipe
 from attar.tasks.options import check_options
+from attar.tasks.predictions import (
+    Request,
+    SamplePrediction,
+    array_outputs,
+    read_array,
+    register_predictor,
+    run,
+)
 from attar.tasks.registry import register_task
 
 
@@ -61,3 +69,23 @@ class Density:
         whole = read_cells(Path(recipe.data.root).expanduser(), **options)
         half = len(whole) // 2
         return TensorSplits(whole.subset(slice(0, half)), whole.subset(slice(half, None)))
+
+
+@register_predictor("density")
+def counted(request: Request) -> SamplePrediction:
+    """How many objects an image shows; what stands over a multiple of 8, at the right and below, is cut off."""
+    net, card, file = request.net, request.card, request.file
+    if not file.is_file():
+        raise AttarError(f"{file} does not exist")
+    pixels = torch.from_numpy(read(file).copy()).permute(2, 0, 1)[None].float() / 255
+    height, width = (side // STRIDE * STRIDE for side in pixels.shape[2:])
+    mean, std = (torch.tensor(card[key])[:, None, None] for key in ("mean", "std"))
+    count = float(run(net, ((pixels - mean) / std)[..., :height, :width]).sum())
+    return SamplePrediction(file, f"{count:.1f}", {"count": count})
+
+
+@register_predictor("density", arrays=True)
+def counted_array(request: Request) -> SamplePrediction:
+    """How many objects each of the prepared images shows; the density maps themselves are large."""
+    counts = array_outputs(request, torch.from_numpy(read_array(request.file))).flatten(1).sum(1).tolist()
+    return SamplePrediction(request.file, ", ".join(f"{count:.1f}" for count in counts), {"counts": counts})

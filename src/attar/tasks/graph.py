@@ -8,14 +8,16 @@ from pathlib import Path
 import torch
 
 from attar.batch import Address, Batch
-from attar.data.sources.graphs import read_graph
+from attar.data.sources.graphs import REMEDY, inputs_of, read_graph
 from attar.data.tensor_set import TensorSplits
 from attar.errors import AttarError, unknown
 from attar.losses import CrossEntropy, KLDivergence, PerToken
 from attar.metrics.base import Metrics
 from attar.metrics.nodes import NodeMetrics
 from attar.recipe import Recipe
+from attar.records import read_arrays
 from attar.tasks.options import check_options
+from attar.tasks.predictions import Request, SamplePrediction, register_predictor, run
 from attar.tasks.registry import register_task
 
 # On which nodes another network's outputs teach.
@@ -76,3 +78,24 @@ class Graph:
         if recipe.data.root is None:
             raise AttarError("data=graph needs data.root=FILE.npz with features, edge_index, labels, train and test")
         return read_graph(Path(recipe.data.root).expanduser(), **options)
+
+
+@register_predictor("graph", arrays=True)
+def nodes_of(request: Request) -> SamplePrediction:
+    """The class of every node of a graph, with its probability; labels and sets in the file are not read.
+
+    Raises:
+        AttarError: the file is damaged, or its features are not as many as the network takes.
+    """
+    net, card, file = request.net, request.card, request.file
+    features, edges, _ = inputs_of(read_arrays(file, REMEDY), file, bool(card["normalise"]))
+    if features.shape[1] != card["input_shape"][1]:
+        raise AttarError(
+            f"nodes of {file} have {features.shape[1]} features, the network takes {card['input_shape'][1]}"
+        )
+    probabilities, classes = run(net, {"features": features[None], "edge_index": edges[None]})[0].softmax(1).max(1)
+    names = card["classes"] or [str(number) for number in range(card["outputs"])]
+    found = [names[number] for number in classes.tolist()]
+    sure = [round(one, 4) for one in probabilities.tolist()]
+    lines = [f"{number}  {name}  {100 * p:.1f}" for number, (name, p) in enumerate(zip(found, sure, strict=True))]
+    return SamplePrediction(file, "\n".join([f"{len(found)} nodes", *lines]), {"classes": found, "probabilities": sure})

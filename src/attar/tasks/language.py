@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from attar.batch import Address, Batch
-from attar.data.sources.text import BYTES, read_text
+from attar.data.sources.text import BYTES, read_text, tokenizer
 from attar.data.tensor_set import TensorSplits
 from attar.errors import AttarError, unknown
 from attar.losses import AlphaBeta, CrossEntropy, JensenShannon, KLDivergence, PerToken, ReverseKL
@@ -19,6 +19,7 @@ from attar.metrics.base import Metrics
 from attar.metrics.language import LanguageMetrics
 from attar.recipe import Recipe
 from attar.tasks.options import check_options
+from attar.tasks.predictions import Request, SamplePrediction, read_utf8, register_predictor, run
 from attar.tasks.registry import register_task
 
 DIVERGENCES: dict[str, Callable[..., Loss]] = {
@@ -94,3 +95,24 @@ class Language:
             options["test_fraction"],
         )
         return splits
+
+
+@register_predictor("language")
+def continued(request: Request) -> SamplePrediction:
+    """A text and the most probable tokens after it, one by one; the network sees as many as a block of training has.
+
+    Raises:
+        AttarError: the file is missing, no UTF-8, or empty.
+    """
+    net, card, file = request.net, request.card, request.file
+    text = read_utf8(file)
+    vocabulary = tokenizer(str(card["tokenizer"]))
+    ids, seen = vocabulary.encode(text), card["input_shape"][0]
+    if not ids:
+        raise AttarError(f"{file} is empty; give it some text to go on from")
+    added: list[int] = []
+    for _ in range(request.tokens):
+        window = torch.tensor([(ids + added)[-seen:]])
+        added.append(int(run(net, window)[0, -1].argmax()))
+    found = vocabulary.decode(added)
+    return SamplePrediction(file, found, {"continuation": found})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from attar.batch import Address, Batch
-from attar.data.sources.sentences import read_sentences
+from attar.data.sources.sentences import encoder, named_inputs, read_sentences
 from attar.data.sources.text import BYTES
 from attar.data.tensor_set import TensorSplits
 from attar.errors import AttarError
@@ -17,8 +18,13 @@ from attar.losses.loss import Loss
 from attar.metrics.base import Metrics
 from attar.metrics.sentences import SentenceMetrics
 from attar.recipe import Recipe
+from attar.records import shortened
 from attar.tasks.options import check_options
+from attar.tasks.predictions import Request, SamplePrediction, read_utf8, register_predictor, run
 from attar.tasks.registry import register_task
+
+# Lines of a text that are labelled at a time.
+SENTENCES = 32
 
 
 @register_task("text", data=("sentences",))
@@ -65,3 +71,33 @@ class Text:
         columns = {role: options[role] for role in ("sentence", "second", "label")}
         root = Path(recipe.data.root).expanduser()
         return read_sentences(root, options["tokenizer"], columns, options["max_length"], options["test_fraction"])
+
+
+@register_predictor("text")
+def labelled(request: Request) -> SamplePrediction:
+    """The class of every line of a text, with its probability; of pairs a tab divides the two sentences.
+
+    Raises:
+        AttarError: the file is missing, no UTF-8, or a line is empty or holds no pair where the network takes pairs.
+    """
+    net, card, file = request.net, request.card, request.file
+    lines = read_utf8(file).splitlines()
+    if not lines:
+        raise AttarError(f"{file} holds no sentences; write one a line")
+    pairs, rows = bool(card.get("pairs")), [line.split("\t") for line in lines]
+    for number, row in enumerate(rows, 1):
+        if len(row) != 1 + pairs or not all(part.strip() for part in row):
+            wanted = "two sentences with a tab between them" if pairs else "one sentence, without a tab"
+            raise AttarError(f"{file}, line {number}: expected {wanted}, got {shortened(lines[number - 1])}")
+    vocabulary, found = encoder(str(card["tokenizer"])), list[dict[str, Any]]()
+    firsts, seconds = ([row[place].strip() for row in rows] if place <= pairs else [] for place in (0, 1))
+    ids, types = vocabulary.encode(firsts, seconds, int(card["max_length"]))
+    for start in range(0, len(lines), SENTENCES):
+        part = slice(start, start + SENTENCES)
+        longest = max(map(len, ids[part]))
+        inputs = named_inputs(ids[part], types[part] if pairs else [], longest, vocabulary.padding)
+        for line, row in zip(lines[part], run(net, inputs).double().softmax(1), strict=True):
+            best = int(row.argmax())
+            found.append({"sentence": line, "label": card["classes"][best], "probability": float(row[best])})
+    text = "\n".join(f"{one['label']} {100 * one['probability']:.1f}  {one['sentence']}" for one in found)
+    return SamplePrediction(file, "\n" + text, {"sentences": found})

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from attar.deploy.predict_samples import read_array
 from attar.errors import AttarError
+from attar.tasks.predictions import read_array
 
 
 def test_both_kinds_of_file_are_read(tmp_path):
