@@ -78,6 +78,13 @@ def test_a_job_ends_there_as_on_the_cpu(there, tmp_path: Path, kind: str) -> Non
     assert there("job", "apart", tmp_path / "apart", **JOBS[kind]) == expected
 
 
+@pytest.mark.parametrize("kind", ["kd", pytest.param("mixed images", marks=pytest.mark.slow)])
+def test_a_job_needs_no_float64_there(there, tmp_path: Path, kind: str) -> None:
+    keys = {**JOBS[kind], "epochs": 1}
+    expected = there("job", "cpu", tmp_path / "cpu", **keys)
+    assert there("job_without_float64", tmp_path / "apart", **keys) == expected
+
+
 def test_files_that_are_streamed_end_there_as_on_the_cpu(there, tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image", exc_type=ImportError)
     pixels = torch.randint(256, (60, 20, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

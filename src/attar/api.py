@@ -127,7 +127,7 @@ def evaluate(
             tested on as a whole; its classes are found by name, and may be fewer than the network's.
         network: the name of the network that the weights are of.
         teacher: another saved network to compare with (agreement, KL).
-        device: cpu, cuda or auto.
+        device: cpu, cuda, xpu, mps or auto.
         keys: name, root and the other keys of the recipe's data section; the set, the size and the normalisation
             default to what it was trained with.
 

@@ -25,6 +25,8 @@ NAME = "apart"
 aten = torch.ops.aten
 # What a program waited for, as "operation: file:line < file:line", its own lines only.
 WAITS: list[str] = []
+# Whether it refuses float64, as Apple's devices do.
+NARROW = False
 # Their result, or its shape, is wanted on the CPU.
 READING = {
     aten._local_scalar_dense.default,
@@ -73,6 +75,8 @@ class Apart(Tensor):
         out = func(*raw_args, **raw_kwargs)
         if func is aten.copy_.default:
             return args[0]
+        if NARROW and going == NAME:
+            _refuse_float64(func, out)
         if going == "cpu":
             _wait(func)
             return out
@@ -133,6 +137,11 @@ def _check(func: Any, flat: list[Any]) -> None:
         _wait(func)
 
 
+def _refuse_float64(func: Any, out: Any) -> None:
+    if any(isinstance(one, Tensor) and one.dtype is torch.float64 for one in tree_flatten(out)[0]):
+        raise TypeError(f"{func}: this device has no float64")
+
+
 def _wait(what: Any) -> None:
     own = [frame for frame in traceback.extract_stack() if "/attar/" in frame.filename]
     lines = [f"{frame.filename.rpartition('/attar/')[2]}:{frame.lineno}" for frame in reversed(own)]
@@ -140,6 +149,8 @@ def _wait(what: Any) -> None:
 
 
 def _empty(size: Any, *, dtype: Any = None, memory_format: Any = None, **_: Any) -> Tensor:
+    if NARROW and dtype is torch.float64:
+        raise TypeError("this device has no float64")
     return Apart(torch.empty(size, dtype=dtype, memory_format=memory_format or torch.contiguous_format))
 
 

@@ -20,6 +20,7 @@ from attar.data.transforms.mixing import Mixing
 from attar.data.transforms.rand_augment import draw_changes, rand_augment
 from attar.distributed.team import Team
 from attar.errors import AttarError
+from attar.metrics import base
 from attar.methods import Method, create_method, method_info
 from attar.models import create_model
 from attar.safety.nonfinite import Watch, gradient_norm, moved_by
@@ -183,6 +184,14 @@ def job(device: str, folder: Path, **keys: Any) -> tuple[str, bytes]:
     sections = {key: {**JOB[key], **keys.pop(key)} for key in ("data", "teacher") if key in keys}
     attar.distill(**{**JOB, **keys, **sections}, device=device, out=str(folder))
     return ended(folder)
+
+
+def job_without_float64(folder: Path, **keys: Any) -> tuple[str, bytes]:
+    """The same where no tensor may be float64, as on Apple's devices."""
+    import apart
+
+    with patch.object(apart, "NARROW", True), patch.object(base, "WITHOUT_FLOAT64", {"apart"}):
+        return job("apart", folder, **keys)
 
 
 def ended(folder: Path) -> tuple[str, bytes]:

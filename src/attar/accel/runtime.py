@@ -70,11 +70,17 @@ def processes() -> int:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a recipe; auto takes the GPU where there is one, each process of several its own."""
+    """The device of a recipe; auto takes the accelerator that torch finds, each process of several its own GPU.
+
+    Raises:
+        AttarError: the device is not there.
+    """
     if name in ("auto", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device()) if processes() > 1 else torch.device("cuda")
     if name == "auto":
-        return torch.device("cpu")
+        # Gloo, which joins processes elsewhere, sends no tensors of other accelerators.
+        others = {"xpu": torch.xpu, "mps": torch.mps} if processes() == 1 else {}
+        return torch.device(next((kind for kind, module in others.items() if module.is_available()), "cpu"))
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

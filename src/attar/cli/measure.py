@@ -56,7 +56,7 @@ def evaluate(
         str | None, typer.Option("--network", metavar="NAME", help="The network that a .pth file holds weights of.")
     ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Another saved network, to measure agreement with.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda, xpu, mps or auto.")] = "auto",
     out: Annotated[Path, typer.Option(help="The folder for the tables as CSV and the mistakes.")] = Path("evaluation"),
     plugins: Plugin = None,
 ) -> None:

@@ -43,7 +43,7 @@ def evaluate_network(
             tested on as a whole, and may lack some of the network's classes.
         network: the name of the network that `path` holds plain weights of.
         teacher: another saved network to compare with (agreement, KL).
-        device: cpu, cuda or auto; exported files run on the CPU.
+        device: cpu, cuda, xpu, mps or auto; exported files run on the CPU.
         keys: of the recipe's data section; the set, the size and the normalisation default to what the network was
             trained with.
         shown: passes the batches on and shows how many are done.

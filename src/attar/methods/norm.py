@@ -18,6 +18,7 @@ from attar.methods.base import Offline
 from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
 from attar.models import tap_shapes
+from attar.models.surgery.folding import wide
 from attar.models.surgery.staged import Staged
 
 # Parameter-free LayerNorm of logits times this, in the authors' code.
@@ -144,12 +145,12 @@ def product_of(*layers: nn.Sequential) -> tuple[Tensor, Tensor]:
 
 
 def folded(layer: nn.Sequential) -> tuple[Tensor, Tensor]:
-    """Matrix and offset of one layer in float64."""
+    """Matrix and offset of one layer, in float64 on the CPU."""
     conv, norm = layer
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_var is not None
     assert norm.running_mean is not None
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    offset = norm.bias.double() - scale * norm.running_mean.double()
-    return scale[:, None] * conv.weight.double().flatten(1), offset
+    scale = wide(norm.weight) / (wide(norm.running_var) + norm.eps).sqrt()
+    offset = wide(norm.bias) - scale * wide(norm.running_mean)
+    return scale[:, None] * wide(conv.weight).flatten(1), offset

@@ -15,6 +15,17 @@ from attar.errors import AttarError
 from attar.metrics.accuracy import evaluating, output_of
 
 
+# Sums are float64, which these devices lack: outputs of theirs are scored on the CPU.
+WITHOUT_FLOAT64 = {"mps"}
+
+
+def to_be_scored(output: Tensor, batch: Batch, other: Tensor | None = None) -> tuple[Tensor, Batch, Tensor | None]:
+    """Outputs and their batch where float64 is: on their device, or on the CPU."""
+    if output.device.type not in WITHOUT_FLOAT64:
+        return output, batch, other
+    return output.cpu(), batch.to("cpu"), None if other is None else other.cpu()
+
+
 @dataclass(frozen=True)
 class Measure:
     """One number a task is scored by, and how it is printed.
@@ -171,7 +182,7 @@ class Metrics(ABC):
             batch: the batch, with its labels and weight.
             other: what the teacher put out, where the two are compared.
         """
-        for name, amount in self.sums(output, batch, other).items():
+        for name, amount in self.sums(*to_be_scored(output, batch, other)).items():
             # Those of a resumed pass come from the CPU.
             total = self.totals.get(name)
             if total is None:

@@ -16,7 +16,7 @@ from attar.errors import AttarError
 from attar.files import write_atomically
 from attar.losses import kl_divergence
 from attar.metrics.accuracy import evaluating, output_of
-from attar.metrics.base import Metrics
+from attar.metrics.base import Metrics, to_be_scored
 from attar.records import read_arrays
 
 # The largest number that float16 holds: a diverged student is still further from its teacher than all others.
@@ -83,7 +83,7 @@ def evaluate_each(
             other = None if teacher is None else output_of(teacher, batch.inputs)
             output = output_of(net, batch.inputs)
             metrics.update(output, batch, other)
-            parts.append(metrics.each(output, batch, other))
+            parts.append(metrics.each(*to_be_scored(output, batch, other)))
             count += len(batch)
     if not count:
         raise AttarError("there are no samples to measure; give at least one batch")

@@ -181,7 +181,7 @@ class Recipe:
     compile: bool | None = None
     """torch.compile of each step, where results agree; None: tried in a long run, kept where clearly faster."""
     device: str = "auto"
-    """cpu, cuda, or auto."""
+    """cpu, cuda, xpu (Intel), mps (Apple), or auto: the accelerator that torch finds, else cpu."""
     jobs: int | None = None
     """How many trainings go at a time (seeds; alone and distilled), each a process; None: found by trying on a CPU."""
     checkpoint_minutes: float = 10.0

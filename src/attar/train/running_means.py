@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attar.batch import Batch
 from attar.knowledge import Losses
+from attar.metrics.base import to_be_scored
 from attar.tasks import Classification, Task
 
 
@@ -40,7 +41,7 @@ class RunningMeans:
         self._add("images", torch.ones((), device=batch.device), len(batch), weight)
         output = losses.knowledge.get(f"student.{self.task.output}")
         if isinstance(output, Tensor) and len(output) == len(batch):
-            for key, amount in self._metrics.sums(output, batch).items():
+            for key, amount in self._metrics.sums(*to_be_scored(output, batch)).items():
                 self._add(f"metric/{key}", amount)
 
     def _add(self, key: str, amount: Tensor, rows: int = 1, weight: Tensor | None = None) -> None:

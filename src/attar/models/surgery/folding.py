@@ -74,7 +74,7 @@ def normalises(module: nn.Module | None, conv: nn.Conv2d) -> bool:
 
 
 def kernel_and_bias(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> tuple[Tensor, Tensor]:
-    """What a convolution and its norm do in eval mode as one kernel and bias, in float64.
+    """What a convolution and its norm do in eval mode as one kernel and bias, in float64 on the CPU.
 
     W' = W gamma / sd and b' = beta + (b - mean) gamma / sd per output channel, with sd = sqrt(var + eps).
 
@@ -84,13 +84,18 @@ def kernel_and_bias(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> tupl
     >>> round(bias.item(), 4)
     -1.5
     """
-    weight = conv.weight.double()
-    bias = weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.double()
+    weight = wide(conv.weight)
+    bias = weight.new_zeros(conv.out_channels) if conv.bias is None else wide(conv.bias)
     if norm is None:
         return weight, bias
-    mean, variance = cast(Tensor, norm.running_mean).double(), cast(Tensor, norm.running_var).double()
-    scale = norm.weight.double() / (variance + norm.eps).sqrt()
-    return weight * scale.view(-1, 1, 1, 1), norm.bias.double() + (bias - mean) * scale
+    mean, variance = wide(cast(Tensor, norm.running_mean)), wide(cast(Tensor, norm.running_var))
+    scale = wide(norm.weight) / (variance + norm.eps).sqrt()
+    return weight * scale.view(-1, 1, 1, 1), wide(norm.bias) + (bias - mean) * scale
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """A tensor in float64, on the CPU: not every accelerator has that type."""
+    return (tensor if tensor.is_meta else tensor.cpu()).double()
 
 
 @torch.no_grad()
