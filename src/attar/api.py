@@ -12,10 +12,11 @@ from attar.deploy import Export
 from attar.deploy.predict import of_run
 from attar.errors import AttarError
 from attar.experiments import launch
-from attar.experiments.build import take_objects
 from attar.experiments.evaluation import evaluate_network
 from attar.experiments.exporting import export_network
+from attar.experiments.given_objects import take_objects
 from attar.experiments.student_halving import search_students, split_goal
+from attar.plugins import import_files
 from attar.recipe import Recipe, given_keys, read_recipe
 from attar.report.compare_page import compare_runs
 from attar.report.comparison import Comparison
@@ -33,7 +34,9 @@ def distill(recipe: str | Path | None = None, *, console: Console | None = None,
         console: where progress goes; by default the terminal.
         values: any key of the recipe: teacher, student, data, method, epochs, seeds, out, optim={...}, ... Teacher (one
             or a list) and student may be networks, and data a data set of (image, label) pairs, a (train, test) pair of
-            them or `Splits`; such a run cannot be resumed from its folder.
+            them or `Splits`; such a run cannot be resumed from its folder. It can where a function of a module makes
+            them (student=nets.small, or "nets:small"). An optimiser, a schedule, metrics, augmentations and callbacks
+            (track=) may be objects as well; see docs/objects.md.
 
     Returns:
         The summary: tables, the gap between distilled and alone, and the run's folder.
@@ -79,17 +82,21 @@ def search(*, console: Console | None = None, **values: Any) -> Found:
     return search_students(read_recipe(**keys), goal, console or Console())
 
 
-def resume(folder: str | Path, *, console: Console | None = None, accept_changes: bool = False) -> Summary:
+def resume(
+    folder: str | Path, *, console: Console | None = None, accept_changes: bool = False, imports: Sequence[str] = ()
+) -> Summary:
     """Go on with an interrupted run; of a finished one the summary is read.
 
     Args:
         folder: the run's.
+        imports: modules and Python files to import first: those whose functions the run names as module:function.
         console: where progress goes; by default the terminal.
         accept_changes: go on although the data or the given weights are not those the run began with.
 
     Raises:
         AttarError: there is no run, or its data or given weights have changed.
     """
+    import_files(imports)
     return launch.resume(folder, console, accept_changes=accept_changes)
 
 

@@ -6,6 +6,7 @@ The tables are here, and free of torch, because the recipe checks names against 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -52,8 +53,26 @@ class ScheduleInfo:
     from_warmup: bool = False
 
 
-OPTIMISERS: Registry[OptimiserInfo] = Registry("optimiser", builtins="attar.train.optim")
-SCHEDULES: Registry[ScheduleInfo] = Registry("learning-rate schedule", builtins="attar.train.schedules")
+def _optimiser(name: str, thing: Any) -> OptimiserInfo:
+    """The record of a function as in `OptimiserInfo`, or of a class of `torch.optim`."""
+    if isinstance(thing, type):
+        return OptimiserInfo(name, name, lambda parameters, optim: of_class(thing, parameters, optim))
+    return OptimiserInfo(name, name, thing)
+
+
+def of_class(cls: type, parameters: list[Any], optim: Any) -> Any:
+    """An optimiser of a class, with those of lr, momentum, nesterov and weight_decay that it takes."""
+    takes = inspect.signature(cls).parameters
+    keys = [key for key in ("lr", "momentum", "nesterov", "weight_decay") if key in takes]
+    return cls(parameters, **{key: getattr(optim, key) for key in keys})
+
+
+def _schedule(name: str, factor: Callable[..., float]) -> ScheduleInfo:
+    return ScheduleInfo(name, name, factor)
+
+
+OPTIMISERS: Registry[OptimiserInfo] = Registry("optimiser", "attar.train.optim", _optimiser)
+SCHEDULES: Registry[ScheduleInfo] = Registry("learning-rate schedule", "attar.train.schedules", _schedule)
 Make = TypeVar("Make", bound=Callable[..., Any])
 Factor = TypeVar("Factor", bound=Callable[..., float])
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from attar.errors import AttarError, unknown
+from attar.plugins import function_named, names_function
 
 
 class Named(Protocol):
@@ -29,10 +30,14 @@ class Registry(Generic[Record]):
         kind: what the records are ("method", "network", "data set"), used in error messages.
         builtins: a module that registers the built-in records; it is imported at the first look-up, so that the table
             itself costs nothing to import. None: whoever imports the table imports the records, too.
+        wrap: wrap(name, thing) makes the record of a thing that a recipe names as module:function, or that was given
+            as an object. None: this table has none such.
     """
 
-    def __init__(self, kind: str, builtins: str | None = None) -> None:
-        self.kind = kind
+    def __init__(
+        self, kind: str, builtins: str | None = None, wrap: Callable[[str, Any], Record] | None = None
+    ) -> None:
+        self.kind, self._wrap = kind, wrap
         self._builtins = builtins
         self._entered: dict[str, Record] = {}
 
@@ -50,13 +55,24 @@ class Registry(Generic[Record]):
             raise AttarError(f"{self.kind} {record.name!r} is registered already; choose another name")
         self._records[record.name] = record
 
+    def put(self, name: str, thing: Any) -> None:
+        """Enter the record of an object under a name, in place of an earlier one."""
+        if self._wrap is None:
+            raise AttarError(f"a {self.kind} cannot be given as an object; register it, and give its name")
+        self._records[name] = self._wrap(name, thing)
+
     def __getitem__(self, name: str) -> Record:
-        if name not in self._records:
+        if name not in self:
             raise unknown(self.kind, name, self._records)
         return self._records[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._records
+        if name in self._records:
+            return True
+        if self._wrap is None or not isinstance(name, str) or not names_function(name):
+            return False
+        self.put(name, function_named(name))
+        return True
 
     def __iter__(self) -> Iterator[str]:
         """The names, in the order in which they were registered."""

@@ -20,8 +20,8 @@ from attar.data.transforms.mixing import Mixing
 from attar.data.transforms.rand_augment import draw_changes, rand_augment
 from attar.distributed.team import Team
 from attar.errors import AttarError
-from attar.metrics import base
 from attar.methods import Method, create_method, method_info
+from attar.metrics import base
 from attar.models import create_model
 from attar.safety.nonfinite import Watch, gradient_norm, moved_by
 from attar.teachers import cache as teacher_cache

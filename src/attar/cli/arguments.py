@@ -33,7 +33,7 @@ Plugin = Annotated[
         metavar="FILE.py",
         callback=_import,
         is_eager=True,
-        help="Python files to import first, with methods, networks, data sets or formats of your own.",
+        help="Python files or modules to import first, with methods, networks, data or formats of your own.",
     ),
 ]
 

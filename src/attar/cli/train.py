@@ -11,7 +11,7 @@ import typer
 
 from attar.cli.arguments import Plugin, RecipeArguments, RecipeCommand, split_arguments
 from attar.cli.entry import MISTAKE, app, console, loading
-from attar.plugins import import_files, imported_files
+from attar.plugins import import_files, import_named, imported_files
 
 
 @app.command(cls=RecipeCommand, short_help="Distil a small network from a large one.")
@@ -24,12 +24,12 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     """
     with loading():
         from attar.experiments import launch
-        from attar.recipe import given_keys, read_recipe
+        from attar.recipe import read_recipe
 
     file, overrides = split_arguments(arguments)
     if file is None and not any(override.startswith(("student", "chain=")) for override in overrides):
         file = "digits"
-    keys = given_keys(file, overrides)
+    keys = keys_of(file, overrides)
     show(launch.start(read_recipe(file, overrides), console, beside=_beside(), file=file, keys=keys))
 
 
@@ -42,11 +42,19 @@ def train(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     with loading():
         from attar import api
         from attar.experiments import launch
-        from attar.recipe import given_keys, read_recipe
+        from attar.recipe import read_recipe
 
     file, overrides = split_arguments(arguments)
-    keys = given_keys(file, overrides)
+    keys = keys_of(file, overrides)
     show(launch.start(api.plain(read_recipe(file, overrides)), console, beside=_beside(), file=file, keys=keys))
+
+
+def keys_of(file: str | None, overrides: list[str]) -> set[str]:
+    """The recipe's keys that the command line gives; the modules whose functions it names are imported."""
+    from attar.recipe import given_keys, parse
+
+    import_named([parse(override) for override in overrides])
+    return given_keys(file, overrides)
 
 
 @app.command(short_help="Compare methods over pairs and seeds.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import nn
 from attar.data import Splits, TensorSplits, divided, read_data
 from attar.data.sources.text import check_tokenizer, check_tokenizer_of_weights
 from attar.errors import AttarError, first_line
+from attar.experiments.given_objects import GIVEN, Given
 from attar.methods import method_info
 from attar.models import as_staged, class_rows, create_model, model_info, observe, recorded_classes
 from attar.models.copying import copied
@@ -22,6 +23,7 @@ from attar.models.libraries.create import is_untrained
 from attar.models.libraries.imagenet_classes import imagenet_rows
 from attar.models.libraries.names import FILES
 from attar.models.surgery.layer_start import start_from_layers
+from attar.plugins import names_function
 from attar.profiling.cost import blank_images
 from attar.recipe import ModelRecipe, Recipe, TeacherRecipe, listed
 from attar.registry import check_types
@@ -31,65 +33,8 @@ from attar.tasks import Task, task_name, task_of, with_metrics
 Sets = Splits | TensorSplits
 
 
-@dataclass(frozen=True)
-class Given:
-    """Objects that stand in for names of a recipe; the names they get begin with GIVEN.
-
-    Attributes:
-        teachers: trained networks.
-        student: the network to train; every training starts from a copy of it.
-        data: what `load_data` takes besides names, a data set, a pair of them, `Splits`; or `TensorSplits`.
-        task: what is learnt.
-    """
-
-    teachers: tuple[nn.Module, ...] = ()
-    student: nn.Module | None = None
-    data: Any = None
-    task: Task | None = None
-
-    @property
-    def any(self) -> bool:
-        """Whether there is one."""
-        return bool(self.teachers) or any(one is not None for one in (self.student, self.data, self.task))
-
-
-GIVEN = "given:"
 # What student.weights has in place of a file.
 FROM_TEACHER = "teacher"
-
-
-def take_objects(values: dict[str, Any]) -> tuple[dict[str, Any], Given]:
-    """Recipe values in which objects are replaced by names, and the objects."""
-    values, given = dict(values), Given()
-    teacher = values.get("teacher")
-    if isinstance(teacher, nn.Module):
-        teacher = [teacher]
-    if isinstance(teacher, Sequence) and not isinstance(teacher, str) and teacher:
-        if not all(isinstance(one, nn.Module) for one in teacher):
-            raise AttarError("teacher: give names, or networks, not both in one list; several names as 'a,b'")
-        given = replace(given, teachers=tuple(teacher))
-        values["teacher"] = {"name": ",".join(named(one) for one in teacher)}
-    if isinstance(values.get("student"), nn.Module):
-        given = replace(given, student=values["student"])
-        values["student"] = {"name": named(values["student"])}
-    data = values.get("data")
-    if data is not None and not isinstance(data, str | dict):
-        given = replace(given, data=data)
-        values["data"] = {"name": named(data)}
-    task = values.get("task")
-    if task is not None and not isinstance(task, str | dict):
-        given = replace(given, task=task)
-        values["task"] = {"name": named(task)}
-    return values, given
-
-
-def named(thing: object) -> str:
-    """What an object is called in a recipe.
-
-    >>> named(nn.Linear(1, 1))
-    'given:Linear'
-    """
-    return GIVEN + type(thing).__name__
 
 
 def task_title(recipe: Recipe) -> str:
@@ -100,18 +45,6 @@ def task_title(recipe: Recipe) -> str:
     """
     named = recipe.task.name
     return named if named.startswith(GIVEN) else task_name(named, recipe.data.name)
-
-
-def refuse_given(recipe: Recipe) -> None:
-    """A run of objects cannot be built again from its folder.
-
-    Raises:
-        AttarError: the recipe names an object that was given.
-    """
-    for key in ("teacher", "student", "data", "task"):
-        name = getattr(recipe, key).name
-        if GIVEN in name:
-            raise AttarError(f"this run's {key} was an object in Python ({name}), so its folder cannot rebuild it")
 
 
 @dataclass
@@ -206,7 +139,7 @@ def teacher_parts(teacher: TeacherRecipe) -> list[tuple[str, str | None]]:
 
 
 def untrained_teachers(teacher: TeacherRecipe) -> list[tuple[int, str]]:
-    """(number, name) of the teachers that come without weights; exported files bring theirs.
+    """(number, name) of the teachers that come without weights; exported files and functions bring theirs.
 
     >>> untrained_teachers(TeacherRecipe("resnet56,resnet44", weights="a.pth,"))
     [(1, 'resnet44')]
@@ -215,7 +148,7 @@ def untrained_teachers(teacher: TeacherRecipe) -> list[tuple[int, str]]:
     return [
         (number, name)
         for number, (name, weights) in parts
-        if not weights and (not name.startswith(FILES) or is_untrained(name))
+        if not weights and not names_function(name) and (not name.startswith(FILES) or is_untrained(name))
     ]
 
 

@@ -17,7 +17,8 @@ from attar.deploy.export import check_formats
 from attar.deploy.formats import FORMATS
 from attar.deploy.model_card import CardText
 from attar.errors import AttarError, Stopped, first_line
-from attar.experiments.build import GIVEN, Sets
+from attar.experiments.build import Sets
+from attar.experiments.given_objects import GIVEN
 from attar.experiments.sets_of_networks import check_same_classes, parts_of
 from attar.files import write_json, write_text
 from attar.report.exports import export_notes, export_table

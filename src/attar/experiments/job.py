@@ -23,8 +23,9 @@ from attar.deploy import load
 from attar.distributed.team import sign, surviving, team
 from attar.errors import AttarError, Stopped, first_line
 from attar.experiments.baseline import earlier_baseline
-from attar.experiments.build import Given, Parts, Sets, fitting, seeded, task_title
+from attar.experiments.build import Parts, Sets, fitting, seeded, task_title
 from attar.experiments.exporting import export_run
+from attar.experiments.given_objects import Given
 from attar.experiments.input_warnings import odd_teachers, overlap
 from attar.experiments.inputs_record import Fingerprints, changed_inputs, check_inputs, data_fingerprints, write_inputs
 from attar.experiments.kept_choices import FILE as CHOICES

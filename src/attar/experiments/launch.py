@@ -14,10 +14,11 @@ from attar.deploy.export import check_formats
 from attar.deploy.formats import FORMATS
 from attar.distributed.team import begun_here, join, surviving
 from attar.errors import AttarError, Stopped
-from attar.experiments.build import GIVEN, Given, Parts, refuse_given
+from attar.experiments.build import Parts
 from attar.experiments.chain import check_chain, links_in, run_chain
 from attar.experiments.defaults import CHOSEN, with_defaults
 from attar.experiments.finished_job import catch_up, finished_summary
+from attar.experiments.given_objects import GIVEN, Given, refuse_given
 from attar.experiments.job import Job
 from attar.experiments.network_check import check_networks
 from attar.experiments.networks_of_runs import with_networks_of_runs
@@ -247,7 +248,7 @@ def fresh_folder(recipe: Recipe) -> Path:
         recipe.student.name,
         Path(recipe.data.name).name,
     ]
-    base = Path("runs") / "-".join(filter(None, parts)).replace(GIVEN, "")
+    base = Path("runs") / "-".join(filter(None, parts)).replace(GIVEN, "").replace(":", ".")
     number = 1
     while (folder := base if number == 1 else base.with_name(f"{base.name}-{number}")).exists():
         if begun_here(folder, to_yaml(recipe)):

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from attar.errors import AttarError
-from attar.experiments.build import FROM_TEACHER, GIVEN, teacher_parts
+from attar.experiments.build import FROM_TEACHER, teacher_parts
+from attar.experiments.given_objects import GIVEN
 from attar.models import create_model, model_info
 from attar.models.libraries.create import PUBLISHED
 from attar.models.libraries.names import CONFIGS, FILES, GRAPHS

@@ -13,7 +13,7 @@ from torch import Tensor
 from attar.accel.runtime import Runtime
 from attar.batch import Address, Batch
 from attar.errors import AttarError, first_line
-from attar.experiments.build import refuse_given
+from attar.experiments.given_objects import refuse_given
 from attar.experiments.job import Job
 from attar.experiments.runtime_record import read_runtime
 from attar.experiments.training import Training

@@ -12,7 +12,7 @@ from attar.accel.runtime import Runtime, find_device
 from attar.accel.threads import Share, best_share, processes_with_room, wanted_share
 from attar.distributed.team import team
 from attar.errors import AttarError
-from attar.experiments.build import Given
+from attar.experiments.given_objects import Given
 from attar.experiments.kept_choices import Choices
 from attar.experiments.runtime_record import other_threads, read_runtime, write_runtime
 from attar.experiments.training import Training

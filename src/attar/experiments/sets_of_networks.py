@@ -12,9 +12,10 @@ import torch
 from attar.data import ImageSet, list_datasets
 from attar.data.registry import DATASETS
 from attar.errors import AttarError, UnknownNameError
-from attar.experiments.build import GIVEN, Given, Parts, held_for
+from attar.experiments.build import Parts, held_for
+from attar.experiments.given_objects import GIVEN, Given
 from attar.models.class_order import numbered
-from attar.plugins import naming_imports
+from attar.plugins import names_function, naming_imports
 from attar.recipe import read_recipe
 from attar.sizes import shortest
 from attar.tasks import data_names
@@ -87,6 +88,7 @@ def _data_keys(card: Mapping[str, Any], path: Path, keys: dict[str, Any], whole:
     changes = dict(keys)
     same = _data_of(card, path, changes.get("name"), whole)
     known = same["name"] in (*list_datasets(), *data_names()) or same["name"].startswith(GIVEN)
+    known = known or names_function(same["name"])
     if "name" not in changes and not known:
         name = str(changes.pop("root", same["name"]))
         if not Path(name).expanduser().is_dir():

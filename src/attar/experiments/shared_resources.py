@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 
 from attar.data import Samples
-from attar.experiments.build import Given, Held, held_for
+from attar.experiments.build import Held, held_for
+from attar.experiments.given_objects import Given
 from attar.experiments.kept_choices import Choices
 from attar.experiments.teacher_predictions import TeacherLogits, TeacherPredictions
 from attar.recipe import Recipe

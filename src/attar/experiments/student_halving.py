@@ -12,7 +12,8 @@ from rich.console import Console
 from attar.accel.runtime import find_device
 from attar.data import Splits, eval_batches
 from attar.errors import AttarError
-from attar.experiments.build import Given, Parts
+from attar.experiments.build import Parts
+from attar.experiments.given_objects import Given
 from attar.experiments.launch import check_names, prepare, resume
 from attar.experiments.networks_of_runs import with_networks_of_runs
 from attar.experiments.shared_resources import SharedResources

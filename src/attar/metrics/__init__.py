@@ -5,7 +5,7 @@ from attar.metrics.base import Measure, Metrics, Scoring, score
 from attar.metrics.calibration import bin_sums, brier, ece, nll
 from attar.metrics.classification import ClassificationMetrics
 from attar.metrics.fidelity import agreement, kl
-from attar.metrics.registry import list_metrics, register_metric
+from attar.metrics.registry import MetricInfo, list_metrics, register_metric
 from attar.metrics.statistics import Gap, Mean, Ranking, holm, paired_gap, ranking, summarise
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Gap",
     "Mean",
     "Measure",
+    "MetricInfo",
     "Metrics",
     "Ranking",
     "Scores",

@@ -14,7 +14,6 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.metrics.accuracy import evaluating, output_of
 
-
 # Sums are float64, which these devices lack: outputs of theirs are scored on the CPU.
 WITHOUT_FLOAT64 = {"mps"}
 

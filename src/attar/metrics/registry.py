@@ -38,7 +38,18 @@ class MetricInfo:
         return self.measure.name
 
 
-METRICS: Registry[MetricInfo] = Registry("metric", builtins="attar.metrics.confusion_matrix")
+def _metric(name: str, thing: Any) -> MetricInfo:
+    """A metric that was given as an object, under its measure's own name.
+
+    Raises:
+        AttarError: it is no `MetricInfo`.
+    """
+    if not isinstance(thing, MetricInfo):
+        raise AttarError(f"metric {name!r} is a {type(thing).__name__}; give an attar.metrics.MetricInfo")
+    return thing
+
+
+METRICS: Registry[MetricInfo] = Registry("metric", "attar.metrics.confusion_matrix", _metric)
 SumsFunction = TypeVar("SumsFunction", bound=Sums)
 
 

@@ -47,7 +47,21 @@ class ModelInfo:
         return [one.name for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD]
 
 
-MODELS: Registry[ModelInfo] = Registry("network")
+def _of_function(name: str, make: Callable[..., Any]) -> ModelInfo:
+    """A function that makes a network, called with those of num_classes, in_channels and image_size that it takes."""
+    takes = inspect.signature(make).parameters
+    sizes = [inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY) for key in SIZES]
+    others = [one for key, one in takes.items() if key not in SIZES and one.kind is not one.VAR_KEYWORD]
+
+    def build(**given: Any) -> Any:
+        return make(**{key: value for key, value in given.items() if key not in SIZES or key in takes})
+
+    build.__signature__ = inspect.Signature([*sizes, *(one.replace(kind=one.KEYWORD_ONLY) for one in others)])  # type: ignore[attr-defined]
+    return ModelInfo(name, "own", f"a network that {name} makes", build)
+
+
+SIZES = ("num_classes", "in_channels", "image_size")
+MODELS: Registry[ModelInfo] = Registry("network", wrap=_of_function)
 
 
 def register_model(name: str, *, family: str, description: str, build: Callable[..., Staged]) -> None:

@@ -42,6 +42,11 @@ def check_values(recipe: Recipe) -> None:
         given: Any = recipe
         for part in key.split("."):
             given = getattr(given, part)
+        if str(given).startswith("given:") and given not in choices:
+            raise AttarError(
+                f"{key} was an object in Python ({given}), so the folder cannot rebuild it; one in a module "
+                "is found again"
+            )
         if given not in choices:
             raise unknown(f"value of {key}:", str(given), choices)
     optim = recipe.optim

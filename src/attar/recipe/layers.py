@@ -54,7 +54,7 @@ def optimiser_defaults(before: str, layer: dict[str, Any]) -> dict[str, Any]:
     """
     optim = layer.get("optim") or {}
     name = optim.get("name")
-    if not isinstance(name, str) or name == before or name not in OPTIMISERS.names():
+    if not isinstance(name, str) or name == before or name not in OPTIMISERS:
         return {}
     defaults = dict(OPTIMISERS[name].defaults)
     if "lr" not in {**defaults, **optim}:

@@ -32,7 +32,7 @@ class TaskInfo:
     data: tuple[str, ...] = ()
 
 
-TASKS: Registry[TaskInfo] = Registry("task", builtins="attar.tasks")
+TASKS: Registry[TaskInfo] = Registry("task", "attar.tasks", TaskInfo)
 Make = TypeVar("Make", bound=Callable[..., Any])
 
 

@@ -97,7 +97,33 @@ class TrackerInfo:
     make: Callable[[], Tracker]
 
 
-TRACKERS: Registry[TrackerInfo] = Registry("tracker")
+class Callback:
+    """A plain function as a tracker: function(subject, epoch), after every epoch of every training."""
+
+    place = ""
+
+    def __init__(self, function: Callable[[Subject, Epoch], object]) -> None:
+        self.function = function
+
+    def start(self, subject: Subject, logged: int) -> int:
+        self.subject = subject
+        return logged
+
+    def epoch(self, epoch: Epoch) -> None:
+        self.function(self.subject, epoch)
+
+    def finish(self, results: Mapping[str, float] | None) -> None:
+        """Nothing: the function is for epochs."""
+
+
+def _tracker(name: str, thing: Any) -> TrackerInfo:
+    """A tracker's class, a tracker, or a function for `Callback`, that was given as an object."""
+    if isinstance(thing, type):
+        return TrackerInfo(name, name, "", "", thing)
+    return TrackerInfo(name, name, "", "", lambda: thing if hasattr(thing, "epoch") else Callback(thing))
+
+
+TRACKERS: Registry[TrackerInfo] = Registry("tracker", wrap=_tracker)
 Make = TypeVar("Make", bound=Callable[[], Tracker])
 
 

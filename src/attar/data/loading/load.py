@@ -27,6 +27,7 @@ from attar.data.sources.wrap import wrap
 from attar.data.tensor_set import TensorSplits
 from attar.data.transforms.augment import Augment
 from attar.errors import AttarError, unknown
+from attar.plugins import function_named, names_function
 from attar.sizes import Size
 
 # Of a single set without a test set, the part tested on; the same images in every run.
@@ -56,7 +57,8 @@ def load_data(
 
     Args:
         data: a registered name (`list_datasets()`), a folder of images, a `Splits`, an `ImageSet` or any map-style data
-            set of (image, label) pairs, or a pair of those (train, test). A single set gives a fifth for the test.
+            set of (image, label) pairs, or a pair of those (train, test). A single set gives a fifth for the test. Also
+            module:function, a function that returns one of these, of a module that was imported.
         root: the folder that holds the data; None: where downloads are kept.
         download: whether a missing published set may be fetched.
         image_size: side in pixels, or height and width; None: the data set's own, 64 for folders.
@@ -101,6 +103,8 @@ def read_data(
 ) -> Splits:
     """The part of `load_data` that is the same for every seed: all images, read; arguments and errors as there."""
     place = None if root is None else Path(root).expanduser()
+    if isinstance(data, str) and names_function(data):
+        data, options = function_named(data)(**options), {}
     if isinstance(data, str | Path):
         splits, flip = _named(str(data), place, download, image_size, options)
     else:

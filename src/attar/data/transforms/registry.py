@@ -31,4 +31,9 @@ class AugmentationInfo:
     numbers: int = 1
 
 
-AUGMENTATIONS: Registry[AugmentationInfo] = Registry("augmentation")
+def _augmentation(name: str, change: Change) -> AugmentationInfo:
+    """A function that was given as an object; its attribute `numbers` (1) counts its random numbers."""
+    return AugmentationInfo(name, name, change, getattr(change, "numbers", 1))
+
+
+AUGMENTATIONS: Registry[AugmentationInfo] = Registry("augmentation", wrap=_augmentation)
