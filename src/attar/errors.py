@@ -10,6 +10,19 @@ class AttarError(ValueError):
     """A mistake in the input. The command line prints the message alone and exits with status 2."""
 
 
+class PairError(AttarError):
+    """A network, or two of them, that a method cannot use; a method adds which ones it can (`naming_pairs`).
+
+    Attributes:
+        reason: what was wrong, without what the method adds.
+        runs_on: what it added; "" where the networks were not given to a method.
+    """
+
+    def __init__(self, reason: str, runs_on: str = "") -> None:
+        super().__init__(f"{reason}; {runs_on}" if runs_on else reason)
+        self.reason, self.runs_on = reason, runs_on
+
+
 class UnknownNameError(AttarError):
     """A name that is in no table: misspelt, or registered in a file that was not imported."""
 

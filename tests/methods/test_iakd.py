@@ -97,7 +97,7 @@ def test_networks_that_do_not_fit():
     small = create_model("resnet8", num_classes=4, image_size=8)
     wide = create_model("resnet8x4", num_classes=4, image_size=8)
     vgg = create_model("vgg8", num_classes=4, image_size=32)
-    with pytest.raises(AttarError, match=r"no stage has equal shapes .* resnet56 and resnet20"):
+    with pytest.raises(AttarError, match=r"no stage has equal shapes .* resnet56 -> resnet20"):
         create_method("iakd", teacher=wide, student=small)
     with pytest.raises(AttarError, match="the teacher has 4 stages, the student 3"):
         create_method("iakd", teacher=vgg, student=small)

@@ -79,7 +79,7 @@ def list_for(keys: Sequence[str]) -> None:
     """
     from attar.conformance.pairs import methods_for
     from attar.errors import AttarError, unknown
-    from attar.methods import list_methods
+    from attar.methods import list_methods, method_info
     from attar.models import create_model
     from attar.report.tables import Table
 
@@ -101,6 +101,6 @@ def list_for(keys: Sequence[str]) -> None:
     assert nets[1] is not None
     found = dict(methods_for(nets[0], nets[1], list_methods(), (3, side, side), classes))
     print_families([name for name, reason in found.items() if not reason])
-    rows = [[name, reason] for name, reason in found.items() if reason]
+    rows = [[name, reason, method_info(name).runs_on] for name, reason in found.items() if reason]
     if rows:
-        console.print(Table(f"not for this pair ({len(rows)})", ["method", "why"], rows, texts=2))
+        console.print(Table(f"not for this pair ({len(rows)})", ["method", "why", "runs on"], rows, texts=3))

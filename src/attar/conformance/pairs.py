@@ -9,7 +9,7 @@ from torch import nn
 
 from attar.batch import Batch
 from attar.conformance.probe import check
-from attar.errors import first_line
+from attar.errors import PairError, first_line
 from attar.methods.registry import create_method, method_info
 from attar.models.copying import copied
 
@@ -24,6 +24,8 @@ def methods_for(
     classes: int,
 ) -> Iterator[tuple[str, str]]:
     """Each method with why it does not run on these networks; "" where it does.
+
+    Where the networks lack what the method needs, `method_info(name).runs_on` has those that do not.
 
     Args:
         teacher: None: only methods that do without are tried.
@@ -55,6 +57,8 @@ def methods_for(
             method.setup(labels)
             views = dict.fromkeys(method.views(), images + 0.1)
             check(method, Batch(images, labels, torch.arange(ROWS), epochs=2, views=views))
+        except PairError as error:
+            yield name, error.reason
         except Exception as error:  # a method may fail on networks in any way; every reason is reported
             yield name, first_line(error)
         else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attar.errors import AttarError
+from attar.errors import AttarError, PairError
 from attar.losses.checks import check_same_shape
 from attar.losses.loss import Loss
 from attar.losses.numerics import widen
@@ -33,7 +33,9 @@ def attention_kl(student_attention: Tensor, teacher_attention: Tensor) -> Tensor
     """
     if student_attention.ndim != 4:
         raise AttarError(f"attention has shape {tuple(student_attention.shape)}, expected (B, heads, N, N)")
-    check_same_shape(student_attention, teacher_attention, "choose a student with the teacher's number of heads")
+    check_same_shape(
+        student_attention, teacher_attention, "choose a student with the teacher's number of heads", PairError
+    )
     learner, source = widen(student_attention), widen(teacher_attention)
     # Tokens that nothing attends to have probability 0 in both: 0 log 0 is 0.
     least = torch.finfo(source.dtype).tiny

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from attar.errors import AttarError, unknown
+from attar.errors import AttarError, PairError, unknown
 
 REDUCTIONS = ("batchmean", "mean", "none", "sum")
 
@@ -85,17 +85,22 @@ def check_positive(name: str, number: float | Tensor) -> None:
         raise AttarError(f"{name} is {number}; it must be above 0")
 
 
-def check_same_shape(learner: Tensor, source: Tensor, remedy: str = "compare tensors of one shape") -> None:
+def check_same_shape(
+    learner: Tensor,
+    source: Tensor,
+    remedy: str = "compare tensors of one shape",
+    error: type[AttarError] = AttarError,
+) -> None:
     """Refuse two tensors of different shapes, naming both."""
     if learner.shape != source.shape:
-        raise AttarError(f"the learner has shape {tuple(learner.shape)}, the source {tuple(source.shape)}; {remedy}")
+        raise error(f"the learner has shape {tuple(learner.shape)}, the source {tuple(source.shape)}; {remedy}")
 
 
 def check_logits(learner: Tensor, source: Tensor) -> None:
     """Refuse logits that are not (B, K) each, with one B and one K."""
     if learner.ndim != 2:
         raise AttarError(f"logits have shape {tuple(learner.shape)}; expected (B, K), flatten positions into the batch")
-    check_same_shape(learner, source, "logits are compared over the same batch and the same classes")
+    check_same_shape(learner, source, "logits are compared over the same batch and the same classes", PairError)
 
 
 def check_same_batch(learner: Tensor, source: Tensor) -> None:

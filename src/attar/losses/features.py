@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from attar.errors import AttarError
+from attar.errors import PairError
 from attar.losses.checks import check_same_batch, check_same_shape, reduced
 from attar.losses.loss import Loss
 from attar.losses.numerics import product, widen
@@ -51,7 +51,7 @@ def same_size(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Tensor]
     """Two (B, C, H, W) maps at one resolution: the larger is average-pooled to the smaller, widened both."""
     check_same_batch(student_map, teacher_map)
     if student_map.ndim != 4 or teacher_map.ndim != 4:
-        raise AttarError(
+        raise PairError(
             f"the learner has shape {tuple(student_map.shape)}, the source {tuple(teacher_map.shape)}; "
             "expected maps (B, C, H, W), tap a stage before pooling"
         )

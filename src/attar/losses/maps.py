@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attar.errors import PairError
 from attar.losses.checks import check_same_shape
 from attar.losses.loss import Loss
 from attar.losses.numerics import widen
@@ -44,7 +45,8 @@ def gaussian_wasserstein(student_map: Tensor, teacher_map: Tensor, mean_weight: 
     """WKD-F: W2 between the channels' Gaussians, w ||mu_s - mu_t||^2 + ||sd_s - sd_t||^2, batch mean
     (arXiv:2412.08139).
 
-    Mean and deviation are over positions; the variance is the unbiased one, with 1e-5 added below the root.
+    Mean and deviation are over positions; the variance is the unbiased one, that of a single position 0, with 1e-5
+    added below the root.
 
     Args:
         student_map: (B, C, H, W), projected.
@@ -59,7 +61,8 @@ def gaussian_wasserstein(student_map: Tensor, teacher_map: Tensor, mean_weight: 
     means, deviations = [], []
     for one in (widen(student_map).flatten(2), widen(teacher_map).flatten(2)):
         means.append(one.mean(2))
-        deviations.append((one.var(2) + _SMALL).sqrt())
+        variance = one.var(2) if one.shape[2] > 1 else torch.zeros_like(means[-1])
+        deviations.append((variance + _SMALL).sqrt())
     gap = mean_weight * (means[0] - means[1]).square() + (deviations[0] - deviations[1]).square()
     return gap.sum(1).mean()
 
@@ -123,6 +126,7 @@ def class_activation(student_map: Tensor, teacher_map: Tensor, cells: int = 2, n
     [0.5662, 0.0879]
     """
     student, teacher = (F.adaptive_avg_pool2d(widen(one), cells).flatten(2) for one in (student_map, teacher_map))
+    check_same_shape(student, teacher, "class activation maps are compared over the same classes", PairError)
     if normalise:
         student, teacher = F.normalize(student, dim=2), F.normalize(teacher, dim=2)
     return F.mse_loss(student, teacher)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attar.errors import PairError
 from attar.losses.checks import check_same_shape
 from attar.losses.decoupled import nckd, tckd
 from attar.losses.loss import Loss
@@ -52,7 +53,7 @@ def scale_decoupled(
     >>> round(scale_decoupled(S, T, torch.tensor([0])).item(), 4)
     1.0287
     """
-    check_same_shape(student_cells, teacher_cells, "average both networks' logits over the same cells")
+    check_same_shape(student_cells, teacher_cells, "average both networks' logits over the same cells", PairError)
     right = teacher_cells.argmax(2) == labels[:, None]
     weight = torch.where(right == right[:, :1], 1.0, complementary)
     own = labels[:, None].expand_as(right).flatten()

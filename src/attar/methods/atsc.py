@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attar.batch import Batch
-from attar.errors import AttarError, unknown
+from attar.errors import AttarError, PairError, unknown
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE, CrossEntropy, L2ToStart
 from attar.methods.base import Method
@@ -237,9 +237,9 @@ def check_classifiers(classifiers: Sequence[nn.Linear], classes: int, update: Up
         raise AttarError("method 'atsc' needs a teacher; give one or more")
     for classifier in classifiers:
         if classifier.out_features != classes:
-            raise AttarError(
+            raise PairError(
                 f"method 'atsc': the student has {classes} classes and a teacher {classifier.out_features}; they share "
-                "a classifier, give networks of the same classes"
+                "a classifier"
             )
         if update == "bias" and classifier.bias is None:
             raise AttarError(

@@ -24,6 +24,7 @@ from attar.methods.common.own_loop import (
     refuse_unsynchronised,
     with_output,
 )
+from attar.methods.common.runs_on import Needs, demand, naming_pairs, runs_on
 from attar.models import Frozen, FrozenEnsemble, Tapped, has_tap
 from attar.schedules import WeightSchedule
 from attar.tasks import Classification, Task
@@ -38,6 +39,8 @@ class Method(nn.Module):
 
     Attributes:
         name: the name it is registered under.
+        needs: what it asks of the networks, as it is registered.
+        runs_on: the networks that have it, in words.
         task: what is learnt; the edges' losses on outputs are the task's.
         many_teachers: whether `teacher` may be a list of networks.
         phases: the optimiser steps per batch, each with a forward pass of its own (named by `batch.phase`) and the
@@ -45,6 +48,8 @@ class Method(nn.Module):
     """
 
     name: ClassVar[str] = "unregistered"
+    needs: ClassVar[tuple[Needs, ...]] = ("logits",)
+    runs_on: ClassVar[str] = runs_on(needs)
     many_teachers: ClassVar[bool] = False
     phases: ClassVar[tuple[str, ...]] = ("",)
     task: Task = Classification()
@@ -93,7 +98,8 @@ class Method(nn.Module):
     @cached_property
     def edges(self) -> tuple[Transfer, ...]:
         """The transfers, made once; the taps they name are requested from the networks here."""
-        edges = self.adjusted()
+        with naming_pairs(self.name, self.runs_on):
+            edges = self.adjusted()
         for end in (end for edge in edges for end in (edge.source, edge.target, *edge.given)):
             network, _, tap = end.partition(".")
             wrapped = getattr(self, network, None)
@@ -118,8 +124,14 @@ class Method(nn.Module):
     def batch_losses(self, batch: Batch) -> Losses:
         """The losses of one batch, with its address and epoch."""
         edges = self.edges  # first, because it requests the taps that run returns
-        with explaining_batch_norm(batch):
+        with self.explaining(batch):
             return total_loss(self.knowledge(batch), edges)
+
+    @contextmanager
+    def explaining(self, batch: Batch) -> Iterator[None]:
+        """Within it, networks that do not fit, and a batch too small for batch norm, are errors of one line."""
+        with naming_pairs(self.name, self.runs_on), explaining_batch_norm(batch):
+            yield
 
     def knowledge(self, batch: Batch) -> Knowledge:
         """What `run` returns for a batch, with several teachers weighed by it."""
@@ -237,11 +249,12 @@ class Method(nn.Module):
             loop.check_schedules(edges, epoch, epochs)
             loop.check_mode(self)
             loop.check_moved(self, edges, batch)
-        with explaining_batch_norm(batch):
+        with self.explaining(batch):
             knowledge = self.knowledge(batch)
         if classes:
             loop.check_range(edges, knowledge)
-        return total_loss(knowledge, edges)
+        with self.explaining(batch):
+            return total_loss(knowledge, edges)
 
     @cached_property
     def _own_loop(self) -> OwnLoop:
@@ -354,6 +367,7 @@ class Composed(Method):
                 raise AttarError(
                     f"{host.name!r} and {guest.name!r} hold different networks; build both around the same"
                 )
+        self.runs_on = max(methods, key=lambda method: demand(method.needs)).runs_on  # type: ignore[misc]
         self.parts = nn.ModuleList(methods)
         self._methods = methods  # the same, with their types
         self.student, self.teacher = host.student, host.teacher  # all parts share the networks inside

@@ -21,7 +21,7 @@ from attar.models import Branch
     paper="arXiv:1905.08094",
     year=2019,
     family="self",
-    needs=("stages",),
+    needs=("stages", "branches"),
 )
 class BYOT(UAKD):
     """Be Your Own Teacher (Zhang et al., ICCV 2019).

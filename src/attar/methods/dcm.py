@@ -21,7 +21,7 @@ from attar.models import Branch, Branched, Staged, bifurcate, fresh_copy
     paper="arXiv:2008.07816",
     year=2020,
     family="online",
-    needs=("stages",),
+    needs=("stages", "branches"),
 )
 class DCM(Method):
     """Knowledge Transfer via Dense Cross-Layer Mutual-Distillation (Yao and Sun, ECCV 2020).

@@ -16,7 +16,7 @@ from attar.models import Branch
     paper="arXiv:1906.00675",
     year=2019,
     family="self",
-    needs=("stages",),
+    needs=("stages", "branches"),
 )
 class DKS(UAKD):
     """Deeply-supervised Knowledge Synergy (Sun et al., CVPR 2019).

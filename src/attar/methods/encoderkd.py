@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from attar.batch import Batch
-from attar.errors import AttarError
+from attar.errors import PairError
 from attar.knowledge import Knowledge, Output, Transfer
 from attar.losses import MSE
 from attar.methods.base import Method
@@ -24,7 +24,7 @@ from attar.models import EncoderDecoder, Frozen, Staged, tap_shapes
     paper="arXiv:2210.17113",
     year=2022,
     family="offline",
-    needs=("stages",),
+    needs=("stages", "family"),
 )
 class EncoderKD(Method):
     """Lightweight Neural Network with Knowledge Distillation for CSI Feedback (Cui, Guo et al.): encoder KD.
@@ -42,7 +42,7 @@ class EncoderKD(Method):
         image_shape: (C, H, W) of one image; by default the networks' own.
 
     Raises:
-        AttarError: a network is not staged, or their codewords differ in length.
+        PairError: a network is not staged, or their codewords differ in length.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ def coding_pair(
     """A teacher and a student whose codewords can be compared.
 
     Raises:
-        AttarError: a network is not staged, or their codewords differ in length.
+        PairError: a network is not staged, or their codewords differ in length.
     """
     large, small = require_staged(method, "teacher", teacher), require_staged(method, "student", student)
     theirs, own = (tap_shapes(net, [net.code_tap], image_shape)[net.code_tap] for net in (large, small))
     if theirs != own:
-        raise AttarError(
-            f"{method}: a codeword of the student has the shape {own}, the teacher's {theirs}, and the teacher's "
-            "decoder reads both; give them one compression"
+        raise PairError(
+            f"method {method!r}: a codeword of the student has the shape {own}, the teacher's {theirs}, and the "
+            "teacher's decoder reads both"
         )
     return large, small

@@ -24,7 +24,7 @@ from attar.models.surgery.encoder_decoder import stages_of_encoder
     paper="arXiv:2210.17113",
     year=2022,
     family="offline",
-    needs=("stages",),
+    needs=("stages", "family"),
 )
 class ExchangeKD(Method):
     """Lightweight Neural Network with Knowledge Distillation for CSI Feedback (Cui, Guo et al.): the variant.

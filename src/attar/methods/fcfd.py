@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attar import losses
 from attar.batch import Batch
-from attar.errors import AttarError
+from attar.errors import PairError
 from attar.knowledge import Knowledge, Output, Transfer
 from attar.methods.base import Offline
 from attar.methods.common.stage_pairs import require_staged
@@ -32,7 +32,7 @@ TAILS = 2
     paper="ICLR 2023",
     year=2023,
     family="offline",
-    needs=("stages",),
+    needs=("stages", "family"),
 )
 class FCFD(Offline):
     """Function-Consistent Feature Distillation (Liu et al., ICLR 2023).
@@ -84,9 +84,9 @@ class FCFD(Offline):
         nets = require_staged(self.name, "teacher", teacher), require_staged(self.name, "student", student)
         self.depth = len(nets[0].stages)
         if self.depth != len(nets[1].stages) or self.depth < 2:
-            raise AttarError(
-                f"method 'fcfd': the teacher has {self.depth} stages, the student {len(nets[1].stages)}; give networks "
-                "with as many stages each, two or more"
+            raise PairError(
+                f"method 'fcfd': the teacher has {self.depth} stages, the student {len(nets[1].stages)}; expected as "
+                "many, two or more"
             )
         self.taps = [f"stage{number}" for number in range(1, self.depth + 1)]
         theirs, own = (tap_shapes(net, self.taps, image_shape) for net in nets)

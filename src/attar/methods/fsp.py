@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from attar.batch import Batch
-from attar.errors import AttarError
+from attar.errors import PairError
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE, flow
 from attar.methods.base import Offline
@@ -24,7 +24,7 @@ from attar.schedules import From
     paper="CVPR 2017",
     year=2017,
     family="offline",
-    needs=("stages",),
+    needs=("stages", "family"),
 )
 class FSP(Offline):
     """A Gift from Knowledge Distillation: Fast Optimization, Network Minimization and Transfer Learning (Yim et al.).
@@ -64,9 +64,9 @@ class FSP(Offline):
         own = tap_shapes(student, [level[1] for level in self.levels], image_shape)
         for taught, mine in self.levels:
             if theirs[taught][0] != own[mine][0]:
-                raise AttarError(
+                raise PairError(
                     f"method 'fsp' compares channels: {taught} of the teacher has {theirs[taught][0]}, {mine} of the "
-                    f"student {own[mine][0]}; use two depths of one family (resnet56 and resnet20), or at or sp"
+                    f"student {own[mine][0]}"
                 )
             self.teacher.request(taught)
             self.student.request(mine)

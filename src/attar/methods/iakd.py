@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attar.batch import Batch
-from attar.errors import AttarError, unknown
+from attar.errors import AttarError, PairError, unknown
 from attar.knowledge import Knowledge, Transfer
 from attar.methods.base import Method
 from attar.methods.common.stage_pairs import require_staged
@@ -26,7 +26,7 @@ Schedule = Literal["uniform", "linear", "review"]
     paper="arXiv:2007.01476",
     year=2020,
     family="offline",
-    needs=("stages",),
+    needs=("stages", "family"),
 )
 class IAKD(Method):
     """Interactive Knowledge Distillation for Image Classification (Fu et al., Neurocomputing 2021).
@@ -135,16 +135,15 @@ def equal_stages(teacher: Staged, student: Staged, image_shape: tuple[int, int, 
     """The stages, from 0, that take and give maps of one shape in both networks.
 
     Raises:
-        AttarError: the networks have different numbers of stages, or no stage is equal.
+        PairError: the networks have different numbers of stages, or no stage is equal.
     """
-    remedy = "give networks of one family and width, resnet56 and resnet20 or vgg13 and vgg8"
     counts = len(teacher.stages), len(student.stages)
     if counts[0] != counts[1]:
-        raise AttarError(f"method 'iakd': the teacher has {counts[0]} stages, the student {counts[1]}; {remedy}")
+        raise PairError(f"method 'iakd': the teacher has {counts[0]} stages, the student {counts[1]}")
     taps = ["stem", *(f"stage{number}" for number in range(1, counts[0] + 1))]
     theirs, own = (tap_shapes(net, taps, image_shape) for net in (teacher, student))
     equal = [theirs[tap] == own[tap] for tap in taps]
     found = tuple(index for index, both in enumerate(pairwise(equal)) if all(both))
     if not found:
-        raise AttarError(f"method 'iakd': no stage has equal shapes in teacher {theirs} and student {own}; {remedy}")
+        raise PairError(f"method 'iakd': no stage has equal shapes in teacher {theirs} and student {own}")
     return found

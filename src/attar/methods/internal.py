@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from attar.errors import AttarError
+from attar.errors import PairError
 from attar.knowledge import Transfer
 from attar.losses import AttentionKL, CosineDistance
 from attar.methods.base import Offline
@@ -65,10 +65,9 @@ class Internal(Offline):
         self.attention, self.cls, self.kd, self.ce, self.temperature = attention, cls, kd, ce, temperature
         for role, net in (("teacher", teacher), ("student", student)):
             if "layer1.cls" not in layer_taps(net):
-                raise AttarError(
+                raise PairError(
                     f"method 'internal' compares the attention of transformers with a class token, and the {role} "
-                    f"({type(net).__name__}) has none that is known; use a BERT-like classifier or a ViT, or another "
-                    "method (kd, at)"
+                    f"({type(net).__name__}) has none that is known"
                 )
         counts = (len(transformer_layers(net)) for net in (teacher, student))
         self.pairs = list(enumerate(compressed_layers(*counts), 1))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from attar.batch import Batch
-from attar.errors import AttarError
+from attar.errors import PairError
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import Boosted
 from attar.methods.base import Offline
@@ -65,10 +65,7 @@ class OFA(Offline):
         shapes = tap_shapes(student, self.stages, image_shape)
         tokens = [stage for stage in self.stages if len(shapes[stage]) != 3]
         if tokens:
-            raise AttarError(
-                f"method 'ofa' needs maps, but {tokens[0]} of the student is {shapes[tokens[0]]}; use a convolutional "
-                "student"
-            )
+            raise PairError(f"method 'ofa' needs maps, but {tokens[0]} of the student is {shapes[tokens[0]]}")
         width = max(classifier_of(teacher).in_features, staged.classifier.in_features)
         classes, depth = staged.classifier.out_features, len(self.stages)
         self.exits = nn.ModuleList(

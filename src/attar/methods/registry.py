@@ -14,13 +14,13 @@ from attar.methods.base import Composed, Method
 from attar.methods.common.edge_options import EdgeOptions, LogitEdges, Weights
 from attar.methods.common.layer_schedules import ALL
 from attar.methods.common.own_loop import check_apart
+from attar.methods.common.runs_on import Needs, naming_pairs, runs_on
 from attar.methods.common.teacher_rules import read_rule
 from attar.models import Ensemble, Frozen, FrozenEnsemble
 from attar.registry import Registry, check_types
 from attar.tasks import Task, create_task
 
 Family = Literal["baseline", "offline", "online", "semi-online", "self"]
-Needs = Literal["logits", "pooled", "stages", "classifier", "layers"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,15 @@ class MethodInfo:
         )
 
     @property
+    def runs_on(self) -> str:
+        """Which networks it runs on, with a pair by name.
+
+        >>> method_info("kd").runs_on
+        'networks of the same classes, such as resnet56 -> resnet20'
+        """
+        return runs_on(self.needs, takes_teacher=self.takes_teacher, options=self.defaults)
+
+    @property
     def summary(self) -> str:
         """The first line of the class's docstring."""
         return (inspect.getdoc(self.cls) or self.title).partition("\n")[0]
@@ -88,8 +97,9 @@ def register(
     def enter(cls: Cls) -> Cls:
         parameters = inspect.signature(cls).parameters
         defaults = {key: p.default for key, p in parameters.items() if key not in NETWORKS}
-        METHODS.add(MethodInfo(name, title, paper, year, family, needs, defaults, cls))
-        cls.name = name
+        info = MethodInfo(name, title, paper, year, family, needs, defaults, cls)
+        METHODS.add(info)
+        cls.name, cls.needs, cls.runs_on = name, needs, info.runs_on
         return cls
 
     return enter
@@ -215,7 +225,8 @@ def _single(name: str, student: nn.Module, teacher: Any, image_shape: Any, optio
         raise AttarError(f"method {name!r} has no teacher ({info.family}); leave teacher= out")
     if "image_shape" in inspect.signature(info.cls).parameters:
         options["image_shape"] = image_shape
-    return info.cls(student=student, **options)  # type: ignore[call-arg]  # every method takes a student
+    with naming_pairs(name, info.runs_on):
+        return info.cls(student=student, **options)  # type: ignore[call-arg]  # every method takes a student
 
 
 def _teacher_for(info: MethodInfo, teacher: nn.Module | Sequence[nn.Module] | None) -> Any:

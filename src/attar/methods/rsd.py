@@ -64,7 +64,7 @@ class Mixing:
     paper="IEEE TIP 33:5551-5563",
     year=2024,
     family="self",
-    needs=("stages",),
+    needs=("stages", "convolutions"),
 )
 class RSD(Method):
     """Restructuring the Teacher and Student in Self-Distillation (Zheng et al., IEEE TIP 2024).

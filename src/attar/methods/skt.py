@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from attar.batch import Batch
-from attar.errors import AttarError
+from attar.errors import PairError
 from attar.knowledge import Knowledge, Output, Transfer
 from attar.losses import InterLayer, IntraLayer
 from attar.methods.base import Offline
@@ -22,7 +22,7 @@ from attar.models import tap_shapes
     paper="arXiv:2003.10120",
     year=2020,
     family="offline",
-    needs=("logits", "stages"),
+    needs=("logits", "stages", "family"),
 )
 class SKT(Offline):
     """Efficient Crowd Counting via Structured Knowledge Transfer (Liu, Chen, Wu, Chen, Li, Lin).
@@ -67,13 +67,13 @@ class SKT(Offline):
             len(require_staged("skt", role, net).stages) for role, net in (("teacher", teacher), ("student", student))
         ]
         if stages[0] != stages[1]:
-            raise AttarError(f"skt: the teacher has {stages[0]} stages, the student {stages[1]}; choose one family")
+            raise PairError(f"method 'skt': the teacher has {stages[0]} stages, the student {stages[1]}")
         self.taps = ["stem", *(f"stage{number}" for number in range(1, stages[0] + 1))]
         theirs, own = (tap_shapes(net, self.taps, image_shape) for net in (teacher, student))
         for tap in self.taps:
             if len(own[tap]) != 3 or own[tap][1:] != theirs[tap][1:]:
-                raise AttarError(
-                    f"skt: {tap} is {own[tap]} in the student and {theirs[tap]} in the teacher; expected maps "
+                raise PairError(
+                    f"method 'skt': {tap} is {own[tap]} in the student and {theirs[tap]} in the teacher; expected maps "
                     "(C, H, W) of one height and width"
                 )
             self.teacher.request(tap)

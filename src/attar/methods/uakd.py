@@ -29,7 +29,7 @@ STUDENT = "student"
     paper="doi:10.1007/s11063-024-11606-z",
     year=2024,
     family="self",
-    needs=("stages",),
+    needs=("stages", "branches"),
 )
 class UAKD(Method):
     """A Unified Asymmetric Knowledge Distillation Framework (Ye et al., Neural Processing Letters 2024).

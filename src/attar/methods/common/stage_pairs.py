@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from attar.errors import AttarError
+from attar.errors import AttarError, PairError
 from attar.models import Staged, has_tap, tap_shapes
 from attar.models.surgery.adapters import resized
 from attar.models.surgery.layouts import Arrange, Arranged, arranged_shape
@@ -20,13 +20,12 @@ POOLED = (("pooled", "pooled"),)
 
 
 def require_staged(method: str, role: str, net: nn.Module) -> Staged:
-    """The network as a staged one, or an error with the method that asked and the methods that would work."""
+    """The network as a staged one, or an error with the method that asked."""
     if isinstance(net, Staged):
         return net
-    raise AttarError(
-        f"method {method!r} needs the stages of the {role}, and {type(net).__name__} has none; use a network of "
-        "attar.list_models(), one that attar.models.as_staged knows, name layers where the method takes layers= (at, "
-        "fitnet, sp), or a method of logits alone (kd, dkd, dml)"
+    raise PairError(
+        f"method {method!r} needs the stages of the {role}, and {type(net).__name__} has none; methods of logits (kd, "
+        "dkd, dml) do without"
     )
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attar.errors import AttarError, first_line
+from attar.errors import AttarError, PairError, first_line
 from attar.models.libraries.configurations import configuration, plain_configuration
 from attar.models.libraries.imports import import_transformers
 from attar.models.libraries.library_staged import drawn_elsewhere
@@ -106,7 +106,7 @@ class StagedGPT2(Staged):
     def classifier(self) -> nn.Linear:
         if hasattr(self, "lm_head"):
             return self.lm_head
-        raise AttarError("the logits share the weights of the embeddings; choose a method that needs no classifier")
+        raise PairError("the logits share the weights of the embeddings; choose a method that needs no classifier")
 
 
 def create(name: str, vocabulary: int, options: Mapping[str, Any]) -> nn.Module:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attar.batch import Inputs
-from attar.errors import AttarError, unknown
+from attar.errors import AttarError, PairError, unknown
 from attar.extras import quiet
 from attar.knowledge import Output
 from attar.models.copying import copied
@@ -95,7 +95,7 @@ def adapted_layers(net: nn.Module, targets: Sequence[str] | None) -> list[str]:
     """
     layers = [name for name, module in net.named_modules() if name and _adaptable(module)]
     if not layers:
-        raise AttarError(
+        raise PairError(
             f"{type(net).__name__} has no linear layer or convolution inside that low-rank modules can adapt"
         )
     if targets is None:

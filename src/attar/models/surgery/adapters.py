@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attar.errors import AttarError, unknown
+from attar.errors import AttarError, PairError, unknown
 from attar.models.registry import BUILDERS, Spec
 
 Kind = Literal["auto", "linear", "1x1", "3x3", "pool", "interpolate", "regressor"]
@@ -64,7 +64,7 @@ def adapter(from_shape: Shape, to_shape: Shape, kind: Kind = "auto", relu: bool 
     if len(from_shape) not in (1, 3) or len(to_shape) not in (1, 3):
         raise AttarError(f"cannot adapt {tuple(from_shape)} to {tuple(to_shape)}; shapes are (C,) or (C, H, W)")
     if len(from_shape) < len(to_shape):
-        raise AttarError(f"cannot make a map {tuple(to_shape)} of a vector {tuple(from_shape)}; tap the student's map")
+        raise PairError(f"cannot make a map {tuple(to_shape)} of a vector {tuple(from_shape)}; tap the student's map")
     shapes = {"from_shape": list(from_shape), "to_shape": list(to_shape)}
     spec = {"kind": "adapter", **shapes, "adapter": kind, "relu": relu}
     if len(to_shape) == 1:

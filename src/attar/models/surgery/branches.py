@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from attar.errors import AttarError, unknown
+from attar.errors import AttarError, PairError, unknown
 from attar.knowledge import Output
 from attar.models.create import create_model, model_info
 from attar.models.surgery.reinitialise import fresh_copy
@@ -205,7 +205,7 @@ def branch_part(net: Staged, shape: Shape | None, fork: Branch) -> Staged:
     below = ("stem", *(f"stage{number}" for number in range(1, fork.stage + 1)))
     if shape is None:
         if (fork.depth_ratio, fork.width_mult) != (1, 1):
-            raise AttarError(
+            raise PairError(
                 f"{type(net).__name__} can only branch like itself, since no shape of the zoo describes it; give "
                 "depth_ratio=1, width_mult=1"
             )

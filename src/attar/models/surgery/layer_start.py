@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from attar.errors import AttarError
+from attar.errors import AttarError, PairError
 from attar.models.surgery.transformer_layers import transformer_layers
 
 
@@ -23,7 +23,7 @@ def compressed_layers(theirs: int, own: int) -> list[int]:
     ([2, 4, 6, 8, 10, 12], [1, 3, 4, 6])
     """
     if not 1 <= own <= theirs:
-        raise AttarError(
+        raise PairError(
             f"the student has {own} transformer layers, the teacher {theirs}; choose a student of 1 to {theirs} layers "
             "out of those whose attention is known (BERT, RoBERTa, ELECTRA, DistilBERT, ViT, GPT-2)"
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from attar.errors import AttarError
+from attar.errors import PairError
 
 # A class token, a distillation token and registers stand before the patches.
 MOST_PREFIX_TOKENS = 8
@@ -22,7 +22,7 @@ def as_map(x: Tensor) -> Tensor:
             (B, N, C) of a square image: the last H * H tokens are its patches, up to 8 others stand before them.
 
     Raises:
-        AttarError: a vector, or tokens that are no square.
+        PairError: a vector, or tokens that are no square.
 
     >>> [tuple(as_map(torch.zeros(shape)).shape) for shape in ((2, 5, 4, 4), (2, 4, 4, 5), (2, 17, 5))]
     [(2, 5, 4, 4), (2, 5, 4, 4), (2, 5, 4, 4)]
@@ -34,7 +34,7 @@ def as_map(x: Tensor) -> Tensor:
         side = math.isqrt(x.shape[1])
         if x.shape[1] - side**2 <= MOST_PREFIX_TOKENS:
             return x[:, -(side**2) :].mT.unflatten(2, (side, side))
-    raise AttarError(
+    raise PairError(
         f"a feature of shape {tuple(x.shape)} is no map: expected (B, C, H, W), (B, H, W, C) or tokens (B, N, C) of a "
         "square image; name a layer that gives one, or use a method of vectors (rkd, pkt, cc)"
     )

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from attar.errors import AttarError
+from attar.errors import PairError
 from attar.models.copying import copied
 from attar.models.surgery.staged import Staged
 
@@ -19,7 +19,7 @@ def fresh_copy(net: Net) -> Net:
     It is a copy, not a rebuild from the spec, so that it has whatever surgery gave the original.
 
     Raises:
-        AttarError: a module with parameters of its own cannot initialise them.
+        PairError: a module with parameters of its own cannot initialise them.
 
     >>> old = nn.Linear(2, 2).requires_grad_(False)
     >>> new = fresh_copy(old)
@@ -37,7 +37,7 @@ def reinitialise(net: nn.Module) -> None:
     Every module is asked to `reset_parameters`; a staged network then draws its convolutions as it did when built.
 
     Raises:
-        AttarError: a module with parameters of its own cannot initialise them; nothing was changed then.
+        PairError: a module with parameters of its own cannot initialise them; nothing was changed then.
     """
     resets = []
     for name, module in net.named_modules():
@@ -46,7 +46,7 @@ def reinitialise(net: nn.Module) -> None:
             resets.append(reset)
         elif next(module.parameters(recurse=False), None) is not None:
             where = f"{type(module).__name__} at {name!r}" if name else type(module).__name__
-            raise AttarError(f"{where} cannot be initialised anew; give it a reset_parameters method")
+            raise PairError(f"{where} cannot be initialised anew; give it a reset_parameters method")
     for reset in resets:
         reset()
     for module in net.modules():

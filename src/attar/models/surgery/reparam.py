@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attar.errors import AttarError
+from attar.errors import AttarError, PairError
 from attar.models.registry import BUILDERS, build
 from attar.models.surgery.folding import conv_with, folded, kernel_and_bias, units
 from attar.models.surgery.staged import Staged
@@ -150,7 +150,7 @@ def multi_branch(net: Net, duplicates: int = 3) -> Net:
     copied = copy.deepcopy(net)
     found = [unit for unit in units(copied) if qualifies(unit.conv)]
     if not found:
-        raise AttarError(f"{type(net).__name__} has no padded 3x3 or 5x5 Conv2d; multi-branch blocks need one")
+        raise PairError(f"{type(net).__name__} has no padded 3x3 or 5x5 Conv2d; multi-branch blocks need one")
     for unit in found:
         unit.replace(MultiBranch(unit.conv, unit.norm, duplicates))
     if isinstance(copied, Staged) and copied.spec is not None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attar.batch import Inputs
-from attar.errors import AttarError, unknown
+from attar.errors import AttarError, PairError, unknown
 from attar.knowledge import Output, logits_of
 from attar.models.surgery.ensemble import Ensemble, joined
 from attar.models.surgery.staged import Staged
@@ -185,9 +185,7 @@ def classifier_of(net: nn.Module) -> nn.Linear:
         raise AttarError("several teachers have no common classifier; give one teacher")
     linears = [module for module in net.modules() if isinstance(module, nn.Linear)]
     if not linears:
-        raise AttarError(
-            f"{type(net).__name__} has no linear layer to be its classifier; use a network that ends in one"
-        )
+        raise PairError(f"{type(net).__name__} has no linear layer to be its classifier")
     return linears[-1]
 
 
