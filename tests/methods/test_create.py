@@ -119,7 +119,8 @@ def test_a_teacher_where_there_is_none(staged):
 @pytest.mark.parametrize("name", ["at", "fitnet", "simkd"])
 def test_methods_that_need_stages_say_so_and_name_others(plain, name):
     with pytest.raises(
-        AttarError, match=rf"method '{name}' needs the stages of the teacher, and Plain has none.*\(kd, .*; {name} runs on"
+        AttarError,
+        match=rf"method '{name}' needs the stages of the teacher, and Plain has none.*\(kd, .*; {name} runs on",
     ):
         create_method(name, **plain)
 

@@ -83,7 +83,7 @@ def test_encoderkd_trains_the_encoder_alone_and_deploys_the_teachers_decoder(bat
 
 @pytest.mark.parametrize("name", ["encoderkd", "exchangekd"])
 def test_codewords_of_other_lengths_are_refused(name):
-    message = rf"{name}: a codeword of the student has the shape \(4, 1, 1\), the teacher's \(16, 1, 1\)"
+    message = rf"method .{name}.: a codeword of the student has the shape \(4, 1, 1\), the teacher's \(16, 1, 1\)"
     with pytest.raises(AttarError, match=message) as error:
         made(name, csinet(8), csinet(compression=16))
     assert "\n" not in str(error.value)

@@ -69,7 +69,7 @@ def test_bridges_fit(own, theirs):
 
 
 def test_fcfd_wants_as_many_stages(nets):
-    with pytest.raises(AttarError, match="as many stages each"):
+    with pytest.raises(AttarError, match="expected as many, two or more; fcfd runs on two networks of one family"):
         attar.create_method("fcfd", teacher=attar.create_model("vgg13", 6), student=nets["student"])
 
 

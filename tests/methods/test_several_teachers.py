@@ -8,6 +8,7 @@ from torch import nn
 from attar import losses
 from attar.batch import Address, Batch
 from attar.errors import AttarError
+from attar.knowledge import Knowledge, total_loss
 from attar.losses.teachers import confidence_shares, entropy_shares
 from attar.methods import create_method
 from attar.models import create_model
@@ -110,6 +111,18 @@ def test_information_flow():
     theirs = torch.tensor([[1.0, 1, 0, 0], [0, 2, 1, 0], [0, 0, 1, 3]], dtype=torch.float64)
     assert losses.information_flow(own, theirs).item() == pytest.approx(0.01013043, abs=1e-7)
     assert losses.information_flow(own, own).item() == 0
+
+
+@pytest.mark.parametrize(("own", "theirs", "expected"), [("ST", "US", 2.658919), ("S", "T", 0.744296)])
+def test_dcm_of_two_heads_and_of_one(monkeypatch, own, theirs, expected):
+    method = create_method("dcm", student=create_model("resnet8", num_classes=3, in_channels=1, image_size=8))
+    heads = [f"own{number}" for number in range(len(own))], [f"peer{number}" for number in range(len(theirs))]
+    monkeypatch.setattr(type(method), "heads", heads)
+    logits = {"S": S, "T": T, "U": U}
+    outputs = dict(zip((*heads[0], *heads[1]), (logits[letter] for letter in own + theirs), strict=True))
+    found = total_loss(Knowledge(Batch(torch.zeros(2, 1), Y), **outputs), method.transfers())
+    assert len(found.terms) == 2 * len(own) + 2 * len(own) * len(theirs)
+    assert found.total.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_dcm_has_six_labels_and_eighteen_pairs():

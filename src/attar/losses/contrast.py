@@ -15,6 +15,17 @@ from attar.losses.numerics import product, widen
 
 # So many remembered embeddings are compared at a time, which bounds the memory of a large data set.
 ROWS = 65536
+# And so many similarities, which bounds that of a large batch: 32 MB of them.
+SIMILARITIES = 2**23
+
+
+def parts_of(tensor: Tensor, batch: int) -> tuple[Tensor, ...]:
+    """Rows that are compared with a batch at a time.
+
+    >>> [len(part) for part in parts_of(torch.zeros(100_000), 256)]
+    [32768, 32768, 32768, 1696]
+    """
+    return tensor.split(min(ROWS, max(SIMILARITIES // batch, 1)))
 
 
 def contrast(
@@ -74,7 +85,7 @@ def _each(
     """(B,) each sample's loss and (B, D) its gradient, where shift is log(Z K / N)."""
     own, mine = classes[index], memory[index]
     apart, gradient, others = torch.zeros_like(student[:, 0]), torch.zeros_like(student), torch.zeros_like(own)
-    for rows, theirs in zip(memory.split(ROWS), classes.split(ROWS), strict=True):
+    for rows, theirs in zip(parts_of(memory, len(own)), parts_of(classes, len(own)), strict=True):
         # (rows, B) and not the other way round: a processor's matrix product is a third faster so.
         gaps = product(rows, student.mT).div_(temperature).sub_(shift)
         same = theirs[:, None] == own
@@ -93,7 +104,8 @@ def log_mean_score(student: Tensor, memory: Tensor, temperature: float = 0.07) -
     >>> round(log_mean_score(torch.zeros(2, 3), torch.zeros(5, 3)).exp().item(), 4)
     5.0
     """
-    parts = [(product(widen(student), rows.mT) / temperature).logsumexp((0, 1)) for rows in widen(memory).split(ROWS)]
+    together = parts_of(widen(memory), len(student))
+    parts = [(product(widen(student), rows.mT) / temperature).logsumexp((0, 1)) for rows in together]
     return torch.stack(parts).logsumexp(0) - math.log(len(student))
 
 

@@ -56,13 +56,22 @@ def local_relations(
     first, second = torch.triu_indices(top, top, offset=1, device=student.device)
     pairs = [torch.stack([one[:, first], one[:, second]], dim=-1) / temperature for one in (teacher_top, student_top)]
     relations = divergence_terms(pairs[0].log_softmax(-1), pairs[1].log_softmax(-1)).sum(-1)
-    # Ranks count from 1: i + j of the paper is first + second + 2.
-    weights = 2 / (1.5 + second - first) * (-0.05 * (first + second + 2)).exp()
     together = kl_divergence(student_top, teacher_top, temperature)
-    local = (temperature**2 * (relations * weights).sum(1).mean() + together) / (len(first) + 1)
+    weighted = relations * rank_weights(first, second)
+    local = (temperature**2 * weighted.sum(1).mean() + together) / (len(first) + 1)
     if top == classes:
         return local, torch.zeros_like(local)
     return local, kl_divergence(student.gather(1, others), teacher.gather(1, others), temperature)
+
+
+def rank_weights(first: Tensor, second: Tensor) -> Tensor:
+    """LDRLD's weights of pairs of classes by their ranks, counted from 0, the first the smaller one.
+
+    >>> round(rank_weights(torch.tensor([0]), torch.tensor([1])).item(), 4)
+    0.6886
+    """
+    # Ranks of the paper count from 1: its i + j is first + second + 2.
+    return 2 / (1.5 + second - first) * (-0.05 * (first + second + 2)).exp()
 
 
 @dataclass(eq=False, repr=False)

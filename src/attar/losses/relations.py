@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from attar.errors import AttarError
 from attar.losses.checks import check_same_batch
@@ -12,8 +13,12 @@ from attar.losses.loss import Loss
 from attar.losses.numerics import gram, widen
 
 _TINY = 1e-12
-# Samples whose angles fit into a machine's memory; the nodes of a graph may be more.
+# Samples whose angles a step can compute; the nodes of a graph may be more.
 MOST_ANGLES = 1024
+# So many cosines are computed at a time: 16 MB of them. The batches of most papers are computed whole.
+TOGETHER = 2**22
+# What the cosines of points are computed from.
+Sides = tuple[Tensor, Tensor]
 
 
 def _distances(points: Tensor) -> Tensor:
@@ -28,16 +33,27 @@ def _relative_distances(points: Tensor) -> Tensor:
     return distances / torch.where(mean > 0, mean, 1.0)
 
 
-def _cosines(points: Tensor) -> Tensor:
-    """(B, B, B): entry i, j, k is the cosine at i between j and k; 0 where one of them coincides with i."""
+def _sides(points: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, B) inner products of the centred points, and 1 / their distances; 0 where two coincide."""
     # Centring keeps the digits that (x_j - x_i)(x_k - x_i) would lose in the Gram form.
     inner = gram(points - points.mean(0))
-    legs = inner.diagonal()[:, None] - inner
-    dots = inner[None] - inner[:, :, None] + legs[:, None, :]
     distances = _distances(points)
     apart = distances > _TINY
-    inverse = torch.where(apart, 1.0 / torch.where(apart, distances, 1.0), 0.0)
-    return dots * inverse[:, :, None] * inverse[:, None, :]
+    return inner, torch.where(apart, 1.0 / torch.where(apart, distances, 1.0), 0.0)
+
+
+def _cosines(inner: Tensor, inverse: Tensor, rows: slice | None) -> Tensor:
+    """(rows, B, B): entry i, j, k is the cosine at i between j and k; 0 where one of them coincides with i."""
+    squares = inner.diagonal()
+    own, mine, apart = (one if rows is None else one[rows] for one in (inner, squares, inverse))
+    legs = mine[:, None] - own
+    dots = inner[None] - own[:, :, None] + legs[:, None, :]
+    return dots * apart[:, :, None] * apart[:, None, :]
+
+
+def _gap_of_cosines(learner: Sides, source: Sides, rows: slice | None = None) -> Tensor:
+    """The mean Huber loss between the cosines at some of the points, or at all."""
+    return F.smooth_l1_loss(_cosines(*learner, rows), _cosines(*source, rows))
 
 
 def _points(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +91,8 @@ class RKDDistance(Loss):
 def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
     """Huber loss between the cosines of all triplets of samples (RKD-A, arXiv:1904.05068).
 
-    The widths of the two features may differ. Memory is B x B x B, whatever the width.
+    The widths of the two features may differ. The time is B x B x B, whatever the width; the memory B x B, since the
+    cosines of a large batch are computed some points at a time, and once more on the way back.
 
     Args:
         student: (B, D_s) embeddings; further dimensions are flattened.
@@ -84,7 +101,7 @@ def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
     Deviates: the mean over all B x B x B entries, as in the authors' code, where the paper sums.
 
     Raises:
-        AttarError: there are more than 1,024 samples, whose angles fill 4 GB.
+        AttarError: there are more than 1,024 samples, whose cosines are more than a billion.
 
     >>> v_s = torch.tensor([[1.0, 0, 2], [0, 1, 1], [2, 1, 0]])
     >>> v_t = torch.tensor([[1.0, 1, 0, 0], [0, 2, 1, 0], [0, 0, 1, 3]])
@@ -93,11 +110,22 @@ def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
     """
     if len(student) > MOST_ANGLES:
         raise AttarError(
-            f"the angles of all triplets of {len(student):,} samples are {4 * len(student) ** 3 / 1e9:,.0f} GB; give "
-            "smaller batches, leave them out (method.angle=0), or choose another relation (pkt, sp, cc)"
+            f"the angles of all triplets of {len(student):,} samples are {len(student) ** 3 / 1e9:,.0f} billion "
+            "numbers a step; give smaller batches, leave them out (method.angle=0), or choose another relation (pkt, "
+            "sp, cc)"
         )
-    learner, source = _points(student, teacher)
-    return F.smooth_l1_loss(_cosines(learner), _cosines(source))
+    learner, source = (_sides(points) for points in _points(student, teacher))
+    count = len(student)
+    together = max(TOGETHER // count**2, 1)
+    if together >= count:
+        return _gap_of_cosines(learner, source)
+    total = student.new_zeros((), dtype=learner[0].dtype)
+    for start in range(0, count, together):
+        rows = slice(start, min(start + together, count))
+        # Recomputed on the way back: nothing of the size B x B x B is kept.
+        part = checkpoint(_gap_of_cosines, learner, source, rows, use_reentrant=False, preserve_rng_state=False)
+        total = total + part * ((rows.stop - rows.start) / count)
+    return total
 
 
 class RKDAngle(Loss):

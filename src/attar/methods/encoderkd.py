@@ -86,6 +86,6 @@ def coding_pair(
     if theirs != own:
         raise PairError(
             f"method {method!r}: a codeword of the student has the shape {own}, the teacher's {theirs}, and the "
-            "teacher's decoder reads both"
+            "teacher's decoder reads both; give them one compression"
         )
     return large, small

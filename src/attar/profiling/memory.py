@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from attar.batch import Inputs
 from attar.metrics.accuracy import evaluating
 from attar.profiling.cost import Sample, blank_images, run
 
@@ -29,19 +29,36 @@ def peak_memory(net: nn.Module, image_shape: Sample, batch: int = 1) -> int:
     """
     images = blank_images(net, image_shape, batch)
     kept = [*net.parameters(), *net.buffers()]
-    with evaluating(net), _Alive(images, kept) as alive:
+    given = [images] if isinstance(images, Tensor) else images.values()
+    with evaluating(net), Alive(kept, given) as alive:
         run(net, images)
     return alive.peak
 
 
-class _Alive(TorchDispatchMode):
-    """Follows every storage that an operator returns until the last tensor over it is gone."""
+class Alive(TorchDispatchMode):
+    """Within it, every storage that an operator returns is followed until the last tensor over it is gone.
 
-    def __init__(self, images: Inputs, kept: list[Tensor]) -> None:
+    Args:
+        kept: tensors that were there before and are not counted.
+        counted: tensors that were there and are.
+
+    Attributes:
+        now: the bytes that are alive.
+        peak: the most there were at one moment.
+
+    >>> import torch
+    >>> numbers = torch.zeros(10, requires_grad=True)
+    >>> with Alive([numbers]) as alive:  # the exponentials are kept for the backward pass
+    ...     total = numbers.exp().sum()
+    >>> alive.now, alive.peak
+    (44, 44)
+    """
+
+    def __init__(self, kept: Iterable[Tensor], counted: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self.now = self.peak = 0
         self._seen = {tensor.untyped_storage()._cdata for tensor in kept}
-        for tensor in [images] if isinstance(images, Tensor) else images.values():
+        for tensor in counted:
             self._follow(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
