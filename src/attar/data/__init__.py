@@ -14,6 +14,7 @@ from attar.data.loading.split import limit, stratified_split
 from attar.data.loading.streaming import StreamingLoader
 from attar.data.loading.tensor_loader import TensorLoader
 from attar.data.registry import DatasetInfo, dataset_info, list_datasets, register_dataset
+from attar.data.sources.drawn import DrawnSet
 from attar.data.sources.wrap import statistics, wrap
 from attar.data.tensor_set import TensorSet, TensorSplits
 from attar.data.transforms import erasing  # noqa: F401, it registers itself
@@ -25,6 +26,7 @@ __all__ = [
     "Augment",
     "DatasetInfo",
     "DeviceLoader",
+    "DrawnSet",
     "FileSet",
     "ImageSet",
     "Loader",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from attar.batch import first_tensor
-from attar.data import FileSet, ImageSet, Samples, eval_batches
+from attar.data import DrawnSet, FileSet, ImageSet, Samples, eval_batches
 from attar.metrics.confusions import confusion_counts
 from attar.metrics.predictions import Predictions, load_predictions, predictions_file
 from attar.models import are_probabilities, exchanged, observe
@@ -30,7 +30,7 @@ def overlap(
     A warning and no error: published sets have such pairs too, and their numbers are comparable all the same. Images
     that stay in their files are not compared: each would have to be decoded first.
     """
-    if isinstance(train, FileSet) or isinstance(test, FileSet):
+    if isinstance(train, FileSet | DrawnSet) or isinstance(test, FileSet | DrawnSet):
         return None
     shown = [one for one in (train, unlabelled) if one is not None]
     seen = {one for samples in shown for one in _contents(samples)}

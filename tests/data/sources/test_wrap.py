@@ -86,22 +86,6 @@ def test_classes_that_have_no_training_images_are_named():
     assert load_data(images, val_fraction=0).notes == ("classes without training images: 'bee', 'dog'",)
 
 
-class Mirrored(list):
-    """Every other reading is mirrored."""
-
-    count = 0
-
-    def __getitem__(self, place):
-        self.count += 1
-        image, label = super().__getitem__(place)
-        return (image.flip(-1) if self.count % 3 else image), label
-
-
-def test_augmentation_that_would_be_frozen_is_named():
-    with pytest.warns(UserWarning, match=r"image \d+ of 'custom' differs when it is read again"):
-        wrap(Mirrored([(TENSOR, 0), (TENSOR, 1)] * 5))
-
-
 class Stream(IterableDataset):
     def __iter__(self):
         return iter(())

@@ -21,6 +21,7 @@ from attar.data.sources import (  # noqa: F401
     manifest,
     web_dataset,
 )
+from attar.data.sources.drawn import DrawnSet
 from attar.data.sources.image_tree import listed
 from attar.data.sources.unlabelled_folder import unlabelled_images
 from attar.data.sources.wrap import wrap
@@ -113,7 +114,9 @@ def read_data(
         splits = splits.map(lambda images: images.resized(image_size))
     splits = splits.map(lambda images: replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std)))
     if not isinstance(data, Splits):
-        splits = replace(splits, augment=Augment(crop_padding=min(splits.image_shape[1:]) // 8, flip=flip))
+        # A data set that draws its images at random has its own crops.
+        padding = 0 if isinstance(splits.train, DrawnSet) else min(splits.image_shape[1:]) // 8
+        splits = replace(splits, augment=Augment(crop_padding=padding, flip=flip))
     splits = replace(splits, notes=(*splits.notes, *_without_images(splits.train)))
     if unlabelled is not None:
         found, notes = unlabelled_images(
@@ -172,19 +175,33 @@ def _named(
 
 def _given(data: Any, options: dict[str, Any]) -> tuple[Splits, bool]:
     """The sets of an object; whether mirrored images keep their class is not known, so no."""
+    workers = options.pop("workers", 0)
     for option in options:
-        raise unknown("option of data given as an object:", option, COMMON)
+        raise unknown("option of data given as an object:", option, (*COMMON, "workers"))
     if isinstance(data, Splits):
         return data, bool(data.augment.flip)
     # A list is a data set of pairs; two data sets come as a tuple.
     if isinstance(data, tuple) and len(data) == 2:
-        train = _image_set(data[0])
-        return Splits(train, _alike(_image_set(data[1], train.classes), train)), False
-    return Splits(*split_off(_image_set(data), TEST_FRACTION, TEST_SEED)), False
+        train = _image_set(data[0], workers)
+        test = _alike(_image_set(data[1], workers, train.classes), train)
+        return Splits(train, test, notes=_drawn_notes(train, test)), False
+    train, test = split_off(_image_set(data, workers), TEST_FRACTION, TEST_SEED)
+    return Splits(train, test, notes=_drawn_notes(train, test)), False
 
 
-def _image_set(data: Any, classes: Sequence[str] | None = None) -> ImageSet:
-    return data if isinstance(data, ImageSet) else wrap(data, classes=classes)
+def _image_set(data: Any, workers: int, classes: Sequence[str] | None = None) -> ImageSet:
+    return data if isinstance(data, ImageSet) else wrap(data, classes=classes, workers=workers)
+
+
+def _drawn_notes(train: ImageSet, test: ImageSet) -> tuple[str, ...]:
+    """What follows from images that the data set draws at random."""
+    if not isinstance(train, DrawnSet):
+        return ()
+    held_out = "the test and validation images" if isinstance(test, DrawnSet) else "the validation images"
+    return (
+        f"images of {train.name!r} are drawn at random by the data set: training reads them anew in every epoch, and "
+        f"{held_out} are those of the first",
+    )
 
 
 def _alike(images: ImageSet, train: ImageSet) -> ImageSet:

@@ -12,8 +12,10 @@ from attar.batch import Batch, Counts
 from attar.data.file_set import FileSet
 from attar.data.images import ImageSet, Splits
 from attar.data.loading.device_loader import DeviceLoader
+from attar.data.loading.drawn_loader import DrawnLoader
 from attar.data.loading.streaming import StreamingLoader
 from attar.data.loading.tensor_loader import TensorLoader
+from attar.data.sources.drawn import DrawnSet
 from attar.data.tensor_set import TensorSet, TensorSplits
 from attar.data.transforms.mixing import Mixing
 from attar.errors import AttarError
@@ -67,7 +69,7 @@ Samples = ImageSet | TensorSet
 
 
 def loader_for(images: Samples, batch_size: int, **settings: Any) -> Any:
-    """A `StreamingLoader` for image files, a `DeviceLoader` for images in memory; both take the same settings.
+    """A `StreamingLoader` for files, a `DrawnLoader` for data sets that draw, else a `DeviceLoader`; settings agree.
 
     For samples of any other kind it is a `TensorLoader`, which takes those that do not speak of images.
 
@@ -80,6 +82,8 @@ def loader_for(images: Samples, batch_size: int, **settings: Any) -> Any:
         return TensorLoader(images, batch_size, **settings)
     if isinstance(images, FileSet):
         return StreamingLoader(images, batch_size, **settings)
+    if isinstance(images, DrawnSet):
+        return DrawnLoader(images, batch_size, **settings)
     return DeviceLoader(images, batch_size, **settings)
 
 

@@ -132,10 +132,10 @@ class StreamingLoader(DeviceLoader):
             self._files,
             batch_sampler=_Steps(),
             num_workers=self.workers,
-            collate_fn=_as_it_is,
+            collate_fn=as_it_is,
             pin_memory=self.device.type == "cuda",
             persistent_workers=self.workers > 0,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=ignore_interrupts,
             # Its own, because torch would draw a seed from the global state.
             generator=torch.Generator(),
         )
@@ -235,10 +235,11 @@ class _Files(Dataset[Read]):
         return self.sets[-1], number
 
 
-def _as_it_is(read: Any) -> Any:
+def as_it_is(read: Any) -> Any:
+    """A batch that was read whole."""
     return read
 
 
-def _ignore_interrupts(worker: int) -> None:
+def ignore_interrupts(worker: int) -> None:
     """Ctrl-C reaches every process; the main one decides when to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,17 +1,19 @@
-"""Any map-style data set of (image, label) pairs as an image set."""
+"""Any map-style data set of (image, label) pairs as an image set, in memory or read anew in every epoch."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from attar.batch import Address
 from attar.data.images import ImageSet
-from attar.decoding import to_rgb, upright
+from attar.data.sources.drawn import DrawnSet, drawing
+from attar.data.sources.items import pair
 from attar.errors import AttarError
 
 # How many items, about, are read a second time: of an image that is mirrored by chance every other reading differs.
@@ -20,19 +22,20 @@ READ_TWICE = 8
 MOST_CLASSES = 10**6
 
 
-def wrap(dataset: Any, name: str = "custom", classes: Sequence[str] | None = None) -> ImageSet:
-    """Read every item of a data set into memory.
+def wrap(dataset: Any, name: str = "custom", classes: Sequence[str] | None = None, workers: int = 0) -> ImageSet:
+    """A data set as an image set: read into memory, or, where its images differ at every reading, read in every epoch.
 
     Args:
         dataset: has a length and gives (image, label) by position. An image is a tensor (C, H, W) or (H, W), an array
-            (H, W, C) or (H, W), or a Pillow image, with 1 or 3 channels, in bytes or in 0..1, neither augmented nor
-            normalised. Pillow images of further modes become RGB and are turned upright, as image files are. Every
-            item is read once; some are read twice, and a warning names one that differs.
+            (H, W, C) or (H, W), or a Pillow image, with 1 or 3 channels, in bytes or in 0..1, not normalised. Pillow
+            images of further modes become RGB and are turned upright, as image files are. Every item is read once; some
+            are read twice, to find out whether they are drawn at random.
         name: what the set is called.
         classes: the name of every class; None: the data set's own `classes`, else the numbers 0, 1, ... of the labels.
+        workers: how many processes read images that are drawn at random; 0: this one.
 
     Returns:
-        The set; mean and standard deviation are measured.
+        The set, a `DrawnSet` where images are drawn at random; mean and standard deviation are measured.
 
     Raises:
         AttarError: the data set is no map of pairs, is empty, an image or a label is not as expected, or there are
@@ -46,19 +49,33 @@ def wrap(dataset: Any, name: str = "custom", classes: Sequence[str] | None = Non
         raise AttarError(f"expected a data set with a length that gives (image, label), got {type(dataset).__name__}")
     if not len(dataset):
         raise AttarError(f"data set {name!r} is empty; expected (image, label) pairs")
-    first, _ = _pair(dataset[0], 0)
-    images = torch.empty(len(dataset), *first.shape, dtype=torch.uint8)
+    first, _ = pair(dataset[0], 0)
+    drawn = is_drawn(dataset, name)
+    kept = None if drawn else torch.empty(len(dataset), *first.shape, dtype=torch.uint8)
     labels = torch.empty(len(dataset), dtype=torch.int64)
+    counts = torch.zeros(len(first), 256, dtype=torch.int64)
     for place in range(len(dataset)):
-        image, labels[place] = _pair(dataset[place], place)
+        with drawing(Address(), place) if drawn else nullcontext():
+            image, labels[place] = pair(dataset[place], place)
         if image.shape != first.shape:
             raise AttarError(
                 f"image {place} is {tuple(image.shape)}, image 0 is {tuple(first.shape)}; bring them to one size first"
             )
-        images[place] = image
-    _warn_of_randomness(dataset, images, name)
-    names = classes or getattr(dataset, "classes", None) or _numbered(labels, name)
-    return ImageSet(images, labels, tuple(map(str, names)), name, *statistics(images))
+        counts += levels(image[None])
+        if kept is not None:
+            kept[place] = image
+    names = tuple(map(str, classes or getattr(dataset, "classes", None) or _numbered(labels, name)))
+    if kept is not None:
+        return ImageSet(kept, labels, names, name, *moments(counts))
+    none = torch.empty(len(dataset), *first.shape, dtype=torch.uint8, device="meta")
+    places = torch.arange(len(dataset))
+    return DrawnSet(none, labels, names, name, *moments(counts), dataset=dataset, places=places, workers=workers)
+
+
+def levels(images: Tensor) -> Tensor:
+    """(C, 256): how often each byte stands in the channels of (N, C, H, W) bytes."""
+    # As counts, because the set as floats may not fit into memory.
+    return torch.stack([channel.flatten().bincount(minlength=256) for channel in images.unbind(1)])
 
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -67,26 +84,39 @@ def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     >>> statistics(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
     ((0.5,), (0.5,))
     """
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    # From counts, because the set as floats may not fit into memory.
-    shares = torch.stack([channel.flatten().bincount(minlength=256) for channel in images.unbind(1)]).double()
+    return moments(levels(images))
+
+
+def moments(counts: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The same from counts (C, 256) of the bytes."""
+    shares = counts.double()
     shares /= shares.sum(1, keepdim=True)
-    mean = shares @ levels
-    std = (shares @ levels.square() - mean.square()).clamp_min(0).sqrt()
+    bytes_ = torch.arange(256, dtype=torch.float64) / 255
+    mean = shares @ bytes_
+    std = (shares @ bytes_.square() - mean.square()).clamp_min(0).sqrt()
     return tuple(mean.tolist()), tuple(std.where(std > 1e-6, 1.0).tolist())
 
 
-def _warn_of_randomness(dataset: Any, images: Tensor, name: str) -> None:
-    """Items that differ when they are read again were augmented at random, once and for all epochs."""
-    for place in range(0, len(images), max(1, len(images) // READ_TWICE)):
-        again, _ = _pair(dataset[place], place)
-        if not torch.equal(again, images[place]):
+def is_drawn(dataset: Any, name: str) -> bool:
+    """Whether images differ when they are read again; a warning where they do from the same random numbers too."""
+    drawn = False
+    for place in range(0, len(dataset), max(1, len(dataset) // READ_TWICE)):
+        one, other = (pair(dataset[place], place)[0] for _ in range(2))
+        if one.shape != other.shape:
+            raise AttarError(f"image {place} of {name!r} has another size at every reading; bring it to one size")
+        drawn = drawn or not torch.equal(one, other)
+        same = []
+        for _ in range(2 * drawn):
+            with drawing(Address(), place):
+                same.append(pair(dataset[place], place)[0])
+        if same and not torch.equal(*same):
             warnings.warn(
-                f"image {place} of {name!r} differs when it is read again: its random augmentation is frozen, one copy "
-                "for all epochs; take it out of the data set and give augment=",
+                f"images of {name!r} are drawn from a generator of the data set's own: every epoch differs, but a "
+                "resumed run cannot repeat it; draw from torch's, NumPy's or Python's global one",
                 stacklevel=3,
             )
-            return
+            return True
+    return drawn
 
 
 def _numbered(labels: Tensor, name: str) -> range:
@@ -101,50 +131,3 @@ def _numbered(labels: Tensor, name: str) -> range:
             "... without a gap, or give the names of all as classes="
         )
     return range(most + 1)
-
-
-def _pair(item: Any, place: int) -> tuple[Tensor, int]:
-    try:
-        image, label = item
-        number = label.item() if hasattr(label, "item") else label
-        if isinstance(number, float) and not number.is_integer():
-            raise AttarError(f"item {place} has the label {number:g}; expected the whole number of a class")
-        number = int(number)
-    except AttarError:
-        raise
-    except (TypeError, ValueError, RuntimeError):
-        raise AttarError(f"item {place} is no (image, class number) pair: {type(item).__name__}") from None
-    return _bytes(_channels_first(image, place), place), number
-
-
-def _channels_first(image: Any, place: int) -> Tensor:
-    """Any kind of image as a (C, H, W) tensor."""
-    if not isinstance(image, Tensor):
-        # A Pillow image is read as a file of it is, except that a grey one keeps its one channel.
-        if hasattr(image, "getexif"):
-            image = upright(image)
-            image = image if image.mode == "L" else to_rgb(image)
-        array = np.array(image)
-        if array.dtype == object or array.ndim not in (2, 3):
-            raise AttarError(f"image {place} is {type(image).__name__}; expected a tensor, an array or a Pillow image")
-        image = torch.from_numpy(array)
-        image = image.permute(2, 0, 1) if image.ndim == 3 else image
-    image = image[None] if image.ndim == 2 else image
-    if image.ndim != 3 or image.shape[0] not in (1, 3):
-        raise AttarError(
-            f"image {place} has shape {tuple(image.shape)} (channels first); expected 1 or 3 channels: tensors are "
-            "(C, H, W), arrays (H, W, C)"
-        )
-    return image
-
-
-def _bytes(image: Tensor, place: int) -> Tensor:
-    """Bytes stay; floats in 0..1 become bytes."""
-    if image.dtype == torch.uint8:
-        return image
-    if not image.is_floating_point():
-        raise AttarError(f"image {place} is {image.dtype}; expected uint8, or floats in 0..1")
-    if not 0 <= float(image.min()) <= float(image.max()) <= 1:
-        span = f"{float(image.min()):.3g}..{float(image.max()):.3g}"
-        raise AttarError(f"image {place} has values {span}; expected floats in 0..1: leave the normalisation to Attar")
-    return image.mul(255).round().to(torch.uint8)
