@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attar import losses
-from attar.losses import relations
+from attar.losses import parts
 from attar.losses.logit_relations import whitened_similarity
 from attar.profiling.memory import Alive
 
@@ -57,15 +57,29 @@ def test_the_angles_of_a_large_batch_are_computed_in_parts(monkeypatch):
     batch = 96
     whole = peak(losses.rkd_angle, *embeddings(batch))
     assert whole > 4 * 4 * batch**3
-    monkeypatch.setattr(relations, "TOGETHER", 2 * batch**2)
+    monkeypatch.setattr(parts, "TOGETHER", 2 * batch**2)
     assert peak(losses.rkd_angle, *embeddings(batch)) < whole / 8
+
+
+def test_distances_of_labels_are_compared_some_labels_at_a_time(monkeypatch):
+    shape, labels = (48, 40, 3), torch.rand(48, 40) < 0.3
+    learner, source = torch.randn(shape, requires_grad=True), torch.randn(shape)
+    for loss in (losses.class_structure, losses.instance_structure):
+        monkeypatch.setattr(parts, "TOGETHER", 2**22)
+        whole, value = peak(loss, learner, source, labels), loss(learner, source, labels, "none")
+        (gradient,) = torch.autograd.grad(value.sum(), learner)
+        monkeypatch.setattr(parts, "TOGETHER", 2 * 48**2)
+        assert peak(loss, learner, source, labels) < whole / 4
+        found = loss(learner, source, labels, "none")
+        torch.testing.assert_close(found, value)
+        torch.testing.assert_close(torch.autograd.grad(found.sum(), learner)[0], gradient)
 
 
 def test_angles_in_parts_are_the_angles(monkeypatch):
     learner, source = embeddings(11, torch.float64)
     found = []
     for together in (11**3, 4 * 11**2, 1):  # whole, four points at a time and a rest of three, one at a time
-        monkeypatch.setattr(relations, "TOGETHER", together)
+        monkeypatch.setattr(parts, "TOGETHER", together)
         value = losses.rkd_angle(learner, source)
         found.append((value.detach(), *torch.autograd.grad(value, learner)))
     for other in found[1:]:

@@ -13,6 +13,7 @@ from attar.errors import AttarError
 from attar.losses.checks import label_mask, reduced
 from attar.losses.loss import Loss
 from attar.losses.numerics import widen
+from attar.losses.parts import parts_of, recomputed
 
 
 def class_structure(student: Tensor, teacher: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
@@ -78,7 +79,15 @@ def checked_labels(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
 
 
 def _gaps(own: Tensor, theirs: Tensor, present: Tensor) -> Tensor:
-    """(G,): of G groups of N points each (G, N, D), those that are present (G, N) compared."""
+    """(G,): of G groups of N points each (G, N, D), those that are present (G, N) compared, some groups at a time."""
+    parts = parts_of(len(own), own.shape[1] ** 2)
+    if len(parts) == 1:
+        return _gaps_of_groups(own, theirs, present)
+    return torch.cat([recomputed(_gaps_of_groups, own[part], theirs[part], present[part]) for part in parts])
+
+
+def _gaps_of_groups(own: Tensor, theirs: Tensor, present: Tensor) -> Tensor:
+    """(G,): as `_gaps`, all groups at once."""
     pairs = present[:, :, None] & present[:, None, :]
     gaps = F.smooth_l1_loss(_relative(widen(own), pairs), _relative(widen(theirs), pairs), reduction="none")
     return gaps.sum((1, 2)) / present.sum(1).clamp(min=1)

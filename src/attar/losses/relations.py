@@ -5,18 +5,16 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from attar.errors import AttarError
 from attar.losses.checks import check_same_batch
 from attar.losses.loss import Loss
 from attar.losses.numerics import gram, widen
+from attar.losses.parts import parts_of, recomputed
 
 _TINY = 1e-12
 # Samples whose angles a step can compute; the nodes of a graph may be more.
 MOST_ANGLES = 1024
-# So many cosines are computed at a time: 16 MB of them. The batches of most papers are computed whole.
-TOGETHER = 2**22
 # What the cosines of points are computed from.
 Sides = tuple[Tensor, Tensor]
 
@@ -116,16 +114,11 @@ def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
         )
     learner, source = (_sides(points) for points in _points(student, teacher))
     count = len(student)
-    together = max(TOGETHER // count**2, 1)
-    if together >= count:
+    parts = parts_of(count, count**2)
+    if len(parts) == 1:
         return _gap_of_cosines(learner, source)
-    total = student.new_zeros((), dtype=learner[0].dtype)
-    for start in range(0, count, together):
-        rows = slice(start, min(start + together, count))
-        # Recomputed on the way back: nothing of the size B x B x B is kept.
-        part = checkpoint(_gap_of_cosines, learner, source, rows, use_reentrant=False, preserve_rng_state=False)
-        total = total + part * ((rows.stop - rows.start) / count)
-    return total
+    gaps = [recomputed(_gap_of_cosines, learner, source, rows) * (rows.stop - rows.start) for rows in parts]
+    return torch.stack(gaps).sum() / count
 
 
 class RKDAngle(Loss):
