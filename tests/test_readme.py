@@ -22,6 +22,18 @@ def test_the_table_of_methods_is_the_registry() -> None:
     assert generated.methods() in generated.METHODS.read_text(encoding="utf-8")
 
 
+def test_short_methods_are_as_short_as_the_readme_has_them() -> None:
+    """Whole files: imports, documentation and empty lines count."""
+    named = re.findall(r"\[(\w+)\]\(src/attar/methods/\1\.py\)\s\((\d+) lines\)", README)
+    counted = {name: len((ROOT / f"src/attar/methods/{name}.py").read_text().splitlines()) for name, _ in named}
+    assert {name: int(lines) for name, lines in named} == counted
+    assert len(named) == 5
+    assert max(counted.values()) < 40
+    example = re.search(r"\(examples/my_method\.py\), (\d+) lines", README)
+    assert example
+    assert int(example[1]) == len((ROOT / "examples/my_method.py").read_text().splitlines())
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
