@@ -96,6 +96,15 @@ def test_a_bad_gradient_of_a_good_loss_stops_before_it_does_harm(tiny, monkeypat
     assert all(torch.isfinite(parameter).all() for parameter in one.method.parameters())
 
 
+def test_a_gradient_whose_norm_overflows_is_found(tiny, monkeypatch):
+    break_at(monkeypatch, lambda learner: 1e30 * learner.square().mean())
+    one = tiny("supervised")
+    with pytest.raises(
+        AttarError, match=r"at epoch 2, step 2: edge 'bad', first in the norm of its gradient: the loss is"
+    ):
+        one.fit()
+
+
 def test_the_guilty_batch_of_an_accumulated_group_is_found(tiny, monkeypatch):
     break_at(monkeypatch, bad_gradient)
     one = tiny("supervised", accumulate=4)

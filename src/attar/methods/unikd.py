@@ -27,6 +27,8 @@ Logits = Literal["kd", "dkd", "mlkd"]
 Shape = tuple[int, ...]
 # The widest that fusion is inside, as in the code.
 MAX_MID = 512
+# Log-variances are held to this range where Gaussians are compared in closed form, samples of them as well.
+LOGVAR = (-10.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,11 @@ class UniKD(Method):
         learnt = self.student(batch.inputs, self.taps.get("student", ()))
         knowledge = Knowledge(batch, teacher=taught, student=learnt)
         for name, predict in self.fdp.items():
-            gaussian = predict(taught if name == "teacher" else learnt)
-            knowledge.add(f"{name}_fdp.gaussian", gaussian)
-            knowledge.add(f"{name}_fdp.sample", sample(gaussian, batch.rng(f"{name} sample"), batch))
+            mu, logvar = predict(taught if name == "teacher" else learnt)
+            if self.profile.closed_form:
+                logvar = logvar.clamp(*LOGVAR)
+            knowledge.add(f"{name}_fdp.gaussian", (mu, logvar))
+            knowledge.add(f"{name}_fdp.sample", sample((mu, logvar), batch.rng(f"{name} sample"), batch))
         return knowledge
 
     def transfers(self) -> Iterable[Transfer]:

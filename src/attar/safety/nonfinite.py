@@ -171,7 +171,7 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 
 def bad_gradient(method: Method, losses: Losses) -> tuple[str | None, str | None]:
-    """The edge and the parameter where a finite loss has a gradient that is not."""
+    """The edge and the parameter where a finite loss has a gradient that is not, or one too large for its norm."""
     named = [(name, parameter) for name, parameter in method.named_parameters() if parameter.requires_grad]
     for key, term in losses.terms.items():
         if not term.requires_grad or not losses.weights[key]:
@@ -182,6 +182,8 @@ def bad_gradient(method: Method, losses: Losses) -> tuple[str | None, str | None
         for (name, _), gradient in zip(named, gradients, strict=True):
             if gradient is not None and not torch.isfinite(gradient).all():
                 return key, f"the gradient of {name!r}"
+        if not torch.isfinite(nn.utils.get_total_norm([one for one in gradients if one is not None])):
+            return key, f"the norm of its gradient: the loss is {float(term.detach()):.3g}, and the squares overflow"
     return None, None
 
 
@@ -214,9 +216,10 @@ def fail(method: Method, batches: list[Batch], runtime: Runtime, file: Path) -> 
     write_bytes(file, _saved(failure))
     what = f"the loss is {finding.total:g}"
     if torch.isfinite(torch.tensor(finding.total)):
-        what = "a gradient is not finite" if finding.bad else "the loss was not finite, and is when computed again,"
+        what = "a gradient is not finite" if finding.bad else "a number was not finite, and is when computed again,"
+    edge = "" if finding.edge is None else f": edge {finding.edge!r}"
     raise AttarError(
-        f"{what} at epoch {where.epoch + 1}, step {where.step}: edge {finding.edge!r}"
+        f"{what} at epoch {where.epoch + 1}, step {where.step}{edge}"
         f"{f', first in {finding.place}' if finding.place else ''}; the batch and the state are in {file} "
         "(`attar replay` explains it); try a lower optim.lr or optim.clip_norm=1"
     )
