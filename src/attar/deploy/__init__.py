@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attar.deploy.export import Export, Exported, export_student, read_export
     from attar.deploy.formats import Format, list_formats, register_format
+    from attar.deploy.hub import HubStudent
     from attar.deploy.package import load, load_card, load_facts, save
     from attar.deploy.student import Student
     from attar.deploy.trained_run import Trained, find_trained
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "attar.deploy.export": ("Export", "Exported", "export_student", "read_export"),
     "attar.deploy.formats": ("Format", "list_formats", "register_format"),
+    "attar.deploy.hub": ("HubStudent",),
     "attar.deploy.student": ("Student",),
     "attar.deploy.trained_run": ("Trained", "find_trained"),
     "attar.deploy.package": ("load", "load_card", "load_facts", "save"),
@@ -27,6 +29,7 @@ __all__ = [
     "Export",
     "Exported",
     "Format",
+    "HubStudent",
     "Student",
     "Trained",
     "export_student",

@@ -63,14 +63,22 @@ def open_run(path: Path) -> Classifier:
     Raises:
         AttarError: there is none, the run is not finished, or it takes images that files do not hold.
     """
-    import torch
-
     from attar.deploy.package import load
     from attar.deploy.trained_run import find_trained
-    from attar.sizes import checked_size
 
     trained = find_trained(path)
-    net, card = load(trained.weights), trained.card
+    return classifier_of(load(trained.weights), trained.card, path)
+
+
+def classifier_of(net: Any, card: dict[str, Any], path: str | Path) -> Classifier:
+    """A network with the JSON beside its weights; `path` is for the messages.
+
+    Raises:
+        AttarError: it takes images that files do not hold.
+    """
+    import torch
+
+    from attar.sizes import checked_size
 
     def run(images: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -82,7 +90,7 @@ def open_run(path: Path) -> Classifier:
     return Classifier(tuple(card["classes"]), shape, size, mean, std, run, bool(card.get("multilabel")))
 
 
-def checked_shape(shape: Any, path: Path) -> tuple[int, int, int]:
+def checked_shape(shape: Any, path: str | Path) -> tuple[int, int, int]:
     """(C, H, W) of images that files can hold.
 
     Raises:

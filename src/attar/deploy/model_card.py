@@ -38,12 +38,14 @@ class CardText:
         export: the files.
         files_table: their measurements, as Markdown.
         licence: an identifier that hubs accept ("apache-2.0").
+        loading: how to load the student where there are no files.
     """
 
     trained: Trained
     export: Export
     files_table: str
     licence: str = "unknown"
+    loading: str = ""
 
     @property
     def card(self) -> dict[str, Any]:
@@ -126,9 +128,7 @@ class CardText:
             self._source(),
             "## Scores",
             self._scores(),
-            "## Files",
-            f"Compared with the student in PyTorch on {self.export.count:,} test {self.export.scoring.samples}.",
-            self.files_table,
+            *(["## Files", self._compared(), self.files_table] if self.export.files else []),
             *(["## Images", self._images()] if "image_shape" in self.card else ["## Inputs", self._inputs()]),
             "## Loading",
             self._loading(),
@@ -136,6 +136,9 @@ class CardText:
             self._limits(),
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
+
+    def _compared(self) -> str:
+        return f"Compared with the student in PyTorch on {self.export.count:,} test {self.export.scoring.samples}."
 
     def _origin(self) -> str:
         teacher, method = self.card.get("teacher"), self.card.get("method")
@@ -193,9 +196,10 @@ class CardText:
             if self.export.baked
             else "Pixels become float32 as (pixel / 255 - mean) / deviation"
         )
+        held = " The ONNX files hold this, and the classes, in their metadata." if self.export.files else ""
         return (
             f"{height} x {width} pixels, {order}, N x C x H x W. From an image file: upright, {RESIZE}{read}. {how}: "
-            f"{', '.join(numbers)}. The ONNX files hold this, and the classes, in their metadata."
+            f"{', '.join(numbers)}.{held}"
         )
 
     def _inputs(self) -> str:
@@ -206,7 +210,8 @@ class CardText:
         return ", ".join([f"{shape} as in training", *facts]) + ". The graph files hold this in their metadata."
 
     def _loading(self) -> str:
-        blocks = [f"```python\n{kind.loading}\n```" for kind in self.kinds if kind.loading]
+        ways = [*(kind.loading for kind in self.kinds), self.loading]
+        blocks = [f"```python\n{way}\n```" for way in ways if way]
         ready = sorted((kind for kind in self.kinds if kind.classifier), key=lambda kind: not kind.graph)
         if ready and "image_shape" in self.card:
             blocks.append(f"```\nattar predict {ready[0].file} photo.jpg\n```")

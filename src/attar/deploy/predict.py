@@ -97,7 +97,11 @@ def predict(model: str | Path, images: Iterable[str | Path], top: int = 3) -> It
     if top < 1:
         raise AttarError(f"top is {top}; give 1 or more classes")
     require_pillow()
-    classifier = open_classifier(model)
+    yield from labelled(open_classifier(model), images, top)
+
+
+def labelled(classifier: Classifier, images: Iterable[str | Path], top: int = 3) -> Iterator[Prediction]:
+    """The same by a classifier that is open."""
     files = image_files(images)
     for start in range(0, len(files), BATCH):
         yield from _predict(classifier, files[start : start + BATCH], top)
