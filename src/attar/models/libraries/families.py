@@ -1,4 +1,4 @@
-"""The families of timm and torchvision that are staged, and where each keeps its parts."""
+"""The families of timm, torchvision and transformers that are staged, and where each keeps its parts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 
 from torch import nn
 
+from attar.models.libraries.hugging_face_staged import staged_classifier
 from attar.models.libraries.library_staged import Family, LibraryStaged, Permute, assemble
 from attar.models.libraries.tokens import timm_vit, torchvision_vit
 
@@ -124,17 +125,20 @@ TRANSFORMERS: dict[str, Callable[[nn.Module], LibraryStaged | None]] = {
 
 
 def as_staged(net: nn.Module) -> LibraryStaged | None:
-    """A timm or torchvision network as a staged one; None where it is neither, or of no known family.
+    """A network of timm, torchvision or transformers as a staged one; None where it is none, or of no known family.
 
-    Parameters are shared, not copied; hand over a deepcopy to keep the network as it is, since a vision transformer is
-    taken apart. Known are ResNet, ConvNeXt, EfficientNet, MobileNet V2 and V3, RegNet, VGG, ViT and DeiT, and Swin.
-    A stage begins where the map becomes smaller; a transformer's blocks are four even groups.
+    Parameters are shared, not copied; hand over a deepcopy to keep the network as it is, since timm's and torchvision's
+    vision transformers are taken apart. Known are ResNet, ConvNeXt, EfficientNet, MobileNet V2 and V3, RegNet, VGG, ViT
+    and DeiT, and Swin; of transformers the classifiers ViT, DeiT, Swin, ConvNeXt and ConvNeXt V2. A stage begins where
+    the map becomes smaller; a transformer's blocks are four even groups.
 
     >>> as_staged(nn.Linear(2, 2)) is None
     True
     """
     library = type(net).__module__.partition(".")[0]
     kind = type(net).__name__
+    if library == "transformers":
+        return staged_classifier(net)
     if kind == "VisionTransformer" and library in TRANSFORMERS:
         return TRANSFORMERS[library](net)
     family = {"timm": TIMM, "torchvision": TORCHVISION}.get(library, {}).get(kind)

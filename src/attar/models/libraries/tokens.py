@@ -134,11 +134,11 @@ def torchvision_vit(net: Any) -> LibraryStaged | None:
     return LibraryStaged([TorchvisionEntry(net, 1)], even(blocks, 1), [exit], head, names)
 
 
-def even(blocks: list[nn.Module], prefix: int) -> list[list[nn.Module]]:
+def even(blocks: list[nn.Module], prefix: int, kind: type[Blocks] = Blocks) -> list[list[nn.Module]]:
     """Blocks in even groups."""
     count = min(STAGES, len(blocks))
     ends = [len(blocks) * number // count for number in range(count + 1)]
-    groups = [Blocks(*blocks[start:stop]) for start, stop in pairwise(ends)]
+    groups = [kind(*blocks[start:stop]) for start, stop in pairwise(ends)]
     for group in groups:
         group.prefix = prefix
     return [[group] for group in groups]
