@@ -20,7 +20,7 @@ from attar.methods import create_method
 from attar.models import Staged, create_model
 from attar.models.libraries.imports import import_timm
 from attar.recipe import ModelRecipe, OptimRecipe, read_recipe
-from attar.tasks import images
+from attar.tasks import Classification, images
 from attar.train.ema import Ema
 from attar.train.running_means import RunningMeans
 from attar.train.schedules import learning_rate
@@ -83,7 +83,7 @@ def test_ema_follows_its_formula_and_counts_are_copied():
 
 
 def test_a_tally_weighs_batches_by_their_size():
-    running = RunningMeans()
+    running = RunningMeans(Classification())
     for size, right in ((3, 3), (1, 0)):
         labels = torch.zeros(size).long()
         logits = torch.tensor([[5.0, 0.0]] * size) if right else torch.tensor([[0.0, 5.0]] * size)
@@ -98,7 +98,7 @@ def test_a_tally_weighs_batches_by_their_size():
 
 
 def test_later_phases_do_not_count_images_again():
-    running, batch = RunningMeans(), Batch(torch.zeros(2, 1, 1, 1), torch.zeros(2).long())
+    running, batch = RunningMeans(Classification()), Batch(torch.zeros(2, 1, 1, 1), torch.zeros(2).long())
     losses = total_loss(
         Knowledge(batch, student=torch.zeros(2, 3)), [Transfer("labels", "student.logits", CrossEntropy())]
     )

@@ -142,6 +142,11 @@ def test_wrong_labels_are_one_line(labels, message):
     assert "\n" not in str(caught.value)
 
 
+def test_wrong_class_numbers_are_one_line_in_every_task_that_has_them():
+    with pytest.raises(AttarError, match="the labels hold 5, and 'student.logits' has the classes 0 to 4"):
+        make(task="text")(INPUTS, LABELS + 1)
+
+
 def test_inputs_on_another_device_are_one_line():
     with pytest.raises(AttarError, match="inputs are on meta and the method on cpu"):
         make()(INPUTS.to("meta"), LABELS)

@@ -24,6 +24,7 @@ from attar.methods import Method, create_method, method_info
 from attar.metrics import base
 from attar.models import create_model
 from attar.safety.nonfinite import Watch, gradient_norm, moved_by
+from attar.tasks import Classification
 from attar.teachers import cache as teacher_cache
 from attar.teachers.cache import TeacherCache
 from attar.teachers.logit_codec import Dense, TopK
@@ -148,7 +149,7 @@ def steps_of(name: str, device: str, precision: str) -> tuple[list[float], list[
     learners = {
         phase: torch.optim.SGD(method.trainable(phase), 0.05, momentum=0.9, fused=True) for phase in method.phases
     }
-    watch, running, losses = Watch(runtime.device), RunningMeans(), []
+    watch, running, losses = Watch(runtime.device), RunningMeans(Classification()), []
     for learner in learners.values():
         watch.guard(learner)
     for step in range(STEPS):

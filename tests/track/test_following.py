@@ -14,6 +14,7 @@ from attar.errors import AttarError, Stopped
 from attar.experiments import launch
 from attar.experiments import training as run
 from attar.recipe import read_recipe
+from attar.tasks import Classification
 from attar.track import Tracking, following, register_tracker
 from attar.train.progress import Progress
 from attar.train.running_means import RunningMeans
@@ -200,7 +201,7 @@ def test_the_speed_of_an_epoch_that_another_process_began(begun, accumulate, ste
         Console(file=io.StringIO()), "kd", 1, 8, 10, accumulate, on_epoch=lambda record, speed: logged.append(speed)
     )
     for step in range(begun, 8, accumulate):
-        progress.step(0, step, RunningMeans())
+        progress.step(0, step, RunningMeans(Classification()))
     progress.epoch({"epoch": 1, "loss": 1.0}, seconds=2.0)
     assert logged == [steps * 10 / 2.0]
 

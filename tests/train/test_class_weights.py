@@ -7,7 +7,7 @@ from torch import nn
 from attar.losses import CrossEntropy
 from attar.methods import create_method
 from attar.models import create_model
-from attar.train import loop
+from attar.train import label_losses
 
 WEIGHTS = (1.0, 4.0, 0.5, 2.0)
 
@@ -21,7 +21,7 @@ def test_every_edge_from_the_labels_is_weighed(name):
     teacher, student = nets()
     alone = name in ("supervised", "dml", "rsd")
     method = create_method(name, student=student, teacher=None if alone else teacher)
-    assert loop.weigh_labels(method, WEIGHTS) is None
+    assert label_losses.weigh_labels(method, WEIGHTS) is None
     assert {edge.source for edge in method.edges if getattr(edge.loss, "class_weights", None) == WEIGHTS} >= {"labels"}
     for edge in method.edges:
         assert edge.source.startswith("labels") is isinstance(edge.loss, CrossEntropy)
@@ -32,8 +32,8 @@ def test_every_edge_from_the_labels_is_weighed(name):
 def test_the_losses_are_those_of_torch_with_smoothing():
     teacher, student = nets()
     method = create_method("kd", student=student, teacher=teacher)
-    loop.smooth_labels(method, 0.1)
-    loop.weigh_labels(method, WEIGHTS)
+    label_losses.smooth_labels(method, 0.1)
+    label_losses.weigh_labels(method, WEIGHTS)
     labels = torch.tensor([0, 1, 1, 3, 2])
     losses = method.losses(torch.randn(5, 3, 32, 32), labels)
     oracle = nn.CrossEntropyLoss(torch.tensor(WEIGHTS), label_smoothing=0.1)
@@ -42,7 +42,7 @@ def test_the_losses_are_those_of_torch_with_smoothing():
 
 def test_a_method_without_labels_says_so():
     teacher, student = nets()
-    warning = loop.weigh_labels(create_method("simkd", student=student, teacher=teacher), WEIGHTS)
+    warning = label_losses.weigh_labels(create_method("simkd", student=student, teacher=teacher), WEIGHTS)
     assert (
         warning == "warning: 'simkd' has no cross-entropy with the labels, so data.class_weights change nothing in it"
     )
@@ -52,7 +52,7 @@ def test_no_weights_leave_those_of_the_method():
     teacher, student = nets()
     method = create_method("kd", student=student, teacher=teacher)
     method.edges[0].loss.class_weights = WEIGHTS
-    assert loop.weigh_labels(method, None) is None
+    assert label_losses.weigh_labels(method, None) is None
     assert method.edges[0].loss.class_weights == WEIGHTS
 
 

@@ -11,7 +11,7 @@ from attar.knowledge import Transfer
 from attar.losses import CrossEntropy
 from attar.methods.supervised import Supervised
 from attar.recipe import OptimRecipe
-from attar.train import loop
+from attar.train import label_losses, loop
 from attar.train.optim import optimiser
 from attar.train.schedules import learning_rate
 
@@ -121,7 +121,7 @@ def test_clipping_bounds_the_step(tiny, training, monkeypatch):
 
 def test_label_smoothing_reaches_every_edge_from_the_labels(tiny):
     method = tiny("dml").method
-    loop.smooth_labels(method, 0.1)
+    label_losses.smooth_labels(method, 0.1)
     smoothed = {edge.key for edge in method.edges if getattr(edge.loss, "label_smoothing", 0) == 0.1}
     assert smoothed == {"labels->student.logits", "labels->peer1.logits"}
     printed = method.losses(torch.randn(4, 1, 8, 8), torch.arange(4))
@@ -233,5 +233,5 @@ def test_optimisers_follow_the_recipe():
 
 def test_smoothing_nothing_changes_nothing(tiny):
     method = tiny("kd").method
-    loop.smooth_labels(method, 0.0)
+    label_losses.smooth_labels(method, 0.0)
     assert [edge.loss.label_smoothing for edge in method.edges if isinstance(edge.loss, CrossEntropy)] == [0.0]

@@ -17,6 +17,7 @@ from attar.experiments.training import Training
 from attar.knowledge import Knowledge, Losses
 from attar.models import create_model
 from attar.recipe import read_recipe
+from attar.tasks import Classification
 from attar.teachers.cached_loader import with_cached_logits
 from attar.train.running_means import RunningMeans
 
@@ -45,7 +46,10 @@ def test_an_answer_is_right_where_it_names_the_larger_share(labelled):
     labels = torch.tensor([[0.6, 0.4, 0.0], [0.4, 0.6, 0.0], [0.0, 0.1, 0.9], [1.0, 0.0, 0.0]])
     labels[labelled:] *= 0 if labelled else 1
     outputs = torch.nn.functional.one_hot(torch.tensor([0, 0, 2, 0]), 3).float()
-    batch, running = Batch(torch.zeros(4, 1, 2, 2), labels, labelled=labelled, mixed=True), RunningMeans()
+    batch, running = (
+        Batch(torch.zeros(4, 1, 2, 2), labels, labelled=labelled, mixed=True),
+        RunningMeans(Classification()),
+    )
     running.add(Losses(torch.ones(()), {}, {}, Knowledge(batch, student=outputs)), batch)
     assert running.means()["train_top1"] == pytest.approx(100 * (2 / 3 if labelled else 3 / 4))
 

@@ -13,7 +13,8 @@ from attar.data.loading.tensor_loader import TensorLoader
 from attar.data.tensor_set import TensorSet
 from attar.methods import create_method
 from attar.recipe import read_recipe
-from attar.train.loop import Places, fit, smooth_labels
+from attar.train.label_losses import smooth_labels
+from attar.train.loop import Places, fit
 from attar.train.progress import Progress
 
 

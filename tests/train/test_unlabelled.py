@@ -20,6 +20,7 @@ from attar.experiments.training import Training
 from attar.knowledge import Knowledge, Losses
 from attar.models import create_model
 from attar.recipe import read_recipe
+from attar.tasks import Classification
 from attar.teachers.cached_loader import with_cached_logits
 from attar.train.running_means import RunningMeans
 
@@ -54,7 +55,7 @@ def test_resumed_equals_uninterrupted(joined, resuming_changes, epoch, step, how
 
 
 def test_accuracy_is_that_of_the_labelled_rows():
-    running = RunningMeans()
+    running = RunningMeans(Classification())
     for right in (2, 3):
         labels = torch.tensor([0] * 4 + [-1] * 8)
         logits = torch.nn.functional.one_hot(torch.tensor([0] * right + [1] * (12 - right)), 2).float()

@@ -22,7 +22,7 @@ from attar.profiling import threads
 from attar.recipe import read_recipe
 from attar.report.tables import Table
 from attar.safety.nonfinite import Finding, examine
-from attar.train.loop import smooth_labels, weigh_labels
+from attar.train.label_losses import smooth_labels, weigh_labels
 
 AGAIN = "resume the run to write it again"
 

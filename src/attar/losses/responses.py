@@ -65,6 +65,8 @@ class CrossEntropy(Loss):
     reduction: str = "mean"
     class_weights: tuple[float, ...] | None = None
     counts: ClassVar[bool] = True
+    # Labels of one dimension are numbers of classes, which can be checked before they are compared.
+    class_numbers: ClassVar[bool] = True
 
     @property
     def whole_batch(self) -> bool:

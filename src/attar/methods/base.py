@@ -238,7 +238,8 @@ class Method(nn.Module):
         views: dict[str, Tensor] | None,
     ) -> Losses:
         """The losses of a batch of the user's, with everything checked that a run of ours makes sure of."""
-        loop, edges, classes = self._own_loop, self.edges, isinstance(self.task, Classification)
+        loop, edges = self._own_loop, self.edges
+        classes = getattr(self.task.supervise(), "class_numbers", False)
         labels = checked_inputs(self, inputs, labels)
         if classes:
             check_class_numbers(labels)

@@ -20,8 +20,7 @@ from attar.distributed.preflight import differs
 from attar.distributed.team import Team, objective, team
 from attar.errors import AttarError, Stopped
 from attar.files import write_text
-from attar.knowledge import Losses, owner
-from attar.losses import CrossEntropy
+from attar.knowledge import Losses
 from attar.methods import Method
 from attar.methods.base import no_grad_clone
 from attar.metrics import Measure, Metrics, score
@@ -33,6 +32,7 @@ from attar.train import checkpoint as checkpoints
 from attar.train.checkpoint import Checkpoint
 from attar.train.component_sgd import ComponentSGD
 from attar.train.ema import Ema
+from attar.train.label_losses import smooth_labels, weigh_labels
 from attar.train.logging import lines
 from attar.train.optim import BY_COMPONENT, check_components, optimiser
 from attar.train.progress import Progress
@@ -162,7 +162,7 @@ class Fit:
     def start_epoch(self, epoch: int) -> None:
         """Begin the epoch's sums and checks; those of an interrupted epoch go on, with the leader."""
         self.method.train()
-        self.running = RunningMeans(self.state.running if self.members.leader else {}, self.method.task)
+        self.running = RunningMeans(self.method.task, self.state.running if self.members.leader else {})
         self._begun_at = time.perf_counter()
         self.watch = Watch(self.runtime.device)
         for one in self.optimisers.values():
@@ -228,7 +228,7 @@ class Fit:
         """Check the run's invariants, validate, and save the epoch's record with the state."""
         self.invariants.end_epoch(epoch)
         self.members.check_same(self.method)
-        running = RunningMeans(self.members.summed(self.running.sums), self.method.task)
+        running = RunningMeans(self.method.task, self.members.summed(self.running.sums))
         seconds = time.perf_counter() - self._begun_at
         record = {"epoch": epoch + 1, "lr": self.rate, **running.means()}
         with self.ema.applied() if self.ema else nullcontext():
@@ -339,38 +339,3 @@ def put_back(state: Checkpoint, method: Method, optimisers: Optimisers, ema: Ema
         ) from None
     if ema and state.ema:
         ema.state = {name: tensor.to(ema.state[name].device) for name, tensor in state.ema.items()}
-
-
-def smooth_labels(method: Method, amount: float) -> str | None:
-    """Set label smoothing in every cross-entropy with the labels, mixed ones too; a warning where there is none."""
-    if not amount:
-        return None
-    found = from_labels(method)
-    for loss in found:
-        loss.label_smoothing = amount
-    return None if found else without_entropy(method, "optim.label_smoothing changes")
-
-
-def from_labels(method: Method) -> list[CrossEntropy]:
-    """Every cross-entropy with the labels."""
-    return [one for edge in method.edges if owner(edge.source) == "labels" for one in entropies(edge.loss)]
-
-
-def without_entropy(method: Method, what: str) -> str:
-    """A warning about a setting of cross-entropies."""
-    return f"warning: {method.name!r} has no cross-entropy with the labels, so {what} nothing in it"
-
-
-def entropies(loss: nn.Module) -> list[CrossEntropy]:
-    """The cross-entropies in a loss: itself, or the one it computes at every token."""
-    return [part for part in loss.modules() if isinstance(part, CrossEntropy)]
-
-
-def weigh_labels(method: Method, weights: tuple[float, ...] | None) -> str | None:
-    """Set class weights in every cross-entropy with the labels, mixed ones too; a warning where there is none."""
-    if weights is None:
-        return None
-    found = from_labels(method)
-    for loss in found:
-        loss.class_weights = weights
-    return None if found else without_entropy(method, "data.class_weights change")

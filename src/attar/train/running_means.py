@@ -10,7 +10,7 @@ from torch import Tensor
 from attar.batch import Batch
 from attar.knowledge import Losses
 from attar.metrics.base import to_be_scored
-from attar.tasks import Classification, Task
+from attar.tasks import Task
 
 
 class RunningMeans:
@@ -19,13 +19,13 @@ class RunningMeans:
     Losses are averaged over what counts (`Batch.weight`), over rows where every entry counts alike.
 
     Args:
-        state: sums to go on from.
         task: whose metrics score the student.
+        state: sums to go on from.
     """
 
-    def __init__(self, state: dict[str, Any] | None = None, task: Task | None = None) -> None:
+    def __init__(self, task: Task, state: dict[str, Any] | None = None) -> None:
         self.sums: dict[str, Tensor] = dict(state or {})
-        self.task: Task = task or Classification()
+        self.task = task
         self._metrics = self.task.metrics().running()
 
     @torch.no_grad()
