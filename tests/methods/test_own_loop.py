@@ -143,7 +143,7 @@ def test_wrong_labels_are_one_line(labels, message):
 
 
 def test_wrong_class_numbers_are_one_line_in_every_task_that_has_them():
-    with pytest.raises(AttarError, match="the labels hold 5, and 'student.logits' has the classes 0 to 4"):
+    with pytest.raises(AttarError, match=r"the labels hold 5, and 'student.logits' has the classes 0 to 4"):
         make(task="text")(INPUTS, LABELS + 1)
 
 
