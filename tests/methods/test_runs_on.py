@@ -88,6 +88,16 @@ def test_networks_of_other_classes_with_every_method():
 
 
 @pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
+def test_transformers_of_two_widths():
+    sizes = {"patch_size": 4, "num_heads": 2, "input_size": SIDE, "depth": 2}
+    pair = (
+        create_model("timm/vit_tiny_patch16_224", CLASSES, image_size=SIDE, embed_dim=width, **sizes)
+        for width in (12, 8)
+    )
+    assert names_a_pair("internal", refusal("internal", *pair))
+
+
+@pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
 def test_a_transformer_has_no_branches_of_other_sizes():
     sizes = {"patch_size": 4, "embed_dim": 8, "num_heads": 2, "input_size": SIDE, "depth": 2}
     student = create_model("timm/vit_tiny_patch16_224", CLASSES, image_size=SIDE, **sizes)
@@ -101,7 +111,8 @@ def failures(names):
     for name in names:
         pairs = pairs_of(method_info(name).needs)
         side = 32 if "layers" in method_info(name).needs else SIDE
-        teacher, student = (create_model(net, CLASSES, image_size=side) for net in (pairs.teacher, pairs.student))
+        teacher = create_model(pairs.teacher, CLASSES, image_size=side)
+        student = create_model(pairs.student, CLASSES, image_size=side, **pairs.options)
         found |= dict(methods_for(teacher, student, [name], (3, side, side), CLASSES))
     return {name: reason for name, reason in found.items() if reason}
 

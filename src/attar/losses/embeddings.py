@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attar.errors import PairError
 from attar.losses.checks import check_same_shape
 from attar.losses.loss import Loss
 from attar.losses.numerics import product, widen
@@ -27,7 +28,7 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
     >>> round(cosine_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]])).item(), 4)
     0.2929
     """
-    check_same_shape(student, teacher, "project the student's features to the teacher's width")
+    check_same_shape(student, teacher, "project the student's features to the teacher's width", PairError)
     return (1 - F.cosine_similarity(widen(student), widen(teacher), dim=1)).mean()
 
 

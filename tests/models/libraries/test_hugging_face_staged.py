@@ -17,7 +17,7 @@ from attar.models.libraries.library_staged import LibraryStaged, native_state
 if find_spec("transformers") is None:
     pytest.skip("transformers is not installed", allow_module_level=True)
 transformers = import_transformers()
-SIDE, CLASSES = 16, 5
+SIDE, CLASSES = 16, 6  # as the suite has them
 VIT = {"num_attention_heads": 2, "intermediate_size": 16, "image_size": SIDE, "patch_size": 4}
 CONVNEXT = {"num_stages": 3, "patch_size": 2, "num_channels": 3, "image_size": SIDE}
 SWIN = {"image_size": SIDE, "patch_size": 2, "num_heads": [1, 2, 2], "window_size": 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from attar.errors import PairError
@@ -18,20 +19,23 @@ class Pairs(NamedTuple):
         what: they have.
         teacher: the name of one.
         student: and of a smaller one.
+        options: of the student.
     """
 
     what: str
     teacher: str = "resnet56"
     student: str = "resnet20"
+    options: Mapping[str, object] = MappingProxyType({})
 
 
 LINEAR = "networks that end in a linear layer"
 # What networks need to have, what asks for most first: a method of several needs runs on those of the first.
 PAIRS: dict[Needs, Pairs] = {
     "layers": Pairs(
-        "transformers with a class token whose attention is known, no more layers in the student",
-        "timm/deit_small_patch16_224",
+        "transformers of one width with a class token whose attention is known, no more layers in the student",
         "timm/deit_tiny_patch16_224",
+        "timm/deit_tiny_patch16_224",
+        {"depth": 6},
     ),
     "family": Pairs("two networks of one family with stages of the same shapes"),
     "branches": Pairs("networks of attar.list_models()"),
@@ -75,7 +79,8 @@ def runs_on(needs: Sequence[Needs], *, takes_teacher: bool = True, options: Mapp
     'networks of attar.list_models(), such as resnet20'
     """
     pairs = pairs_of(needs)
-    named = f"{pairs.teacher} -> {pairs.student}" if takes_teacher else pairs.student
+    student = " ".join([pairs.student, *(f"{key}={value}" for key, value in pairs.options.items())])
+    named = f"{pairs.teacher} -> {student}" if takes_teacher else student
     paths = ", or on any with layers named by path (method.layers=)" if "layers" in (options or ()) else ""
     return f"{pairs.what}, such as {named}{paths}"
 
