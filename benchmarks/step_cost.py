@@ -6,8 +6,9 @@ A step is one forward and backward pass of every phase and its optimiser's step,
 method and one of `kd` follow each other in turns, and the quotient of each pair counts: its quartiles are what is
 written. Times are those of the processor, of one thread, so that what else runs on the machine counts little; the load
 is written beside them. "live" computes the teacher in each step; "cached" is what is left where the teacher's logits
-are known, for methods that read nothing else of it, against `kd` with known logits. The results are written after
-every method, and a command that is repeated goes on.
+are known, for methods that read nothing else of it, against `kd` with known logits. A method that compares the layers
+of transformers is measured, as its kd, between two small ViTs. The results are written after every method, and a
+command that is repeated goes on.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ SHOWN = Path(__file__).parents[1] / "src" / "attar" / "report" / "step_cost.json
 # As many as CIFAR-100 has, for methods with a memory of every image.
 IMAGES, CLASSES = 50_000, 100
 WARM = 2
+TRANSFORMER: dict[str, Any] = {"patch_size": 4, "embed_dim": 64, "num_heads": 2, "input_size": 32}
 
 
 def arguments() -> argparse.Namespace:
@@ -56,14 +58,20 @@ class Steps:
     Args:
         name: of the method.
         options: the arguments.
+        transformers: between two ViTs of 6 and 3 blocks, in place of the networks in the arguments.
 
     Attributes:
         extra: how many parameters it trains beside the student's.
     """
 
-    def __init__(self, name: str, options: argparse.Namespace) -> None:
+    def __init__(self, name: str, options: argparse.Namespace, transformers: bool = False) -> None:
         torch.manual_seed(0)
-        teacher, student = (create_model(net, num_classes=CLASSES) for net in (options.teacher, options.student))
+        if transformers:
+            teacher, student = (
+                create_model("timm/vit_tiny_patch16_224", CLASSES, depth=depth, **TRANSFORMER) for depth in (6, 3)
+            )
+        else:
+            teacher, student = (create_model(net, num_classes=CLASSES) for net in (options.teacher, options.student))
         own = sum(parameter.numel() for parameter in student.parameters())
         given = {"teacher": teacher} if method_info(name).takes_teacher else {}
         self.method: Method = create_method(name, student=student, **given).train()
@@ -117,7 +125,8 @@ def quartiles(own: Steps, kd: Steps, pairs: int) -> list[float]:
 
 def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """The record of one method."""
-    own, kd = Steps(name, options), Steps("kd", options)
+    transformers = "layers" in method_info(name).needs
+    own, kd = Steps(name, options, transformers), Steps("kd", options, transformers)
     record: dict[str, Any] = {"live": quartiles(own, kd, options.pairs), "extra": own.extra}
     if own.cacheable:
         own.cache()
