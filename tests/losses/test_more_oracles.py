@@ -5,10 +5,12 @@ import torch
 from torch import tensor
 
 from attar import losses
+from attar.knowledge import Output
 from attar.losses.entropy import entropy, entropy_weights
 from attar.losses.logit_relations import rank_weights, refined, whitened_similarity
 from attar.losses.maps import class_activation, gaussian_wasserstein, hierarchical_context
 from attar.losses.similarities import _neighbourhoods, _student_t
+from attar.models.surgery.ensemble import joined
 
 from .test_oracles import F_S, F_T, V_S, V_T, S, T, U, Y, near
 
@@ -113,3 +115,13 @@ def test_the_share_of_dpk_is_one_minus_cka() -> None:
 
 def test_the_cost_of_two_classes_by_their_features() -> None:
     near(1 - (losses.linear_cka(V_S, V_T) - 1).exp(), 0.044534)
+
+
+def test_cosines_of_rows_and_of_a_whole() -> None:
+    near(losses.cosine_distance(V_S, V_T[:, :3]), 0.578363)
+    near(losses.cosine_distance(V_S.flatten()[None], V_T[:, :3].flatten()[None]), 0.591752)
+
+
+def test_the_mean_of_two_networks_is_of_their_logits() -> None:
+    mean = joined([Output(S), Output(U)]).logits.softmax(1)
+    near(mean, [[0.496679, 0.386814, 0.116506], [0.068146, 0.830191, 0.101662]])
