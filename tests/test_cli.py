@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from attar import cli
+from attar.methods import method_info
 from attar.recipe import describe
 
 TINY = ["student=resnet8", "data=digits", "data.train_size=60", "batch_size=20", "epochs=1", "precision=float32"]
@@ -144,7 +145,9 @@ def test_methods_for_two_networks(attar, monkeypatch):
     runs, _, refused = out.partition("not for this pair (2)")
     assert "kd" in runs
     assert "online (1)" in runs
-    assert "the teacher has 4 stages" in " ".join(refused.split())
+    refused = " ".join(refused.split())
+    assert "the teacher has 4 stages" in refused
+    assert f"iakd, skt: on {method_info('iakd').runs_on}" in refused
 
 
 @pytest.mark.parametrize("command", ["distill", "train"])

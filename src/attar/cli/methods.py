@@ -101,6 +101,11 @@ def list_for(keys: Sequence[str]) -> None:
     assert nets[1] is not None
     found = dict(methods_for(nets[0], nets[1], list_methods(), (3, side, side), classes))
     print_families([name for name, reason in found.items() if not reason])
-    rows = [[name, reason, method_info(name).runs_on] for name, reason in found.items() if reason]
+    rows = [[name, reason] for name, reason in found.items() if reason]
     if rows:
-        console.print(Table(f"not for this pair ({len(rows)})", ["method", "why", "runs on"], rows, texts=3))
+        console.print(Table(f"not for this pair ({len(rows)})", ["method", "why"], rows, texts=2))
+    needing: dict[str, list[str]] = {}
+    for name, _ in rows:
+        needing.setdefault(method_info(name).runs_on, []).append(name)
+    for pairs, names in needing.items():
+        console.print(f"{', '.join(names)}: on {pairs}", highlight=False)
