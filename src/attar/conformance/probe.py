@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -30,15 +31,18 @@ def check(method: Method, batch: Batch) -> Losses:
     Raises:
         AttarError: one of these does not hold; the message names the edge or the parameter.
     """
-    state = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    training = method.training
-    method.train()
-    try:
-        check_outputs(method)
-        check_schedules(method, batch.epochs)
-        check_ownership(method)
+    check_outputs(method)
+    check_schedules(method, batch.epochs)
+    check_ownership(method)
+    with _restored(method):
         check_mixed(method, batch)
         check_unlabelled(method, batch)
+    return check_learning(method, batch)
+
+
+def check_learning(method: Method, batch: Batch) -> Losses:
+    """What `check` holds of the loss and its gradients; the method is as before afterwards."""
+    with _restored(method):
         learnt: set[str] = set()
         for phase in method.phases:
             losses = method.batch_losses(replace(batch, phase=phase))
@@ -49,11 +53,21 @@ def check(method: Method, batch: Batch) -> Losses:
             check_phase(method, phase, reached)
             learnt |= reached
         check_gradients(method, learnt | learns_later(method, batch))
+    return losses
+
+
+@contextmanager
+def _restored(method: Method) -> Iterator[None]:
+    """In training mode within; state and mode are as before afterwards, and gradients gone."""
+    state = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    training = method.training
+    method.train()
+    try:
+        yield
     finally:
         method.zero_grad(set_to_none=True)
         method.load_state_dict(state)
         method.train(training)
-    return losses
 
 
 def learns_later(method: Method, batch: Batch) -> set[str]:

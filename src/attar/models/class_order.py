@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from attar.errors import AttarError
@@ -90,7 +89,13 @@ def exchanged(table: Tensor) -> list[int]:
     >>> exchanged(torch.tensor([[20, 0, 0], [1, 0, 19], [0, 18, 2]]))
     [1, 2]
     """
-    rows, columns = linear_sum_assignment(table.cpu().numpy(), maximize=True)
+    table = table.cpu()
+    if torch.equal(table.diagonal(), table.amax(1)):
+        return []
+
+    from scipy.optimize import linear_sum_assignment  # half a second of import that few networks need
+
+    rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
     moved = [int(row) for row, column in zip(rows, columns, strict=True) if row != column]
     if not moved:
         return []
