@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import random
 import sys
@@ -18,11 +19,16 @@ pytest_plugins = ["training_fixtures"]
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     """Beside a CPU build of torch, torchvision must be imported in Attar's way before anything else imports it."""
+    if session.config.getoption("numprocesses", None):
+        return  # of pytest-xdist's processes the first runs no tests
+
     from attar.errors import AttarError
     from attar.models.libraries.imports import import_torchvision
 
+    cost = importlib.import_module("attar.profiling.cost")  # the package has a function of that name
+    cost.REPEATS, cost.WARMUP = 3, 1  # no test looks at milliseconds
     with contextlib.suppress(AttarError):  # it is not installed
         import_torchvision()
 
@@ -35,7 +41,9 @@ def seed(name: str) -> None:
     value = zlib.crc32(name.encode())
     random.seed(value)
     np.random.seed(value)
-    torch.manual_seed(value)
+    torch.default_generator.manual_seed(
+        value
+    )  # torch.manual_seed takes a millisecond for the devices that are not here
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -111,7 +111,9 @@ def test_more_steps_wait_no_longer(there, tmp_path: Path, keys: dict[str, Any]) 
     assert there("waits_of_steps", tmp_path, **keys) == {}
 
 
-@pytest.mark.parametrize(("top", "passes"), [(None, ["written", "read"]), (3, ["written"])])
+@pytest.mark.parametrize(
+    ("top", "passes"), [(None, ["written", "read"]), pytest.param(3, ["written"], marks=pytest.mark.slow)]
+)
 def test_a_cache_makes_no_step_wait(there, tmp_path: Path, top: int | None, passes: list[str]) -> None:
     for one in passes:
         assert there("waits_of_steps", tmp_path / one, tmp_path / "caches", top) == {}

@@ -181,6 +181,7 @@ def test_a_machine_that_slows_down_meanwhile_changes_nothing(traced, monkeypatch
     assert (compiled, line) == (True, "compiled steps: 2.00 times the speed, losses and gradients 0 % from float32")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_the_same(traced, training, resuming_changes):
     class Traced(training):
         def __init__(self, folder):

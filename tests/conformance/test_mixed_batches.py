@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from attar.batch import Batch
 from attar.conformance import check
+from attar.conformance.cases import NARROW
 from attar.conformance.mixed_batches import check_mixed
 from attar.conformance.unlabelled_batches import FIT
 from attar.data.transforms.mixing import mixed_labels
@@ -22,7 +23,7 @@ ROWS, LABELLED = 12, 8
 def networks():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return [create_model(name, num_classes=6, image_size=8) for name in ("resnet14", "resnet8")]
+        return [create_model(name, num_classes=6, image_size=8, **NARROW) for name in ("resnet14", "resnet8")]
 
 
 def make(name, **options):

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from attar.batch import Batch
 from attar.conformance import check
+from attar.conformance.cases import NARROW
 from attar.conformance.unlabelled_batches import FIT, check_unlabelled, learns_without_labels
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer, owner
@@ -22,7 +23,7 @@ LABELLED, ROWS = 5, 12
 def networks():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return [create_model(name, num_classes=6, image_size=8) for name in ("resnet14", "resnet8")]
+        return [create_model(name, num_classes=6, image_size=8, **NARROW) for name in ("resnet14", "resnet8")]
 
 
 def make(name, **options):

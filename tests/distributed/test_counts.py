@@ -60,6 +60,7 @@ def test_the_gradient_is_that_of_one_process():
     method, loader = method_and_loader()
     expected = gradient(method, method.batch_losses, next(loader.epoch(0)))
     with tempfile.TemporaryDirectory() as folder:
-        processes.spawn(work, (folder,), nprocs=2)
+        processes.get_context("forkserver").set_forkserver_preload(["attar.train.loop", "attar.data.sources.digits"])
+        processes.start_processes(work, (folder,), nprocs=2, start_method="forkserver")
         found = torch.load(Path(folder) / "gradient.pt", weights_only=True)
     torch.testing.assert_close(found, expected)

@@ -375,9 +375,10 @@ def test_a_mistake_is_reported_once_and_last():
     assert error.splitlines()[-2].endswith("unknown method 'skod'; did you mean 'skd'?")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="the processes of torchrun are found in /proc")
 def test_a_killed_process_ends_the_others_and_a_restart_goes_on(tmp_path):
-    recipe = ["train", "student=resnet8", "data.train_size=120", "batch_size=16", "epochs=4", "precision=float32"]
+    recipe = ["train", "student=resnet8", "data.train_size=64", "batch_size=16", "epochs=4", "precision=float32"]
     run = torchrun(*recipe, own=["--max-restarts=1"], cwd=tmp_path)
     folder = tmp_path / "runs" / "supervised-resnet8-digits"
     records = folder / "metrics.jsonl"

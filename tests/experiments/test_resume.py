@@ -20,12 +20,24 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("epoch", "step", "how"),
-    [(0, 1, signal.SIGTERM), (1, 2, signal.SIGINT), (0, 3, signal.SIGTERM), (1, 1, "crash"), (1, 3, signal.SIGTERM)],
-    ids=["first epoch", "mid-epoch", "epoch's end", "crash", "the very end"],
-)
+MOMENTS = {
+    "first epoch": (0, 1, signal.SIGTERM),
+    "mid-epoch": (1, 2, signal.SIGINT),
+    "epoch's end": (0, 3, signal.SIGTERM),
+    "crash": (1, 1, "crash"),
+    "the very end": (1, 3, signal.SIGTERM),
+}
+
+
+def pairs():
+    """Every moment with KD and every kind at a crash are always tested, all pairs by `make test-all`."""
+    for moment, where in MOMENTS.items():
+        for kind in KINDS:
+            slow = [] if kind == "kd" or moment == "crash" else [pytest.mark.slow]
+            yield pytest.param(kind, *where, id=f"{moment}-{kind}", marks=slow)
+
+
+@pytest.mark.parametrize(("kind", "epoch", "step", "how"), list(pairs()))
 def test_resumed_equals_uninterrupted(tiny, whole, kind, epoch, step, how):
     expected, metrics = whole(kind)
     name, options, optim = KINDS[kind]

@@ -252,7 +252,9 @@ def everything_at_once(keys, cache):
     return {**keys, **further, "teacher": {**teacher, "cache": str(cache)}}
 
 
-@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in ("language", "channel") else pytest.param(kind, marks=pytest.mark.slow) for kind in TASKS]
+)
 def test_ema_accumulation_and_the_teacher_cache_change_no_bit_of_a_killed_run(recipes, kind, tmp_path, monkeypatch):
     keys = everything_at_once(recipes[kind](), tmp_path / "cache")
     whole = attar.distill(**keys, out=str(tmp_path / "whole"), console=QUIET)

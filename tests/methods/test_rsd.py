@@ -65,16 +65,9 @@ def reference(knowledge, mixing: Mixing, alpha: float, beta: float, t: float) ->
     return alpha * (hard + mixed) + beta * taught
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        *(
-            pytest.param(one, marks=pytest.mark.slow)
-            for one in ({"mixture": False}, {"detach_teacher": True}, {"distill": False})
-        ),
-    ],
-)
+# The defaults pass in conformance/test_checks.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"mixture": False}, {"detach_teacher": True}, {"distill": False}])
 def test_conformance_of_self_distillation(options):
     for check in conformance.CHECKS:
         check(conformance.Case(lambda: rsd(**options)))
@@ -224,7 +217,10 @@ def test_both_passes_move_the_statistics_once():
     assert counts == {2}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    [one if one in ("resnet8", "mobilenetv2") else pytest.param(one, marks=pytest.mark.slow) for one in FAMILIES],
+)
 def test_every_family(name):
     method, batch = rsd(name), a_batch(4)
     attar.conformance.check(method, batch)

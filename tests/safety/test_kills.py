@@ -77,7 +77,7 @@ def undisturbed(tmp_path_factory):
     return digests(folder)
 
 
-@pytest.mark.parametrize("rename", [7, 16])
+@pytest.mark.parametrize("rename", [7, pytest.param(16, marks=pytest.mark.slow)])
 def test_a_process_killed_while_it_saves(tmp_path, undisturbed, rename):
     killed = tmp_path / "killed"
     process = [sys.executable, "-c", VICTIM, str(rename), "distill", *RECIPE, f"out={killed}"]

@@ -23,6 +23,10 @@ from attar.metrics.accuracy import evaluating
 Measured = TypeVar("Measured")
 
 
+# Passes of a network that are timed, and those before them.
+REPEATS, WARMUP = 30, 5
+
+
 class Latency(NamedTuple):
     """Milliseconds of one forward pass: the median, and the distance between the quartiles."""
 
@@ -94,8 +98,8 @@ def latency(
     net: nn.Module,
     image_shape: Sample,
     batch: int = 1,
-    repeats: int = 30,
-    warmup: int = 5,
+    repeats: int | None = None,
+    warmup: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> Latency:
     """The time of one forward pass in eval mode, on the device the network is on.
@@ -104,8 +108,8 @@ def latency(
         net: any network that takes (batch, *image_shape).
         image_shape: (C, H, W); or the inputs of one sample.
         batch: images in one pass.
-        repeats: passes that are timed, two or more.
-        warmup: passes before them.
+        repeats: passes that are timed, two or more; None: `REPEATS`, 30.
+        warmup: passes before them; None: `WARMUP`, 5.
         dtype: of the images; None: of the network's first parameter, float32 where it has none.
 
     Raises:
@@ -121,8 +125,8 @@ def latencies(
     nets: Sequence[nn.Module],
     image_shape: Sample,
     batch: int = 1,
-    repeats: int = 30,
-    warmup: int = 5,
+    repeats: int | None = None,
+    warmup: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> list[Latency]:
     """As `latency`, of several networks, interleaved, so that their ratios hold on a machine whose speed drifts.
@@ -130,6 +134,7 @@ def latencies(
     >>> len(latencies([nn.Linear(4, 4), nn.Linear(4, 2)], (4,)))
     2
     """
+    repeats, warmup = REPEATS if repeats is None else repeats, WARMUP if warmup is None else warmup
     if repeats < 2:
         raise AttarError(f"repeats is {repeats}; a median and a spread need at least 2")
     shown = [(net, blank_images(net, image_shape, batch, dtype)) for net in nets]

@@ -233,6 +233,7 @@ def test_mistakes_show_before_the_first_run(tmp_path: Path, text: str, message: 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow  # a job's trainings side by side: test_parallel.py
 def test_runs_side_by_side_give_the_same_table(finished: Bench, tmp_path: Path) -> None:
     bench = suite(tmp_path, overrides=("jobs=2",))
     assert bench.jobs == 2
