@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for target in sorted(links):
         uri = site_path(target)
         if uri.startswith("files/") and (ROOT / target).is_file():
-            files.append(File.generated(config, uri, abs_src_path=str(ROOT / target)))
+            linked = File.generated(config, uri, abs_src_path=str(ROOT / target))
+            linked.inclusion = InclusionLevel.NOT_IN_NAV  # a table in Markdown is no page of the navigation
+            files.append(linked)
     return files
 
 

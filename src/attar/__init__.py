@@ -11,7 +11,18 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "attar.api": ("compare", "distill", "evaluate", "export", "predict", "resume", "search", "train_model"),
+    "attar.api": (
+        "compare",
+        "distill",
+        "evaluate",
+        "export",
+        "predict",
+        "profile",
+        "resume",
+        "search",
+        "suggest",
+        "train_model",
+    ),
     "attar.batch": ("Address", "Batch"),
     "attar.choices": ("list_optimisers", "list_schedules", "register_optimiser", "register_schedule"),
     "attar.data": (
@@ -28,7 +39,7 @@ _HOMES = {
     "attar.metrics": ("list_metrics", "register_metric"),
     "attar.methods": ("Method", "Offline", "create_method", "list_methods", "method_info", "register"),
     "attar.models": ("create_model", "list_models", "register_model"),
-    "attar.profiling": ("Profile", "Suggestion", "profile", "suggest"),
+    "attar.profiling": ("Profile", "Suggestion"),
     "attar.recipe": ("Recipe", "read_recipe"),
     "attar.report.data_check": ("check_data",),
     "attar.tasks": ("create_task", "list_tasks", "register_task"),

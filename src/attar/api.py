@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from rich.console import Console
 
@@ -17,15 +18,23 @@ from attar.experiments.exporting import export_network
 from attar.experiments.given_objects import take_objects
 from attar.experiments.student_halving import search_students, split_goal
 from attar.plugins import import_files
+from attar.profiling import profile as measure_network
+from attar.profiling import suggest as find_students
 from attar.recipe import Recipe, given_keys, read_recipe
+from attar.recipe.keywords import RecipeKeys, SearchKeys, with_keys
 from attar.report.compare_page import compare_runs
 from attar.report.comparison import Comparison
 from attar.report.evaluation import Evaluation
+from attar.report.exports import CostPage
 from attar.report.search_page import Found
+from attar.report.suggestions import SuggestionPage
 from attar.report.summary import Summary
 
 
-def distill(recipe: str | Path | None = None, *, console: Console | None = None, **values: Any) -> Summary:
+@with_keys(RecipeKeys)
+def distill(
+    recipe: str | Path | None = None, *, console: Console | None = None, **values: Unpack[RecipeKeys]
+) -> Summary:
     """Distil a small network from a large one.
 
     Args:
@@ -44,16 +53,19 @@ def distill(recipe: str | Path | None = None, *, console: Console | None = None,
     Raises:
         AttarError: something in the recipe is wrong; nothing has been written then.
     """
-    values, given = take_objects(values)
-    keys = given_keys(recipe, **values)
-    return launch.start(read_recipe(recipe, **values), console, given, file=recipe, keys=keys)
+    named, given = take_objects(dict(values))
+    keys = given_keys(recipe, **named)
+    return launch.start(read_recipe(recipe, **named), console, given, file=recipe, keys=keys)
 
 
-def train_model(recipe: str | Path | None = None, *, console: Console | None = None, **values: Any) -> Summary:
+@with_keys(RecipeKeys)
+def train_model(
+    recipe: str | Path | None = None, *, console: Console | None = None, **values: Unpack[RecipeKeys]
+) -> Summary:
     """Train a network on the labels alone: a teacher, or a baseline. Arguments as in `distill`, without a teacher."""
-    values, given = take_objects(values)
-    keys = given_keys(recipe, **values)
-    return launch.start(plain(read_recipe(recipe, **values)), console, given, file=recipe, keys=keys)
+    named, given = take_objects(dict(values))
+    keys = given_keys(recipe, **named)
+    return launch.start(plain(read_recipe(recipe, **named)), console, given, file=recipe, keys=keys)
 
 
 def plain(recipe: Recipe) -> Recipe:
@@ -64,7 +76,8 @@ def plain(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def search(*, console: Console | None = None, **values: Any) -> Found:
+@with_keys(SearchKeys)
+def search(*, console: Console | None = None, **values: Unpack[SearchKeys]) -> Found:
     """Look for the best student under a budget: candidates are trained in successive halving, the winner in full.
 
     Args:
@@ -114,6 +127,18 @@ def compare(*runs: str | Path, out: str | Path = "compare.html") -> Comparison:
         AttarError: a folder holds no finished run, or the runs have different test sets; nothing has been written.
     """
     return compare_runs(runs, out)
+
+
+@wraps(measure_network)
+def profile(*arguments: Any, **options: Any) -> CostPage:
+    """`attar.profiling.profile`; a notebook shows the result as a table."""
+    return CostPage(**vars(measure_network(*arguments, **options)))
+
+
+@wraps(find_students)
+def suggest(*arguments: Any, **options: Any) -> SuggestionPage:
+    """`attar.profiling.suggest`; a notebook shows the result as a table."""
+    return SuggestionPage(**vars(find_students(*arguments, **options)))
 
 
 def evaluate(

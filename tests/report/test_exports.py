@@ -3,8 +3,10 @@
 import io
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
+import attar
 from attar.deploy.export import Export, Exported
 from attar.deploy.parity import Parity
 from attar.metrics.classification import ClassificationMetrics
@@ -48,3 +50,11 @@ def test_profiles():
     assert "…" not in printed(table)
     assert "(2 threads)" in table.title
     assert "with 16 images" in profile_notes(16)
+
+
+def test_a_notebook_shows_a_profile_as_a_table():
+    shown = attar.profile(torch.nn.Linear(4, 2, bias=False), (4,), batch=8)
+    assert isinstance(shown, attar.Profile)
+    page = shown._repr_html_()
+    assert "Cost of an image" in page
+    assert "with 8 images" in page

@@ -1,11 +1,13 @@
 """What `attar suggest` prints fits a terminal of 80 columns, and its JSON is whole."""
 
+import inspect
 import json
 import re
 
 import pytest
 from rich.console import Console
 
+import attar
 import attar as library
 from attar.profiling import Latency, parameters
 from attar.report.suggestions import next_command, suggestion_json, suggestion_notes, suggestion_table
@@ -97,3 +99,13 @@ def test_mistakes_of_the_command(attar, arguments, message):
     assert status == 2
     assert err.count("\n") == 1
     assert message in err
+
+
+def test_a_notebook_shows_the_table():
+    assert str(inspect.signature(attar.suggest)) == str(inspect.signature(library.suggest))
+    shown = attar.suggest("resnet56", among=RESNETS, clock=lambda net, *_: Latency(parameters(net) / 1e5, 0.01))
+    page = shown._repr_html_()
+    assert isinstance(shown, attar.Suggestion)
+    assert "Students of resnet56" in page
+    assert "737 kB" in page
+    assert "no promise of accuracy" in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -87,11 +88,13 @@ def take_objects(values: dict[str, Any]) -> tuple[dict[str, Any], Given]:
 
 
 def _made_by_name(key: str, value: Any) -> Any:
-    """module:function of a function that makes a network, data or a task; any other value as it is.
+    """module:function of a function that makes a network, data or a task; a path as text; other values as they are.
 
     Raises:
         AttarError: it stands in no module.
     """
+    if isinstance(value, Path):
+        return str(value)
     if key not in ("teacher", "student", "data", "task") or isinstance(value, nn.Module):
         return value
     if not isinstance(value, type | FunctionType):

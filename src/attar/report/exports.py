@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from attar.deploy.export import BATCH, Export
 from attar.deploy.formats import FORMATS
 from attar.profiling import Profile
+from attar.report import html
 from attar.report.latency import milliseconds
 from attar.report.summary import size
 from attar.report.tables import Table
@@ -45,6 +46,14 @@ def export_notes(export: Export) -> str:
     if calibrated:
         lines.append(f"The 8-bit scales were read off {calibrated:,} training images.")
     return " ".join([*lines, *notes])
+
+
+class CostPage(Profile):
+    """A profile that a notebook shows as the table that the terminal prints."""
+
+    def _repr_html_(self) -> str:
+        table = profile_table({"network": self})
+        return html.notes([table.title]) + html.table(table) + html.notes([profile_notes(self.batch)])
 
 
 def profile_table(profiles: Mapping[str, Profile]) -> Table:

@@ -8,6 +8,7 @@ from typing import Any
 
 from attar.methods import list_methods, method_info
 from attar.profiling import Measured, Suggestion
+from attar.report import html
 from attar.report.latency import milliseconds, verdict
 from attar.report.summary import size
 from attar.report.tables import Table
@@ -16,6 +17,14 @@ SCALES = (("G", 1e9), ("M", 1e6), ("k", 1e3))
 MEDIAN = "ms: median of a pass (distance of the quartiles)."
 # A distance of the quartiles above this share of the median means that something else was running.
 BUSY = 0.2
+
+
+class SuggestionPage(Suggestion):
+    """A suggestion that a notebook shows as the table that the terminal prints."""
+
+    def _repr_html_(self) -> str:
+        table, lines = suggestion_table(self), suggestion_notes(self).splitlines()
+        return html.notes([table.title]) + html.table(table) + html.notes(lines)
 
 
 def suggestion_table(found: Suggestion) -> Table:
