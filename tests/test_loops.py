@@ -37,23 +37,23 @@ LIBRARIES = {
 }
 # What torchrun sets.
 ONE_PROCESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
-SLOW = ("own_loop_accelerate", "own_loop_lightning")
+SLOW = ("own_loop_trainer", "own_loop_accelerate", "own_loop_lightning")
 
 
 @pytest.fixture
-def example(monkeypatch: pytest.MonkeyPatch):
-    """Imports an example whose data are two batches, in their order."""
+def example(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
+    """Imports an example whose data are two batches in their order, of 4 images, of the Trainer's example 16."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
     for key, value in ONE_PROCESS.items():
         monkeypatch.setenv(key, value)
     parts = importlib.import_module(PARTS)
-    images, batches = parts.dataset, parts.loader
-    monkeypatch.setattr(parts, "dataset", lambda: images(32))
+    images, size = parts.dataset, 16 if "own_loop_trainer" in request.node.name else 4
+    monkeypatch.setattr(parts, "dataset", lambda: images(2 * size))
 
     def in_order(shuffle=False, sampler=None):
         if sampler is not None:
             sampler.shuffle = False
-        return batches(sampler=sampler)
+        return torch.utils.data.DataLoader(parts.dataset(), size, sampler=sampler)
 
     monkeypatch.setattr(parts, "loader", in_order)
 
