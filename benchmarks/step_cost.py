@@ -163,7 +163,7 @@ def main() -> None:
         methods[name] = measured(name, options)
         print(name, methods[name], flush=True)
         write_json(RESULTS, record)
-        pair = f"{options.teacher} to {options.student}, batch {options.batch}, one thread"
+        pair = f"{options.teacher} to {options.student}, batch {options.batch}, one thread; internal: two small ViTs"
         results = table(methods)
         text = f"# The cost of a step\n\n{results.title} ({pair}; `python benchmarks/step_cost.py`).\n\n"
         write_text(RESULTS.with_suffix(".md"), f"{text}{results.markdown()}\n")

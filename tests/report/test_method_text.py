@@ -47,9 +47,9 @@ def test_a_page_has_the_formula_the_options_the_drawing_and_the_numbers():
 
 
 def test_what_a_step_costs_is_a_sentence():
-    sentence = cost_sentence({"step": 1.041, "extra": 16640})
+    sentence = cost_sentence("kd", {"step": 1.041, "extra": 16640})
     assert sentence.startswith("A step takes 1.04 times a step of kd and trains 16,640 parameters beside the student's")
-    assert cost_sentence(costs()["abkd"]) in explained("abkd", 300)
+    assert cost_sentence("kd", costs()["abkd"]) in explained("abkd", 300)
 
 
 def test_our_own_numbers_stand_beside_the_published_ones():

@@ -142,18 +142,19 @@ def figures(name: str) -> list[str]:
     """What a step costs, and the published top-1 of each pair, a sentence each; nothing where they are not known."""
     facts = []
     if record := costs().get(name):
-        facts.append(cost_sentence(record))
+        facts.append(cost_sentence(name, record))
     if found := published()["methods"].get(name):
         pairs = "; ".join(f"{pair}: {top1:.2f}" for pair, top1 in found["top1"].items())
         facts.append(f"Published top-1, CIFAR-100 unless ImageNet is named: {pairs} ({'; '.join(found['sources'])}).")
     return facts
 
 
-def cost_sentence(record: Mapping[str, float]) -> str:
+def cost_sentence(name: str, record: Mapping[str, float]) -> str:
     """The record of a method's step in words."""
+    pair = "two small ViTs" if "layers" in method_info(name).needs else "resnet20 to resnet8"
     return (
         f"A step takes {record['step']:.2f} times a step of kd and trains {int(record['extra']):,} parameters beside "
-        "the student's (resnet20 to resnet8, benchmarks/step_cost.py)."
+        f"the student's ({pair}, benchmarks/step_cost.py)."
     )
 
 
@@ -209,7 +210,7 @@ def numbers(name: str, measurements: str) -> list[str]:
         )
         parts += ["## Measured here", *tables, protocols]
     if cost := costs().get(name):
-        parts += ["## What a step costs", cost_sentence(cost)]
+        parts += ["## What a step costs", cost_sentence(name, cost)]
     return parts
 
 
