@@ -29,6 +29,7 @@ from attar.report.exports import CostPage
 from attar.report.search_page import Found
 from attar.report.suggestions import SuggestionPage
 from attar.report.summary import Summary
+from attar.train.progress import default_console
 
 
 @with_keys(RecipeKeys)
@@ -92,7 +93,7 @@ def search(*, console: Console | None = None, **values: Unpack[SearchKeys]) -> F
         AttarError: nothing fits the budget, or something in the recipe is wrong.
     """
     goal, keys = split_goal(values)
-    return search_students(read_recipe(**keys), goal, console or Console())
+    return search_students(read_recipe(**keys), goal, console or default_console())
 
 
 def resume(

@@ -32,6 +32,7 @@ from attar.plugins import changed_imports, naming_imports, record_imports
 from attar.profiling import threads
 from attar.recipe import ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
 from attar.report.summary import Summary
+from attar.train.progress import default_console
 
 Beside = Callable[[], object]
 
@@ -58,7 +59,7 @@ def start(
         file: what the recipe was read from. Where it is a run's recipe.yaml, the run's choices by timing hold again.
         keys: the recipe's keys that somebody gave; settings of the training are chosen for the others. None: all.
     """
-    console = console or Console()
+    console = console or default_console()
     if recipe.chain:
         return start_chain(recipe, console, given, beside)
     like, shared = earlier_choices(recipe, file, console), SharedResources()
@@ -108,11 +109,11 @@ def resume(
     """Go on with a run from its folder alone; of a finished one nothing is measured again, only trackers catch up."""
     recipe, folder = recipe_of(folder), Path(folder)
     if recipe.chain:
-        return follow_chain(recipe, folder, console or Console(), beside, accept_changes)
+        return follow_chain(recipe, folder, console or default_console(), beside, accept_changes)
     done = finished_summary(recipe, folder)
     if done is None:
         return reopen(folder, console, beside=beside, accept_changes=accept_changes).run()
-    catch_up(recipe, folder, console or Console())
+    catch_up(recipe, folder, console or default_console())
     return done
 
 
@@ -169,7 +170,7 @@ def prepare(
         check_names(recipe)
         folder = join().from_leader(lambda: free_folder(recipe))
         objects, common = given or Given(), shared or SharedResources()
-        return Job(recipe, folder, console or Console(), objects, common, beside, like=like or {}).check()
+        return Job(recipe, folder, console or default_console(), objects, common, beside, like=like or {}).check()
 
 
 def reopen(
@@ -185,7 +186,7 @@ def reopen(
         AttarError: there is none, or its data or given weights have changed and the change is not accepted.
     """
     folder, recipe = Path(folder), recipe_of(folder)
-    console = console or Console()
+    console = console or default_console()
     for name in changed_imports(folder):
         console.print(f"warning: {name} has changed since this run began", markup=False, soft_wrap=True)
     recorded, _ = read_runtime(folder, torch.device("cpu"))

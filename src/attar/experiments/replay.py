@@ -23,6 +23,7 @@ from attar.recipe import read_recipe
 from attar.report.tables import Table
 from attar.safety.nonfinite import Finding, examine
 from attar.train.label_losses import smooth_labels, weigh_labels
+from attar.train.progress import default_console
 
 AGAIN = "resume the run to write it again"
 
@@ -98,7 +99,7 @@ def replay(file: str | Path, console: Console | None = None) -> Finding:
             finding = examine(training.method, batch, Runtime(device, failure["precision"], ""))
     except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
         raise AttarError(f"the batch in {file} does not fit the run around it ({first_line(error)})") from None
-    show(finding, failure, batch.address, console or Console())
+    show(finding, failure, batch.address, console or default_console())
     return finding
 
 

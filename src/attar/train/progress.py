@@ -22,6 +22,12 @@ def moves(console: Console) -> bool:
     return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
 
 
+def default_console() -> Console:
+    """Where a call without a console prints: as text in a notebook without ipywidgets, where nothing could move."""
+    console = Console()
+    return Console(force_jupyter=False) if console.is_jupyter and not moves(console) else console
+
+
 def bars(console: Console, state: str) -> Bar:
     """Bars that are there where lines may move, and only while something goes on; `state` stands behind each."""
     return Bar(
