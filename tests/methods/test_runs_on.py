@@ -9,8 +9,8 @@ from torch import nn
 from attar.batch import Batch
 from attar.conformance.pairs import methods_for
 from attar.errors import AttarError, PairError
-from attar.methods import create_method, list_methods, method_info
-from attar.methods.common.runs_on import PAIRS, pairs_of
+from attar.methods import Offline, create_method, list_methods, method_info
+from attar.methods.common.runs_on import PAIRS, pairs_of, runs_on
 from attar.methods.registry import METHODS
 from attar.models import create_model
 
@@ -103,6 +103,21 @@ def test_a_transformer_has_no_branches_of_other_sizes():
     student = create_model("timm/vit_tiny_patch16_224", CLASSES, image_size=SIDE, **sizes)
     for name in ("uakd", "byot", "dks", "dcm", "rsd"):
         assert names_a_pair(name, refusal(name, None, student)), name
+
+
+def test_a_method_of_ones_own_gives_the_reason_alone():
+    class Fussy(Offline):
+        needs = ("pooled",)
+        name, runs_on = "fussy", runs_on(needs)
+
+        def transfers(self):
+            raise PairError("too wide")
+
+    pair = create_model("resnet14", CLASSES), create_model("resnet8", CLASSES)
+    with pytest.raises(
+        PairError, match=r"^too wide; fussy runs on networks that end in a linear layer, such as resnet56"
+    ):
+        Fussy(*pair).edges  # noqa: B018
 
 
 def failures(names):
