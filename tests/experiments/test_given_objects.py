@@ -29,6 +29,7 @@ import torch
 from torch import nn
 
 import attar
+from attar.metrics import Measure, MetricInfo
 
 epochs, stop = [], False
 
@@ -58,6 +59,14 @@ def half(done, optim):
 
 def darken(images, numbers, value):
     return (images / (1 + (value - 1) * numbers[:, :, None, None])).to(torch.uint8)
+
+
+def sums(output, batch):
+    best = output.softmax(1).amax(1)
+    return {"sure": best.sum(), "seen": best.new_tensor(len(best))}
+
+
+sureness = MetricInfo(Measure("sureness", "sure %", 100), sums, lambda sums: float(sums["sure"] / sums["seen"]))
 
 
 def callback(subject, epoch):
@@ -92,6 +101,7 @@ def whole(parts):
         "student": parts.student,
         "data": {"name": "parts_of_mine:data", "augment": {parts.darken: 2.0}},
         "optim": {"name": parts.rms, "schedule": parts.half, "lr": 0.01},
+        "metrics": "parts_of_mine:sureness",
         "track": parts.callback,
     }
 
@@ -116,6 +126,7 @@ def test_functions_of_a_module_are_kept_by_name_and_the_run_resumes_from_its_fol
         attar.resume(tmp_path / "parted", console=Console(quiet=True))
     found = attar.resume(tmp_path / "parted", console=Console(quiet=True), imports=["parts_of_mine"])
     assert found.student.read_bytes() == expected.student.read_bytes()
+    assert 0 < found.runs[0]["student"].scores["sureness"] <= 1
     images = torch.randn(2, 1, 8, 8)
     assert torch.equal(attar.load(found.folder)(images), attar.load(expected.folder)(images))
 
@@ -123,11 +134,7 @@ def test_functions_of_a_module_are_kept_by_name_and_the_run_resumes_from_its_fol
 def test_objects_that_stand_in_no_module_train_and_say_that_they_cannot_be_resumed(parts, tmp_path):
     seen = []
 
-    def sure(output, batch):
-        best = output.softmax(1).amax(1)
-        return {"sure": best.sum(), "seen": best.new_tensor(len(best))}
-
-    metric = MetricInfo(Measure("sureness", "sure %", 100), sure, lambda sums: float(sums["sure"] / sums["seen"]))
+    metric = MetricInfo(Measure("sureness", "sure %", 100), parts.sums, lambda sums: float(sums["sure"] / sums["seen"]))
     run = distill(
         tmp_path / "run",
         teacher=parts.teacher(),
