@@ -128,6 +128,6 @@ def test_a_cache_gives_back_what_it_was_given(there, tmp_path: Path, most: int, 
     assert there("cached_logits", tmp_path / "top", most, 2) == (place, torch.cat([rest, rows[:, 4:]], 1).tolist())
 
 
-@pytest.mark.parametrize(("epoch", "step"), [(1, 0), (1, 2)])
+@pytest.mark.parametrize(("epoch", "step"), [pytest.param(1, 0, marks=pytest.mark.slow), (1, 2)])
 def test_a_job_resumes_there_exactly(there, tmp_path: Path, epoch: int, step: int) -> None:
     assert there("resumes_exactly", tmp_path, epoch, step, **JOBS["everything about learning"])

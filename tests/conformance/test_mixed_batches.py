@@ -85,15 +85,15 @@ def given_labels(method):
 
 @pytest.mark.parametrize("labelled", [None, pytest.param(LABELLED, marks=pytest.mark.slow)])
 def test_who_cannot_is_known_for_every_method(labelled):
-    refused = []
-    for name in installed_methods():
+    refused, methods = [], {name: make(name) for name in installed_methods()}
+    for name, method in methods.items():
         try:
-            check_mixed(make(name), batch(labelled))
+            check_mixed(method, batch(labelled))
         except AttarError:
             refused.append(name)
     # Some read class numbers elsewhere: memories, ranks, ekd's evidence, attributions, the shares of rsd's mixing.
     elsewhere = {"ceskd", "ekd", "kdcl", "kdig", "pasm", "pskd", "rsd", *(["angularkd", "crd"] if labelled else [])}
-    assert set(refused) == {*elsewhere, *(name for name in installed_methods() if given_labels(make(name)))}
+    assert set(refused) == {*elsewhere, *(name for name, method in methods.items() if given_labels(method))}
     assert not set(refused) & set(FIT)
 
 
