@@ -5,7 +5,7 @@ epoch, image).
 """
 
 from attar.data.file_set import FileSet
-from attar.data.images import ImageSet, Splits
+from attar.data.images import FeatureSplits, ImageSet, Splits
 from attar.data.loading.device_loader import DeviceLoader
 from attar.data.loading.evaluation import batches_of, eval_batch_size
 from attar.data.loading.load import divided, load_data, read_data
@@ -27,6 +27,7 @@ __all__ = [
     "DatasetInfo",
     "DeviceLoader",
     "DrawnSet",
+    "FeatureSplits",
     "FileSet",
     "ImageSet",
     "Loader",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from attar.batch import Address
 from attar.data.transforms.augment import Augment
 from attar.errors import AttarError
 from attar.sizes import Size, checked_size, covering, height_width
@@ -83,7 +84,7 @@ class ImageSet:
         if self.multilabel or not len(self):
             return
         least, most = int(self.labels.min()), int(self.labels.max())
-        missing = bool(self.classes) and least == most == NO_LABEL
+        missing = least == most == NO_LABEL
         if not missing and not 0 <= least <= most < len(self.classes):
             found = f"{least}..{most}"
             raise AttarError(f"labels of {self.name!r} must be 0..{len(self.classes) - 1}, one per class, got {found}")
@@ -99,7 +100,9 @@ class ImageSet:
     @property
     def class_counts(self) -> Tensor:
         """(K,) how many images each class has."""
-        return self.labels.sum(0) if self.multilabel else self.labels.bincount(minlength=len(self.classes))
+        if self.multilabel or self.without_labels:
+            return self.labels.sum(0) if self.multilabel else torch.zeros(len(self.classes), dtype=torch.int64)
+        return self.labels.bincount(minlength=len(self.classes))
 
     @property
     def groups(self) -> Tensor:
@@ -230,9 +233,7 @@ class Splits:
                 continue
             if not len(images):
                 raise AttarError(f"the {role} set has no images; give it some, or another fraction")
-            if images.without_labels != (role == "unlabelled"):
-                expected = f"all {NO_LABEL}" if role == "unlabelled" else "class numbers"
-                raise AttarError(f"labels of the {role} set must be {expected}, got {images.labels[0].tolist()}")
+            self._check_labels(role, images)
         for role, other in sets.items():
             if other is not None and other.image_shape != self.train.image_shape:
                 raise AttarError(
@@ -241,6 +242,12 @@ class Splits:
                 )
             if other is not None and (other.classes, other.multilabel) != (self.train.classes, self.train.multilabel):
                 raise AttarError(f"{role} and training set have different classes; name them alike and in one order")
+
+    def _check_labels(self, role: str, images: ImageSet) -> None:
+        """Which sets have labels."""
+        if images.without_labels != (role == "unlabelled"):
+            expected = f"all {NO_LABEL}" if role == "unlabelled" else "class numbers"
+            raise AttarError(f"labels of the {role} set must be {expected}, got {images.labels[0].tolist()}")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -268,3 +275,41 @@ class Splits:
         """The same change made to every set."""
         val, unlabelled = (None if images is None else change(images) for images in (self.val, self.unlabelled))
         return replace(self, train=change(self.train), val=val, test=change(self.test), unlabelled=unlabelled)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSplits(Splits):
+    """Images without labels to train on; those that are scored have labels or none.
+
+    Networks of them have no classifier: their outputs are features.
+    """
+
+    def _check_labels(self, role: str, images: ImageSet) -> None:
+        if role == "train" and not images.without_labels:
+            raise AttarError("the training images of task=features have no labels; leave them out")
+
+    @property
+    def num_classes(self) -> int:
+        """None: networks put out features."""
+        return 0
+
+    def divided(self, val_fraction: float, seed: int, train_size: int | None = None) -> FeatureSplits:
+        """What one seed keeps apart and trains on; arguments as of `attar.data.TensorSplits.divided`.
+
+        Raises:
+            AttarError: there are fewer than `train_size`.
+        """
+        train, val = self.train, self.val
+        if val is None and val_fraction:
+            val, train = drawn(train, max(1, round(val_fraction * len(train))), seed, "split")
+        if train_size is not None:
+            if not 1 <= train_size <= len(train):
+                raise AttarError(f"data.train_size must be 1 to {len(train)}, got {train_size}")
+            train = drawn(train, train_size, seed, "limit")[0]
+        return replace(self, train=train, val=val)
+
+
+def drawn(images: ImageSet, count: int, seed: int, purpose: str) -> tuple[ImageSet, ImageSet]:
+    """So many images drawn by a seed, and the others, each in the set's order."""
+    order = torch.randperm(len(images), generator=Address(seed).generator(purpose))
+    return images.subset(order[:count].sort().values), images.subset(order[count:].sort().values)

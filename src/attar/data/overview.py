@@ -35,9 +35,11 @@ def split_lines(splits: Splits | TensorSplits) -> list[str]:
     channels, height, width = splits.image_shape
     colour = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
     kind = "labels" if splits.train.multilabel else "classes"
-    lines = [f"{splits.train.name}: {width}x{height} {colour} images, {len(splits.classes)} {kind}"]
+    classes = f", {len(splits.classes)} {kind}" if splits.classes else ""
+    lines = [f"{splits.train.name}: {width}x{height} {colour} images{classes}"]
     for role, images in _roles(splits):
-        lines.append(f"{role}: {_images(len(images))}{'' if role == 'unlabelled' else ', ' + _per_class(images)}")
+        each = "" if role == "unlabelled" else ", no labels" if images.without_labels else f", {_per_class(images)}"
+        lines.append(f"{role}: {_images(len(images))}{each}")
     return lines
 
 

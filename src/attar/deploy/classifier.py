@@ -38,8 +38,12 @@ class Classifier:
         """(N, K) probabilities of images as bytes (N, C, H, W).
 
         Raises:
-            AttarError: the model has other outputs than there are names of classes.
+            AttarError: the model has other outputs than there are names of classes, or puts out features.
         """
+        if not self.classes:
+            raise AttarError(
+                "this network puts out features, not classes; `attar train student=RUN` trains a classifier"
+            )
         images = pixels
         if self.mean is not None and self.std is not None:
             # In byte units, in the same order as in training.

@@ -122,7 +122,8 @@ def load_facts(path: str | Path) -> dict[str, Any]:
             raise damaged(file, f"{name} is {shortened(card[name])}", RESTORE)
     if samples:
         return card
-    if not card["classes"]:
+    # Networks that put out features have none.
+    if not card["classes"] and card.get("task") != "features":
         raise damaged(file, "classes is []", RESTORE)
     channels = card["image_shape"][0]
     if len(card["mean"]) != channels or len(card["std"]) != channels:

@@ -22,6 +22,7 @@ from attar.models.copying import copied
 from attar.models.libraries.create import is_untrained
 from attar.models.libraries.imagenet_classes import imagenet_rows
 from attar.models.libraries.names import FILES
+from attar.models.surgery.headless import FeatureNetwork
 from attar.models.surgery.layer_start import start_from_layers
 from attar.plugins import names_function
 from attar.profiling.cost import blank_images
@@ -256,6 +257,8 @@ def checked(net: nn.Module, role: str, splits: Sets) -> nn.Module:
     if role == "teacher":
         net = as_staged(net) or net
     net.eval()
+    if splits.num_classes == 0:
+        net = FeatureNetwork(net)
     try:
         with torch.no_grad():
             found = observe(net, blank_images(net, splits.test.example, 2)).logits
@@ -263,7 +266,9 @@ def checked(net: nn.Module, role: str, splits: Sets) -> nn.Module:
         reason = first_line(error)
         what = "images" if isinstance(splits, Splits) else "samples"
         raise AttarError(f"the {role} does not take {what} of {splits.image_shape}: {reason}") from None
-    if splits.num_classes not in found.shape[1:]:
+    if splits.num_classes == 0 and found.ndim != 2:
+        raise AttarError(f"the {role} puts out {tuple(found.shape)}, expected features (B, D); give it without a head")
+    if splits.num_classes and splits.num_classes not in found.shape[1:]:
         raise AttarError(f"the {role} has {found.shape[-1]} classes, the data have {splits.num_classes}")
     return net
 

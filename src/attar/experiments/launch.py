@@ -60,12 +60,30 @@ def start(
         keys: the recipe's keys that somebody gave; settings of the training are chosen for the others. None: all.
     """
     console = console or default_console()
+    recipe = without_labels(recipe, keys)
     if recipe.chain:
         return start_chain(recipe, console, given, beside)
     like, shared = earlier_choices(recipe, file, console), SharedResources()
     if keys is not None and not set(keys) >= CHOSEN:
         recipe = completed(recipe, keys, given or Given(), shared, console)
     return prepare(recipe, console, given, shared, beside, like).run()
+
+
+def without_labels(recipe: Recipe, keys: Collection[str] | None) -> Recipe:
+    """method=embed alone learns features, for which no labels are needed, unless the recipe names another task.
+
+    Raises:
+        AttarError: the student is to be trained alone, without labels.
+    """
+    if recipe.method.name == "embed" and not recipe.task.name:
+        recipe = replace(recipe, task=replace(recipe.task, name="features"))
+    if recipe.task.name != "features":
+        return recipe
+    if "alone" in (keys or ()) and recipe.alone != "skip":
+        raise AttarError(
+            f"alone={recipe.alone}: without labels the student alone has nothing to learn from; leave it out"
+        )
+    return replace(recipe, alone="skip")
 
 
 def completed(recipe: Recipe, keys: Collection[str], given: Given, shared: SharedResources, console: Console) -> Recipe:

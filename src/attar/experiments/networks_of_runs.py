@@ -79,6 +79,8 @@ def _named(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
     ('resnet8', {'widths': [4, 8, 16, 32]})
     """
     kind = spec.get("kind", "model")
+    if kind == "headless":
+        return _named(spec["network"])
     if kind == "adapted":
         inner = _named(spec["network"])
         size = (

@@ -48,6 +48,8 @@ def parts_of(card: Mapping[str, Any], path: Path, data: Any, whole: bool = False
 def check_same_classes(card: Mapping[str, Any], file: Path, parts: Parts) -> None:
     """Raise where data have other classes than a network, or ask for another number of outputs."""
     splits, name = parts.splits(parts.recipe.seed), parts.recipe.data.name
+    if not splits.num_classes:
+        return
     if list(splits.classes) != list(card["classes"]):
         raise AttarError(
             f"{file} has {len(card['classes'])} classes ({card['data']}), {name} has "
@@ -67,7 +69,7 @@ def in_order_of(card: Mapping[str, Any], file: Path, images: ImageSet) -> ImageS
         AttarError: the images have a class that the network lacks.
     """
     theirs = [str(name) for name in card["classes"]]
-    if theirs == list(images.classes):
+    if not theirs or theirs == list(images.classes):
         return images
     lacking = [name for name in images.classes if name not in theirs]
     if lacking or (numbered(images.classes) and len(images.classes) != len(theirs)):

@@ -20,7 +20,7 @@ from attar.accel.runtime import Runtime, choose, find_device, step_seconds
 from attar.batch import Batch
 from attar.conformance import check
 from attar.conformance.unlabelled_batches import learns_without_labels
-from attar.data import ImageSet, Mixing, Samples, batches_of, training_loader
+from attar.data import ImageSet, Mixing, Samples, batches_of, eval_batches, training_loader
 from attar.deploy import load, save
 from attar.distributed.team import team
 from attar.errors import AttarError, Stopped, first_line
@@ -45,6 +45,8 @@ from attar.train.progress import Progress
 
 # How many images a fast teacher must agree on before it is used.
 COMPARED = 512
+# Training images that a method reads statistics off before its first step.
+PREPARED = 4096
 Log = Callable[[str], None]
 Shown = Callable[[Iterable[Batch]], Iterable[Batch]]
 OnEpoch = Callable[[dict[str, Any], float], None]
@@ -205,6 +207,8 @@ class Training:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._place()
         self._engines.attach(self.method, runtime.teachers)
+        if type(self.method).prepare is not Method.prepare and not Places(self.folder).checkpoint.exists():
+            self.method.prepare(self._prepared())
         recipe, size = self.recipe, self.loader.batch_size + self.loader.unlabelled_batch
         lengths = (recipe.epochs, len(self.loader), size, recipe.optim.accumulate)
         sample = self.method.task.metrics().sample
@@ -214,6 +218,12 @@ class Training:
             train, places = self.splits.train, Places(self.folder)
             loader = with_cached_logits(self.loader, self.method, recipe, train, runtime, progress.log)
             fit(self.method, loader, self.splits.val, recipe, runtime, places, progress)
+
+    def _prepared(self) -> Iterator[Batch]:
+        """Training images from all of the set, not varied, for `Method.prepare`."""
+        train = self.splits.train
+        places = torch.linspace(0, len(train) - 1, min(PREPARED, len(train))).long()
+        return eval_batches(train.subset(places), self.loader.batch_size, self.device)
 
     def _shown_unlabelled(self, images: ImageSet) -> str:
         more = self.loader.unlabelled_batch
@@ -357,6 +367,8 @@ def card(samples: Samples, scores: dict[str, Any], recipe: Recipe) -> dict[str, 
     """What the JSON beside deployed weights holds besides the network's spec."""
     return {
         **samples.card,
+        # The classes of the images that features are scored on are not the network's.
+        **({"classes": []} if task_title(recipe) == "features" else {}),
         "task": task_title(recipe),
         "task_options": recipe.task.options,
         "data": recipe.data.name,

@@ -32,6 +32,7 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     eakd,
     ebkd,
     ekd,
+    embed,
     encoderkd,
     exchangekd,
     fcfd,

@@ -87,6 +87,12 @@ class Method(nn.Module):
         Few methods ask: those that remember something of every image. Runs call it, your own loop has to.
         """
 
+    def prepare(self, batches: Iterable[Batch]) -> None:
+        """Before the first step: batches of training images, 4,096 images at most, not varied.
+
+        Few methods ask: those that read statistics of a teacher's features. Runs call it, your own loop has to.
+        """
+
     def also_deployed(self) -> dict[str, nn.Module]:
         """Further networks that come out of training and are worth measuring, by name."""
         return {}
@@ -382,6 +388,11 @@ class Composed(Method):
     def setup(self, labels: Tensor) -> None:
         for method in self._methods:
             method.setup(labels)
+
+    def prepare(self, batches: Iterable[Batch]) -> None:
+        shown = list(batches)
+        for method in self._methods:
+            method.prepare(shown)
 
     def deployed(self) -> nn.Module:
         return self._methods[0].deployed()

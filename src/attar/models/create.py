@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from attar.models.libraries.create import create_outside
 from attar.models.libraries.names import checked_name, library_names, library_of, outside
 from attar.models.preprocessing import resized_input
 from attar.models.registry import BUILDERS, MODELS, ModelInfo
+from attar.models.surgery.headless import headless
 from attar.models.surgery.staged import Staged
 from attar.models.weights import Head, Weights, load_weights
 from attar.sizes import Size, height_width, shortest
@@ -61,7 +63,7 @@ def create_model(
     Args:
         name: one of `list_models()`; or "timm/NAME", "torchvision/NAME", "efficientnet_lite0" to 2, "hf/FOLDER"
             (written by save_pretrained) or "onnx/FILE.onnx" (a frozen teacher that gives logits only).
-        num_classes: how many logits.
+        num_classes: how many logits; 0: no classifier, forward(images) -> features (B, D). Weights may have one.
         in_channels: channels of the images: 3 for colour, 1 for grey.
         image_size: side of the images, or their height and width; it fixes `input_shape` and is checked against what
             the network can take.
@@ -87,6 +89,12 @@ def create_model(
     >>> sum(parameter.numel() for parameter in net.parameters())
     77754
     """
+    if num_classes == 0:
+        given = {"mean": mean, "std": std, **options}
+        with warnings.catch_warnings():
+            # The classifier that begins anew is the one that is taken out.
+            warnings.filterwarnings("ignore", message=".*classifier")
+            return headless(create_model(name, 1, in_channels, image_size, weights, head="fresh", **given))
     for what, number in {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}.items():
         if min(height_width(number)) < 1:
             raise AttarError(f"{what} is {number}; give a positive number")

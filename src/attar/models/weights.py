@@ -53,8 +53,8 @@ def load_weights(net: nn.Module, path: str | Path, head: Head = "same", classes:
     Args:
         net: the network.
         path: the file.
-        head: what happens where only the number of classes differs: "same" refuses, "fresh" keeps the network's own
-            classifier and warns.
+        head: what happens where only the number of classes differs, or the file has no classifier: "same" refuses,
+            "fresh" keeps the network's own classifier and warns.
         classes: which rows of the file's classifier to keep, in the order of the network's; None: all.
 
     Raises:
@@ -197,6 +197,9 @@ def fit(
     if classes is not None:
         state = picked(net, state, classes, source)
     other = other_classes(net, own, state)
+    if head == "fresh" and (gone := without_classifier(net, own, state)):
+        warnings.warn(f"{source} has no classifier: {gone!r} begins anew, the rest is loaded", stacklevel=2)
+        state |= {key: own[key] for key in (f"{gone}.weight", f"{gone}.bias") if key in own}
     if other:
         layer, known = other
         wanted = own[f"{layer}.weight"].shape[0]
@@ -225,6 +228,17 @@ def other_classes(net: nn.Module, own: Mapping[str, Tensor], given: Mapping[str,
         return None
     known = given[weight].shape[0]
     return None if known == own[weight].shape[0] else (name, known)
+
+
+def without_classifier(net: nn.Module, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str | None:
+    """The name of the network's classifier where a file has all but that, as headless networks are saved."""
+    try:
+        classifier = classifier_of(net)
+    except AttarError:
+        return None
+    name = next(name for name, module in net.named_modules() if module is classifier)
+    missing = {key for key in own if key not in given}
+    return name if missing and missing <= {f"{name}.weight", f"{name}.bias"} else None
 
 
 def picked(net: nn.Module, given: Mapping[str, Tensor], rows: Sequence[int], source: str) -> dict[str, Tensor]:

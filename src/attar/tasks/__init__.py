@@ -4,6 +4,7 @@ from attar.tasks.base import Task
 from attar.tasks.channel import Channel
 from attar.tasks.classification import Classification
 from attar.tasks.density import Density
+from attar.tasks.features import Features
 from attar.tasks.graph import Graph
 from attar.tasks.language import Language
 from attar.tasks.multilabel import Multilabel
@@ -22,6 +23,7 @@ __all__ = [
     "Channel",
     "Classification",
     "Density",
+    "Features",
     "Graph",
     "Language",
     "Multilabel",

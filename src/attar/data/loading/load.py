@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attar.data.images import ImageSet, Splits
+from attar.data.images import FeatureSplits, ImageSet, Splits
 from attar.data.loading.class_weights import class_weights as weights_of
 from attar.data.loading.split import limit, split_off
 from attar.data.registry import DATASETS
@@ -145,7 +145,7 @@ def divided(
     >>> [len(part) for part in (divided(whole, 0.1, seed=0).train, divided(whole, 0.1, seed=0).val, whole.train)]
     [809, 90, 899]
     """
-    if isinstance(splits, TensorSplits):
+    if isinstance(splits, TensorSplits | FeatureSplits):
         return splits.divided(val_fraction, seed, train_size)
     if splits.val is None and val_fraction:
         train, val = split_off(splits.train, val_fraction, seed)

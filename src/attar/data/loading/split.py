@@ -57,7 +57,7 @@ def split_off(images: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, I
 def limit(images: ImageSet, count: int, seed: int) -> ImageSet:
     """A subset of `count` images with the same share of every class and at least one of each.
 
-    Images with several labels are drawn alike.
+    Images with several labels or none are drawn alike.
 
     Raises:
         AttarError: there are fewer images, or more classes, than `count`.
@@ -67,7 +67,9 @@ def limit(images: ImageSet, count: int, seed: int) -> ImageSet:
     >>> limit(nine, 6, seed=0).labels.bincount().tolist()
     [2, 2, 2]
     """
-    groups = torch.zeros(len(images), dtype=torch.int64) if images.multilabel else images.labels
+    groups = (
+        torch.zeros(len(images), dtype=torch.int64) if images.multilabel or images.without_labels else images.labels
+    )
     counts = groups.bincount()
     least = counts.clamp_max(1)
     if not int(least.sum()) <= count <= len(images):

@@ -90,7 +90,7 @@ class Reading:
             sets = {"train": sets["train"], "test": sets["val"]}
         held: dict[str, ImageSet] = dict(sets)
         notes = [*notes, *uneven_classes(sets["train"])]
-        if self._fits(sets):
+        if self.in_memory_fits(sets):
             for role, images in sets.items():
                 held[role], skipped = into_memory(images, self.skip_unreadable)
                 if skipped:
@@ -101,7 +101,7 @@ class Reading:
             held["train"], held["test"] = split_off(held["train"], self.test_fraction, TEST_SEED)
         return Splits(held["train"], held["test"], held.get("val"), notes=tuple(notes))
 
-    def _fits(self, sets: Mapping[str, FileSet]) -> bool:
+    def in_memory_fits(self, sets: Mapping[str, FileSet]) -> bool:
         """Whether the images are to be in memory."""
         count = sum(map(len, sets.values()))
         height, width = height_width(self.stored)

@@ -1,4 +1,4 @@
-"""A folder of images without labels, read as the training images they join."""
+"""Folders of images without labels: read as the training images they join, or to train on alone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 
 from attar.data.file_set import FileSet, file_set, into_memory
 from attar.data.images import NO_LABEL, ImageSet
-from attar.data.sources.from_files import MEMORY_LIMIT
+from attar.data.sources.from_files import MEMORY_LIMIT, Reading
 from attar.data.sources.image_tree import LeftOut, image_files
+from attar.data.sources.origins import files_in
 from attar.decoding import SUFFIXES, require_pillow
 from attar.errors import AttarError
 
@@ -55,5 +56,33 @@ def unlabelled_images(folder: Path, train: ImageSet, skip_unreadable: bool = Fal
             f"{MEMORY_LIMIT / 1e9:g} GB kept in memory; give data.in_memory=false, which streams all image files"
         )
     held, skipped = into_memory(images, skip_unreadable)
+    notes = [f"skipped {len(skipped)} unreadable images of {folder.name!r}, first {skipped[0]}"] if skipped else []
+    return held, [*left.line(folder), *notes]
+
+
+def all_images(folder: Path, reading: Reading) -> tuple[ImageSet, list[str]]:
+    """Every image below a folder of any layout, without labels, in memory or streamed.
+
+    Args:
+        folder: the names of its folders mean nothing.
+        reading: how they are read.
+
+    Returns:
+        The set, its labels all -1, and what the user should know about it.
+
+    Raises:
+        AttarError: the folder is missing or has no images, or an image cannot be read.
+    """
+    require_pillow()
+    if not folder.is_dir():
+        raise AttarError(f"{str(folder)!r} is no folder; expected one with images, in any layout")
+    left = LeftOut()
+    if not (files := image_files(folder, left)):
+        raise AttarError(f"{str(folder)!r} has no images ({', '.join(SUFFIXES)})")
+    origin = files_in(folder, [str(file.relative_to(folder)) for file in files])
+    images = reading.files(origin, [NO_LABEL] * len(files), (), folder.name)
+    if not reading.in_memory_fits({"train": images}):
+        return images, left.line(folder)
+    held, skipped = into_memory(images, reading.skip_unreadable)
     notes = [f"skipped {len(skipped)} unreadable images of {folder.name!r}, first {skipped[0]}"] if skipped else []
     return held, [*left.line(folder), *notes]

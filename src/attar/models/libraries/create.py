@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attar.errors import AttarError, first_line
@@ -75,6 +77,8 @@ def create_outside(
     net = rebuilt(spec)
     if source == PUBLISHED:
         state = fetched(library, name, short, side, options)
+    elif state is not None and library.prefix == "timm/":
+        state = with_positions(state, side)
     if state is not None:
         fit(net, state, f"{name} (pretrained)" if source == PUBLISHED else str(source), weights.head, weights.classes)
     return fronted(net, sizes, side, seen, normalisation)
@@ -96,8 +100,30 @@ def trained_on(
     except AttarError:
         return None
     # A linear layer of as many rows is the published classifier; nothing else in these networks has that width.
-    published = any(value.ndim == 2 and len(value) == classes for value in (state or {}).values())
+    # Networks that are published without a classifier have the weights of no other.
+    published = not classes or any(value.ndim == 2 and len(value) == classes for value in (state or {}).values())
     return seen if published else None
+
+
+def with_positions(state: Mapping[str, Tensor], side: Size) -> Mapping[str, Tensor]:
+    """A vision transformer's weights with the positions of their patches interpolated to another size of images.
+
+    >>> state = {"pos_embed": torch.zeros(1, 17, 8), "patch_embed.proj.weight": torch.zeros(8, 3, 4, 4)}
+    >>> with_positions(state, 32)["pos_embed"].shape
+    torch.Size([1, 65, 8])
+    """
+    positions, patches = state.get("pos_embed"), state.get("patch_embed.proj.weight")
+    if positions is None or patches is None or positions.ndim != 3 or patches.ndim != 4:
+        return state
+    before = isqrt(positions.shape[1])
+    prefix = positions.shape[1] - before**2  # the tokens of no patch
+    height, width = (one // patch for one, patch in zip(height_width(side), patches.shape[-2:], strict=True))
+    if (height, width) == (before, before) or prefix > before:
+        return state
+    first, grid = positions[:, :prefix], positions[:, prefix:].unflatten(1, (before, before)).permute(0, 3, 1, 2)
+    # As timm does it for the weights that it fetches.
+    grid = F.interpolate(grid.float(), (height, width), mode="bicubic", antialias=True).to(positions.dtype)
+    return {**state, "pos_embed": torch.cat([first, grid.flatten(2).transpose(1, 2)], 1)}
 
 
 def card_of(weights: str | Path | None) -> dict[str, Any] | None:
@@ -107,6 +133,8 @@ def card_of(weights: str | Path | None) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     spec = held.get("spec") if isinstance(held, dict) and "attar" in held else None
+    if isinstance(spec, dict) and spec.get("kind") == "headless":
+        spec = spec.get("network")
     return spec if isinstance(spec, dict) else None
 
 

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,10 @@ from attar.knowledge import Output, logits_of
 from attar.models.surgery.ensemble import Ensemble, joined
 from attar.models.surgery.staged import Staged
 from attar.models.surgery.transformer_layers import layer_of_tap, layer_taps, watch
+
+
+class NoClassifier(nn.Identity):
+    """Stands where a network's classifier was taken out: its input are the features."""
 
 
 class Tapped(nn.Module):
@@ -183,6 +187,8 @@ def classifier_of(net: nn.Module) -> nn.Linear:
         return net.classifier
     if isinstance(net, Ensemble):
         raise AttarError("several teachers have no common classifier; give one teacher")
+    if (end := next((module for module in net.modules() if isinstance(module, NoClassifier)), None)) is not None:
+        return cast(nn.Linear, end)  # for whoever taps its input
     linears = [module for module in net.modules() if isinstance(module, nn.Linear)]
     if not linears:
         raise PairError(f"{type(net).__name__} has no linear layer to be its classifier")
