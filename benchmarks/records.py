@@ -1,0 +1,110 @@
+"""Records of finished suites, and the page that is made of them.
+
+    python benchmarks/records.py keep runs/bench-five five-with-teacher   # the small files of a suite, to be committed
+    python benchmarks/records.py page                                     # docs/results.md, from all records
+
+A record is a suite's folder with what its tables need: recipes, scores, times and environments, without weights,
+checkpoints and predictions. `attar report` and `attar compare` read it as they read the suite. A note in
+benchmarks/records/NAME/about.md stands above its tables; its first line is the heading.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attar.report.bench_files import CELLS, NOTE, read_bench
+from attar.report.bench_tables import BenchTables
+from attar.report.run_files import RunFiles
+
+ROOT = Path(__file__).parents[1]
+RECORDS, PAGE = ROOT / "benchmarks" / "records", ROOT / "docs" / "results.md"
+# What a record keeps of each run.
+KEPT = ("recipe.yaml", "results.json", "environment.json", NOTE)
+# Scores that no table shows: thousands of numbers a run.
+LEFT_OUT = ("per_class", "confusion")
+INTRODUCTION = """# Results
+
+Made by `python benchmarks/records.py page` from the run records in `benchmarks/records`; only the sentences above each
+table are written by hand. Intervals, p-values and corrections are explained in [bench.md](bench.md). Each table's
+suite, with its settings, is in `benchmarks/suites`.
+"""
+
+
+def keep(folder: Path, name: str) -> list[Path]:
+    """Copy the small files of a suite's finished runs into a record, in place of an older one of that name."""
+    record, kept = RECORDS / name, []
+    tree = json.loads((folder / CELLS).read_text())
+    for cell in tree["cells"]:
+        source, target = folder / cell["folder"], record / cell["folder"]
+        shutil.rmtree(target, ignore_errors=True)
+        if not (source / NOTE).is_file():
+            continue
+        target.mkdir(parents=True)
+        for file in KEPT:
+            if (source / file).is_file():
+                text = shortened(source / file).replace(str(folder.resolve()), f"runs/bench-{name}")
+                (target / file).write_text(text)
+                kept.append(target / file)
+    (record / CELLS).write_text(json.dumps(tree, indent=1) + "\n")
+    return kept
+
+
+def shortened(file: Path) -> str:
+    """A file's text; JSON without the scores that no table shows, and on one line."""
+    text = file.read_text()
+    return json.dumps(without(json.loads(text))) + "\n" if file.suffix == ".json" else text
+
+
+def without(tree: Any) -> Any:
+    """A JSON tree without the scores that are left out."""
+    if isinstance(tree, dict):
+        return {key: without(value) for key, value in tree.items() if key not in LEFT_OUT}
+    return [without(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def page() -> str:
+    """The text of the page."""
+    return "\n".join([INTRODUCTION, *(section(record) for record in sorted(RECORDS.iterdir()) if record.is_dir())])
+
+
+def section(record: Path) -> str:
+    """The heading, the note, the tables and the environment of one record."""
+    heading, _, note = (record / "about.md").read_text().partition("\n")
+    tables = BenchTables(read_bench(record))
+    runs = [run for column in tables.files.columns for run in tables.runs(column).values()]
+    text = re.sub("^## ", "### ", tables.markdown().strip(), flags=re.MULTILINE)
+    return "\n".join([f"## {heading}", "", note.strip(), "", text, "", *hardware(runs), ""])
+
+
+def hardware(runs: list[RunFiles]) -> Iterator[str]:
+    """One line for each environment in which runs of a suite were made."""
+    found = {
+        f"Measured on {one['processor']}, {one['gpu'] or 'no GPU'}, {one['threads']} thread(s) a run; Python "
+        f"{one['python']}, torch {one['torch']}, attar {one['attar']}."
+        for one in (run.environment for run in runs)
+        if one
+    }
+    yield from sorted(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    keeping = commands.add_parser("keep", help="copy a suite's small files into benchmarks/records")
+    keeping.add_argument("folder", type=Path)
+    keeping.add_argument("name")
+    commands.add_parser("page", help="write docs/results.md")
+    options = parser.parse_args()
+    if options.command == "keep":
+        print(f"{len(keep(options.folder, options.name))} files in {RECORDS / options.name}")
+    PAGE.write_text(page())
+
+
+if __name__ == "__main__":
+    main()
