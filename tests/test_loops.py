@@ -143,6 +143,7 @@ def in_two_processes(name: str, folder: Path, torchrun: bool = True, **options: 
         assert not torch.equal(one[key], before), key
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_two_processes_under_ddp_hold_the_same_weights(example, tmp_path: Path) -> None:
     in_two_processes("own_loop_ddp", tmp_path)

@@ -103,7 +103,10 @@ def test_files_that_are_streamed_end_there_as_on_the_cpu(there, tmp_path: Path) 
     "keys",
     [
         JOBS["everything about learning"],
-        {"data": {"mixup": 0.4, "cutmix": 1.0, "augment": {"resized_crop": True, "cutout": 2}}},
+        pytest.param(
+            {"data": {"mixup": 0.4, "cutmix": 1.0, "augment": {"resized_crop": True, "cutout": 2}}},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["everything about learning", "mixed parts of images"],
 )

@@ -226,7 +226,10 @@ def killed(monkeypatch, out, crashes):
     return crashes
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.slow) if kind in ("density", "multilabel") else kind for kind in KINDS],
+)
 def test_a_killed_run_resumed_is_the_run_that_was_not(runs, recipes, kind, tmp_path, monkeypatch):
     whole, out = runs(kind), tmp_path / "broken"
     crashes = killed(monkeypatch, out, list(KILLS[kind]))

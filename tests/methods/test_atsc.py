@@ -73,7 +73,7 @@ def drift(one: ATSC) -> float:
     return sum((now - then).square().sum().detach().item() for now, then in zip(held.weights, held.start, strict=True))
 
 
-@pytest.mark.parametrize("update", ["layer", "bias", "none"])
+@pytest.mark.parametrize("update", ["layer", *(pytest.param(one, marks=pytest.mark.slow) for one in ("bias", "none"))])
 def test_conformance(update):
     check_method("atsc", classifier_update=update)
 

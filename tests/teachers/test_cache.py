@@ -290,7 +290,7 @@ def test_a_cache_that_cannot_fit_is_refused_before_anything_is_written(tmp_path,
         check_space(tmp_path / "not" / "there", 2000)
 
 
-@pytest.mark.parametrize("method", ["at", "simkd"])
+@pytest.mark.parametrize("method", ["at", pytest.param("simkd", marks=pytest.mark.slow)])
 def test_a_method_that_reads_features_says_why_it_has_no_cache(tmp_path, method):
     with_cache, output = distil(tmp_path / "a", tmp_path / "cache", method=method)
     assert "no teacher cache" in output

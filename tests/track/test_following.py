@@ -76,7 +76,14 @@ class DiedError(BaseException):
 
 
 # The notes are kept at the start and twice an epoch: the third and fifth time is after an epoch was logged.
-@pytest.mark.parametrize(("place", "call"), [("epoch", 1), ("_pass_on", 2), ("_keep", 3), ("_keep", 5), ("finish", 1)])
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [
+        ("epoch", 1),
+        ("_keep", 3),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("_pass_on", 2), ("_keep", 5), ("finish", 1))),
+    ],
+)
 def test_a_process_that_dies_between_metrics_and_tracker(
     distill, resume, tmp_path, server, records, monkeypatch, place, call
 ):

@@ -108,7 +108,7 @@ def test_a_full_cache_changes_no_bit(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"data": {"mixup": 0}}, {"data": {"mixup": 0, "cutmix": 0}}],
+    [{"data": {"mixup": 0}}, pytest.param({"data": {"mixup": 0, "cutmix": 0}}, marks=pytest.mark.slow)],
     ids=str,
 )
 def test_other_mixtures_look_elsewhere(tmp_path, change):

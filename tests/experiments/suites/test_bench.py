@@ -393,9 +393,9 @@ recipe: {data: {name: digits, train_size: 800}, epochs: 500, batch_size: 20, pre
 """
 
 
-@pytest.mark.parametrize(
-    "how", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGINT, signal.SIGKILL))]
-)
+# That a pool of processes saves and stops when it is asked to: test_workers.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_stopping_saves_every_run_beside_the_others(tmp_path: Path, how: signal.Signals, wait_for, is_free) -> None:
     """Each run saves, no other begins, nothing is left running; also where the parent is killed outright."""
     bench = suite(tmp_path, STOPPABLE)
