@@ -207,6 +207,8 @@ def export(
     calibration: int | None = None,
     license: str = "unknown",
     data: Any = None,
+    within: float | None = None,
+    temperature: bool = False,
     progress: Callable[[str], object] | None = None,
 ) -> Export:
     """Write a finished run's student as files for deployment, each of them checked against it on the test set.
@@ -223,6 +225,10 @@ def export(
         license: for the model card, as hubs name it ("apache-2.0").
         data: keys of the recipe's data section where they differ from the run's ({"root": ...}), or, for a run on
             objects, what was given to it.
+        within: how many points of the primary measure eight bits may lose, on the validation images and on the test
+            set. Post-training quantisation is tried first, then quantisation-aware distillation from the float student;
+            None: what is lost is only reported.
+        temperature: whether the graph formats divide logits by a temperature that is fitted on the validation images.
         progress: called with the name of each format before it is written.
 
     Returns:
@@ -239,5 +245,7 @@ def export(
         calibration=calibration,
         license=license,
         data=data,
+        within=within,
+        temperature=temperature,
         progress=progress,
     )

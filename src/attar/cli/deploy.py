@@ -24,6 +24,12 @@ def export(
         ),
     ] = None,
     bake: Annotated[bool, typer.Option("--bake", help="Graphs take uint8 pixels and normalise them.")] = False,
+    within: Annotated[
+        float | None, typer.Option(help="Points that eight bits may lose; trained until they do.")
+    ] = None,
+    temperature: Annotated[
+        bool, typer.Option("--temperature", help="Graphs divide logits by a temperature fitted on validation images.")
+    ] = False,
     plugins: Plugin = None,
 ) -> None:
     """Write a finished run's student as files for deployment.
@@ -45,6 +51,8 @@ def export(
             run,
             [one for one in given if "=" not in one],
             bake=bake,
+            within=within,
+            temperature=temperature,
             progress=lambda name: status.update(f"{name}: writing and checking"),
             **keys,
         )

@@ -30,17 +30,17 @@ class Exported:
         format: which of the formats.
         file: its name.
         bytes: its size.
-        parity: its logits beside the student's, and its accuracy.
-        latency: milliseconds of one image, on one thread.
-        batch_latency: milliseconds of 32 images, on one thread; None where the test set is one sample (a graph).
+        parity: its logits beside the student's, and its accuracy; None where no runtime here can run it.
+        latency: milliseconds of one image, on one thread; None likewise.
+        batch_latency: milliseconds of 32 images, on one thread; None where the test set is one sample (a graph), too.
         calibrated: how many images set the scales of a format that is not exact; None for the others.
     """
 
     format: str
     file: str
     bytes: int
-    parity: Parity
-    latency: Latency
+    parity: Parity | None
+    latency: Latency | None
     batch_latency: Latency | None
     calibrated: int | None = None
 
@@ -63,6 +63,8 @@ class Export:
         scoring: the measures of the task.
         data: the name of their set.
         baked: whether the graph formats normalise inside.
+        temperature: what the graph formats divide logits by.
+        within: how many points eight bits were allowed to lose; None: any.
     """
 
     folder: Path
@@ -72,6 +74,8 @@ class Export:
     count: int = 0
     data: str = ""
     baked: bool = False
+    temperature: float = 1.0
+    within: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Everything above as plain data."""
@@ -82,6 +86,8 @@ class Export:
             "scoring": self.scoring.to_json(),
             "threads": 1,
             "normalisation_inside": self.baked,
+            "temperature": self.temperature,
+            "within": self.within,
             "files": [file.to_json() for file in self.files],
             "failures": self.failures,
         }
@@ -101,15 +107,16 @@ def read_export(folder: Path) -> Export | None:
         scoring = Scoring.from_json(tree["scoring"])
         files = [_read_file(one) for one in tree["files"]]
         count, data, baked = int(tree[scoring.samples]), str(tree["data"]), bool(tree["normalisation_inside"])
-        return Export(folder, files, scoring, dict(tree["failures"]), count, data, baked)
+        temperature, within = float(tree.get("temperature", 1)), tree.get("within")
+        return Export(folder, files, scoring, dict(tree["failures"]), count, data, baked, temperature, within)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(file, f"it lacks {error}", remedy) from None
 
 
 def _read_file(tree: dict[str, Any]) -> Exported:
     """One file of an export, from what `Exported.to_json` wrote."""
-    one, many = (Latency(**tree[key]) for key in ("latency_ms", f"latency_{BATCH}_ms"))
-    parity = Parity(**tree["parity"])
+    one, many = (tree[key] and Latency(**tree[key]) for key in ("latency_ms", f"latency_{BATCH}_ms"))
+    parity = tree["parity"] and Parity(**tree["parity"])
     size, calibrated = int(tree["bytes"]), tree["calibrated"]
     return Exported(str(tree["format"]), str(tree["file"]), size, parity, one, many, calibrated)
 
@@ -171,9 +178,26 @@ def export_student(
             files.append(_export(student, folder, name))
         except AttarError as error:
             failures[name] = str(error)
-            (folder / FORMATS[name].file).unlink(missing_ok=True)
+            FORMATS[name].remove(folder)
     scoring = student.task.metrics().scoring
-    return Export(folder, files, scoring, failures, len(student.test), student.test.name, student.bake)
+    what = (len(student.test), student.test.name, student.bake, student.temperature, student.within)
+    return Export(folder, files, scoring, failures, *what)
+
+
+def check_budget(name: str, student: Student, score: float) -> None:
+    """Refuse an 8-bit file that loses more on the test set than is allowed, whatever validation images promised.
+
+    Raises:
+        AttarError: it does.
+    """
+    assert student.within is not None
+    measure = student.task.metrics().primary
+    lost = measure.scale * (student.score - score if measure.higher else score - student.score)
+    if not lost <= student.within:
+        raise AttarError(
+            f"{name} was within {student.within:g} {measure.points} on the validation images, but loses {lost:.2f} on "
+            "the test set; the file was not kept. Allow more, or give more validation images"
+        )
 
 
 def _export(student: Student, folder: Path, name: str) -> Exported:
@@ -181,17 +205,25 @@ def _export(student: Student, folder: Path, name: str) -> Exported:
     for package in kind.packages:
         require(package, name, kind.extra)
     path = folder / kind.file
+    folder.mkdir(parents=True, exist_ok=True)
     kind.write(student, path)
+    if kind.open is None:
+        assert kind.check is not None
+        kind.check(student, path)
+        return Exported(name, kind.file, kind.bytes(folder), None, None, None)
     net = kind.open(path)
     # Weights alone have no normalisation inside.
     prepare = student.prepared if kind.graph else lambda inputs: inputs
     with threads(1):
         outputs, score = measured(net, student.test, prepare, student.task.metrics())
-        parity = compare(outputs, student.outputs, score, student.task.output == "logits")
+        expected = student.outputs / student.temperature if kind.graph else student.outputs
+        parity = compare(outputs, expected, score, student.task.output == "logits")
         if kind.exact:
-            check(name, parity)
+            check(name, parity, kind.tolerance)
+        if kind.calibrated and student.within is not None:
+            check_budget(name, student, score)
         dtype = torch.uint8 if kind.graph and student.bake else torch.float32
         one = latency(net, student.test.example, 1, dtype=dtype)
         many = latency(net, student.test.example, BATCH, dtype=dtype) if len(student.test) > 1 else None
-    calibrated = None if kind.exact else len(student.calibration)
-    return Exported(name, kind.file, path.stat().st_size, parity, one, many, calibrated)
+    calibrated = len(student.calibration) if kind.calibrated else None
+    return Exported(name, kind.file, kind.bytes(folder), parity, one, many, calibrated)

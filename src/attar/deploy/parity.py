@@ -78,15 +78,21 @@ def compare(found: Tensor, reference: Tensor, score: float, logits: bool = True)
     return Parity(difference, difference / scale if scale else difference, same, score)
 
 
-def check(kind: str, parity: Parity) -> None:
+def check(kind: str, parity: Parity, tolerance: float | None = None) -> None:
     """Refuse a file that computes something else.
 
+    Args:
+        kind: the format.
+        parity: its outputs beside the network's.
+        tolerance: the largest relative difference that passes; None: `TOLERANCE`.
+
     Raises:
-        AttarError: the relative difference is above `TOLERANCE`, or no number.
+        AttarError: the relative difference is above it, or no number.
     """
-    if not parity.relative <= TOLERANCE:
+    allowed = TOLERANCE if tolerance is None else tolerance
+    if not parity.relative <= allowed:
         labels = "" if parity.same_label is None else f", {100 * parity.same_label:.2f} % of the labels equal"
         raise AttarError(
             f"{kind} differs from the student: an output by {parity.max_difference:.3g}, {parity.relative:.2g} of the "
-            f"largest (at most {TOLERANCE:g} is allowed){labels}; the file was not kept"
+            f"largest (at most {allowed:g} is allowed){labels}; the file was not kept"
         )

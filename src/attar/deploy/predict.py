@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,3 +125,31 @@ def _predict(classifier: Classifier, files: list[Path], top: int) -> list[Predic
         for file, row, order in zip(found, probabilities, best, strict=True):
             labels[file] = tuple((classifier.classes[number], float(row[number])) for number in order)
     return [Prediction(file, labels.get(file, ()), errors.get(file)) for file in files]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python -m attar.deploy.predict FILE.onnx IMAGE...`: a line an image, with onnxruntime, numpy and Pillow alone.
+
+    Returns:
+        0, or 1 where the model cannot be used, or 2 where an image cannot be read.
+    """
+    parser = argparse.ArgumentParser(
+        "python -m attar.deploy.predict", description="Label images with an exported graph."
+    )
+    parser.add_argument("model", help="an exported .onnx file, or the folder of an export")
+    parser.add_argument("images", nargs="+", help="image files, or folders of them")
+    parser.add_argument("--top", type=int, default=3, help="how many classes an image gets")
+    given = parser.parse_args(arguments)
+    try:
+        found = list(predict(given.model, given.images, given.top))
+    except AttarError as error:
+        print(f"attar: {error}", file=sys.stderr)
+        return 1
+    for one in found:
+        labels = "  ".join(f"{name} {100 * share:.1f}" for name, share in one.labels)
+        print(f"attar: {one.error}" if one.error else f"{one.file}  {labels}", file=sys.stderr if one.error else None)
+    return 2 if any(one.error for one in found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -81,6 +81,7 @@ def _exported(path: Path, kind: Format) -> ScoredFile:
     for package in kind.packages:
         require(package, kind.name, kind.extra)
     assert kind.facts is not None
+    assert kind.open is not None
     facts = kind.facts(path)
     card, run = _card(facts, path), path.parent.parent
     net = kind.open(path)

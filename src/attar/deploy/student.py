@@ -30,6 +30,10 @@ class Student:
         calibration: training images that the 8-bit scales are read off; other samples calibrate nothing.
         task: what it has learnt.
         bake: whether the graph formats take uint8 pixels and normalise them inside.
+        within: how many points of the primary measure eight bits may lose; None: what they lose is only reported.
+        train: training images for quantisation-aware distillation.
+        val: validation images, by which eight bits are chosen.
+        temperature: what the graph formats divide logits by.
 
     Raises:
         AttarError: `bake`, and the samples are no images.
@@ -41,6 +45,10 @@ class Student:
     calibration: Samples
     task: Task
     bake: bool = False
+    within: float | None = None
+    train: Samples | None = None
+    val: Samples | None = None
+    temperature: float = 1.0
     _made: dict[Callable[..., Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -48,7 +56,9 @@ class Student:
             raise AttarError("--bake is for images, whose normalisation it puts into the files; leave it out")
 
     def _deployed(self, bake: bool) -> Deployed:
-        return Deployed(self.net, self.card.get("mean", [0.0]), self.card.get("std", [1.0]), bake).eval()
+        return Deployed(
+            self.net, self.card.get("mean", [0.0]), self.card.get("std", [1.0]), bake, self.temperature
+        ).eval()
 
     @cached_property
     def deployed(self) -> Traced:
@@ -62,9 +72,18 @@ class Student:
         return self.deployed.inputs(inputs) if isinstance(self.deployed, Deployed) else inputs
 
     @cached_property
+    def _measured(self) -> tuple[Tensor, float]:
+        return measured(self.net, self.test, lambda inputs: inputs, self.task.metrics())
+
+    @property
     def outputs(self) -> Tensor:
         """(N, ...) outputs of the student in memory for every test sample."""
-        return measured(self.net, self.test, lambda inputs: inputs, self.task.metrics())[0]
+        return self._measured[0]
+
+    @property
+    def score(self) -> float:
+        """The primary measure of the student in memory."""
+        return self._measured[1]
 
     @property
     def example(self) -> Inputs:
@@ -84,7 +103,8 @@ class Student:
         """The metadata of a graph file: texts by name."""
         if not isinstance(self.test, ImageSet):
             return sample_facts(self.card, self.example, getattr(self.net, "open_sizes", None))
-        return facts(self.card, self.bake, shortest(self.test.stored_size))
+        found = facts(self.card, self.bake, shortest(self.test.stored_size))
+        return found if self.temperature == 1 else {**found, "temperature": f"{self.temperature:.4f}"}
 
     def once(self, make: Callable[[Student], Any]) -> Any:
         """make(student), computed once and shared by the formats that start from it."""

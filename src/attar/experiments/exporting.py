@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from math import prod
 from pathlib import Path
@@ -11,16 +12,19 @@ from typing import Any
 from rich.console import Console
 
 from attar.accel.runtime import environment
-from attar.data import ImageSet, Samples, TensorSplits, limit
+from attar.data import ImageSet, Samples, Splits, TensorSplits, divided, limit
 from attar.deploy import Export, Student, Trained, export_student, find_trained, load
 from attar.deploy.export import check_formats
 from attar.deploy.formats import FORMATS
 from attar.deploy.model_card import CardText
+from attar.deploy.parity import measured
+from attar.deploy.temperature import fitted_temperature
 from attar.errors import AttarError, Stopped, first_line
 from attar.experiments.build import Sets
 from attar.experiments.given_objects import GIVEN
 from attar.experiments.sets_of_networks import check_same_classes, parts_of
 from attar.files import write_json, write_text
+from attar.recipe import Recipe, read_recipe
 from attar.report.exports import export_notes, export_table
 from attar.report.run_page import write_report
 from attar.tasks import Task
@@ -40,6 +44,8 @@ def export_network(
     calibration: int | None = None,
     license: str = "unknown",
     data: Any = None,
+    within: float | None = None,
+    temperature: bool = False,
     progress: Callable[[str], object] | None = None,
 ) -> Export:
     """Write a finished run's student as files; `attar.export` has the arguments and the errors."""
@@ -60,10 +66,30 @@ def export_network(
     parts = parts_of(trained.card, trained.folder, data)
     check_same_classes(trained.card, trained.weights, parts)
     splits = parts.splits(parts.recipe.seed)
-    done = written(trained, splits, parts.held.task, names, folder, bake, calibration, license, progress)
+    if within is not None and not within >= 0:
+        raise AttarError(f"within is {within}; give the points that eight bits may lose, 0 or more")
+    if within is not None or temperature:
+        splits = with_validation(trained, splits)
+    budget = (within, temperature)
+    done = written(trained, splits, parts.held.task, names, folder, bake, calibration, license, progress, budget)
     if folder == trained.folder / FOLDER and (trained.folder / "report.html").is_file():
         write_report(trained.folder)
     return done
+
+
+def with_validation(trained: Trained, splits: Sets) -> Sets:
+    """The sets with the validation images that the run kept apart: the same seed draws the same ones.
+
+    Raises:
+        AttarError: the samples are no images, or the run kept none apart.
+    """
+    if not isinstance(splits, Splits):
+        raise AttarError("--within and --temperature are for classified images; leave them out")
+    place = next((one for one in (trained.folder, trained.weights.parent) if (one / "recipe.yaml").is_file()), None)
+    recipe = read_recipe(place / "recipe.yaml") if place else Recipe()
+    if splits.val is None and not recipe.data.val_fraction:
+        raise AttarError("--within and --temperature need validation images; this run kept none (data.val_fraction=0)")
+    return divided(splits, recipe.data.val_fraction, int(trained.card.get("seed", recipe.seed)))
 
 
 def export_run(student: Path, formats: Sequence[str], splits: Sets, task: Task, console: Console) -> None:
@@ -109,13 +135,29 @@ def written(
     calibration: int | None = None,
     license: str = "unknown",
     progress: Callable[[str], object] | None = None,
+    budget: tuple[float | None, bool] = (None, False),
 ) -> Export:
     """The files of a student, checked on its test set, with what was measured and a model card beside them."""
     few, test = _calibration(splits, calibration), _compared(splits.test)
-    student = Student(load(trained.weights), trained.card, test, few, task, bake)
+    net, (within, calibrated) = load(trained.weights), budget
+    student = Student(net, trained.card, test, few, task, bake, within, splits.train, splits.val)
+    if calibrated:
+        student = replace(student, temperature=_temperature(student))
     done = export_student(student, folder, names, progress)
     _describe(trained, done, license)
     return done
+
+
+def _temperature(student: Student) -> float:
+    """What the student's logits are divided by so that its probabilities fit the validation images.
+
+    Raises:
+        AttarError: the student puts out no logits of classes.
+    """
+    if student.task.output != "logits" or not isinstance(student.val, ImageSet):
+        raise AttarError("--temperature is for classifiers; leave it out")
+    logits = measured(student.net, student.val, lambda inputs: inputs, student.task.metrics())[0]
+    return fitted_temperature(logits, student.val.labels)
 
 
 def _compared(test: Samples) -> Samples:
@@ -139,12 +181,12 @@ def _calibration(splits: Sets, count: int | None) -> Samples:
 def _describe(trained: Trained, done: Export, license: str) -> None:
     """What stands beside the files: the measurements twice, and the model card."""
     table = export_table(done)
-    measured = f"{table.markdown()}\n\n{export_notes(done)}"
+    text = f"{table.markdown()}\n\n{export_notes(done)}"
     write_json(done.folder / "export.json", {**done.to_json(), "environment": {**environment(), **_versions()}})
     failures = "".join(f"\n- {name}: {reason}\n" for name, reason in done.failures.items())
-    write_text(done.folder / "export.md", f"## {table.title}\n\n{measured}\n{failures}")
+    write_text(done.folder / "export.md", f"## {table.title}\n\n{text}\n{failures}")
     if done.files:
-        write_text(done.folder / "README.md", CardText(trained, done, measured, license).text())
+        write_text(done.folder / "README.md", CardText(trained, done, text, license).text())
 
 
 def _versions() -> dict[str, str]:

@@ -22,10 +22,10 @@ def export_table(export: Export) -> Table:
             [
                 file.format,
                 size(file.bytes),
-                distance(parity.max_difference),
-                "" if parity.same_label is None else f"{100 * parity.same_label:.2f}",
-                measure.text(parity.score),
-                milliseconds(file.latency),
+                "not run" if parity is None else distance(parity.max_difference),
+                "" if parity is None or parity.same_label is None else f"{100 * parity.same_label:.2f}",
+                "" if parity is None else measure.text(parity.score),
+                "" if file.latency is None else milliseconds(file.latency),
                 "" if file.batch_latency is None else milliseconds(file.batch_latency),
             ]
         )
@@ -45,6 +45,10 @@ def export_notes(export: Export) -> str:
     ]
     if calibrated:
         lines.append(f"The 8-bit scales were read off {calibrated:,} training images.")
+    if export.within is not None:
+        lines.append(f"Eight bits were allowed to lose {export.within:g} {export.scoring.primary.points}.")
+    if export.temperature != 1:
+        lines.append(f"Graphs divide logits by the temperature {export.temperature:.2f}, fitted on validation images.")
     return " ".join([*lines, *notes])
 
 

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 def write(student: Student, path: Path) -> None:
     """The quantised model; its scales are read off the student's calibration images."""
+    from attar.deploy.int8_budget import fitted
     from attar.models.graphs.onnx import OPSET, described
     from attar.models.graphs.quantise import quantised
 
     how = f"int8, static, per channel, calibrated with {len(student.calibration)} training images"
-    model = quantised(student.once(float_model), student.of_images[0], student.calibration)
+    if student.within is None:
+        model = quantised(student.once(float_model), student.of_images[0], student.calibration)
+    else:
+        model, way = fitted(student, float_model)
+        how = f"{how}, {way}"
     write_bytes(path, described(model, {**student.facts, "opset": str(OPSET), "quantisation": how}))
 
 
@@ -30,6 +35,7 @@ register_format(
     write=write,
     open=open_file,
     exact=False,
+    calibrated=True,
     packages=PACKAGES,
     extra="export",
     default=True,

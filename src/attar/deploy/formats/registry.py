@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,12 @@ class Format:
         title: one line for listings.
         write: write(student, path) writes the file; student is a `attar.deploy.Student`.
         open: open(path) reads it again, as something called like a network: (N, C, H, W) images to (N, K) logits.
-        exact: whether its logits must be the student's, within `attar.deploy.parity.TOLERANCE`; if not, the difference
-            is only reported.
+        check: check(student, path) of a file that no runtime here can run, in place of `open`: it raises where the file
+            is not what it should be. Such a file is neither compared nor timed.
+        exact: whether its logits must be the student's, within `tolerance`; if not, the difference is only reported.
+        tolerance: the largest difference of a logit, in parts of the largest; None: `attar.deploy.parity.TOLERANCE`.
+        calibrated: whether its scales are read off the student's calibration images.
+        beside: suffixes of further files that belong to it.
         graph: whether it holds the computation besides the weights, and with it the normalisation when that is baked.
         packages: what it imports.
         extra: the extra of attar that installs them.
@@ -43,8 +48,12 @@ class Format:
     suffix: str
     title: str
     write: Write
-    open: Open
+    open: Open | None = None
     exact: bool = True
+    tolerance: float | None = None
+    calibrated: bool = False
+    beside: tuple[str, ...] = ()
+    check: Callable[[Any, Path], object] | None = None
     graph: bool = True
     packages: tuple[str, ...] = ()
     extra: str = ""
@@ -61,11 +70,29 @@ class Format:
         """The file's name in the export's folder."""
         return f"student{self.suffix}"
 
+    def files(self, folder: Path) -> list[Path]:
+        """The file and what belongs to it; one of them may be a folder."""
+        return [folder / f"student{suffix}" for suffix in (self.suffix, *self.beside)]
+
+    def bytes(self, folder: Path) -> int:
+        """The size of all of it."""
+        held = [one for path in self.files(folder) for one in ([path] if path.is_file() else path.rglob("*"))]
+        return sum(one.stat().st_size for one in held if one.is_file())
+
+    def remove(self, folder: Path) -> None:
+        """Delete all of it."""
+        for path in self.files(folder):
+            if path.is_dir():
+                shutil.rmtree(path)
+            path.unlink(missing_ok=True)
+
 
 FORMATS: Registry[Format] = Registry("format")
 
 
-def register_format(name: str, *, suffix: str, title: str, write: Write, open: Open, **settings: Any) -> None:
+def register_format(
+    name: str, *, suffix: str, title: str, write: Write, open: Open | None = None, **settings: Any
+) -> None:
     """Add an export format: `attar export` writes it, reads it again, compares it with the student and times it.
 
     Args:
@@ -74,11 +101,12 @@ def register_format(name: str, *, suffix: str, title: str, write: Write, open: O
         title: one line for listings.
         write: write(student, path) writes the file. `student.net` is the network, `student.deployed` the network as
             graph formats hold it (with the normalisation when that is baked), `student.example` two images for it.
-        open: open(path) gives something called like a network: (N, C, H, W) images to (N, K) logits.
+        open: open(path) gives something called like a network: (N, C, H, W) images to (N, K) logits. None: nothing here
+            can run the file; give `check` then.
         settings: the other attributes of `Format`, by default an exact graph made on request.
 
     Raises:
-        AttarError: the name or the suffix is taken, or the suffix has no dot.
+        AttarError: the name or the suffix is taken, the suffix has no dot, or there is neither open nor check.
 
     >>> register_format("half", suffix="safetensors", title="", write=print, open=print)
     Traceback (most recent call last):
@@ -89,6 +117,8 @@ def register_format(name: str, *, suffix: str, title: str, write: Write, open: O
     for other in FORMATS:
         if FORMATS[other].suffix == suffix and other != name:
             raise AttarError(f"format {name!r}: suffix {suffix!r} is that of format {other!r}; choose another")
+    if open is None and settings.get("check") is None:
+        raise AttarError(f"format {name!r}: give open(path), or check(student, path) where no runtime is at hand")
     FORMATS.add(Format(name, suffix, title, write, open, **settings))
 
 
@@ -96,6 +126,6 @@ def list_formats(pattern: str = "*") -> list[str]:
     """The registered formats whose name matches a shell pattern.
 
     >>> list_formats("onnx*")
-    ['onnx', 'onnx-int8']
+    ['onnx', 'onnx-int8', 'onnx-fp16']
     """
     return FORMATS.names(pattern)

@@ -28,7 +28,8 @@ class Deployed(nn.Module):
         net: the student.
         mean: per channel, in 0..1 units.
         std: per channel, in 0..1 units.
-        bake: take uint8 pixels 0..255 instead of normalised float32 images.
+        bake: take uint8 pixels 0..255 in place of normalised float32 images.
+        temperature: what logits are divided by.
 
     >>> pixels = torch.full((1, 1, 1, 2), 255, dtype=torch.uint8)
     >>> Deployed(nn.Flatten(), [0.5], [0.25], bake=True)(pixels)
@@ -38,17 +39,19 @@ class Deployed(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, mean: list[float], std: list[float], bake: bool) -> None:
+    def __init__(
+        self, net: nn.Module, mean: list[float], std: list[float], bake: bool, temperature: float = 1.0
+    ) -> None:
         super().__init__()
-        self.net = net
-        self.bake = bake
+        self.net, self.bake, self.temperature = net, bake, temperature
         # In byte units and in this order, as the data loader normalises.
         self.register_buffer("mean", 255 * torch.tensor(mean)[:, None, None])
         self.register_buffer("std", 255 * torch.tensor(std)[:, None, None])
 
     def forward(self, images: Tensor) -> Tensor:
         messages = self.net((images.float() - self.mean) / self.std if self.bake else images)
-        return messages.logits if isinstance(messages, Output) else messages
+        logits = messages.logits if isinstance(messages, Output) else messages
+        return logits if self.temperature == 1 else logits / self.temperature
 
     def inputs(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) as this network takes them: the bytes they were made of, where it is baked."""

@@ -1,0 +1,103 @@
+"""Eight bits within a budget: what is tried, in which order, what is refused; and a temperature baked in."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import attar
+from attar.data import load_data
+from attar.deploy import Student, export_student, find_trained, int8_budget
+from attar.deploy.quantisation_aware import RoundedInputs, RoundedWeight, trained
+from attar.deploy.temperature import fitted_temperature
+from attar.errors import AttarError
+from attar.losses import cross_entropy
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def student(run):
+    found, splits = find_trained(run), load_data("digits", val_fraction=0)
+    few, more = torch.arange(0, 800, 16), torch.arange(1, 800, 8)
+    given = (splits.test.subset(few), splits.train.subset(few), attar.create_task())
+    return Student(attar.load(run), found.card, *given, train=splits.train.subset(more), val=splits.train.subset(more))
+
+
+def test_the_first_model_within_the_budget_is_kept_and_the_file_names_how(student, tmp_path):
+    done = export_student(replace(student, within=100.0), tmp_path, ["int8"])
+    (file,) = done.files
+    facts = attar.deploy.formats.FORMATS["onnx-int8"].facts(tmp_path / file.file)
+    assert facts["quantisation"].endswith("post-training (minimum and maximum)")
+    assert done.within == 100
+    assert json.loads(json.dumps(done.to_json()))["within"] == 100
+
+
+def test_post_training_comes_first_then_distillation_then_an_honest_no(student, tmp_path, monkeypatch):
+    scores = iter([0.1, 0.1, 0.2, 0.2, 0.2, 0.2])
+    monkeypatch.setattr(int8_budget, "trained", lambda net, train, few, epochs: iter([net] * epochs))
+    monkeypatch.setattr(int8_budget, "score", lambda model, student, samples: next(scores))
+    done = export_student(replace(student, within=1.0), tmp_path, ["int8"])
+    (reason,) = done.failures.values()
+    assert "not within 1 points of the student on 100 validation images" in reason
+    for how in ("minimum and maximum) ", "99.999th percentile) ", "1 epoch of quanti", "4 epochs of quanti"):
+        assert how in reason
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_validation_images_promise_is_held_on_the_test_set(student, tmp_path, monkeypatch):
+    monkeypatch.setattr(int8_budget, "score", lambda model, student, samples: 1.0)
+    held = replace(student, within=1.0)
+    monkeypatch.setattr(Student, "score", property(lambda self: 2.0))
+    done = export_student(held, tmp_path, ["int8"])
+    assert "was within 1 points on the validation images, but loses" in done.failures["onnx-int8"]
+    assert not [*tmp_path.iterdir()]
+
+
+def test_distillation_brings_rounded_logits_nearer_to_the_floats(student):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10)).eval()
+    with torch.no_grad():
+        net[0].weight[:, :, 0, 0] += 40  # one large weight a channel leaves few levels for the others
+    images = student.train
+    found = list(trained(net, images, student.calibration, 3))
+    example = next(iter(attar.data.eval_batches(images, 100))).images
+    with torch.no_grad():
+        wanted, distances = net(example).softmax(1), []
+        for one in (net, *found):
+            rounded = RoundedInputs(one, student.calibration)
+            weights = {name: held.clone() for name, held in one.state_dict().items()}
+            for layer in (one[0], one[3]):
+                layer.weight.copy_(RoundedWeight()(layer.weight))
+            distances.append(float((one(example).softmax(1) - wanted).abs().mean()))
+            one.load_state_dict(weights)
+            rounded.remove()
+    assert distances[-1] < 0.7 * distances[0]
+    assert not found[-1][0]._forward_pre_hooks
+    assert "weight" in dict(found[-1][0].named_parameters())
+
+
+def test_the_temperature_has_the_least_nll_and_is_inside_the_graphs(run, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = 3 * torch.randn(400, 5, generator=generator), torch.randint(0, 5, (400,), generator=generator)
+    found = fitted_temperature(logits, labels)
+    losses = [float(cross_entropy(logits.double() / (found * factor), labels)) for factor in (0.9, 1.0, 1.1)]
+    assert losses[1] == min(losses)
+    plain = attar.export(run, ["onnx"], out=tmp_path / "plain")
+    done = attar.export(run, ["onnx"], out=tmp_path / "even", temperature=True, within=50)
+    assert not done.failures
+    assert done.temperature != 1
+    assert done.files[0].parity.score == plain.files[0].parity.score
+    one, other = (attar.deploy.formats.FORMATS["onnx"].open(place.folder / "student.onnx") for place in (plain, done))
+    images = torch.randn(2, 1, 8, 8, generator=generator)
+    torch.testing.assert_close(one(images) / done.temperature, other(images), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"), [({"within": -1.0}, "within is -1.0; give the points"), ({"within": float("nan")}, "give the")]
+)
+def test_a_budget_is_a_number_of_points(run, tmp_path, keys, message):
+    with pytest.raises(AttarError, match=message):
+        attar.export(run, ["onnx-int8"], out=tmp_path, **keys)
