@@ -3,9 +3,11 @@
 import io
 
 import pytest
+import torch
 from rich.console import Console
 
 import attar
+from attar.deploy import Student
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +31,18 @@ def exported(run, tmp_path_factory):
 def baked(run, tmp_path_factory):
     """That run in the graph formats, with the normalisation inside."""
     return attar.export(run, ["onnx", "pt2", "onnx-int8"], out=tmp_path_factory.mktemp("export") / "baked", bake=True)
+
+
+@pytest.fixture(scope="session")
+def drawn_student():
+    """A student as its initialisation drew it, with few images: enough for what only compares and writes."""
+    torch.manual_seed(0)
+    splits, every = attar.load_data("digits", val_fraction=0), torch.arange(0, 800, 16)
+    net = attar.create_model("resnet8", num_classes=10, in_channels=1, image_size=8).eval()
+    card = {**splits.test.card, "data": "digits"}
+    given = (splits.test.subset(every), splits.train.subset(every), attar.create_task())
+    more = splits.train.subset(torch.arange(1, 800, 8))
+    return Student(net, card, *given, train=more, val=more)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 import attar
-from attar.data import load_data
-from attar.deploy import Student, export_student, find_trained, int8_budget
+from attar.deploy import Student, export_student, int8_budget
 from attar.deploy.quantisation_aware import RoundedInputs, RoundedWeight, trained
 from attar.deploy.temperature import fitted_temperature
 from attar.errors import AttarError
@@ -18,12 +17,9 @@ from attar.losses import cross_entropy
 pytest.importorskip("onnxruntime")
 
 
-@pytest.fixture(scope="module")
-def student(run):
-    found, splits = find_trained(run), load_data("digits", val_fraction=0)
-    few, more = torch.arange(0, 800, 16), torch.arange(1, 800, 8)
-    given = (splits.test.subset(few), splits.train.subset(few), attar.create_task())
-    return Student(attar.load(run), found.card, *given, train=splits.train.subset(more), val=splits.train.subset(more))
+@pytest.fixture
+def student(drawn_student):
+    return drawn_student
 
 
 def test_the_first_model_within_the_budget_is_kept_and_the_file_names_how(student, tmp_path):
