@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +26,12 @@ def write(student: Student, path: Path) -> None:
     """
     import torch
 
-    tools = require("coremltools", "coreml", "coreml")
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+        tools = require("coremltools", "coreml", "coreml")
     net, example = student.of_images
     shutil.rmtree(path, ignore_errors=True)
     try:
-        with quiet():
+        with quiet(), contextlib.redirect_stderr(io.StringIO()):  # its progress bars
             program = torch.export.export(net, (example[:1],)).run_decompositions({})
             model = tools.convert(
                 program,

@@ -6,6 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
 from attar.data import Samples, eval_batches
 from attar.errors import AttarError, first_line
 from attar.extras import quiet, require
@@ -50,7 +52,7 @@ def quantised(model: Any, net: Deployed, images: Samples, method: str = USUAL) -
             quantization.quantize_static(
                 str(prepared),
                 str(small),
-                _reader(quantization, net, images),
+                _reader(quantization, net, images if method == USUAL else whole_batches(images)),
                 quant_format=quantization.QuantFormat.QDQ,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
@@ -63,6 +65,12 @@ def quantised(model: Any, net: Deployed, images: Samples, method: str = USUAL) -
             reason = first_line(error)
             raise AttarError(f"onnx-int8 cannot quantise this network ({reason}); leave onnx-int8 out") from error
         return onnx.load(str(small))
+
+
+def whole_batches(images: Samples) -> Samples:
+    """The images without those that fill no batch: onnxruntime joins the activations of equal batches alone."""
+    count = len(images) // BATCH * BATCH
+    return images.subset(torch.arange(count)) if count else images
 
 
 def _reader(quantization: Any, net: Deployed, images: Samples) -> Any:
