@@ -1,9 +1,12 @@
 """Labels for image files: without torch, as the student says, and whatever the files are."""
 
+import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +69,39 @@ def test_it_needs_no_torch(exported, digits):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["5", "False"]
+
+
+# What a machine without torch has: everything that Attar imports besides is absent.
+ABSENT = ("torch", "typer", "rich", "omegaconf", "yaml", "safetensors", "scipy", "timm", "torchvision", "onnx")
+
+
+def test_the_module_needs_onnxruntime_numpy_and_pillow_alone(exported, digits):
+    code = (
+        f"import runpy, sys; sys.modules.update(dict.fromkeys({ABSENT})); "
+        f"sys.argv = ['predict', {str(exported.folder / 'student.onnx')!r}, {str(digits)!r}, '--top', '2']; "
+        "runpy.run_module('attar.deploy.predict', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = predict(exported.folder / "student.onnx", [digits], 2)
+    assert done.stdout.splitlines() == [
+        f"{one.file}  " + "  ".join(f"{name} {100 * share:.1f}" for name, share in one.labels) for one in found
+    ]
+
+
+@pytest.mark.slow
+def test_an_environment_of_three_packages_labels_images(exported, digits, tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "empty"], check=True)
+    (place,) = (tmp_path / "empty" / "lib").glob("python*/site-packages")
+    for package in ("onnxruntime", "numpy", "PIL"):
+        home = Path(importlib.util.find_spec(package).origin).parent
+        for one in (home, *home.parent.glob(f"{home.name.lower().replace('pil', 'pillow')}.libs")):
+            (place / one.name).symlink_to(one)
+    (place / "attar").symlink_to(Path(attar.__file__).parent)
+    command = [tmp_path / "empty" / "bin" / "python", "-m", "attar.deploy.predict", exported.folder / "student.onnx"]
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run([*command, digits], capture_output=True, text=True, env=clean, check=False)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 5), done.stderr
 
 
 MODES = {

@@ -30,7 +30,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "recipe", "knowledge", "losses", "data", "metrics", "tasks", "methods", "accel", "safety", "distributed",
         "teachers",
     ),
-    "deploy": ("data", "models", "metrics", "profiling", "tasks", "methods"),
+    "deploy": ("losses", "data", "models", "metrics", "profiling", "tasks", "methods"),
     "report": ("recipe", "knowledge", "data", "models", "metrics", "profiling", "methods", "deploy"),
 }  # fmt: skip
 ROOMS["experiments"] = tuple(ROOMS)

@@ -14,7 +14,7 @@ from attar.deploy.formats import FORMATS
 from attar.deploy.parity import Parity, check, compare, measured
 from attar.deploy.student import Student
 from attar.errors import AttarError
-from attar.extras import require
+from attar.extras import quiet, require
 from attar.metrics import Scoring
 from attar.profiling import Latency, latency, threads
 from attar.records import damaged, read_json
@@ -202,8 +202,9 @@ def check_budget(name: str, student: Student, score: float) -> None:
 
 def _export(student: Student, folder: Path, name: str) -> Exported:
     kind = FORMATS[name]
-    for package in kind.packages:
-        require(package, name, kind.extra)
+    with quiet():
+        for package in kind.packages:
+            require(package, name, kind.extra)
     path = folder / kind.file
     folder.mkdir(parents=True, exist_ok=True)
     kind.write(student, path)

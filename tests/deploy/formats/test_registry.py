@@ -21,16 +21,24 @@ def table_as_before(monkeypatch):
 
 
 def test_the_built_in_ones_in_the_order_they_are_made():
-    assert list(FORMATS)[:5] == ["safetensors", "pt2", "onnx", "onnx-int8", "executorch"]
+    names = ["safetensors", "pt2", "onnx", "onnx-int8", "onnx-fp16", "openvino", "executorch", "litert", "coreml"]
+    assert list(FORMATS)[:9] == names
     assert check_formats([]) == ["safetensors", "pt2", "onnx", "onnx-int8"]
-    files = [FORMATS[name].file for name in list(FORMATS)[:5]]
-    assert files == ["student.safetensors", "student.pt2", "student.onnx", "student.int8.onnx", "student.pte"]
+    files = [FORMATS[name].file for name in names]
+    assert files[:5] == [
+        "student.safetensors",
+        "student.pt2",
+        "student.onnx",
+        "student.int8.onnx",
+        "student.fp16.onnx",
+    ]
+    assert files[5:] == ["student.xml", "student.pte", "student.tflite", "student.mlpackage"]
 
 
 def test_listing_them_does_not_import_torch():
     code = "import sys, attar; print(len(attar.list_formats()), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["5", "False"]
+    assert done.stdout.split() == ["9", "False"]
 
 
 @pytest.mark.parametrize(
