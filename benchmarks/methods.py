@@ -161,7 +161,8 @@ def main() -> None:
             write_json(options.out, record)
             results = table(record["methods"], settings)
             pair = f"{options.teacher} to {options.student}, `python benchmarks/methods.py`"
-            text = f"# Methods on CIFAR-100\n\n{results.title} ({pair}).\n\n{results.markdown()}\n"
+            done = f"{len(record['methods'])} of {len(list_methods())} methods so far."
+            text = f"# Methods on CIFAR-100\n\n{results.title} ({pair}). {done}\n\n{results.markdown()}\n"
             write_text(options.out.with_suffix(".md"), text)
 
 
