@@ -81,6 +81,12 @@ def test_distillation_brings_rounded_logits_nearer_to_the_floats(student):
     assert after < 0.7 * before
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_too_few_images_fit_no_temperature(label):
+    with pytest.raises(AttarError, match="3 validation images fit no temperature between"):
+        fitted_temperature(torch.tensor([[4.0, 0.0]] * 3), torch.full((3,), label))
+
+
 def test_the_temperature_has_the_least_nll_and_is_inside_the_graphs(run, tmp_path):
     generator = torch.Generator().manual_seed(0)
     logits = 4 * torch.randn(2000, 5, generator=generator)

@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from attar.errors import AttarError
 from attar.losses import cross_entropy
 
 # Beyond these a set is too small or separated without a mistake.
@@ -21,6 +22,9 @@ def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
         logits: (N, K).
         labels: (N,) class numbers.
 
+    Raises:
+        AttarError: the likelihood still grows at 1/20 or 20: there are too few images, all right or at random.
+
     >>> logits = torch.tensor([[8.0, 0.0], [8.0, 0.0], [8.0, 0.0], [8.0, 0.0]])
     >>> round(fitted_temperature(logits, torch.tensor([0, 0, 0, 1])), 3)  # 8 / log 3
     7.282
@@ -32,4 +36,10 @@ def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
 
     with torch.no_grad():
         found = minimize_scalar(loss, bounds=(math.log(LEAST), math.log(MOST)), method="bounded")
-    return math.exp(float(found.x))
+    temperature = math.exp(float(found.x))
+    if not LEAST * 1.01 < temperature < MOST / 1.01 or float(found.fun) < 1e-6:
+        raise AttarError(
+            f"{len(labels)} validation images fit no temperature between {LEAST:g} and {MOST:g}; keep more apart "
+            "(data.val_fraction), or leave --temperature out"
+        )
+    return temperature
