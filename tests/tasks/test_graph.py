@@ -202,5 +202,5 @@ def test_the_angles_of_too_many_nodes_are_refused_and_can_be_left_out():
         if not angle:
             assert [edge(known).item() for edge in relations] == [0]
             continue
-        with pytest.raises(AttarError, match=r"1,025 samples are 4 GB.*method.angle=0"):
+        with pytest.raises(AttarError, match=r"1,025 samples are 1 billion numbers a step.*method.angle=0"):
             [edge(known) for edge in relations]

@@ -299,8 +299,8 @@ class Method(nn.Module):
 
         >>> import attar
         >>> nets = dict(teacher=attar.create_model("resnet8"), student=attar.create_model("resnet8"))
-        >>> [group["lr"] for group in attar.create_method("atsc", **nets).parameter_groups(0.1)]
-        [0.1, 0.01]
+        >>> [round(group["lr"], 3) for group in attar.create_method("atsc", **nets).parameter_groups(0.1)]
+        [0.01, 0.1]
         """
         factors = {id(p): factor for net, factor in self.rate_factors().items() for p in net.parameters()}
         groups: dict[float, list[nn.Parameter]] = {}
