@@ -21,6 +21,7 @@ from attar.methods.common.own_loop import (
     check_optimisers,
     checked_inputs,
     explaining_batch_norm,
+    has_class_numbers,
     refuse_unsynchronised,
     with_output,
 )
@@ -245,7 +246,7 @@ class Method(nn.Module):
     ) -> Losses:
         """The losses of a batch of the user's, with everything checked that a run of ours makes sure of."""
         loop, edges = self._own_loop, self.edges
-        classes = getattr(self.task.supervise(), "class_numbers", False)
+        classes = has_class_numbers(self.task)
         labels = checked_inputs(self, inputs, labels)
         if classes:
             check_class_numbers(labels)

@@ -123,7 +123,7 @@ def test_spec_round_trip(name, options):
     [
         (lambda: create_model("wrn_40-2"), "unknown network 'wrn_40-2'; did you mean 'wrn_40_2'"),
         (lambda: create_model("resnet8", depth=2), "unknown option of resnet8 'depth'; did you mean 'depths'"),
-        (lambda: create_model("resnet8", num_classes=0), "num_classes is 0; give a positive number"),
+        (lambda: create_model("resnet8", num_classes=-1), "num_classes is -1; give a positive number"),
         (lambda: create_model("resnet8", depths=(1, 1)), "depths .1, 1. and widths .16, 32, 64. differ"),
         (lambda: build({"kind": "modle"}), "unknown kind of spec 'modle'; did you mean 'model'"),
         (lambda: build({"num_classes": 3}), "the spec has no 'name'"),

@@ -125,7 +125,8 @@ def register_format(
 def list_formats(pattern: str = "*") -> list[str]:
     """The registered formats whose name matches a shell pattern.
 
+    >>> from attar.deploy.formats import list_formats
     >>> list_formats("onnx*")
-    ['onnx', 'onnx-int8', 'onnx-fp16']
+    ['onnx', 'onnx-fp16', 'onnx-int8']
     """
     return FORMATS.names(pattern)

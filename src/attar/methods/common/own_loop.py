@@ -16,6 +16,7 @@ from attar.batch import Address, Batch
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer, owner, weights_of
 from attar.schedules import WeightSchedule
+from attar.tasks import Task
 
 Inputs = Tensor | Mapping[str, Tensor]
 
@@ -161,6 +162,15 @@ def checked_inputs(method: nn.Module, inputs: Inputs, labels: Tensor) -> Tensor:
     if labels.is_floating_point() or labels.is_complex():
         return labels
     return labels.long()
+
+
+def has_class_numbers(task: Task) -> bool:
+    """Whether a task's labels are class numbers; a task without labels has no loss on them."""
+    try:
+        loss = task.supervise()
+    except AttarError:
+        return False
+    return getattr(loss, "class_numbers", False)
 
 
 def check_class_numbers(labels: Tensor) -> None:
