@@ -27,8 +27,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     from attar.errors import AttarError
     from attar.models.libraries.imports import import_torchvision
 
-    cost = importlib.import_module("attar.profiling.cost")  # the package has a function of that name
-    cost.REPEATS, cost.WARMUP = 3, 1  # no test looks at milliseconds
     with contextlib.suppress(AttarError):  # it is not installed
         import_torchvision()
 
@@ -41,9 +39,8 @@ def seed(name: str) -> None:
     value = zlib.crc32(name.encode())
     random.seed(value)
     np.random.seed(value)
-    torch.default_generator.manual_seed(
-        value
-    )  # torch.manual_seed takes a millisecond for the devices that are not here
+    # torch.manual_seed takes a millisecond, for devices that are not here.
+    torch.default_generator.manual_seed(value)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -51,6 +48,13 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> None:
     """What several tests share is drawn from its own name: whichever test asks first gets the same."""
     if fixturedef.scope != "function":
         seed(fixturedef.argname)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_timed_passes() -> None:
+    """No test looks at milliseconds."""
+    cost = importlib.import_module("attar.profiling.cost")  # the package has a function of that name
+    cost.REPEATS, cost.WARMUP = 3, 1
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import torch
 
 import attar
 from attar.deploy import image_files
-from attar.deploy.predict import open_classifier, predict
+from attar.deploy.predict import main, open_classifier, predict
 from attar.errors import AttarError
 
 Image = pytest.importorskip("PIL.Image")
@@ -207,3 +207,11 @@ def test_images_of_other_channels_are_refused(run, tmp_path, digits):
     )
     with pytest.raises(AttarError, match="takes images of 4 channels; image files have 1 or 3"):
         list(predict(tmp_path, [digits]))
+
+
+def test_as_a_module_a_file_that_is_missing_is_one_line_and_status_1(capsys):
+    assert main(["nothing.onnx", "image.png"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("attar: ")
+    assert printed.err.count("\n") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import pytest
 import rich.console
@@ -27,3 +28,18 @@ def test_a_notebook_has_bars_with_ipywidgets_and_text_without(monkeypatch, capsy
 def test_a_file_has_lines_and_a_terminal_bars() -> None:
     assert not progress.moves(Console(file=io.StringIO()))
     assert progress.moves(Console(file=io.StringIO(), force_terminal=True))
+
+
+def test_a_bar_has_the_loss_the_score_and_the_speed(monkeypatch) -> None:
+    """At most a few times a second, and the speed from the second time on."""
+    clock = iter([10.0, 10.01, 12.0])
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock))
+    printed = io.StringIO()
+    running = SimpleNamespace(means=lambda: {"loss": 1.25, "train_top1": 40.0})
+    with progress.Progress(Console(file=printed, force_terminal=True, width=120), "kd", 3, 10, 8) as bar:
+        for step in (0, 1, 4):
+            bar.step(1, step, running)
+        (task,) = bar._bar.tasks
+    assert task.completed == 15
+    # Four more steps of 8 samples in two seconds.
+    assert task.fields["state"] == "2/3 loss 1.250 train_top1 40.0 16 samples/s"
