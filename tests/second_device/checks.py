@@ -209,10 +209,15 @@ def waits_of_steps(folder: Path, caches: Path | None = None, top: int | None = N
     """
     import apart
 
-    found = []
+    found, weights = [], folder / "teacher.pth"
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # one teacher for all caches
+        torch.save(create_model("resnet8", num_classes=10, in_channels=1, image_size=8).state_dict(), weights)
     for batch_size in (8, 6):
+        keys["teacher"] = {"weights": str(weights)}
         if caches:
-            keys["teacher"] = {"cache": str(caches / str(batch_size)), "cache_top": top}
+            keys["teacher"] |= {"cache": str(caches / str(batch_size)), "cache_top": top}
         apart.WAITS.clear()
         job("apart", folder / str(batch_size), **keys, batch_size=batch_size, epochs=1)
         found.append(Counter(wait for wait in apart.WAITS if "train/loop.py" in wait and "measure/" not in wait))
