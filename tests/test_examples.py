@@ -59,7 +59,14 @@ def test_own_method_passes_the_conformance_suite(monkeypatch) -> None:
 
 def test_own_task_trains_resumes_and_reports(tmp_path: Path) -> None:
     plugin = ["--import", str(EXAMPLES / "my_task.py")]
-    keys = ["data=turned_digits", "data.train_size=200", "compile=false", "teacher=resnet8", "student=resnet8", "optim.name=adamw"]
+    keys = [
+        "data=turned_digits",
+        "data.train_size=200",
+        "compile=false",
+        "teacher=resnet8",
+        "student=resnet8",
+        "optim.name=adamw",
+    ]
     keys += ["epochs=3", "batch_size=50", "alone=skip", "precision=float32", "jobs=1", "out=run"]
     run = attar("distill", *keys, *plugin, cwd=tmp_path)
     assert run.returncode == 0, run.stderr

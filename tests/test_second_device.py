@@ -48,7 +48,8 @@ def test_the_device_is_strict_and_notes_what_waits(there) -> None:
 @pytest.mark.parametrize("method", sweep())
 def test_a_method_learns_there_as_on_the_cpu_and_its_steps_wait_for_nothing(there, method: str) -> None:
     exact, _ = there("steps_of", method, "cpu", "float32")
-    assert there("steps_of", method, "apart", "float32") == (exact, [])
+    # Attention has a kernel of its own on the CPU, which rounds otherwise.
+    assert there("steps_of", method, "apart", "float32") == (pytest.approx(exact, rel=1e-6 * (method == "scalekd")), [])
     rounded, waits = there("steps_of", method, "apart", "bfloat16")
     assert all(math.isclose(one, other, rel_tol=0.1) for one, other in zip(rounded, exact, strict=True))
     assert rounded != exact

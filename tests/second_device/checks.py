@@ -159,7 +159,8 @@ def steps_of(name: str, device: str, precision: str) -> tuple[list[float], list[
         images = torch.randn(len(LABELS), 3, SIZE, SIZE, generator=torch.Generator().manual_seed(step))
         index = torch.arange(len(LABELS))
         address = Address(step=step)
-        batch = Batch(images.to(device), LABELS.to(device), index.to(device), address, epochs=2)
+        views = {"strong": images.flip(3).to(device)}
+        batch = Batch(images.to(device), LABELS.to(device), index.to(device), address, epochs=2, views=views)
         apart.WAITS.clear()
         for phase, learner in learners.items():
             with runtime.computing():
