@@ -12,24 +12,22 @@ are written after every method, and a command that is repeated goes on.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attar.accel.runtime import environment
 from attar.batch import Address, Batch
 from attar.conformance.cases import networks_of
-from attar.files import write_json, write_text
 from attar.knowledge import Knowledge, Value, total_loss
 from attar.methods import Method, create_method, method_info
 from attar.models import create_model
 from attar.profiling.memory import Alive
-from attar.report.method_text import own_names
 from attar.report.tables import Table
+from every_method import measure_every
 
 RESULTS = Path(__file__).parent / "results" / "loss-memory.json"
 # As many as CIFAR-100 has, for methods with a memory of every image.
@@ -118,21 +116,13 @@ def table(methods: dict[str, Any]) -> Table:
 def main() -> None:
     options = arguments()
     settings = {key: getattr(options, key) for key in ("teacher", "student", "batch")} | {"images": SIDE}
-    record: dict[str, Any] = {"environment": environment(), "settings": settings, "methods": {}}
-    if RESULTS.is_file():
-        found = json.loads(RESULTS.read_text(encoding="utf-8"))
-        if found["settings"] != settings:
-            raise SystemExit(f"{RESULTS} has other settings ({found['settings']}); move it away to begin anew")
-        record["methods"] = found["methods"]
-    methods = record["methods"]
-    for name in options.only or [name for name in own_names() if name not in methods]:
-        methods[name] = measured(name, options)
-        print(name, methods[name], flush=True)
-        write_json(RESULTS, record)
-        pair = f"{options.teacher} to {options.student}, images of {SIDE}x{SIDE}, batch {options.batch}, float32"
-        results = table(methods)
-        text = f"# Memory of the losses\n\n{results.title} ({pair}; `python benchmarks/loss_memory.py`).\n\n"
-        write_text(RESULTS.with_suffix(".md"), f"{text}{results.markdown()}\n")
+    what = (
+        f"{options.teacher} to {options.student}, images of {SIDE}x{SIDE}, batch {options.batch}, float32; "
+        "`python benchmarks/loss_memory.py`"
+    )
+    measure_every(
+        RESULTS, settings, options.only, partial(measured, options=options), table, "Memory of the losses", what
+    )
 
 
 if __name__ == "__main__":

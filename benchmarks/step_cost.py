@@ -14,24 +14,23 @@ command that is repeated goes on.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from attar.accel.runtime import environment
 from attar.batch import Address, Batch
-from attar.files import write_json, write_text
+from attar.files import write_json
 from attar.methods import Method, create_method, method_info
 from attar.models import create_model
-from attar.report.method_text import own_names
 from attar.report.tables import Table
 from attar.teachers.usage import teacher_usage
+from every_method import measure_every
 
 RESULTS = Path(__file__).parent / "results" / "step-cost.json"
 # What the package shows (`attar methods`): the medians alone.
@@ -152,23 +151,13 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(1)
     settings = {key: getattr(options, key) for key in ("teacher", "student", "batch", "pairs")}
-    record: dict[str, Any] = {"environment": environment(), "settings": settings, "methods": {}}
-    if RESULTS.is_file():
-        found = json.loads(RESULTS.read_text(encoding="utf-8"))
-        if found["settings"] != settings:
-            raise SystemExit(f"{RESULTS} has other settings ({found['settings']}); move it away to begin anew")
-        record["methods"] = found["methods"]
-    methods = record["methods"]
-    for name in options.only or [name for name in own_names() if name not in methods]:
-        methods[name] = measured(name, options)
-        print(name, methods[name], flush=True)
-        write_json(RESULTS, record)
-        pair = f"{options.teacher} to {options.student}, batch {options.batch}, one thread; internal: two small ViTs"
-        results = table(methods)
-        text = f"# The cost of a step\n\n{results.title} ({pair}; `python benchmarks/step_cost.py`).\n\n"
-        write_text(RESULTS.with_suffix(".md"), f"{text}{results.markdown()}\n")
-        shown = {name: {"step": one["live"][1], "extra": one["extra"]} for name, one in sorted(methods.items())}
-        write_json(SHOWN, shown)
+    what = (
+        f"{options.teacher} to {options.student}, batch {options.batch}, one thread; internal: two small ViTs; "
+        "`python benchmarks/step_cost.py`"
+    )
+    measuring = partial(measured, options=options)
+    methods = measure_every(RESULTS, settings, options.only, measuring, table, "The cost of a step", what)
+    write_json(SHOWN, {name: {"step": one["live"][1], "extra": one["extra"]} for name, one in sorted(methods.items())})
 
 
 if __name__ == "__main__":
