@@ -13,6 +13,7 @@ from attar.errors import AttarError
 from attar.knowledge import Losses, Transfer
 from attar.losses import CrossEntropy
 from attar.methods import Method
+from attar.methods.common.own_loop import layers_in_eval_mode
 from attar.methods.common.trial import unchanged
 
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -173,15 +174,7 @@ def check_modes(method: Method) -> None:
     Raises:
         AttarError: it does not; parts that the method freezes are its own business.
     """
-    student = method.deployed()
-    stuck = [
-        name
-        for name, module in student.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd)
-        and not module.training
-        and (not list(module.parameters()) or any(p.requires_grad for p in module.parameters()))
-    ]
-    if stuck:
+    if stuck := layers_in_eval_mode(method.deployed()):
         raise AttarError(
             f"method {method.name!r} trains its student in eval mode ({stuck[0]!r} and {len(stuck) - 1} more): batch "
             "norm and dropout stand still; remove the eval() call from its run"

@@ -32,32 +32,25 @@ def unlabelled_images(folder: Path, train: ImageSet, skip_unreadable: bool = Fal
         AttarError: the folder is missing or has no images, an image cannot be read, the training images are not RGB,
             or there is no room in memory.
     """
-    require_pillow()
-    if not folder.is_dir():
-        raise AttarError(f"data.unlabelled={str(folder)!r} is no folder; expected one with images, in any layout")
-    left = LeftOut()
-    if not (files := image_files(folder, left)):
-        raise AttarError(f"data.unlabelled={str(folder)!r} has no images ({', '.join(SUFFIXES)})")
+    names, left = _names(folder, f"data.unlabelled={str(folder)!r}")
     height, width = train.stored_size
     if train.image_shape[0] != 3:
         raise AttarError(
             f"unlabelled images are read as RGB, the images of {train.name!r} have {train.image_shape[0]} channels"
         )
-    names = [str(file.relative_to(folder)) for file in files]
     workers = train.workers if isinstance(train, FileSet) else None
     labels = torch.full((len(names),), NO_LABEL)
     images = file_set(folder, names, labels, train.classes, folder.name, (height, width), train.crop, workers)
     images = replace(images, mean=train.mean, std=train.std)
     if isinstance(train, FileSet):
-        return images, left.line(folder)
+        return images, left
     if (needed := 3 * height * width * len(images)) > MEMORY_LIMIT:
         raise AttarError(
             f"{len(images)} unlabelled images at {height}x{width} need {needed / 1e9:.1f} GB, above the "
             f"{MEMORY_LIMIT / 1e9:g} GB kept in memory; give data.in_memory=false, which streams all image files"
         )
-    held, skipped = into_memory(images, skip_unreadable)
-    notes = [f"skipped {len(skipped)} unreadable images of {folder.name!r}, first {skipped[0]}"] if skipped else []
-    return held, [*left.line(folder), *notes]
+    held, notes = _held(images, skip_unreadable)
+    return held, [*left, *notes]
 
 
 def all_images(folder: Path, reading: Reading) -> tuple[ImageSet, list[str]]:
@@ -73,16 +66,26 @@ def all_images(folder: Path, reading: Reading) -> tuple[ImageSet, list[str]]:
     Raises:
         AttarError: the folder is missing or has no images, or an image cannot be read.
     """
+    names, left = _names(folder, repr(str(folder)))
+    images = reading.files(files_in(folder, names), [NO_LABEL] * len(names), (), folder.name)
+    if not reading.in_memory_fits({"train": images}):
+        return images, left
+    held, notes = _held(images, reading.skip_unreadable)
+    return held, [*left, *notes]
+
+
+def _names(folder: Path, what: str) -> tuple[list[str], list[str]]:
+    """The images below a folder, and what the user should know of the files that are none."""
     require_pillow()
     if not folder.is_dir():
-        raise AttarError(f"{str(folder)!r} is no folder; expected one with images, in any layout")
+        raise AttarError(f"{what} is no folder; expected one with images, in any layout")
     left = LeftOut()
     if not (files := image_files(folder, left)):
-        raise AttarError(f"{str(folder)!r} has no images ({', '.join(SUFFIXES)})")
-    origin = files_in(folder, [str(file.relative_to(folder)) for file in files])
-    images = reading.files(origin, [NO_LABEL] * len(files), (), folder.name)
-    if not reading.in_memory_fits({"train": images}):
-        return images, left.line(folder)
-    held, skipped = into_memory(images, reading.skip_unreadable)
-    notes = [f"skipped {len(skipped)} unreadable images of {folder.name!r}, first {skipped[0]}"] if skipped else []
-    return held, [*left.line(folder), *notes]
+        raise AttarError(f"{what} has no images ({', '.join(SUFFIXES)})")
+    return [str(file.relative_to(folder)) for file in files], left.line(folder)
+
+
+def _held(images: FileSet, skip_unreadable: bool) -> tuple[ImageSet, list[str]]:
+    """The images in memory, and which of them were skipped."""
+    held, skipped = into_memory(images, skip_unreadable)
+    return held, [f"skipped {len(skipped)} unreadable images of {images.name!r}, first {skipped[0]}"] if skipped else []

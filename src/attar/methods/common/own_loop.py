@@ -86,14 +86,7 @@ class OwnLoop:
 
     def check_mode(self, method: nn.Module) -> None:
         """Warn of batch norms and dropouts that are in eval mode while gradients are computed."""
-        still = [
-            name
-            for name, module in method.named_modules()
-            if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd)
-            and not module.training
-            and (not list(module.parameters()) or any(p.requires_grad for p in module.parameters()))
-        ]
-        if still:
+        if still := layers_in_eval_mode(method):
             self.warn(
                 "mode",
                 f"{still[0]!r} and {len(still) - 1} more layers are in eval mode while the method trains: batch norm "
@@ -162,6 +155,22 @@ def checked_inputs(method: nn.Module, inputs: Inputs, labels: Tensor) -> Tensor:
     if labels.is_floating_point() or labels.is_complex():
         return labels
     return labels.long()
+
+
+def layers_in_eval_mode(network: nn.Module) -> list[str]:
+    """The batch norms and dropouts in eval mode, by name; those whose parameters are frozen may be.
+
+    >>> net = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(), nn.Linear(2, 2))
+    >>> layers_in_eval_mode(net), layers_in_eval_mode(net.eval())
+    ([], ['0', '1'])
+    """
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd)
+        and not module.training
+        and (not list(module.parameters()) or any(p.requires_grad for p in module.parameters()))
+    ]
 
 
 def has_class_numbers(task: Task) -> bool:
