@@ -12,8 +12,8 @@ from attar.models.libraries import (  # noqa: F401, their specs can be built aga
     text_classifier,
 )
 from attar.models.libraries.families import as_staged
-from attar.models.libraries.library_staged import native_state
 from attar.models.libraries.lora import LowRank
+from attar.models.libraries.staged_network import native_state
 from attar.models.preprocessing import ImageInput, InputAdapter, Preprocessed, adapt_input
 from attar.models.registry import ModelInfo, build, register_model
 from attar.models.surgery.adapters import Adapter, SimKDProjector, adapter, match_size

@@ -12,7 +12,7 @@ from attar.conformance import check, check_method
 from attar.methods import create_method
 from attar.models import as_staged, build, fresh_copy, tap_shapes
 from attar.models.libraries.imports import import_transformers
-from attar.models.libraries.library_staged import LibraryStaged, native_state
+from attar.models.libraries.staged_network import LibraryStaged, native_state
 
 if find_spec("transformers") is None:
     pytest.skip("transformers is not installed", allow_module_level=True)

@@ -27,7 +27,7 @@ from attar.models import (
     native_state,
 )
 from attar.models.libraries.imports import import_timm, import_torchvision
-from attar.models.libraries.library_staged import LibraryStaged
+from attar.models.libraries.staged_network import LibraryStaged
 from attar.models.weights import fit
 
 if find_spec("timm") is None or find_spec("torchvision") is None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attar.errors import AttarError, PairError, first_line
 from attar.models.libraries.configurations import configuration, plain_configuration
 from attar.models.libraries.imports import import_transformers
-from attar.models.libraries.library_staged import drawn_elsewhere
+from attar.models.libraries.staged_network import drawn_elsewhere
 from attar.models.registry import BUILDERS, Spec
 from attar.models.surgery.staged import Layout, Staged
 from attar.models.surgery.taps import logits_of

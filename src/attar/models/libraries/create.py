@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from attar.errors import AttarError, first_line
 from attar.models.libraries.families import as_staged
-from attar.models.libraries.library_staged import LibraryStaged, drawn_as_whole
 from attar.models.libraries.names import CONFIGS, GRAPHS, Library, checked_name, library_of
+from attar.models.libraries.staged_network import LibraryStaged, drawn_as_whole
 from attar.models.preprocessing import ImageInput, Numbers, adapt_input, expected
 from attar.models.registry import BUILDERS, Spec
 from attar.models.weights import Weights, fit, read_state

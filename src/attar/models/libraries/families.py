@@ -8,7 +8,7 @@ from functools import partial
 from torch import nn
 
 from attar.models.libraries.hugging_face_staged import staged_classifier
-from attar.models.libraries.library_staged import Family, LibraryStaged, Permute, assemble
+from attar.models.libraries.staged_network import Family, LibraryStaged, Permute, assemble
 from attar.models.libraries.tokens import timm_vit, torchvision_vit
 
 RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4")

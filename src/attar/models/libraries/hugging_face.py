@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attar.errors import AttarError, first_line
 from attar.models.libraries.imports import import_transformers
-from attar.models.libraries.library_staged import drawn_as_whole
+from attar.models.libraries.staged_network import drawn_as_whole
 from attar.models.preprocessing import ImageInput
 from attar.models.registry import BUILDERS, Spec
 from attar.models.surgery.taps import logits_of

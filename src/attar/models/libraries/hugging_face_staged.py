@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attar.models.libraries.library_staged import LibraryStaged, Permute, names_of
+from attar.models.libraries.staged_network import LibraryStaged, Permute, names_of
 from attar.models.libraries.tokens import Blocks, Exit, even, to_map, to_tokens
 from attar.models.registry import BUILDERS, Spec
 

@@ -16,7 +16,7 @@ from attar.errors import AttarError, first_line
 from attar.extras import quiet
 from attar.models.libraries.configurations import configuration, plain_configuration
 from attar.models.libraries.imports import import_transformers
-from attar.models.libraries.library_staged import drawn_as_whole, drawn_elsewhere
+from attar.models.libraries.staged_network import drawn_as_whole, drawn_elsewhere
 from attar.models.registry import BUILDERS, Spec
 from attar.models.surgery.staged import Layout, Staged
 from attar.models.surgery.taps import logits_of

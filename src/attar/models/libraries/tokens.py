@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from attar.models.libraries.library_staged import LibraryStaged, names_of
+from attar.models.libraries.staged_network import LibraryStaged, names_of
 
 # Transformers have no stages of their own; four is what the convolutional families have.
 STAGES = 4
