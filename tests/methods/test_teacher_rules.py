@@ -146,6 +146,7 @@ def test_draws_of_the_same_address_agree():
     ("name", "rule", "message"),
     [
         ("at", None, "takes one teacher, got 2, because it reads stages"),
+        ("okd", None, "takes one teacher, got 2, because it adds modules to it"),
         ("kd", "mode", "did you mean 'mean'"),
         ("kd", "fixed(1)", "give 2 weights"),
         ("kd", "dropped(0)", "above 0 and at most 1"),

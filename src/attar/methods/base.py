@@ -44,6 +44,7 @@ class Method(nn.Module):
         runs_on: the networks that have it, in words.
         task: what is learnt; the edges' losses on outputs are the task's.
         many_teachers: whether `teacher` may be a list of networks.
+        one_teacher: why several teachers cannot stand for one, where what it reads of them would allow it.
         phases: the optimiser steps per batch, each with a forward pass of its own (named by `batch.phase`) and the
             edges of that name. Nearly every method takes one.
     """
@@ -52,6 +53,7 @@ class Method(nn.Module):
     needs: ClassVar[tuple[Needs, ...]] = ("logits",)
     runs_on: ClassVar[str] = runs_on(needs)
     many_teachers: ClassVar[bool] = False
+    one_teacher: ClassVar[str] = ""
     phases: ClassVar[tuple[str, ...]] = ("",)
     task: Task = Classification()
 

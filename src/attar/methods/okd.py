@@ -52,6 +52,8 @@ class OKD(Method):
     328
     """
 
+    one_teacher = "adds modules to it"
+
     def __init__(
         self,
         teacher: nn.Module,

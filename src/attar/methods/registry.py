@@ -63,7 +63,7 @@ class MethodInfo:
     def takes_teachers(self) -> bool:
         """Whether several teachers go with it: it is made for several, or reads their logits or pooled features."""
         return self.cls.many_teachers or (
-            self.takes_teacher and not {"stages", "classifier", "layers"} & set(self.needs)
+            self.takes_teacher and not self.cls.one_teacher and not {"stages", "classifier", "layers"} & set(self.needs)
         )
 
     @property
@@ -258,9 +258,9 @@ def _joined(
     assert isinstance(teacher, Sequence)
     single = next((info for info in infos if not info.takes_teachers), None)
     if single is not None:
-        read = " and ".join(need for need in single.needs if need != "logits")
+        why = single.cls.one_teacher or f"reads {' and '.join(need for need in single.needs if need != 'logits')}"
         raise AttarError(
-            f"method {single.name!r} takes one teacher, got {len(teacher)}, because it reads {read}; give one network, "
+            f"method {single.name!r} takes one teacher, got {len(teacher)}, because it {why}; give one network, "
             "or a method that reads logits or pooled features"
         )
     together = Ensemble(list(teacher))
