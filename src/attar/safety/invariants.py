@@ -19,7 +19,8 @@ from attar.methods.common.trial import unchanged
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # Three equal values of a loss over three different batches are no accident.
 LOOKS_TO_JUDGE = 3
-# A network has forgotten its classes when its loss on labels was below one share of chance and is above the other.
+# A network has forgotten its classes when its loss on labels began below one share of chance and is above the other.
+# Random weights begin at chance, and their first epochs may swing between the two.
 LEARNT, FORGOTTEN = 0.6, 0.9
 
 
@@ -29,7 +30,7 @@ class Invariants:
     Errors, because every number of the run would be wrong: a frozen network that changed or left eval mode, a student
     that trains in eval mode, a source that learns from its own edge. Warnings, because the run may still be what was
     meant: a parameter that does not learn in the first epoch (a branch may be dead on purpose), an edge whose loss
-    never changes (a margin may be met by every image), a network that had learnt the labels and is back at chance.
+    never changes (a margin may be met by every image), a network that came with what it had learnt and is at chance.
 
     Args:
         method: what trains, as it starts.
@@ -44,7 +45,7 @@ class Invariants:
         self._reached: Tensor | None = None
         self._terms: dict[str, list[Tensor]] = {}
         self._classes: dict[str, int] = {}
-        self._lowest: dict[str, float] = {}
+        self._first: dict[str, float] = {}
         self._said: set[str] = set()
 
     def start_epoch(self, epoch: int) -> None:
@@ -62,14 +63,13 @@ class Invariants:
         for key, term in losses.terms.items():
             if losses.weights[key]:
                 self._terms.setdefault(key, []).append(term.detach())
-        if step == 0:
-            self._classes |= classes_of(self.method, losses, phase)
         if self._reached is not None:
             gradients = [p.grad for p in self._named.values()]
             zero = torch.zeros((), device=self._reached.device)
             most = [zero if g is None or not g.numel() else g.detach().abs().max().float() for g in gradients]
             self._reached |= torch.stack(most) > 0
             if step == 0:
+                self._classes |= classes_of(self.method, losses, phase)
                 check_sources(self.method, losses.knowledge.batch, phase)
 
     def end_epoch(self, epoch: int) -> None:
@@ -88,7 +88,7 @@ class Invariants:
                     f"the loss of edge {key!r} was {values.pop():g} at every look of epoch {epoch + 1}: it teaches "
                     "nothing; check what it compares, or leave it out",
                 )
-        self._check_forgetting()
+        self._check_forgetting(epoch)
         if self._start is None or self._reached is None or not self._terms:
             return
         moved = checksums(list(self._named.values())) != self._start
@@ -101,17 +101,18 @@ class Invariants:
                 "move; check the edges that should reach it, or freeze it",
             )
 
-    def _check_forgetting(self) -> None:
-        """Whether a network that had learnt the labels is back at chance, as an adapting teacher may be."""
+    def _check_forgetting(self, epoch: int) -> None:
+        """Whether a network that came with what it had learnt is at chance, as an adapting teacher may be."""
         for key, classes in self._classes.items():
             values = [float(value) for value in self._terms.get(key, [])]
-            chance = math.log(classes)
-            lowest = self._lowest[key] = min([self._lowest.get(key, chance), *values])
-            if values and lowest < LEARNT * chance and values[-1] > FORGOTTEN * chance:
+            if epoch == 0 and values:
+                self._first[key] = values[0]
+            chance, first = math.log(classes), self._first.get(key, math.inf)
+            if values and first < LEARNT * chance and values[-1] > FORGOTTEN * chance:
                 network = key.removeprefix("labels->").partition(".")[0]
                 self._warn(
                     f"{key} forgotten",
-                    f"the loss of {network!r} on its labels rose from {lowest:.2f} to {values[-1]:.2f}, and chance is "
+                    f"the loss of {network!r} on its labels rose from {first:.2f} to {values[-1]:.2f}, and chance is "
                     f"{chance:.2f}: it has lost what it had learnt; lower its learning rate, or hold its weights",
                 )
 
