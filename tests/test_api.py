@@ -173,7 +173,7 @@ def test_networks_and_data_given_as_objects(tmp_path):
         teacher=attar.create_model("resnet14", **make), student=plain, data=pairs, batch_size=8, epochs=1,
         precision="float32", out=str(tmp_path / "run"), console=Console(file=io.StringIO()),
     )  # fmt: skip
-    assert list(run.rows()) == ["given:ResNet (teacher)", "given:Sequential alone", "given:Sequential with kd"]
+    assert list(run.rows()) == ["ResNet (teacher)", "Sequential alone", "Sequential with kd"]
     assert torch.equal(plain[1].weight, before)
     with pytest.raises(attar.AttarError, match="was an object in Python"):
         attar.resume(run.folder)

@@ -84,7 +84,8 @@ def search(*, console: Console | None = None, **values: Unpack[SearchKeys]) -> F
     Args:
         console: where progress goes; by default the terminal.
         values: latency, size, macs, params, memory (the budget, "5ms", "1MB"); within (points below the teacher on the
-            test set); candidates (how many to try, 8); among (patterns of names); and any key of a recipe but student.
+            test set); candidates (how many to try, 8); among (names, patterns of names, functions that make networks,
+            or networks); and any key of a recipe but student, teacher and data as objects and functions too.
 
     Returns:
         The candidates with their costs and validation scores, and the winner's run; in a notebook a table.
@@ -92,8 +93,10 @@ def search(*, console: Console | None = None, **values: Unpack[SearchKeys]) -> F
     Raises:
         AttarError: nothing fits the budget, or something in the recipe is wrong.
     """
-    goal, keys = split_goal(values)
-    return search_students(read_recipe(**keys), goal, console or default_console())
+    goal, rest = split_goal(values)
+    named, given = take_objects(rest)
+    keys = given_keys(None, **named)
+    return search_students(read_recipe(**named), goal, console or default_console(), given, keys)
 
 
 def resume(

@@ -47,8 +47,8 @@ def test_a_goal_that_is_no_number_is_one_line(attar, key):
 def test_a_search_says_what_it_found_and_fails_where_no_student_is_good_enough(attar, monkeypatch, holds):
     asked = []
 
-    def search(recipe, goal, console):
-        asked.append((recipe.method.name, goal.within, dict(goal.budget)))
+    def search(recipe, goal, console, keys):
+        asked.append((recipe.method.name, goal.within, dict(goal.budget), "method.name" in keys, "epochs" in keys))
         winner = SimpleNamespace(score_table=lambda: "scores", student="out/student.safetensors")
         return SimpleNamespace(
             table=lambda: "candidates", winner=winner, sentence=lambda: "resnet8 it is", report="out/r", holds=holds
@@ -57,7 +57,7 @@ def test_a_search_says_what_it_found_and_fails_where_no_student_is_good_enough(a
     monkeypatch.setattr(student_halving, "search_students", search)
     status, out, _ = attar("search", "teacher=resnet14", "data=digits", "method=kd", "within=2", "latency=5ms")
     assert status == (0 if holds else 1)
-    assert asked == [("kd", 2.0, {"latency": "5ms"})]
+    assert asked == [("kd", 2.0, {"latency": "5ms"}, True, False)]
     assert out.split("\n")[:5] == [
         "candidates", "scores", "resnet8 it is", "Report: out/r", "Student: out/student.safetensors"
     ]  # fmt: skip

@@ -2,18 +2,64 @@
 
 import csv
 import io
+import signal
+import sys
 from functools import partial
 
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 import attar
-from attar.errors import AttarError
+from attar import plugins
+from attar.errors import AttarError, Stopped
+from attar.experiments import student_halving
 from attar.experiments.student_halving import split_goal
 from attar.models import create_model
+from attar.models.registry import MODELS
 from attar.profiling import Latency, suggest
 from attar.recipe import read_recipe
+
+NETS = """
+import torch
+from torch import nn
+
+import attar
+
+
+def teacher():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 90), nn.ReLU(), nn.Linear(90, 10))
+
+
+def small(num_classes, width=12):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, num_classes))
+
+
+def smaller(num_classes):
+    return small(num_classes, 6)
+
+
+def data():
+    return attar.load_data("digits", train_size=48, val_fraction=0.2)
+"""
+SMALL = {"batch_size": 24, "epochs": 4, "precision": "float32", "compile": False}
+
+
+@pytest.fixture
+def nets(tmp_path, monkeypatch):
+    """A module of the user's, and a clock that no other process disturbs."""
+    (tmp_path / "nets_to_search.py").write_text(NETS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(plugins, "_imported", {})
+    monkeypatch.setattr(MODELS, "_entered", dict(MODELS._records))
+    monkeypatch.setattr("attar.experiments.student_halving.suggest", partial(suggest, clock=by_size))
+    sys.modules.pop("nets_to_search", None)
+    import nets_to_search
+
+    yield nets_to_search
+    sys.modules.pop("nets_to_search", None)
 
 
 @pytest.fixture
@@ -62,3 +108,69 @@ def test_what_a_search_needs(teacher):
         attar.search(teacher=teacher, data={"name": "digits", "val_fraction": 0})
     with pytest.raises(AttarError, match="within=two: expected a number"):
         split_goal({"within": "two"})
+    assert split_goal({"within": None, "latency": None, "teacher": "resnet56"})[1] == {"teacher": "resnet56"}
+
+
+def test_networks_and_data_may_be_objects_and_a_search_that_was_stopped_goes_on(nets, tmp_path, monkeypatch):
+    candidates = [nets.small(10), nets.smaller(10), nets.small(10, 9)]
+    objects = {"teacher": nets.teacher(), "data": nets.data(), "among": candidates}
+
+    def looked_for(folder):
+        console = Console(file=io.StringIO(), width=200)
+        return attar.search(**objects, **SMALL, out=str(tmp_path / folder), console=console), console.file.getvalue()
+
+    whole, output = looked_for("whole")
+    assert "3 candidates: Sequential, Sequential3, Sequential2" in output
+    assert {one.name for one in (tmp_path / "whole" / "round1").iterdir()} == {
+        "Sequential", "Sequential2", "Sequential3"
+    }  # fmt: skip
+    assert whole.teacher.name == "Sequential"
+    assert {"Sequential", "Sequential2", "Sequential3"} >= {row[0].strip(" *") for row in whole.table().rows}
+    run = student_halving._Halving._run
+    seen = []
+
+    def stopping(self, recipe, console):
+        seen.append(recipe.out)
+        if len(seen) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return run(self, recipe, console)
+
+    monkeypatch.setattr(student_halving._Halving, "_run", stopping)
+    previous = signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(Stopped("")))
+    try:
+        with pytest.raises(Stopped):
+            looked_for("parted")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    again, _ = looked_for("parted")
+    assert [one.value for one in again.tried] == [one.value for one in whole.tried]
+    assert again.winner.student.read_bytes() == whole.winner.student.read_bytes()
+
+
+def test_functions_of_a_module_are_names(nets, tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    keys = {"teacher": nets.teacher, "data": "nets_to_search:data", "out": str(tmp_path / "search"), **SMALL}
+    found = attar.search(**keys, among=[nets.small, "nets_to_search:smaller"], params="1M", console=console)
+    assert {one.cost.name for one in found.tried} == {"nets_to_search:small", "nets_to_search:smaller"}
+    recipe = read_recipe(tmp_path / "search" / "winner" / "recipe.yaml")
+    assert (recipe.teacher.name, recipe.data.name) == ("nets_to_search:teacher", "nets_to_search:data")
+    with pytest.raises(AttarError, match="was trained with other epochs; give the same keys to go on, or another out="):
+        attar.search(**{**keys, "epochs": 8}, among=nets.small, console=console)
+
+
+def test_settings_that_nobody_gave_are_chosen_as_for_a_run(nets, tmp_path):
+    output = io.StringIO()
+    keys = {"teacher": nets.teacher, "data": nets.data, "out": str(tmp_path / "search"), "epochs": 1}
+    attar.search(**keys, among=[nets.smaller], console=Console(file=output, width=200))
+    assert "chosen: lr 0.013, batch 8, for 48 samples to train on" in output.getvalue()
+    assert read_recipe(tmp_path / "search" / "winner" / "recipe.yaml").batch_size == 8
+
+
+def test_what_cannot_be_a_candidate_is_one_line(nets, tmp_path):
+    keys = {"teacher": nets.teacher, "data": nets.data, "out": str(tmp_path / "search")}
+    with pytest.raises(AttarError, match="among: expected names, functions or networks, got int"):
+        attar.search(**keys, among=[3])
+    with pytest.raises(AttarError, match="<lambda> stands in no module"):
+        attar.search(**keys, among=[lambda: nn.Flatten()])
+    with pytest.raises(AttarError, match="no network fits the budget"):
+        attar.search(**keys, among=[nets.teacher])

@@ -6,6 +6,7 @@ import typer
 
 from attar.cli.arguments import Plugin, RecipeArguments, split_arguments
 from attar.cli.entry import app, console, loading
+from attar.cli.train import keys_of
 
 # What `attar search` takes besides the keys of a recipe.
 GOALS = ("within", "candidates", "among", "latency", "size", "macs", "params", "memory")
@@ -16,7 +17,8 @@ def search(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     """Find the best student under a budget by training: candidates for a while, the better half longer, one in full.
 
     Besides the keys of a recipe (all but student): latency=5ms size=1MB macs=300M params=1M memory=10MB (the budget),
-    within=2 (points below the teacher), candidates=8 (how many to try) and among="timm/mobile*,resnet*" (their names).
+    within=2 (points below the teacher), candidates=8 (how many to try) and among="timm/mobile*,resnet*" (their names;
+    among=nets:small is a function of a module). Settings that are left out are chosen, as attar distill does.
 
     attar search teacher=runs/teacher data=photos/ latency=5ms size=1MB within=2 epochs=12
     """
@@ -27,7 +29,8 @@ def search(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     file, overrides = split_arguments(arguments)
     goal, _ = split_goal({key: value for key, _, value in (one.partition("=") for one in overrides) if key in GOALS})
     kept = [one for one in overrides if one.partition("=")[0] not in GOALS]
-    found = search_students(read_recipe(file, kept), goal, console)
+    keys = keys_of(file, kept)
+    found = search_students(read_recipe(file, kept), goal, console, keys=keys)
     for table in (found.table(), found.winner.score_table()):
         console.print(table)
     console.print(found.sentence(), markup=False)

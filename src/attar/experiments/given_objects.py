@@ -15,6 +15,8 @@ from attar.choices import OPTIMISERS, SCHEDULES
 from attar.data.transforms.registry import AUGMENTATIONS
 from attar.errors import AttarError
 from attar.metrics.registry import METRICS
+from attar.models.copying import copied
+from attar.models.registry import MODELS
 from attar.plugins import import_named, name_of
 from attar.recipe import Recipe
 from attar.registry import Registry
@@ -143,6 +145,31 @@ def named(thing: object) -> str:
     'given:Linear'
     """
     return GIVEN + type(thing).__name__
+
+
+def take_candidates(among: Sequence[Any]) -> tuple[tuple[str, ...], dict[str, nn.Module]]:
+    """Names of candidates for a student, in which functions and networks are replaced by names, and the networks.
+
+    A network gets a name in the table of networks, so that it is measured as all others are.
+
+    Raises:
+        AttarError: a function that stands in no module, or something that makes no network.
+    """
+    names: list[str] = []
+    networks: dict[str, nn.Module] = {}
+    for one in among:
+        if isinstance(one, nn.Module):
+            same = sum(type(net) is type(one) for net in networks.values())
+            name = named(one) + (str(same + 1) if same else "")
+            networks[name] = one
+            MODELS.put(name, lambda net=one: copied(net))
+        else:
+            name = _made_by_name("student", one)
+        if not isinstance(name, str):
+            raise AttarError(f"among: expected names, functions or networks, got {type(one).__name__}")
+        names.append(name)
+    import_named(names)
+    return tuple(names), networks
 
 
 def refuse_given(recipe: Recipe) -> None:

@@ -122,15 +122,29 @@ def earlier_choices(recipe: Recipe, file: str | Path | None, console: Console) -
 
 
 def resume(
-    folder: str | Path, console: Console | None = None, beside: Beside | None = None, accept_changes: bool = False
+    folder: str | Path,
+    console: Console | None = None,
+    beside: Beside | None = None,
+    accept_changes: bool = False,
+    shared: SharedResources | None = None,
+    given: Given | None = None,
 ) -> Summary:
-    """Go on with a run from its folder alone; of a finished one nothing is measured again, only trackers catch up."""
-    recipe, folder = recipe_of(folder), Path(folder)
+    """Go on with a run from its folder; of a finished one nothing is measured again, only trackers catch up.
+
+    Args:
+        folder: the run's.
+        console: where to print.
+        beside: as for `Job`.
+        accept_changes: go on although the data or the given weights have changed.
+        shared: what the process has read already.
+        given: the objects that the run began with.
+    """
+    recipe, folder = recipe_of(folder, given), Path(folder)
     if recipe.chain:
         return follow_chain(recipe, folder, console or default_console(), beside, accept_changes)
     done = finished_summary(recipe, folder)
     if done is None:
-        return reopen(folder, console, beside=beside, accept_changes=accept_changes).run()
+        return reopen(folder, console, shared, beside, accept_changes, given).run()
     catch_up(recipe, folder, console or default_console())
     return done
 
@@ -197,13 +211,14 @@ def reopen(
     shared: SharedResources | None = None,
     beside: Beside | None = None,
     accept_changes: bool = False,
+    given: Given | None = None,
 ) -> Job:
     """The job that a folder holds.
 
     Raises:
         AttarError: there is none, or its data or given weights have changed and the change is not accepted.
     """
-    folder, recipe = Path(folder), recipe_of(folder)
+    folder, recipe = Path(folder), recipe_of(folder, given)
     console = console or default_console()
     for name in changed_imports(folder):
         console.print(f"warning: {name} has changed since this run began", markup=False, soft_wrap=True)
@@ -211,21 +226,27 @@ def reopen(
     count = recorded.teacher_threads if recorded else None
     with surviving(), naming_imports(folder), threads(count or torch.get_num_threads()):
         join()
-        return Job(recipe, folder, console, Given(), shared or SharedResources(), beside, accept_changes).check()
+        common = shared or SharedResources()
+        return Job(recipe, folder, console, given or Given(), common, beside, accept_changes).check()
 
 
-def recipe_of(folder: str | Path) -> Recipe:
+def recipe_of(folder: str | Path, given: Given | None = None) -> Recipe:
     """The recipe of the run in a folder.
 
+    Args:
+        folder: the run's.
+        given: the objects that the run began with, if it began with some.
+
     Raises:
-        AttarError: there is no run, or it was made of objects that its folder cannot build.
+        AttarError: there is no run, or it was made of objects that its folder cannot build and that are not given.
     """
     folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
         raise AttarError(f"{folder} holds no run (no recipe.yaml); give the folder that `attar distill` printed")
     with naming_imports(folder):
         recipe = read_recipe(folder / "recipe.yaml")
-    refuse_given(recipe)
+    if given is None or not given.any:
+        refuse_given(recipe)
     return recipe
 
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from torch import nn
 
 from attar.accel.runtime import find_device
-from attar.data import Splits, eval_batches
+from attar.data import ImageSet, Splits, eval_batches
 from attar.errors import AttarError
-from attar.experiments.build import Parts
-from attar.experiments.given_objects import Given
-from attar.experiments.launch import check_names, prepare, resume
+from attar.experiments.build import Parts, untrained_teachers
+from attar.experiments.defaults import CHOSEN, with_defaults
+from attar.experiments.given_objects import Given, take_candidates
+from attar.experiments.launch import check_names, prepare, recipe_of, resume
 from attar.experiments.networks_of_runs import with_networks_of_runs
 from attar.experiments.shared_resources import SharedResources
-from attar.metrics import score
+from attar.metrics import Measure, score
 from attar.profiling import Measured, Suggestion, suggest
-from attar.recipe import ModelRecipe, Recipe
+from attar.recipe import ModelRecipe, Recipe, titled
 from attar.report.search_page import Found, Tried, ordered, write_search_page
 from attar.report.summary import Summary
 from attar.train.logging import read
@@ -36,17 +38,19 @@ class Goal:
     Attributes:
         within: how many points below the teacher the student may be on the test set; None: as near as it gets.
         candidates: how many networks to try at most.
-        among: shell patterns of names; none: the zoos' rules (`attar suggest`).
+        among: names, shell patterns of names, functions or networks; none: the zoos' rules (`attar suggest`).
         budget: the most of latency, size, macs, params and memory, as texts ("5ms", "1MB").
     """
 
     within: float | None = None
     candidates: int = 8
-    among: tuple[str, ...] = ()
+    among: tuple[Any, ...] = ()
     budget: Mapping[str, str] = field(default_factory=dict)
 
 
-def search_students(recipe: Recipe, goal: Goal, console: Console) -> Found:
+def search_students(
+    recipe: Recipe, goal: Goal, console: Console, given: Given | None = None, keys: Collection[str] | None = None
+) -> Found:
     """Train what fits the budget in successive halving on one cached teacher, and the best one in full.
 
     Candidates are compared on validation images; the test set is looked at for the winner alone. Every training is a
@@ -56,107 +60,192 @@ def search_students(recipe: Recipe, goal: Goal, console: Console) -> Found:
         recipe: teacher (with weights), data, method and how to train; its student is what is looked for.
         goal: the budget.
         console: where to print.
+        given: objects in place of the recipe's names.
+        keys: the recipe's keys that somebody gave; settings of the training are chosen for the others. None: all.
 
     Raises:
-        AttarError: no network fits, the teacher has no weights, there are no validation images, or a student is named.
+        AttarError: no network fits, the teacher has no weights, there are no validation images, or a student is named;
+            or the folder holds a search with other settings.
     """
-    recipe = with_networks_of_runs(recipe)
+    recipe, given = with_networks_of_runs(recipe), given or Given()
     if recipe.student.name:
         raise AttarError(f"student={recipe.student.name}: the student is what a search looks for; leave it out")
-    if not recipe.teacher.weights and not recipe.teacher.name.startswith(("hf/", "onnx/")):
+    if not recipe.teacher.name or (untrained_teachers(recipe.teacher) and not given.teachers):
         raise AttarError("a search needs a trained teacher; give teacher=RUN, or teacher.weights=FILE")
-    folder = Path(recipe.out or f"runs/search-{recipe.teacher.name.replace('/', '-')}-{Path(recipe.data.name).name}")
     check_names(replace(recipe, student=ModelRecipe("resnet8")))
-    shared, cache = SharedResources(), folder / "teacher-logits"
-    parts = Parts(recipe, shared.samples_of(recipe, Given()), Given())
-    with console.status(f"reading {recipe.data.name}"):
-        splits = parts.splits(recipe.seed)
-    if not isinstance(splits, Splits) or splits.val is None:
-        raise AttarError("a search compares candidates on validation images; give image data and data.val_fraction")
-    teacher, measure = parts.teachers()[0].eval(), parts.held.task.metrics().primary
-    device = find_device(recipe.device)
-    with console.status("testing the teacher on the validation images"):
-        batches = eval_batches(splits.val, recipe.batch_size, device)
-        scores = score(teacher.to(device), batches, parts.held.task.metrics())
-    teacher.cpu()
-    found = _candidates(teacher, splits, goal, console)
-    console.print(f"{len(found.students)} candidates: {', '.join(one.name for one in found.students)}")
-    tried: dict[str, Tried] = {}
-    left: Sequence[Measured] = found.students
-    for number, part in enumerate(RUNGS, 1):
-        if len(left) == 1 and tried:
-            break
-        epochs = max(1, round(part * recipe.epochs))
-        for place, one in enumerate(left, 1):
-            line = f"round {number} of {len(RUNGS)}, {place} of {len(left)}: {one.name}, {epochs} epochs"
-            console.print(line, markup=False, soft_wrap=True)
-            place_of = folder / f"round{number}" / one.name.replace("/", "-")
-            run = _candidate(recipe, one.name, epochs, place_of, cache)
-            _run(run, shared, Console(quiet=True))
-            value = _validated(Path(str(run.out)), measure.name)
-            tried[one.name] = Tried(one, value, epochs, Path(str(run.out)))
-            console.print(f"    validation {measure.phrase(value)}", markup=False)
-        best = ordered([tried[one.name] for one in left], measure)
-        left = [one.cost for one in best[: max(1, (len(best) + 1) // 2)]]
-    run = _candidate(recipe, left[0].name, recipe.epochs, folder / "winner", cache)
-    winner = replace(run, alone=recipe.alone, export=recipe.export)
-    console.print(f"{left[0].name} is trained in full, {recipe.epochs} epochs", markup=False)
-    summary = _run(winner, shared, console)
-    first = replace(found.teacher, name=recipe.teacher.name)
-    value = measure.scale * scores[measure.name]
-    result = Found(ordered(list(tried.values()), measure), first, value, measure, summary, goal.within, folder)
-    write_search_page(result)
-    return result
+    names, networks = take_candidates(goal.among)
+    goal = replace(goal, among=names)
+    return _Halving(recipe, goal, console, given, networks, keys).run()
 
 
-def _candidates(teacher: Any, splits: Splits, goal: Goal, console: Console) -> Suggestion:
-    """The networks that fit, measured."""
-    channels, height, width = splits.image_shape
-    if height != width:
-        raise AttarError(f"a search takes square images, these are {height}x{width}; give data.image_size=SIDE")
-    with console.status("looking for candidates") as status:
-        found = suggest(
-            teacher,
-            image_size=height,
-            classes=splits.num_classes,
-            channels=channels,
-            top=goal.candidates,
-            among=goal.among,
-            progress=lambda what, done, of: status.update(what),
-            **goal.budget,  # type: ignore[arg-type]
+@dataclass
+class _Halving:
+    """One search.
+
+    Attributes:
+        recipe: of everything but the student.
+        goal: the budget, its candidates all named.
+        console: where to print.
+        given: objects in place of the recipe's names.
+        networks: candidates that are objects, by their names.
+        keys: the recipe's keys that somebody gave; None: all.
+    """
+
+    recipe: Recipe
+    goal: Goal
+    console: Console
+    given: Given
+    networks: Mapping[str, nn.Module]
+    keys: Collection[str] | None
+
+    def __post_init__(self) -> None:
+        teacher, data = self.recipe.teacher.name.replace("/", "-"), Path(self.recipe.data.name).name
+        own = f"runs/search-{titled(teacher)}-{titled(data)}".replace(":", ".")
+        self.folder = Path(self.recipe.out or own)
+        self.shared, self.lines = SharedResources(), set[str]()
+        self.parts = Parts(self.recipe, self.shared.samples_of(self.recipe, self.given), self.given)
+
+    def run(self) -> Found:
+        """Candidates, their trainings, and the page."""
+        with self.console.status(f"reading {self.recipe.data.name}"):
+            splits = self.parts.splits(self.recipe.seed)
+        if not isinstance(splits, Splits) or splits.val is None:
+            raise AttarError("a search compares candidates on validation images; give image data and data.val_fraction")
+        measure = self.parts.held.task.metrics().primary
+        teacher = self.parts.teachers()[0].eval()
+        value = self._validated_teacher(teacher, splits.val, measure)
+        found = self._candidates(teacher, splits)
+        tried = self._rounds(found.students, measure)
+        best = next(iter(tried)).cost.name
+        recipe = self._recipe(best, self.folder / "winner")
+        self._print(f"{titled(best)} is trained in full, {_epochs(recipe.epochs)}")
+        winner = self._run(replace(recipe, alone=self.recipe.alone, export=self.recipe.export), self.console)
+        first = replace(found.teacher, name=titled(self.recipe.teacher.name))
+        result = Found(tried, first, value, measure, winner, self.goal.within, self.folder)
+        write_search_page(result)
+        return result
+
+    def _validated_teacher(self, teacher: nn.Module, images: ImageSet, measure: Measure) -> float:
+        """The teacher's primary measure on validation images, as people read it."""
+        device = find_device(self.recipe.device)
+        with self.console.status("testing the teacher on the validation images"):
+            batches = eval_batches(images, self.recipe.batch_size, device)
+            scores = score(teacher.to(device), batches, self.parts.held.task.metrics())
+        teacher.cpu()
+        return measure.scale * scores[measure.name]
+
+    def _candidates(self, teacher: nn.Module, splits: Splits) -> Suggestion:
+        """The networks that fit, measured."""
+        channels, height, width = splits.image_shape
+        if height != width:
+            raise AttarError(f"a search takes square images, these are {height}x{width}; give data.image_size=SIDE")
+        with self.console.status("looking for candidates") as status:
+            found = suggest(
+                teacher,
+                image_size=height,
+                classes=splits.num_classes,
+                channels=channels,
+                top=self.goal.candidates,
+                among=self.goal.among,
+                progress=lambda what, done, of: status.update(what),
+                **self.goal.budget,  # type: ignore[arg-type]
+            )
+        left_out = [f"{count} {why}" for why, count in found.left_out.items() if count]
+        if not found.students:
+            near = ", ".join(titled(one.name) for one in found.nearest)
+            why = f"the nearest are {near}" if near else ", ".join(left_out)
+            raise AttarError(f"no network fits the budget ({why}); allow more, or give among=")
+        names = ", ".join(titled(one.name) for one in found.students)
+        count = len(found.students)
+        line = f"{count} candidate{'s' if count > 1 else ''}: {names}"
+        self._print(f"{line}; left out: {', '.join(left_out)}" if left_out else line)
+        return found
+
+    def _rounds(self, students: Sequence[Measured], measure: Measure) -> tuple[Tried, ...]:
+        """Train all for a part of the epochs, the better half for a larger one; the best first."""
+        tried: dict[str, Tried] = {}
+        left = students
+        for number, part in enumerate(RUNGS, 1):
+            if len(left) == 1 and tried:
+                break
+            for place, one in enumerate(left, 1):
+                recipe = self._recipe(one.name, self.folder / f"round{number}" / _place(one.name))
+                recipe = replace(recipe, epochs=max(1, round(part * recipe.epochs)))
+                where = f"round {number} of {len(RUNGS)}, {place} of {len(left)}"
+                self._print(f"{where}: {titled(one.name)}, {_epochs(recipe.epochs)}")
+                folder = self._run(recipe, Console(quiet=True)).folder
+                value = float(read(folder / "metrics.jsonl")[-1][f"val_{measure.name}"])
+                tried[one.name] = Tried(one, value, recipe.epochs, folder)
+                self._print(f"    validation {measure.phrase(value)}")
+            best = ordered([tried[one.name] for one in left], measure)
+            left = [one.cost for one in best[: max(1, (len(best) + 1) // 2)]]
+        return ordered(list(tried.values()), measure)
+
+    def _recipe(self, name: str, folder: Path) -> Recipe:
+        """The recipe of one candidate, which learns from the cached teacher."""
+        recipe, teacher = self.recipe, self.recipe.teacher
+        recipe = replace(
+            recipe,
+            student=ModelRecipe(name, options=recipe.student.options),
+            teacher=replace(teacher, cache=teacher.cache or str(self.folder / "teacher-logits")),
+            data=replace(recipe.data, view_seed=recipe.data.view_seed or 0),
+            alone="skip",
+            seeds=1,
+            export=[],
+            out=str(folder),
         )
-    if not found.students:
-        near = ", ".join(one.name for one in found.nearest)
-        raise AttarError(f"no network fits the budget; the nearest are {near}: allow more, or give among=")
-    return found
+        if self.keys is None or set(self.keys) >= CHOSEN:
+            return recipe
+        parts = Parts(recipe, self.shared.samples_of(self.recipe, self.given), self._given(name))
+        samples = len(parts.splits(recipe.seed).train)
+        recipe, line = with_defaults(recipe, self.keys, samples, parts.student(recipe.seed))
+        if line and line not in self.lines:
+            self.lines.add(line)
+            self._print(line)
+        return recipe
+
+    def _given(self, name: str) -> Given:
+        """The objects of one candidate's run."""
+        return replace(self.given, student=self.networks.get(name))
+
+    def _run(self, recipe: Recipe, console: Console) -> Summary:
+        """A run, or the rest of one that was stopped."""
+        folder, given = Path(str(recipe.out)), self._given(recipe.student.name)
+        if not (folder / "recipe.yaml").is_file():
+            return prepare(recipe, console, given, self.shared).run()
+        if other := other_keys(recipe, recipe_of(folder, given)):
+            raise AttarError(
+                f"{folder} was trained with other {', '.join(other)}; give the same keys to go on, or another out="
+            )
+        return resume(folder, console, shared=self.shared, given=given)
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, markup=False, soft_wrap=True)
 
 
-def _candidate(recipe: Recipe, name: str, epochs: int, folder: Path, cache: Path) -> Recipe:
-    """The recipe of one candidate, which learns from the cached teacher."""
-    return replace(
-        recipe,
-        student=ModelRecipe(name, options=recipe.student.options),
-        teacher=replace(recipe.teacher, cache=recipe.teacher.cache or str(cache)),
-        data=replace(recipe.data, view_seed=recipe.data.view_seed or 0),
-        epochs=epochs,
-        alone="skip",
-        seeds=1,
-        export=[],
-        out=str(folder),
-    )
+def other_keys(recipe: Recipe, kept: Recipe) -> list[str]:
+    """The keys in which a recipe differs from that of a run in its place; a range test has put its rate there.
+
+    >>> other_keys(Recipe(epochs=4), Recipe(epochs=8))
+    ['epochs']
+    """
+    if recipe.optim.range_test:
+        recipe = replace(recipe, optim=replace(recipe.optim, lr=kept.optim.lr, range_test=kept.optim.range_test))
+    now, before = asdict(recipe), asdict(kept)
+    return [key for key in now if now[key] != before[key] and key not in ("track", "jobs", "checkpoint_minutes")]
 
 
-def _run(recipe: Recipe, shared: SharedResources, console: Console) -> Summary:
-    """A run, or the rest of one that was stopped."""
-    folder = Path(str(recipe.out))
-    if (folder / "recipe.yaml").is_file():
-        return resume(folder, console)
-    return prepare(recipe, console, None, shared).run()
+def _place(name: str) -> str:
+    """A candidate's folder.
+
+    >>> _place("timm/resnet10t"), _place("nets:small"), _place("given:Net2")
+    ('timm-resnet10t', 'nets.small', 'Net2')
+    """
+    return titled(name).replace("/", "-").replace(":", ".")
 
 
-def _validated(folder: Path, measure: str) -> float:
-    """The measure on validation images after the last epoch of a run."""
-    return float(read(folder / "metrics.jsonl")[-1][f"val_{measure}"])
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' if count > 1 else ''}"
 
 
 def split_goal(keys: Mapping[str, Any]) -> tuple[Goal, dict[str, Any]]:
@@ -166,7 +255,7 @@ def split_goal(keys: Mapping[str, Any]) -> tuple[Goal, dict[str, Any]]:
     >>> goal.within, dict(goal.budget), rest
     (2.0, {'latency': '5ms'}, {'teacher': 'resnet56'})
     """
-    rest = dict(keys)
+    rest = {key: value for key, value in keys.items() if value is not None}
     budget = {name: str(rest.pop(name)) for name in BUDGETS if name in rest}
     numbers: dict[str, Any] = {}
     for name, kind in _NUMBERS.items():
@@ -177,8 +266,8 @@ def split_goal(keys: Mapping[str, Any]) -> tuple[Goal, dict[str, Any]]:
             except (TypeError, ValueError):
                 raise AttarError(f"{name}={given}: expected a number") from None
     among = rest.pop("among", ())
-    patterns = tuple(among.split(",")) if isinstance(among, str) else tuple(among)
-    return Goal(budget=budget, among=patterns, **numbers), rest
+    names = among.split(",") if isinstance(among, str) else among if isinstance(among, list | tuple) else [among]
+    return Goal(budget=budget, among=tuple(names), **numbers), rest
 
 
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"within": float, "candidates": int}

@@ -20,6 +20,7 @@ from attar.models import create_model, list_models, model_info
 from attar.models.libraries.imports import import_timm
 from attar.models.libraries.names import checked_name, library_of, outside
 from attar.models.libraries.torchvision_models import models as torchvision_models
+from attar.plugins import names_function
 from attar.profiling.cost import blank_images, macs, parameters
 
 # The zoo is made for images up to this side; networks of libraries need as much, since they shrink it by 32.
@@ -42,7 +43,7 @@ class Sketch:
 
     Attributes:
         name: its name for `create_model`.
-        family: its kind: of the zoo the registered family, of a library the class.
+        family: its kind: of the zoo the registered family, of a library the class; a function's network is its own.
         parameters: numbers that it learns.
         bytes: of its state.
     """
@@ -67,17 +68,18 @@ def candidate_names(side: int, among: Sequence[str] = ()) -> list[str]:
 
     Args:
         side: of the images.
-        among: shell patterns; given, they stand in place of these rules.
+        among: shell patterns, and names module:function; given, they stand in place of these rules.
 
     Raises:
         AttarError: a pattern that no network matches, or large images and no library.
     """
     if among:
-        found = {pattern: list_models(pattern) for pattern in among}
+        found = {one: [one] if names_function(one) else list_models(one) for one in among}
         if none := [pattern for pattern, names in found.items() if not names]:
             raise AttarError(f"no network matches {none[0]!r}; see attar.list_models()")
         return sorted({name for names in found.values() for name in names})
-    names = list_models() if side <= SIDE else []
+    # Networks of functions and objects are somebody's teacher or student, not the zoo's.
+    names = [name for name in list_models() if ":" not in name] if side <= SIDE else []
     if side >= SIDE and importlib.util.find_spec("timm"):
         names += [*list_models(f"{LITE}*"), *(f"timm/{name}" for name in timm_names(side))]
     if side >= SIDE and importlib.util.find_spec("torchvision"):
@@ -125,7 +127,7 @@ def sketch(name: str, image_shape: tuple[int, int, int], classes: int, most: flo
     net = outline(name, image_shape, classes, most)
     if net is None:
         return None
-    family = type(net).__name__ if outside(name) else model_info(name).family
+    family = name if ":" in name else type(net).__name__ if outside(name) else model_info(name).family
     state = net.state_dict().values()
     return Sketch(name, family, parameters(net), sum(value.numel() * value.element_size() for value in state))
 

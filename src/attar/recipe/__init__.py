@@ -18,7 +18,7 @@ from attar.recipe.schema import (
     attribute_docs,
     describe,
 )
-from attar.recipe.texts import listed, load_yaml, parse
+from attar.recipe.texts import listed, load_yaml, parse, titled
 
 __all__ = [
     "NAMED",
@@ -39,5 +39,6 @@ __all__ = [
     "optimiser_defaults",
     "parse",
     "read_recipe",
+    "titled",
     "to_yaml",
 ]

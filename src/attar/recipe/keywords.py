@@ -53,7 +53,7 @@ class SearchKeys(RecipeKeys, total=False):
     memory: str
     within: float | None
     candidates: int
-    among: str | Sequence[str]
+    among: str | Sequence[str | Any] | Any
 
 
 def with_keys(keys: type) -> Callable[[Function], Function]:

@@ -111,6 +111,15 @@ def listed(names: str) -> list[str]:
     return found
 
 
+def titled(name: str) -> str:
+    """What a network or data set is called in tables and pages; one that was given as an object has its class's name.
+
+    >>> titled("given:ResNet"), titled("timm/resnet10t")
+    ('ResNet', 'timm/resnet10t')
+    """
+    return ",".join(one.removeprefix("given:") for one in name.split(","))
+
+
 def at_home(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """A layer whose texts have the home folder for a leading ~, which not every shell puts there."""
     home = os.path.expanduser("~")  # stays ~ where a user has no home

@@ -10,6 +10,7 @@ import numpy as np
 
 from attar.errors import AttarError
 from attar.metrics import Gap, Scoring, paired_gap
+from attar.recipe import titled
 from attar.report import html
 from attar.report.bench_files import by_seed, is_bench, read_bench
 from attar.report.run_files import RunFiles, read_run
@@ -63,8 +64,8 @@ class Comparison:
                 [
                     student.label,
                     run.recipe.method.name,
-                    run.recipe.teacher.name,
-                    run.recipe.student.name,
+                    titled(run.recipe.teacher.name),
+                    titled(run.recipe.student.name),
                     str(len(student.results)),
                     student.entry,
                     student.between,

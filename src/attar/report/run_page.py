@@ -11,7 +11,7 @@ from attar.deploy import read_export
 from attar.files import write_text
 from attar.metrics import Gap, Measure
 from attar.profiling import Cost
-from attar.recipe import to_yaml
+from attar.recipe import titled, to_yaml
 from attar.report import html
 from attar.report.axes import MINUS, clipped
 from attar.report.charts import Dot, Line, dot_plot, line_chart, scatter
@@ -46,9 +46,10 @@ def write_report(folder: str | Path) -> Path:
 def run_page(run: RunFiles) -> str:
     """The page's HTML."""
     summary, recipe = run.summary, run.recipe
-    title = " → ".join(filter(None, [recipe.teacher.name, recipe.student.name]))
+    title = " → ".join(filter(None, [titled(recipe.teacher.name), titled(recipe.student.name)]))
+    above = f"Attar · {recipe.method.name} · {titled(recipe.data.name)}"
     sections = [
-        html.header(f"Attar · {recipe.method.name} · {recipe.data.name}", title, summary.sentence() or _plainly(run)),
+        html.header(above, title, summary.sentence() or _plainly(run)),
         html.notes(summary.hints()),
         _tiles(run),
         _scores(run),
@@ -249,7 +250,7 @@ def _curves(run: RunFiles) -> str:
         if lines:
             last = f"ends at {lines[-1].y[-1]:.4g}"
             drawings.append(html.figure(name, last, line_chart(name, lines, "epoch", label)))
-    roles = {"student": f"{run.recipe.student.name} distilled", "alone": "alone"} if alone else {}
+    roles = {"student": f"{titled(run.recipe.student.name)} distilled", "alone": "alone"} if alone else {}
     more = " The bold line is the mean of the seeds." if len(student) > 1 else ""
     keys = html.legend(roles) if drawings and roles else ""
     return html.section("How it learnt", f"Over the epochs.{more}" if drawings else "", keys, html.grid(drawings))

@@ -9,6 +9,7 @@ from pathlib import Path
 from attar.files import write_text
 from attar.metrics import Measure
 from attar.profiling import Measured
+from attar.recipe import titled
 from attar.report import html
 from attar.report.charts import Dot, scatter
 from attar.report.latency import milliseconds
@@ -92,13 +93,13 @@ class Found:
         digits = self.measure.digits
         rows = [[self.teacher.name, "", f"{self.teacher_value:.{digits}f}", *_costs(self.teacher)]]
         for one in self.tried:
-            name = f"{one.cost.name}{' *' if self.best(one) else ''}"
+            name = f"{titled(one.cost.name)}{' *' if self.best(one) else ''}"
             rows.append([name, str(one.epochs), f"{one.value:.{digits}f}", *_costs(one.cost)])
         return Table(title, ["", "epochs", self.measure.title, "ms", "file", "parameters"], rows)
 
     def sentence(self) -> str:
         """Who wins, and whether that is near enough to the teacher."""
-        name, digits = self.winner.recipe.student.name, self.measure.digits
+        name, digits = titled(self.winner.recipe.student.name), self.measure.digits
         distance = f"{abs(self.behind):.{digits}f} {self.measure.points} {'below' if self.behind >= 0 else 'above'}"
         line = f"{name} is {distance} the teacher on the test set"
         if self.within is None:
@@ -134,7 +135,7 @@ def search_page(found: Found) -> str:
     table = found.table()
     rows = ["teacher", *("student" if one.cost.name == winner.recipe.student.name else "" for one in found.tried)]
     sections = [
-        html.header("Attar · search", f"{found.teacher.name} → {winner.recipe.student.name}", found.sentence()),
+        html.header("Attar · search", f"{found.teacher.name} → {titled(winner.recipe.student.name)}", found.sentence()),
         html.section(
             "Candidates", "Trained on one cached teacher, the better half of them longer.", html.table(table, rows)
         ),
@@ -147,7 +148,7 @@ def search_page(found: Found) -> str:
 def _scatter(found: Found, kind: str) -> str:
     def dot(cost: Measured, value: float, role: str) -> Dot:
         x = cost.latency.median if kind == "latency" else cost.bytes / 1e6
-        return Dot(cost.name, role, value, value, value, x)
+        return Dot(titled(cost.name), role, value, value, value, x)
 
     winner = found.winner.recipe.student.name
     dots = [dot(found.teacher, found.teacher_value, "teacher")]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attar.metrics import Gap, Measure, Scoring, interval, paired_gap, summarise
-from attar.recipe import Recipe, listed
+from attar.recipe import Recipe, listed, titled
 from attar.report import html
 from attar.report.latency import latency_of, milliseconds, speed, times, verdict
 from attar.report.tables import Table, p_phrase
@@ -119,13 +119,14 @@ class Summary:
 
     def networks(self) -> list[Network]:
         """The teachers, the student alone, the student distilled, and whatever else was deployed."""
-        names = [name for name in listed(self.recipe.teacher.name) if name]
+        names = [titled(name) for name in listed(self.recipe.teacher.name) if name]
+        student = titled(self.recipe.student.name)
         # Teachers of one architecture get numbers.
         titles = [f"{name} (teacher{f' {n}' if names.count(name) > 1 else ''})" for n, name in enumerate(names, 1)]
         keys = ["teacher" if n == 1 else f"teacher{n}" for n in range(1, len(names) + 1)]
         results = [[one] for one in self.teachers]
         found = [Network(*row, self.measure) for row in zip(keys, titles, results, strict=True)]
-        labels = {"alone": f"{self.recipe.student.name} alone", "student": f"{self.recipe.student.name} {self._verb}"}
+        labels = {"alone": f"{student} alone", "student": f"{student} {self._verb}"}
         return found + [
             Network(key, labels.get(key, key), [run[key] for run in self.runs], self.measure, len(self.failed))
             for key in self.runs[0]
