@@ -67,6 +67,8 @@ def test_networks_with_weights_are_read():
         ({"method": "dml"}, "'dml' has no teacher"),
         ({"chain_from": "all", "method": "fitnet"}, "'fitnet' takes one teacher; choose"),
         ({"teacher": {"weights": "a,b,c,d"}}, "more files than the chain has networks"),
+        ({"method": {"name": "kd", "teachers": "mean"}}, "each link has one; give chain_from=all"),
+        ({"chain_from": "all", "method": "dgkd", "teacher": {"options": {"widths": [4]}}}, "are the first network's"),
     ],
 )
 def test_what_cannot_run_is_refused_first(keys, message):
@@ -123,3 +125,31 @@ def test_options_of_the_student_are_the_last_ones():
     first, second = (link_recipe(one, number, [("resnet14", None)]) for number in (1, 2))
     assert first.student.options == {}
     assert second.student.options == {"widths": [8, 16, 32, 64]}
+
+
+def test_options_of_the_teacher_are_the_first_networks():
+    first, second = links(recipe(teacher={"options": {"widths": [8, 16, 32, 64]}}))
+    assert (first.teacher.options, second.teacher.options) == ({"widths": [8, 16, 32, 64]}, {})
+
+
+def test_a_rule_for_several_teachers_begins_where_there_are_several():
+    first, second = links(recipe(chain_from="all", method={"name": "kd", "teachers": "entropy"}))
+    assert (first.method.options, second.method.options) == ({}, {"teachers": "entropy"})
+
+
+def test_networks_of_a_chain_may_stand_in_one_text():
+    assert recipe(chain="resnet14, resnet8").chain == ["resnet14", "resnet8"]
+
+
+def test_a_later_link_that_cannot_run_is_refused_before_anything_is_written(tmp_path):
+    one = recipe(chain=["resnet14", "resnet8", "vgg8"], method="fsp", out=str(tmp_path / "chain"))
+    with pytest.raises(AttarError, match="link resnet8 to vgg8: method 'fsp' compares channels"):
+        launch.start(one, Console(file=io.StringIO()))
+    assert not (tmp_path / "chain").exists()
+
+
+def test_settings_that_nobody_gave_fit_the_data(tmp_path, monkeypatch):
+    one, begun = recipe(epochs=10, batch_size=128, out=str(tmp_path / "chain")), []
+    monkeypatch.setattr(launch, "follow_chain", lambda recipe, *arguments: begun.append(recipe))
+    launch.start(one, Console(file=io.StringIO()), keys={"chain"})
+    assert (begun[0].epochs, begun[0].batch_size, begun[0].chain) == (60, 8, one.chain)

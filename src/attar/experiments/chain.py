@@ -25,7 +25,8 @@ def check_chain(recipe: Recipe) -> None:
 
     Raises:
         AttarError: fewer than two networks, an unknown one, more weights than networks, several seeds, a student or
-            teacher beside the chain, or a method that takes one teacher where each link learns from all.
+            teacher beside the chain, options of several teachers, a method that takes one teacher where each link
+            learns from all, or a rule for several teachers where each has one.
     """
     chain, names = recipe.chain, recipe.method.name.split("+")
     if len(chain) < 2:
@@ -46,6 +47,11 @@ def check_chain(recipe: Recipe) -> None:
         raise AttarError(
             f"chain_from=all: method {single!r} takes one teacher; choose dgkd, or another that reads logits"
         )
+    several = recipe.chain_from == "all" and len(chain) > 2
+    if recipe.method.options.get("teachers") and not several:
+        raise AttarError("method.teachers weighs several teachers, and each link has one; give chain_from=all")
+    if recipe.teacher.options and several:
+        raise AttarError("teacher.options are the first network's, and chain_from=all gives links several teachers")
 
 
 def first_weights(recipe: Recipe) -> list[str | None]:
@@ -115,13 +121,18 @@ def link_recipe(recipe: Recipe, number: int, teachers: Sequence[tuple[str, str |
         recipe.teacher,
         name=",".join(name for name, _ in teachers),
         weights=",".join(files) if any(files) else None,
+        options=recipe.teacher.options if number == 1 else {},
     )
+    method = replace(recipe.method, options=dict(recipe.method.options))
+    if len(teachers) == 1:
+        method.options.pop("teachers", None)  # the first link of a chain whose later ones have several
     student = replace(recipe.student, name=recipe.chain[number]) if last else ModelRecipe(recipe.chain[number])
     return replace(
         recipe,
         chain=[],
         teacher=teacher,
         student=student,
+        method=method,
         alone=recipe.alone if last else "skip",
         export=recipe.export if last else [],
         out=None,

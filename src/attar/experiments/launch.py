@@ -14,8 +14,8 @@ from attar.deploy.export import check_formats
 from attar.deploy.formats import FORMATS
 from attar.distributed.team import begun_here, join, surviving
 from attar.errors import AttarError, Stopped
-from attar.experiments.build import Parts
-from attar.experiments.chain import check_chain, links_in, run_chain
+from attar.experiments.build import Parts, teacher_parts
+from attar.experiments.chain import chain_links, check_chain, first_weights, links_in, run_chain
 from attar.experiments.defaults import CHOSEN, with_defaults
 from attar.experiments.finished_job import catch_up, finished_summary
 from attar.experiments.given_objects import GIVEN, Given, refuse_given
@@ -30,7 +30,7 @@ from attar.methods import method_info
 from attar.methods.registry import check_options
 from attar.plugins import changed_imports, naming_imports, record_imports
 from attar.profiling import threads
-from attar.recipe import ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
+from attar.recipe import Recipe, read_recipe, to_yaml
 from attar.report.summary import Summary
 from attar.train.progress import default_console
 
@@ -62,7 +62,7 @@ def start(
     console = console or default_console()
     recipe = without_labels(recipe, keys)
     if recipe.chain:
-        return start_chain(recipe, console, given, beside)
+        return start_chain(recipe, console, given, beside, keys)
     like, shared = earlier_choices(recipe, file, console), SharedResources()
     if keys is not None and not set(keys) >= CHOSEN:
         recipe = completed(recipe, keys, given or Given(), shared, console)
@@ -149,20 +149,52 @@ def resume(
     return done
 
 
-def start_chain(recipe: Recipe, console: Console, given: Given | None, beside: Beside | None) -> Summary:
-    """Check a chain, choose its folder, write its recipe and run every link.
+def start_chain(
+    recipe: Recipe,
+    console: Console,
+    given: Given | None,
+    beside: Beside | None,
+    keys: Collection[str] | None = None,
+) -> Summary:
+    """Check a chain and all its links, choose its folder, write its recipe and run every link.
 
     Raises:
-        AttarError: it cannot run; or it was given objects, or several processes.
+        AttarError: it or a link cannot run; or it was given objects, or several processes.
     """
     check_chain(recipe)
     if (given and given.any) or join().size > 1:
         raise AttarError("a chain takes names and runs in one process; leave objects and torchrun out")
-    named = replace(recipe, teacher=TeacherRecipe(recipe.chain[0]), student=ModelRecipe(recipe.chain[-1]))
+    shared = SharedResources()
+    named = replace(
+        recipe,
+        chain=[],
+        teacher=replace(recipe.teacher, name=recipe.chain[0], weights=next(iter(first_weights(recipe)), None)),
+        student=replace(recipe.student, name=recipe.chain[-1]),
+    )
     folder = free_folder(named)
+    if keys is not None and not set(keys) >= CHOSEN:
+        whole = completed(named, keys, Given(), shared, console)
+        recipe = replace(recipe, optim=whole.optim, batch_size=whole.batch_size, epochs=whole.epochs)
+    check_links(recipe, folder, shared)
     write_text(folder / "recipe.yaml", to_yaml(recipe))
     record_imports(folder)
     return follow_chain(recipe, folder, console, beside)
+
+
+def check_links(recipe: Recipe, folder: Path, shared: SharedResources) -> None:
+    """Try a batch of every link of a chain; networks that links train stand in with their first weights.
+
+    Raises:
+        AttarError: what does not hold, with the link that it does not hold for.
+    """
+    for link in chain_links(recipe, links_in(folder)):
+        files = [weights or "" for _, weights in teacher_parts(link.teacher)]
+        there = ["" if Path(file).is_relative_to(folder) else file for file in files]
+        teacher = replace(link.teacher, weights=",".join(there) if any(there) else None)
+        try:
+            prepare(replace(link, teacher=teacher), Console(quiet=True), shared=shared)
+        except AttarError as error:
+            raise AttarError(f"link {link.teacher.name} to {link.student.name}: {error}") from None
 
 
 def follow_chain(

@@ -17,7 +17,7 @@ from attar.recipe.texts import parse
 def normalise(tree: dict[str, Any]) -> dict[str, Any]:
     """Bare names become sections or lists, and keys that a section does not know become its options."""
     tree = dict(tree)
-    for key in ("track", "metrics", "export"):
+    for key in ("track", "metrics", "export", "chain"):
         if isinstance(tree.get(key), str):
             tree[key] = [name.strip() for name in tree[key].split(",") if name.strip()]
     if isinstance(optim := tree.get("optim"), dict) and "lr" in optim and "range_test" not in optim:

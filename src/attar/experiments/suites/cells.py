@@ -252,8 +252,9 @@ def column_names(whole: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> li
     """
     names = []
     for one in whole:
-        roles = (normalise(one).get(role, {}).get("name") for role in ("teacher", "student"))
-        names.append(" -> ".join(filter(None, one.get("chain") or roles)))
+        values = normalise(one)
+        roles = (values.get(role, {}).get("name") for role in ("teacher", "student"))
+        names.append(" -> ".join(filter(None, values.get("chain") or roles)))
     flats = [flat(normalise(pair)) for pair in pairs]
     for name in {name for name in names if names.count(name) > 1}:
         alike = [number for number, other in enumerate(names) if other == name]
