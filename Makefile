@@ -9,6 +9,8 @@ distill: .venv/.core
 
 # Neighbouring tests go to one process, which makes what they share once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+# The tests start a hundred commands: each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 test: check
 	$(PYTEST) -m "not slow"

@@ -33,6 +33,15 @@ def test_names_match_a_pattern_in_order():
     assert "a" not in registry
 
 
+def test_what_a_recipe_gave_is_found_and_stands_in_no_listing():
+    registry = Registry[Thing]("thing", wrap=lambda name, thing: Thing(name))
+    registry.add(Thing("kd"))
+    registry.put("given:Net", object())
+    assert registry["given:Net"] == Thing("given:Net")
+    assert "given:Net" in registry
+    assert registry.names() == list(registry) == ["kd"]
+
+
 def test_a_name_like_no_other_lists_the_known_ones():
     assert str(unknown("method", "zzzz", ["kd", "at"])) == "unknown method 'zzzz'; known: at, kd"
 

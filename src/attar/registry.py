@@ -40,6 +40,7 @@ class Registry(Generic[Record]):
         self.kind, self._wrap = kind, wrap
         self._builtins = builtins
         self._entered: dict[str, Record] = {}
+        self._given: dict[str, Record] = {}  # objects and module:function; no listing shows them
 
     @property
     def _records(self) -> dict[str, Record]:
@@ -59,15 +60,15 @@ class Registry(Generic[Record]):
         """Enter the record of an object under a name, in place of an earlier one."""
         if self._wrap is None:
             raise AttarError(f"a {self.kind} cannot be given as an object; register it, and give its name")
-        self._records[name] = self._wrap(name, thing)
+        self._given[name] = self._wrap(name, thing)
 
     def __getitem__(self, name: str) -> Record:
         if name not in self:
             raise unknown(self.kind, name, self._records)
-        return self._records[name]
+        return self._given[name] if name in self._given else self._records[name]
 
     def __contains__(self, name: object) -> bool:
-        if name in self._records:
+        if name in self._records or name in self._given:
             return True
         if self._wrap is None or not isinstance(name, str) or not names_function(name):
             return False
