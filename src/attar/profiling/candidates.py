@@ -20,7 +20,7 @@ from attar.models import create_model, list_models, model_info
 from attar.models.libraries.imports import import_timm
 from attar.models.libraries.names import checked_name, library_of, outside
 from attar.models.libraries.torchvision_models import models as torchvision_models
-from attar.plugins import names_function
+from attar.models.registry import MODELS
 from attar.profiling.cost import blank_images, macs, parameters
 
 # The zoo is made for images up to this side; networks of libraries need as much, since they shrink it by 32.
@@ -74,7 +74,7 @@ def candidate_names(side: int, among: Sequence[str] = ()) -> list[str]:
         AttarError: a pattern that no network matches, or large images and no library.
     """
     if among:
-        found = {one: [one] if names_function(one) else list_models(one) for one in among}
+        found = {one: [one] if one in MODELS else list_models(one) for one in among}
         if none := [pattern for pattern, names in found.items() if not names]:
             raise AttarError(f"no network matches {none[0]!r}; see attar.list_models()")
         return sorted({name for names in found.values() for name in names})
