@@ -42,13 +42,26 @@ def scored(teacher_predictions: TeacherPredictions, images, student: nn.Module):
 
 
 def test_every_batch_is_computed_once_and_compared_as_the_network_itself(images) -> None:
-    net, student = Counting(), Counting()
+    net, student = Counting().to(memory_format=torch.channels_last), Counting()
     teacher_predictions = TeacherPredictions(net)
     truth = evaluate(student, eval_batches(images, 250), teacher=net)
     computed = net.passes
     assert [scored(teacher_predictions, images, student) for _ in range(3)] == [truth] * 3
     assert net.passes == 2 * computed
     assert truth.kl > 0
+
+
+def test_the_layout_of_the_weights_is_that_of_training_whoever_placed_them_before(images) -> None:
+    """Runs of one process share the outputs, and convolutions round by the layout."""
+    net = create_model("resnet8", num_classes=10, in_channels=1, image_size=8)
+    layouts = []
+    net.conv1.register_forward_pre_hook(
+        lambda *_: layouts.append(net.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last))
+    )
+    for layout in (torch.contiguous_format, torch.channels_last):
+        scored(TeacherPredictions(net.to(memory_format=layout)), images, Counting())
+    assert layouts
+    assert all(layouts)
 
 
 def test_other_weights_and_other_images_are_computed_again(images) -> None:

@@ -33,7 +33,12 @@ class TeacherPredictions(nn.Module):
         self._next = 0
 
     def begin(self, images: Samples) -> None:
-        """Start at the first batch of a set; with other weights than before nothing is cached."""
+        """Start at the first batch of a set; with other weights than before nothing is cached.
+
+        Convolutions round by the layout of their weights: all runs of a process share these outputs, so the layout is
+        that of training, whether or not a run's method holds the network.
+        """
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         weights = fingerprint(self.net)
         for key in [key for key in self.cached if key[0] != weights]:
             del self.cached[key]

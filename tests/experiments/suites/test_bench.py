@@ -127,6 +127,24 @@ def test_a_broken_run_is_resumed(finished: Bench) -> None:
     assert scores(again.run()) == scores(finished.tables().short_tables())
 
 
+def test_a_report_that_a_killed_process_did_not_come_to_is_written(finished: Bench, tmp_path: Path) -> None:
+    """Also a teacher's; the numbers stay, and without it a table is complete all the same."""
+    shutil.copytree(finished.folder, tmp_path / "out")
+    bench = suite(tmp_path)
+    places = [bench.folder / cell.folder for cell in (bench.cells[0].teachers[0], bench.cells[2])]
+    results = [(place / "results.json").read_text() for place in places]
+    for place in places:
+        (place / "report.html").unlink()
+    (places[1] / "checkpoint.pt").unlink()
+    (places[1] / "scores.json").unlink()  # only its results are kept
+    assert scores(bench.run()) == scores(finished.tables().short_tables())
+    assert [(place / "report.html").exists() for place in places] == [True, False]
+    assert (places[1] / "results.json").read_text() == results[1]
+    assert json.loads((places[0] / "results.json").read_text())["runs"][0]["student"]["scores"] == (
+        json.loads(results[0])["runs"][0]["student"]["scores"]
+    )
+
+
 def test_a_run_of_another_recipe_in_its_place_is_refused_before_anything_runs(finished: Bench) -> None:
     other = suite(finished.folder.parent, overrides=("optim.lr=0.01",))
     with pytest.raises(AttarError, match=r"the suite cannot begin: .*seed 0: .*holds a run with optim="):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -53,6 +53,9 @@ def attempt(cell: Cell, suite: Path, console: Console, shared: SharedResources) 
             with held(folder / LEASE), noted(folder):
                 check_teachers(cell, suite)
                 work(cell, folder, console, shared)
+        elif not _reported(folder):
+            with suppress(AttarError), held(folder / LEASE):  # a table can do without
+                work(cell, folder, console, shared)
     except InUseError as error:
         return Outcome("later", str(error))
     except AttarError as error:
@@ -69,7 +72,7 @@ def attempt_beside(cell: Cell, suite: Path, choices: Path) -> Outcome:
 def attempt_logged(cell: Cell, suite: Path, shared: SharedResources) -> Outcome:
     """The same, what it prints in the log of the run's folder."""
     folder = suite / cell.folder
-    if _finished(folder):
+    if _finished(folder) and _reported(folder):
         return attempt(cell, suite, Console(quiet=True), shared)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log:
@@ -120,6 +123,14 @@ def _point_at_teachers(cell: Cell, folder: Path) -> None:
 
 def _finished(folder: Path) -> bool:
     return (folder / "results.json").exists()
+
+
+def _reported(folder: Path) -> bool:
+    """Whether the report of a finished run is written, too: a process may have been killed before it.
+
+    Folders that keep their results alone are left as they are.
+    """
+    return (folder / "report.html").exists() or not (folder / "scores.json").exists()
 
 
 @contextmanager
