@@ -13,6 +13,7 @@ import attar
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.metrics import ClassificationMetrics
+from attar.metrics.nodes import NodeMetrics
 from attar.metrics.registry import METRICS, Extended
 from attar.recipe import read_recipe
 from attar.tasks import Classification
@@ -67,6 +68,11 @@ def test_a_recipe_names_them_and_results_hold_them(tmp_path):
         assert 0 <= scores["macro_f1"] <= 1
     finally:
         del METRICS._records["always_half"]
+
+
+def test_tables_count_what_the_task_counts():
+    """Nodes of a graph, also with a further metric."""
+    assert Extended(NodeMetrics(), ["macro_f1"]).scoring.entries == "nodes"
 
 
 def test_unknown_and_double_names_are_one_line():

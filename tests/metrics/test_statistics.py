@@ -38,6 +38,16 @@ def test_a_single_run_has_no_interval() -> None:
     assert str(summarise([72])) == "72.00"
 
 
+@pytest.mark.parametrize(
+    ("values", "mean"), [([np.inf, 1.0], np.inf), ([np.nan, 1.0], np.nan), ([np.inf, -np.inf], np.nan)]
+)
+def test_a_value_that_is_no_number_leaves_no_interval_and_no_test(values: list[float], mean: float) -> None:
+    found = summarise(values)
+    assert found.mean == pytest.approx(mean, nan_ok=True)
+    assert (found.std, found.half_width, found.count) == (None, None, 2)
+    assert paired_gap(values, [1.0, 1.0]).p is None
+
+
 def test_gaps_without_spread() -> None:
     assert paired_gap(A, A).p == 1.0
     assert paired_gap([2.0, 3.0], [1.0, 2.0]).p == 0.0

@@ -5,13 +5,16 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
+from math import inf, nan
 from statistics import fmean
 
 import pytest
 from scipy import stats
 
 from attar.errors import AttarError
-from attar.metrics import holm, paired_gap
+from attar.metrics import Measure, Scoring, holm, paired_gap
+from attar.recipe import read_recipe, to_yaml
 from attar.report.bench_files import read_bench
 from attar.report.bench_page import bench_page
 from attar.report.bench_tables import BenchTables
@@ -237,3 +240,92 @@ def test_bars_of_the_rank_chart_join_what_is_not_told_apart():
     assert groups([1.0, 2.0, 3.0], 0.5) == []
     assert groups([1.0, 1.2, 1.4], 0.5) == [(0, 2)]
     assert groups([1.0, 1.4, 1.8, 3.0], 0.5) == [(0, 1), (1, 2)]
+
+
+PERPLEXITY = Measure("perplexity", "perplexity", 1, 3)
+
+
+def score_with(measure, folder, value):
+    """Give the student of a made run another primary measure, a teacher's is 1."""
+    file = folder / "results.json"
+    tree = json.loads(file.read_text())
+    tree["scoring"] = Scoring((measure,), "sequence").to_json()
+    for entry in [*tree["teachers"], *tree["runs"][0].values()]:
+        entry["scores"] = {"count": 120, measure.name: value if entry["name"] == "student" else 1.0}
+    file.write_text(json.dumps(tree))
+
+
+@pytest.fixture
+def perplexities(made, tmp_path):
+    """The tables of a suite of two pairs with the given perplexities: {(row, column, seed): value}."""
+
+    def build(values):
+        shutil.copytree(made, tmp_path / "bench")
+        folder = listed(tmp_path / "bench", COLUMNS)
+        for (row, column, seed), value in values.items():
+            where = folder / place(column, row, seed)
+            if value is None:
+                (where / "results.json").unlink()
+            else:
+                score_with(PERPLEXITY, where, value)
+        return BenchTables(read_bench(folder))
+
+    return build
+
+
+def steady(**changes):
+    """Perplexities of each row in order; `kd_a_7` changes that of kd on the first pair with seed 7."""
+    found = {
+        (row, column, seed): 5.0 + number + 0.1 * seed + 0.01 * number * seed**2
+        for number, row in enumerate(ROWS) for column in COLUMNS for seed in SEEDS
+    }  # fmt: skip
+    for name, value in changes.items():
+        row, column, seed = name.split("_")
+        found[row, next(one for one in COLUMNS if one[0] == column), int(seed)] = value
+    return found
+
+
+@pytest.mark.parametrize("value", [inf, nan])
+def test_a_score_that_is_no_number_is_shown_and_changes_no_other_line(perplexities, value):
+    found = perplexities(steady(kd_a_7=value))
+    table = found.pair_table("a -> b")
+    assert entries(table, "kd")["perplexity"] == str(value)
+    assert {entries(table, "kd")[key] for key in ("deviation", "95 % interval", "over supervised", "p")} == {""}
+    pairs = [(row, column) for column in COLUMNS for row in ROWS[1:] if (row, column) != ("kd", "a -> b")]
+    assert list(found.corrected) == pairs
+    assert list(found.corrected.values()) == pytest.approx(holm([found.gap(*pair).p for pair in pairs]))
+    assert found.ranks()[1].ranks == (1.0, 2.5, 2.5)  # the worst of its pair
+    assert "a -&gt; b: the lowest mean perplexity is 5.600, of supervised" in bench_page(found)
+
+
+def test_ranks_compare_means_over_the_same_seeds(perplexities):
+    """Where the easiest seed of the best row is missing, its mean over the others would be the worse one."""
+    values = {key: key[2] + (1.0 if key[0] == "kd" else 0.0) for key in steady()}
+    found = perplexities({**values, ("supervised", "a -> b", 3): None})
+    assert fmean(found.by_seed("supervised", "a -> b").values()) > fmean(found.by_seed("kd", "a -> b").values())
+    assert found.ranks()[1].ranks == (1.5, 3.0, 1.5)
+
+
+def test_teachers_that_a_method_trains_otherwise_have_a_line_of_their_own(copied):
+    for row, label in zip(ROWS, ("teacher_resnet56", "teacher_resnet56", "teacher_resnet56_2"), strict=True):
+        for seed in SEEDS:
+            recipe = copied / place("a", row, seed) / "recipe.yaml"
+            weights = copied / "teachers" / label / f"seed{seed}" / "student.safetensors"
+            run = read_recipe(recipe)
+            recipe.write_text(to_yaml(replace(run, teacher=replace(run.teacher, weights=str(weights)))))
+    table = BenchTables(read_bench(copied)).pair_table("a -> b")
+    assert [row[:2] for row in table.rows[:2]] == [
+        ["resnet56 (teacher) of supervised, kd", "3"],
+        ["resnet56 (teacher) of dkd beta=2", "3"],
+    ]
+
+
+def test_what_is_published_stands_beside_top1_of_the_same_networks_only(copied):
+    tables = BenchTables(read_bench(listed(copied, literature=True)))
+    (line,) = [line for line in tables.lines("a -> b") if line.label == "kd"]
+    assert tables.published(line, "a -> b")
+    neighbours = Measure("knn", "kNN %", 100, 2, higher=True, share=True)
+    assert tables.published(replace(line, network=replace(line.network, measure=neighbours)), "a -> b") is None
+    recipe = tables.runs("a -> b")["kd"].recipe
+    recipe.student.options["width"] = 2
+    assert tables.published(line, "a -> b") is None

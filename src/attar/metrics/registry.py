@@ -112,7 +112,7 @@ class Extended(Metrics):
             raise AttarError(f"metrics={taken[0]}: the task is scored by it already; leave it out")
         self.base, self.further = base, [METRICS[name] for name in names]
         self.measures = (*base.measures, *(one.measure for one in self.further))  # type: ignore[misc]
-        self.sample, self.joined = base.sample, base.joined  # type: ignore[misc]
+        self.sample, self.entry, self.joined = base.sample, base.entry, base.joined  # type: ignore[misc]
 
     def sums(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> dict[str, Tensor]:
         own = {f"{one.name}/{key}": value for one in self.further for key, value in one.sums(output, batch).items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import fmean, stdev
 
 import numpy as np
@@ -16,9 +17,9 @@ class Mean:
     """A mean over runs.
 
     Attributes:
-        mean: the mean.
-        std: the sample's deviation (n - 1); None for a single run.
-        half_width: of the 95 % interval of the mean, by Student's t; None for a single run.
+        mean: the mean; infinite or NaN where a value is.
+        std: the sample's deviation (n - 1); None for a single run, or where the mean is no number.
+        half_width: of the 95 % interval of the mean, by Student's t; None where there is no deviation.
         count: runs.
     """
 
@@ -36,7 +37,7 @@ class Gap(Mean):
     """The mean of paired differences a - b.
 
     Attributes:
-        p: two-sided, of the paired t test that the true gap is 0; None for a single pair.
+        p: two-sided, of the paired t test that the true gap is 0; None where there is no deviation.
     """
 
     p: float | None
@@ -59,13 +60,15 @@ def summarise(values: Sequence[float], level: float = 0.95) -> Mean:
     if not values:
         raise AttarError("there are no values to summarise; give at least one")
     count = len(values)
-    if count < 2:
-        return Mean(float(values[0]), None, None, count)
+    # fmean refuses infinite values of both signs.
+    mean = fmean(values) if all(map(isfinite, values)) else sum(values) / count
+    if count < 2 or not isfinite(mean):
+        return Mean(mean, None, None, count)
 
     from scipy.special import stdtrit  # a second of import that only tables need
 
     std = stdev(values)
-    return Mean(fmean(values), std, float(stdtrit(count - 1, (1 + level) / 2)) * std / count**0.5, count)
+    return Mean(mean, std, float(stdtrit(count - 1, (1 + level) / 2)) * std / count**0.5, count)
 
 
 def paired_gap(a: Sequence[float], b: Sequence[float]) -> Gap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -163,18 +164,29 @@ class BenchFiles:
         return pooled(self.of(row, column)[0].folder.parent, found) if found else None
 
     def teachers(self, column: str) -> list[Network]:
-        """The teachers of a pair, each with a result for every one that was trained."""
-        found: dict[str, dict[str, Any]] = {}
-        labels: dict[str, Network] = {}
+        """The teachers of a pair, each with a result for every seed; teachers of other weights have a line each."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        networks: dict[tuple[str, str], Network] = {}
+        rows: dict[tuple[str, str], dict[str, None]] = {}
         for cell in [cell for cell in self.done if cell.column == column]:
             run = self.runs[cell.folder]
+            # A suite that has moved has teachers in two folders of one end.
+            weights = repr([Path(file).parts[-4:] for file in listed(run.recipe.teacher.weights or "")])
             for network in run.summary.networks():
                 if network.key.startswith("teacher"):
-                    # A suite that has moved has teachers in two folders of one end.
-                    weights = repr([Path(file).parts[-4:] for file in listed(run.recipe.teacher.weights or "")])
-                    found.setdefault(network.key, {}).setdefault(weights, network.results[0])
-                    labels.setdefault(network.key, network)
-        return [replace(labels[key], results=list(found[key].values())) for key in sorted(found)]
+                    kind = network.key, re.sub(r"\bseed\d+\b", "seed", weights)
+                    found.setdefault(kind, {}).setdefault(weights, network.results[0])
+                    networks.setdefault(kind, network)
+                    rows.setdefault(kind, {})[cell.row] = None
+
+        def label(kind: tuple[str, str]) -> str:
+            alone = sum(key == kind[0] for key, _ in found) == 1
+            return networks[kind].label + ("" if alone else f" of {', '.join(rows[kind])}")
+
+        return [
+            replace(networks[kind], label=label(kind), results=list(found[kind].values()))
+            for kind in sorted(found, key=lambda kind: kind[0])
+        ]
 
     def seconds(self, row: str, column: str) -> list[float]:
         """How long the finished runs of an entry took."""

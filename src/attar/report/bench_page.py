@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 
@@ -73,7 +74,7 @@ def _sentence(tables: BenchTables) -> str:
     )
     parts = [f"{', '.join(counts)}: {state}."]
     for column in files.columns:
-        methods = [line for line in tables.lines(column) if line.kind == "method"]
+        methods = [line for line in _drawn(tables.lines(column)) if line.kind == "method"]
         if methods and (measure := tables.measure(column)):
             best = (max if measure.higher else min)(methods, key=lambda line: fmean(line.network.values))
             most = "highest" if measure.higher else "lowest"
@@ -111,8 +112,9 @@ def _pair(tables: BenchTables, column: str) -> str:
         return html.section(column, "No run is done yet.", html.table(content))
     name = caption(measure)
     places = {row: hue(number) for number, row in enumerate(tables.files.rows)}
-    dots = [_dot(line, places) for line in lines if line.kind != "other"]
-    figures = [html.figure(name, "with 95 % intervals", dot_plot(f"{name} on {column}", dots, measure.title))]
+    dots = [_dot(line, places) for line in _drawn(lines) if line.kind != "other"]
+    drawing = dot_plot(f"{name} on {column}", dots, measure.title) if dots else ""
+    figures = [html.figure(name, "with 95 % intervals", drawing)] if drawing else []
     gaps = [(row, gap) for row in tables.files.rows if (gap := tables.gap(row, column)) is not None]
     if gaps:
         halves = [gap.half_width or 0.0 for _, gap in gaps]
@@ -131,6 +133,11 @@ def _pair(tables: BenchTables, column: str) -> str:
     )
 
 
+def _drawn(lines: list[Row]) -> list[Row]:
+    """The lines that have a place in a chart: a mean may be infinite or NaN."""
+    return [line for line in lines if isfinite(fmean(line.network.values))]
+
+
 def _dot(line: Row, places: dict[str, str], x: float = 0.0) -> Dot:
     role = "teacher" if line.kind == "teacher" else places[line.of]
     return Dot(line.label, role, fmean(line.network.values), *line.network.range, x=x)
@@ -139,7 +146,7 @@ def _dot(line: Row, places: dict[str, str], x: float = 0.0) -> Dot:
 def _cost(tables: BenchTables, column: str, lines: list[Row], places: dict[str, str]) -> str:
     """The measure against the time that a training takes."""
     measure, dots = tables.measure(column), []
-    for line in lines:
+    for line in _drawn(lines):
         seconds = tables.files.seconds(line.of, column) if line.kind == "method" else []
         if seconds:
             dots.append(_dot(line, places, fmean(seconds) / 60))

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf, isfinite
 from statistics import fmean
 from typing import Any
 
@@ -15,7 +16,7 @@ from attar.report.bench_files import BenchCell, BenchFiles, by_seed, read_note
 from attar.report.published import published_score
 from attar.report.run_files import RunFiles
 from attar.report.summary import Network, average, bounds, counted, spread, values_of
-from attar.report.tables import Table, p_phrase, p_text
+from attar.report.tables import Table, one_line, p_phrase, p_text
 
 LEVEL = "95 % interval"
 
@@ -80,12 +81,13 @@ class BenchTables:
         return found
 
     def gap(self, row: str, column: str) -> Gap | None:
-        """A row minus the control, paired over the seeds that both have."""
+        """A row minus the control, paired over the seeds that both have; None where that is no number."""
         if row == self.files.control:
             return None
         own, base = (self.by_seed(one, column) for one in (row, self.files.control))
         shared = [seed for seed in base if seed in own]
-        return paired_gap([own[seed] for seed in shared], [base[seed] for seed in shared]) if shared else None
+        found = paired_gap([own[seed] for seed in shared], [base[seed] for seed in shared]) if shared else None
+        return found if found and isfinite(found.mean) else None
 
     @cached_property
     def corrected(self) -> dict[tuple[str, str], float]:
@@ -185,7 +187,11 @@ class BenchTables:
         """What was published about a line, and where."""
         if line.kind == "other":
             return None
-        recipe = next(iter(self.runs(column).values())).recipe
+        run = next(iter(self.runs(column).values()))
+        recipe = run.recipe if line.kind == "teacher" else self.runs(column)[line.of].recipe
+        # What is published is top-1 of these very networks: a kNN score or a wider student is something else.
+        if line.network.measure.name != "top1" or recipe.student.options or recipe.teacher.options:
+            return None
         method = "teacher" if line.kind == "teacher" else self.runs(column)[line.of].recipe.method.name
         return published_score(method, recipe.teacher.name, recipe.student.name, recipe.data.name)
 
@@ -215,16 +221,24 @@ class BenchTables:
         return counted(spread(values, run.summary.measure.digits), len(values), len(cells), failed)
 
     def ranks(self) -> tuple[list[str], Ranking] | None:
-        """The rows that every pair has a result of, with their average ranks; None for fewer than two of either."""
+        """The rows that every pair has a result of, with their average ranks; None for fewer than two of either.
+
+        On each pair the means are over the seeds that all these rows have, because seeds are not equally hard; None
+        where there is no such seed. A mean that is NaN ranks last.
+        """
         columns = self.files.columns
         rows = [row for row in self.files.rows if all(self.by_seed(row, column) for column in columns)]
         if len(columns) < 2 or len(rows) < 2:
             return None
         scores = []
         for column in columns:
-            measure = self.measure(column)
+            measure, found = self.measure(column), [self.by_seed(row, column) for row in rows]
             sign = 1 if measure is None or measure.higher else -1
-            scores.append([sign * fmean(self.by_seed(row, column).values()) for row in rows])
+            shared = [seed for seed in found[0] if all(seed in one for one in found)]
+            if not shared:
+                return None
+            means = [sign * summarise([one[seed] for seed in shared]).mean for one in found]
+            scores.append([-inf if mean != mean else mean for mean in means])
         return rows, ranking(scores)
 
     def tables(self) -> list[Table]:
@@ -289,14 +303,14 @@ class BenchTables:
 
     def markdown(self) -> str:
         """All tables, with the notes below."""
-        parts = [f"## {one.title}\n\n{one.markdown()}" for one in self.tables()]
-        notes = [f"- {line}" for line in self.notes()]
+        parts = [f"## {one_line(one.title)}\n\n{one.markdown()}" for one in self.tables()]
+        notes = [f"- {one_line(line)}" for line in self.notes()]
         return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
 
     def latex(self) -> str:
         """All tables for a paper (booktabs), their titles and the notes as comments."""
-        parts = [f"% {one.title}\n{one.latex()}" for one in self.tables()]
-        return "\n\n".join([*parts, *(f"% {line}" for line in self.notes())]) + "\n"
+        parts = [f"% {one_line(one.title)}\n{one.latex()}" for one in self.tables()]
+        return "\n\n".join([*parts, *(f"% {one_line(line)}" for line in self.notes())]) + "\n"
 
     def csv(self) -> str:
         """One line a run, with every score as it was measured."""

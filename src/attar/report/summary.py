@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,14 @@ class Network:
     def bounds(self) -> tuple[float, float] | None:
         """The 95 % interval of the primary measure: over the seeds; of one run's share, what its samples leave open.
 
-        None: one run of a measure that is no share leaves nothing to compute it from.
+        None: one run of a measure that is no share leaves nothing to compute it from, and neither does a mean that is
+        infinite or NaN.
         """
         mean, count, measure = summarise(self.values), self.results[0].scores["count"], self.measure
         if mean.half_width is not None:
             low, high = mean.mean - mean.half_width, mean.mean + mean.half_width
             return (max(low, 0.0), min(high, measure.scale)) if measure.share else (low, high)
-        if not measure.share:
+        if not measure.share or not isfinite(mean.mean):
             return None
         low, high = interval(round(mean.mean / measure.scale * count), count)
         return measure.scale * low, measure.scale * high

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass, replace
 
 from rich import box
@@ -19,7 +20,12 @@ LATEX = {
     "^": r"\textasciicircum{}",
     "<": "$<$",
     ">": "$>$",
+    "|": "$|$",
+    '"': "''",
     "\u00b1": r"$\pm$",
+    "\u00d7": r"$\times$",
+    "\u2192": r"$\rightarrow$",
+    "\u2212": "$-$",
 }
 # The smallest p-value that tables show as a number.
 LEAST_P = 0.001
@@ -50,7 +56,7 @@ class Table:
         """GitHub's Markdown, numbers to the right."""
         rules = ["---" if number < self.texts else "---:" for number in range(len(self.columns))]
         lines = [self.columns, rules, *self.rows]
-        head, rule, *body = ("| " + " | ".join(line) + " |" for line in lines)
+        head, rule, *body = ("| " + " | ".join(map(_markdown, line)) + " |" for line in lines)
         return "\n".join([head, rule.replace(" ", ""), *body])
 
     def compact(self) -> Table:
@@ -76,6 +82,8 @@ class Table:
         \end{tabular}
         """
         head, *body = (" & ".join(map(_latex, line)) + r" \\" for line in [self.columns, *self.rows])
+        # Behind the end of a row, a bracket or a star would be read as part of that.
+        body = [f"{{}}{line}" if line.startswith(("[", "*")) else line for line in body]
         places = "l" * self.texts + "r" * (len(self.columns) - self.texts)
         rules = [rf"\begin{{tabular}}{{{places}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
         return "\n".join([*rules, r"\end{tabular}"])
@@ -139,11 +147,24 @@ def _width(console: Console, options: ConsoleOptions, table: RichTable) -> int:
     return console.measure(table, options=options.update(max_width=UNLIMITED)).maximum
 
 
+def _markdown(text: str) -> str:
+    """A cell as Markdown reads it: one line, its bars no ends of cells."""
+    return one_line(text).replace("|", "\\|")
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks, which would end a comment, a heading or a row.
+
+    >>> one_line("the loss is nan\\nat step 3")
+    'the loss is nan at step 3'
+    """
+    return " ".join(text.split())
+
+
 def _latex(text: str) -> str:
-    """A cell as LaTeX reads it; a minus stands in mathematics, so that it is as long as a plus."""
-    parts = ["".join(LATEX.get(sign, sign) for sign in part) for part in text.split("->")]
-    joined = r"$\rightarrow$".join(parts)
-    return f"$-${joined[1:]}" if joined[:1] == "-" and joined[1:2].isdigit() else joined
+    """A cell as LaTeX reads it; the minus of a number stands in mathematics, so that it is as long as a plus."""
+    parts = ["".join(LATEX.get(sign, sign) for sign in part) for part in one_line(text).split("->")]
+    return re.sub(r"(^| )-(?=\d)", r"\1$-$", r"$\rightarrow$".join(parts))
 
 
 def p_text(p: float) -> str:

@@ -140,8 +140,9 @@ def test_a_report_that_a_killed_process_did_not_come_to_is_written(finished: Ben
     assert scores(bench.run()) == scores(finished.tables().short_tables())
     assert [(place / "report.html").exists() for place in places] == [True, False]
     assert (places[1] / "results.json").read_text() == results[1]
-    assert json.loads((places[0] / "results.json").read_text())["runs"][0]["student"]["scores"] == (
-        json.loads(results[0])["runs"][0]["student"]["scores"]
+    assert (
+        json.loads((places[0] / "results.json").read_text())["runs"][0]["student"]["scores"]
+        == (json.loads(results[0])["runs"][0]["student"]["scores"])
     )
 
 
