@@ -128,6 +128,19 @@ def test_each_teacher_keeps_its_own_cached_logits():
     assert torch.equal(method.batch_losses(batch).knowledge["teacher.logits"], torch.ones(12, 5))
 
 
+@pytest.mark.parametrize(("name", "options"), [("kdig", {"p": 1.0, "steps": 3}), ("pasm", {"erase": 1.0})])
+def test_attributions_are_of_the_teachers_as_they_are_weighed(name, options):
+    one, other, student = nets("resnet8x4", "resnet14", "resnet8")
+    images, labels = torch.randn(6, 3, 8, 8), torch.arange(6) % 5
+
+    def total(teacher, rule=None):
+        method = attar.create_method(name, teacher=teacher, student=student, teachers=rule, **options)
+        return method.losses(images, labels, epoch=0, epochs=1, step=0).total.item()
+
+    assert total([one, other], "fixed(1, 0)") == pytest.approx(total(one), rel=1e-6)
+    assert total([one, other], "fixed(0, 1)") == pytest.approx(total(other), rel=1e-6)
+
+
 def test_the_batch_is_not_kept():
     method, batch, _ = checked("kd")
     method.batch_losses(batch)

@@ -75,7 +75,7 @@ class KDIG(Offline):
         if not len(rows):
             return batch.images
         images = batch.images[rows]
-        found = integrated_gradients(self.teacher.module.eval(), images, batch.labels[rows], self.steps)
+        found = integrated_gradients(self.teacher.differentiable(rows), images, batch.labels[rows], self.steps)
         draws = torch.rand(batch.whole, generator=batch.rng("power"), device=batch.device)
         overlay = attribution_map(found, 2 ** batch.own(draws)[rows], images)
         return batch.images.index_copy(0, rows, (0.5 * images + 0.5 * overlay).to(images))

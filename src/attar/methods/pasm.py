@@ -78,7 +78,7 @@ class PASM(Offline):
         if not len(rows):
             return batch.images
         images = batch.images[rows]
-        gradient = input_gradient(self.teacher.module.eval(), images, batch.labels[rows])
+        gradient = input_gradient(self.teacher.differentiable(rows), images, batch.labels[rows])
         points = gradient.abs().sum(1).flatten(1).argmax(1)
         side = max(round(self.side * min(images.shape[-2:])), 1)
         return batch.images.index_copy(0, rows, erased(images, points, side))

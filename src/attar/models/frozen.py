@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attar.batch import Inputs
 from attar.knowledge import Output
@@ -126,6 +126,10 @@ class Frozen:
     def clear_output(self) -> None:
         """Compute every call again."""
         self._cached = None
+
+    def differentiable(self, rows: Tensor) -> nn.Module:
+        """The network for gradients with respect to its inputs, which are these rows of the latest call's."""
+        return self.module.eval()
 
     @property
     def classifier(self) -> nn.Linear:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attar.batch import Batch, Inputs
 from attar.errors import AttarError
 from attar.knowledge import Output
 from attar.models.frozen import Frozen
-from attar.models.surgery.ensemble import Ensemble, joined
+from attar.models.surgery.ensemble import Ensemble, Weighed, joined
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,14 @@ class FrozenEnsemble:
     Attributes:
         networks: each of them, frozen.
         batch: what the shares are about; the method sets it before it runs.
+        shares: of the latest call.
     """
 
     def __init__(self, module: Ensemble, rule: TeacherRule) -> None:
         self.module, self.rule = module.eval(), rule
         self.networks = [Frozen(net) for net in module.networks]
         self.batch: Batch | None = None
+        self.shares: Tensor | None = None
         self._call: Callable[[Inputs, Sequence[str]], Output] = self._run
 
     def request(self, tap: str) -> None:
@@ -64,4 +66,16 @@ class FrozenEnsemble:
         if self.batch is None:
             raise AttarError("several teachers are weighed by a batch; call method.losses() or method(), not run()")
         outputs = [one(images, taps) for one in self.networks]
-        return joined(outputs, self.rule.shares(self.batch, [one.logits for one in outputs]))
+        self.shares = self.rule.shares(self.batch, [one.logits for one in outputs])
+        return joined(outputs, self.shares)
+
+    def differentiable(self, rows: Tensor) -> nn.Module:
+        """The networks as one for gradients with respect to its inputs, these rows of the latest call's, weighed so.
+
+        Raises:
+            AttarError: there was no call.
+        """
+        if self.shares is None:
+            raise AttarError("several teachers are weighed by a batch; run them before gradients of their inputs")
+        shares = self.shares if self.shares.shape[1] == 1 else self.shares[:, rows]
+        return Weighed(self.module.networks, shares)  # type: ignore[arg-type]  # a ModuleList is a sequence

@@ -36,6 +36,27 @@ class Ensemble(nn.Module):
         return joined([Output(logits_of(one)) for one in called]).logits
 
 
+class Weighed(nn.Module):
+    """Networks whose outputs are added with the shares that an earlier pass gave them.
+
+    Args:
+        networks: with outputs of one shape.
+        shares: (networks, B) or (networks, 1); an input of a multiple of B rows has them again and again.
+
+    >>> net = Weighed([nn.Identity(), nn.Identity()], torch.tensor([[0.25, 1.0], [0.5, 1.0]]))
+    >>> net(torch.ones(4, 1)).flatten().tolist()
+    [0.75, 2.0, 0.75, 2.0]
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], shares: Tensor) -> None:
+        super().__init__()
+        self.networks, self.shares = nn.ModuleList(networks), shares
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        shares = self.shares.repeat(1, len(inputs) // self.shares.shape[1])
+        return joined([Output(logits_of(net(inputs))) for net in self.networks], shares).logits
+
+
 def joined(outputs: Sequence[Output], shares: Tensor | None = None) -> Output:
     """The output of several networks as one.
 
