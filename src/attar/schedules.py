@@ -210,11 +210,13 @@ def read_weight(text: str | float | WeightSchedule) -> float | WeightSchedule:
     """
     if callable(text):
         return text
-    name, numbers = read_call(str(text))
-    if not name and len(numbers) == 1:
+    name, numbers = read_call(text) if isinstance(text, str) else ("", [text])
+    if not name and len(numbers) == 1 and _is_finite(numbers[0]):
         return numbers[0]
+    if not isinstance(text, str) or _number(text, finite=False) is not None:
+        raise AttarError(f"a weight is a finite number or a schedule such as linear(0, 1, 20), got {text!r}")
     if name not in BY_NAME:
-        raise unknown("weight schedule", name or str(text), BY_NAME)
+        raise unknown("weight schedule", name or text, BY_NAME)
     kind = BY_NAME[name]
     try:
         return kind(*numbers)
@@ -238,13 +240,21 @@ def read_call(text: str) -> tuple[str, list[float]]:
         return (name, []) if found is None else ("", [found])
     inner = rest.strip().removesuffix(")")
     numbers = [_number(part) for part in inner.split(",")] if inner.strip() else []
-    if not rest.strip().endswith(")") or None in numbers:
+    if not rest.strip().endswith(")"):
+        raise AttarError(
+            f"{text!r} has no closing bracket; write NAME(number, ...), in quotation marks where it stands in {{}} or []"
+        )
+    if None in numbers:
         raise AttarError(f"{text!r} cannot be read; write NAME(number, ...), for example linear(0, 1, 20)")
     return name.strip(), [number for number in numbers if number is not None]
 
 
-def _number(text: str) -> float | None:
-    """A finite number in a text, an int where it is written as one."""
+def _is_finite(number: object) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+
+
+def _number(text: str, finite: bool = True) -> float | None:
+    """A number in a text, an int where it is written as one; finite unless asked for any."""
     try:
         return int(text)
     except ValueError:
@@ -253,7 +263,7 @@ def _number(text: str) -> float | None:
         number = float(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return number if math.isfinite(number) or not finite else None
 
 
 def value(weight: float | WeightSchedule, epoch: int, epochs: int) -> float:

@@ -67,7 +67,12 @@ def test_a_weight_of_any_edge_is_a_number_or_a_schedule(text, epochs, expected):
         ("linear(0,1", "NAME\\(number, ...\\)"),
         ("linear(0,x)", "NAME\\(number, ...\\)"),
         ("linear(0)", "linear takes \\(start, end, over\\), got 1 numbers"),
-        ("nan", "unknown weight schedule"),
+        ("linear(0", "in quotation marks where it stands in {} or"),
+        ("nan", "a finite number or a schedule such as linear.*, got 'nan'"),
+        (float("inf"), "got inf"),
+        (True, "got True"),
+        (None, "got None"),
+        ([1, 2], r"got \[1, 2\]"),
     ],
 )
 def test_a_weight_that_cannot_be_read(text, message):
@@ -94,6 +99,22 @@ def test_recipes_write_them_as_yaml_and_as_overrides(tmp_path):
         assert recipe.method.options["logit_edges"] == "standardised"
         file.write_text(to_yaml(recipe))
         assert read_recipe(file) == recipe
+
+
+def test_keys_of_edges_are_put_together_again_and_may_stand_without_the_method():
+    texts = (f"method.weights.'{EDGE}'", f"method.weights.{EDGE}", f'weights."{EDGE}"', f"weights.{EDGE}")
+    for text in texts:
+        options = read_recipe(overrides=[f"{text}=linear(0,1,20)", "method=kd"]).method.options
+        assert built(**options).losses(IMAGES, Y, epoch=4).weights[EDGE] == 0.25
+    nested = {"teacher": {"logits->student": {"logits": "standardised"}}}
+    assert built(logit_edges=nested).losses(IMAGES, Y).total == built(logit_edges="standardised").losses(IMAGES, Y).total
+
+
+@pytest.mark.parametrize("option", ["weights", "logit_edges"])
+@pytest.mark.parametrize("given", [3, True, ["standardised"]])
+def test_options_of_edges_that_are_no_mapping(option, given):
+    with pytest.raises(AttarError, match=f"{option}: expected values by the keys of edges, .*, got "):
+        built(**{option: given})
 
 
 def test_standardised_is_lskd():
@@ -145,6 +166,39 @@ def test_a_learnt_temperature_starts_as_the_losses_own_would(name):
     next(edge for edge in plain.edges if edge.key == EDGE).loss.temperature = temperature
     values = [one.losses(IMAGES, Y, epoch=0)[EDGE].item() for one in (learnt, plain)]
     assert values[0] == pytest.approx(values[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["deepkd", "dkd", "nkd", "rld", "wkdl"])
+def test_a_learnt_temperature_has_a_gradient_where_classes_are_left_out(name):
+    nets = {role: attar.create_model("resnet8", num_classes=5, image_size=8) for role in ("teacher", "student")}
+    edge = {"deepkd": "other classes", "wkdl": "other classes"}.get(name, EDGE)
+    method = attar.create_method(name, **nets, logit_edges={edge: "learnt"})
+    method.losses(torch.randn(6, 3, 8, 8), torch.arange(6) % 5, epoch=5, epochs=20).total.backward()
+    (theta,) = (parameter.grad for key, parameter in method.named_parameters() if "theta" in key)
+    assert theta.isfinite().all() and theta.abs().sum() > 0
+
+
+def test_a_temperature_that_does_nothing_is_not_learnt():
+    nets = {role: attar.create_model("resnet8", num_classes=5, image_size=8) for role in ("teacher", "student")}
+    with pytest.raises(AttarError, match="edge 'target class' cannot be learnt: TargetClass has no temperature"):
+        attar.create_method("wkdl", **nets, logit_edges="learnt")
+
+
+@pytest.mark.parametrize("text", ["learnt(-3, 2)", "learnt(0)", "learnt(1, -5)"])
+def test_a_learnt_temperature_stays_above_0(text):
+    with pytest.raises(AttarError, match="must be above 0"):
+        built(logit_edges=text)
+
+
+@pytest.mark.parametrize("name", ["averkd", "camkd", "ceskd", "dgkd", "ebkd"])
+def test_logits_of_several_teachers_are_standardised_each(name):
+    shifted = [Constant(3 * T + 1), Constant(T - 2)]
+    nets = {"student": Constant(S)}
+    one = attar.create_method(name, teacher=shifted, **nets, logit_edges="standardised").double()
+    two = attar.create_method(name, teacher=[Constant(T), Constant(T)], **nets, logit_edges="standardised").double()
+    values = [method.losses(IMAGES, Y, epoch=0, epochs=2, step=0) for method in (one, two)]
+    key = "teachers.logits->student.logits"
+    assert values[0][key].item() == pytest.approx(values[1][key].item(), abs=1e-5)
 
 
 def test_what_a_loss_cannot_take_is_refused_with_its_edge():

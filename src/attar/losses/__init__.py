@@ -11,7 +11,7 @@ from attar.losses.boosted import Boosted, boosted
 from attar.losses.boundaries import ActivationBoundary, PartialL2, activation_boundary, negative_mean, partial_l2
 from attar.losses.contrast import Contrast, contrast
 from attar.losses.correlation import DIST, MapCorrelation, dist, map_correlation
-from attar.losses.decoupled import DKD, NKD, TCKD, TopNCKD, dkd, nckd, nkd, tckd, top_nckd
+from attar.losses.decoupled import DKD, NKD, TCKD, TargetClass, TopNCKD, dkd, nckd, nkd, tckd, top_nckd
 from attar.losses.distributions import GaussianKL, gaussian_kl
 from attar.losses.embeddings import (
     CosineDistance,
@@ -158,6 +158,7 @@ __all__ = [
     "SpatialTokens",
     "Standardised",
     "Streamlined",
+    "TargetClass",
     "TopNCKD",
     "VariationalInformation",
     "VirtualTeacherKL",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attar.losses.checks import check_logits, check_positive, label_mask, reduced
 from attar.losses.loss import Loss
-from attar.losses.numerics import divergence_terms, log_probabilities, widen
+from attar.losses.numerics import divergence_terms, log_probabilities, log_probabilities_among, widen
 
 
 def _target_or_not(logits: Tensor, own: Tensor, temperature: float) -> Tensor:
@@ -24,8 +24,7 @@ def _target_or_not(logits: Tensor, own: Tensor, temperature: float) -> Tensor:
 
 def _among_others(logits: Tensor, own: Tensor, temperature: float) -> Tensor:
     """(B, K): the log softmax over all classes but the label's own, whose place holds 0."""
-    others = widen(logits).masked_fill(own, -math.inf)
-    return log_probabilities(others, temperature).masked_fill(own, 0.0)
+    return log_probabilities_among(logits, own, temperature).masked_fill(own, 0.0)
 
 
 def tckd(
@@ -175,6 +174,16 @@ class NKD(Loss):
 
     def forward(self, learner: Tensor, source: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         return nkd(learner, source, labels, self.gamma, self.temperature, weight)
+
+
+@dataclass(eq=False, repr=False)
+class TargetClass(Loss):
+    """The first part of `nkd`, -p_t,y log p_s,y, as a module: loss(student_logits, teacher_logits, labels)."""
+
+    counts: ClassVar[bool] = True
+
+    def forward(self, learner: Tensor, source: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+        return nkd(learner, source, labels, gamma=0.0, weight=weight)
 
 
 def top_nckd(

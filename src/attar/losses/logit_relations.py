@@ -12,7 +12,7 @@ from torch import Tensor
 from attar.errors import AttarError
 from attar.losses.checks import check_logits, check_positive
 from attar.losses.loss import Loss
-from attar.losses.numerics import divergence_terms, gram, log_probabilities, product, widen
+from attar.losses.numerics import divergence_terms, gram, log_probabilities, log_probabilities_among, product, widen
 from attar.losses.responses import kl_divergence
 
 # Keeps the gradient of a square root finite where two similarities are equal.
@@ -172,7 +172,7 @@ def refined(
     less_likely = teacher < teacher.gather(1, labels[:, None])
     # A row without such a class keeps all of them: its divergence is left out below.
     hidden = ~less_likely & less_likely.any(1, keepdim=True)
-    log_t, log_s = (log_probabilities(one.masked_fill(hidden, -math.inf), temperature) for one in (teacher, student))
+    log_t, log_s = (log_probabilities_among(one, hidden, temperature) for one in (teacher, student))
     terms = divergence_terms(log_t.masked_fill(hidden, 0.0), log_s.masked_fill(hidden, 0.0)).masked_fill(
         ~less_likely, 0.0
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 
 import torch
@@ -21,6 +22,14 @@ def widen(tensor: Tensor) -> Tensor:
 def log_probabilities(logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     """log softmax(z / T) over the classes of (B, K) logits, in float32 at least."""
     return F.log_softmax(widen(logits) / temperature, dim=1)
+
+
+def log_probabilities_among(logits: Tensor, hidden: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+    """log softmax(z / T) over the classes that are not hidden (B, K), whose places hold -inf.
+
+    The division comes first: the gradient of a temperature would be NaN through an infinity.
+    """
+    return F.log_softmax((widen(logits) / temperature).masked_fill(hidden, -math.inf), dim=1)
 
 
 def divergence_terms(log_p: Tensor, log_q: Tensor) -> Tensor:

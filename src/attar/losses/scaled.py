@@ -33,7 +33,7 @@ class Standardised(nn.Module):
     """Another loss on logits after both ends are standardised (LSKD): the deviation takes the place of a scale.
 
     Args:
-        loss: called as loss(learner, source, *given).
+        loss: called as loss(learner, source, *given); source may be the logits of several teachers.
 
     >>> import torch
     >>> from attar.losses import KLDivergence
@@ -48,8 +48,11 @@ class Standardised(nn.Module):
         self.loss = loss
         self.counts = getattr(loss, "counts", False)
 
-    def forward(self, learner: Tensor, source: Tensor, *given: Tensor, **weight: Tensor) -> Tensor:
-        return self.loss(standardise(learner), standardise(source), *given, **weight)
+    def forward(
+        self, learner: Tensor, source: Tensor | tuple[Tensor, ...], *given: Tensor, **weight: Tensor
+    ) -> Tensor:
+        theirs = tuple(map(standardise, source)) if isinstance(source, tuple) else standardise(source)
+        return self.loss(standardise(learner), theirs, *given, **weight)
 
 
 class NormalisedTemperature(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attar.losses.checks import check_logits, check_positive, check_same_shape, label_mask
 from attar.losses.loss import Loss
-from attar.losses.numerics import log_probabilities, product, widen
+from attar.losses.numerics import log_probabilities_among, product
 
 
 def transport_cost(
@@ -49,8 +49,7 @@ def transport_cost(
 
 def other_classes(logits: Tensor, own: Tensor, temperature: float) -> Tensor:
     """(B, K): the softened probabilities among the classes that are not the label's, whose place holds 0."""
-    masked = widen(logits).masked_fill(own, -torch.inf)
-    return log_probabilities(masked, temperature).exp()
+    return log_probabilities_among(logits, own, temperature).exp()
 
 
 def wkd_logits(

@@ -176,7 +176,7 @@ def create_method(
                 for tap in held.requested:
                     ensemble.request(tap)
                 part.teacher = ensemble  # type: ignore[assignment]  # called as the Frozen that it replaces
-    if weights or logit_edges or layer_schedule != ALL:
+    if weights is not None or logit_edges is not None or layer_schedule != ALL:
         edges = tuple(method.transfers())
         method.edge_options = EdgeOptions(edges, chosen.output, weights, logit_edges, layer_schedule)
     return method

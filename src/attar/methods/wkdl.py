@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attar.batch import Batch
 from attar.knowledge import Knowledge, Transfer
-from attar.losses import NKD, WKDLogits
+from attar.losses import TargetClass, WKDLogits
 from attar.losses.numerics import gram, widen
 from attar.methods.base import Offline
 from attar.methods.registry import register
@@ -65,7 +65,7 @@ class WKDL(Offline):
     def transfers(self) -> Iterable[Transfer]:
         ends = "teacher.logits", "student.logits"
         yield self.label_edge(weight=self.ce)
-        yield Transfer(*ends, NKD(gamma=0.0), given=("labels",), name="target class", component="target")
+        yield Transfer(*ends, TargetClass(), given=("labels",), name="target class", component="target")
         given = "labels", "teacher.cost"
         yield Transfer(*ends, WKDLogits(self.temperature), weight=self.weight, given=given, name="other classes")
 

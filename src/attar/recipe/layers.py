@@ -17,6 +17,11 @@ from attar.recipe.texts import parse
 def normalise(tree: dict[str, Any]) -> dict[str, Any]:
     """Bare names become sections or lists, and keys that a section does not know become its options."""
     tree = dict(tree)
+    if "weights" in tree:
+        # Those of edges, which every method has.
+        method = tree.get("method") or {}
+        named = {"name": method} if isinstance(method, str) else dict(method)
+        tree["method"] = {**named, "weights": tree.pop("weights")}
     for key in ("track", "metrics", "export", "chain"):
         if isinstance(tree.get(key), str):
             tree[key] = [name.strip() for name in tree[key].split(",") if name.strip()]

@@ -148,9 +148,9 @@ def parse(override: str) -> dict[str, Any]:
         return _nested(key.split("."), value)
     try:
         check_yaml(value, f"{key[:60]}=")
-        if '"' in key:
+        if '"' in key or "'" in key:
             # A part in quotation marks is one key, whatever dots it has.
-            parts = [quoted or plain for quoted, plain in re.findall(r'"([^"]+)"|([^."]+)', key)]
+            parts = ["".join(found) for found in re.findall(r""""([^"]+)"|'([^']+)'|([^."']+)""", key)]
             return _nested(parts, OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))["value"])  # type: ignore[index, call-overload]
         tree: Any = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
     except AttarError:

@@ -69,16 +69,18 @@ class EdgeOptions(nn.Module):
         super().__init__()
         keys = [edge.key for edge in edges]
         self.layers = by_layer(edges, output, layer_schedule)
-        self.weights = {known(key, keys, "weights"): read_weight(weight) for key, weight in (weights or {}).items()}
+        given = by_key("weights", weights, "WEIGHT")
+        self.weights = {known(key, keys, "weights"): read_weight(weight) for key, weight in given.items()}
         self.losses, self.given = nn.ModuleList(), dict[str, tuple[str, ...]]()
         between = [edge for edge in edges if is_between(edge, output)]
-        texts = logit_edges or {}
-        if isinstance(texts, str):
-            texts = dict.fromkeys((edge.key for edge in between), texts)
+        if isinstance(logit_edges, str):
+            texts = dict.fromkeys((edge.key for edge in between), logit_edges)
             if not between:
                 raise AttarError(
                     f"logit_edges={logit_edges}: no edge joins the {output} of two networks ({listed(keys)})"
                 )
+        else:
+            texts = by_key("logit_edges", logit_edges, "standardised")
         for key in texts:
             known(key, [edge.key for edge in between], "logit_edges")
         for edge in between:
@@ -119,6 +121,31 @@ def wrapped(edge: Transfer, text: str) -> tuple[Wrapper, nn.Module]:
         raise AttarError(f"logit_edges: {name} takes ({wrapper.takes}), got {text!r}") from None
     except AttarError as error:
         raise AttarError(f"edge {edge.key!r} cannot be {name}: {error}") from None
+
+
+def by_key(option: str, given: object, example: str) -> dict[str, Any]:
+    """Values by the keys of edges; a key that was taken apart at its dots is put together again.
+
+    Args:
+        option: its name, for the message.
+        given: a mapping, or nothing.
+        example: of a value, for the message.
+
+    Raises:
+        AttarError: it is no mapping.
+
+    >>> by_key("weights", {"labels->student": {"logits": 2.0}}, "2")
+    {'labels->student.logits': 2.0}
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise AttarError(f"{option}: expected values by the keys of edges, {{KEY: {example}}}, got {given!r}")
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        inner = by_key(option, value, example) if isinstance(value, Mapping) else None
+        found |= {str(key): value} if inner is None else {f"{key}.{rest}": one for rest, one in inner.items()}
+    return found
 
 
 def known(key: str, keys: Sequence[str], option: str) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from attar.errors import AttarError
 from attar.knowledge import ScaledGradient
+from attar.losses.checks import check_positive
 from attar.losses.numerics import widen
 
 
@@ -28,7 +29,7 @@ class LearntTemperature(nn.Module):
         classes: of both networks, which makes theta differ between images; None: one theta.
 
     Raises:
-        AttarError: the loss has no temperature.
+        AttarError: the loss has no temperature, or the smallest T is not above 0.
 
     >>> from attar.losses import KLDivergence
     >>> round(LearntTemperature(KLDivergence()).temperature().item(), 4)
@@ -41,6 +42,8 @@ class LearntTemperature(nn.Module):
         super().__init__()
         if not isinstance(getattr(loss, "temperature", None), int | float):
             raise AttarError(f"{type(loss).__name__} has no temperature to be learnt; choose a loss that has one (KL)")
+        check_positive("start, the smallest temperature,", start)
+        check_positive("span, how much larger it may become,", span)
         self.loss, self.start, self.span, self.loops = loss, start, span, loops
         self.counts = getattr(loss, "counts", False)
         if classes is None:
