@@ -242,7 +242,7 @@ def read_call(text: str) -> tuple[str, list[float]]:
     numbers = [_number(part) for part in inner.split(",")] if inner.strip() else []
     if not rest.strip().endswith(")"):
         raise AttarError(
-            f"{text!r} has no closing bracket; write NAME(number, ...), in quotation marks where it stands in {{}} or []"
+            f"{text!r} has no closing bracket; write NAME(number, ...), in quotation marks where it is in {{}} or []"
         )
     if None in numbers:
         raise AttarError(f"{text!r} cannot be read; write NAME(number, ...), for example linear(0, 1, 20)")

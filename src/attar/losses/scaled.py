@@ -48,9 +48,7 @@ class Standardised(nn.Module):
         self.loss = loss
         self.counts = getattr(loss, "counts", False)
 
-    def forward(
-        self, learner: Tensor, source: Tensor | tuple[Tensor, ...], *given: Tensor, **weight: Tensor
-    ) -> Tensor:
+    def forward(self, learner: Tensor, source: Tensor | tuple[Tensor, ...], *given: Tensor, **weight: Tensor) -> Tensor:
         theirs = tuple(map(standardise, source)) if isinstance(source, tuple) else standardise(source)
         return self.loss(standardise(learner), theirs, *given, **weight)
 
