@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import attar
-from attar.data import ImageSet, Splits
+from attar.data import ImageSet, Splits, load_data
+from attar.data.overview import split_lines
 from attar.data.transforms.augment import Augment
 from attar.errors import AttarError
 from attar.report.contact_sheet import GAP, contact_sheet
@@ -50,6 +51,23 @@ def test_facts_of_a_folder(photos, tmp_path):
     assert "shorter side 20 to 23" in found._repr_html_()
     settings = {"image_size": 16, "val_fraction": 0.0}
     assert attar.check_data(photos, sheet=None, in_memory=True, **settings).lines == found.lines
+
+
+def test_validation_images_are_as_many_as_a_run_keeps():
+    wanted = split_lines(load_data("digits", val_fraction=attar.Recipe().data.val_fraction))
+    assert list(attar.check_data("digits", sheet=None).lines) == wanted
+
+
+def test_files_of_one_size_have_no_range(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(5):
+            pillow.new("RGB", (12, 9), (number, 0, 0)).save(tmp_path / "photos" / name / f"{number}.png")
+    lines = attar.check_data(tmp_path / "photos", sheet=None, image_size=8).lines
+    assert "files: 10 PNG; shorter side 9 pixels" in lines
+    assert lines[-1] == (
+        "a run would be refused: data.val_fraction: 0.05 of 8 images is none; give a larger one, or 0 for no split"
+    )
 
 
 def test_a_photograph_on_its_side_counts_upright(tmp_path):

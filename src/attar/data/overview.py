@@ -67,9 +67,10 @@ class Files:
         if self.sizes:
             shorter = sorted(min(size) for size in self.sizes)
             formats = ", ".join(f"{count:,} {name}" for name, count in self.formats.most_common())
+            least, most, median = shorter[0], shorter[-1], shorter[len(shorter) // 2]
+            sides = f"{least}" if least == most else f"{least} to {most}"
             lines.append(
-                f"files: {formats}; shorter side {shorter[0]} to {shorter[-1]} pixels, median "
-                f"{shorter[len(shorter) // 2]}"
+                f"files: {formats}; shorter side {sides} pixels{'' if least == most else f', median {median}'}"
             )
         if self.broken:
             first = [f"{path.name} ({why})" for path, why in list(self.broken.items())[:SHOWN]]

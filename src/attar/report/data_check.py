@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attar.data import list_datasets, load_data
+from attar.data import Splits, divided, list_datasets, read_data
 from attar.data.overview import Files, inspect_files, split_lines
 from attar.data.registry import DATASETS
 from attar.errors import AttarError
 from attar.files import write_atomically
+from attar.recipe import DataRecipe
 from attar.report import html
 from attar.report.contact_sheet import contact_sheet
 from attar.report.thumbnails import data_uri, png
+
+
+# Options of `load_data` that divide what was read.
+DIVIDING = ("val_fraction", "train_size", "class_weights")
 
 
 @dataclass(frozen=True)
@@ -45,24 +50,35 @@ def check_data(
         data: what `attar.load_data` takes: a name, a folder, or objects.
         sheet: the PNG file to write: 8 images down, each as it is and varied 7 times across; None: none.
         seed: of the split of validation images and of the variations.
-        options: further arguments of `attar.load_data`: root, image_size, augment, val_fraction, ...
+        options: further arguments of `attar.load_data`: root, image_size, augment, val_fraction (a run's default), ...
+            Where the images cannot be divided as asked, a line has the reason.
 
     Raises:
         AttarError: the data cannot be read at all, or the sheet's name does not end in .png.
 
     >>> check_data("digits", sheet=None).lines[1]
-    'train: 809 images, 78 to 83 a class'
+    'train: 854 images, 83 to 87 a class'
     """
     if sheet is not None and Path(sheet).suffix.lower() != ".png":
         raise AttarError(f"the contact sheet is a PNG; {sheet} does not end in .png")
-    splits = load_data(data, seed=seed, **{**options, **_from_files(data)})
+    asked = {key: options.pop(key) for key in DIVIDING if key in options}
+    whole = read_data(data, **{**options, **_from_files(data)})
+    splits, refusal = _divided(whole, seed, {"val_fraction": DataRecipe().val_fraction, **asked})
     files = inspect_files(splits)
-    lines = (*split_lines(splits), *files.lines(), *splits.notes)
+    lines = (*split_lines(splits), *files.lines(), *splits.notes, *refusal)
     pixels = contact_sheet(splits, seed, files.broken)
     if sheet is not None:
         write_atomically(Path(sheet), lambda temporary: temporary.write_bytes(png(pixels)))
     page = f"<pre>{html.escape(chr(10).join(lines))}</pre><img src='{data_uri(pixels)}' alt='training images'>"
     return DataCheck(lines, files, None if sheet is None else Path(sheet), page)
+
+
+def _divided(whole: Splits, seed: int, asked: dict[str, Any]) -> tuple[Splits, list[str]]:
+    """The splits as a run has them, or everything as it was read and a line on why a run would refuse it."""
+    try:
+        return divided(whole, seed=seed, **asked), []
+    except AttarError as error:
+        return whole, [f"a run would be refused: {error}"]
 
 
 def _from_files(data: Any) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def divided(
     if isinstance(splits, TensorSplits | FeatureSplits):
         return splits.divided(val_fraction, seed, train_size)
     if splits.val is None and val_fraction:
-        train, val = split_off(splits.train, val_fraction, seed)
+        train, val = split_off(splits.train, val_fraction, seed, "data.val_fraction")
         splits = replace(splits, train=train, val=val)
     if train_size is not None:
         splits = replace(splits, train=limit(splits.train, train_size, seed))

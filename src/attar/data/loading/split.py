@@ -10,7 +10,7 @@ from attar.data.images import ImageSet
 from attar.errors import AttarError
 
 
-def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+def stratified_split(labels: Tensor, fraction: float, seed: int, key: str = "the fraction") -> tuple[Tensor, Tensor]:
     """Positions of the rest and of a part, each sorted, with the same share of every class.
 
     The part has round(fraction * N) images; every class keeps at least one image in the rest.
@@ -19,6 +19,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
         labels: (N,) class numbers.
         fraction: the size of the part, in [0, 1).
         seed: which of the possible parts.
+        key: what the fraction is called in messages.
 
     Raises:
         AttarError: the fraction is out of range or would give a part without images, or images have no label.
@@ -28,20 +29,21 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     (6, 2)
     """
     if not 0 <= fraction < 1:
-        raise AttarError(f"a fraction to split off must be in [0, 1), got {fraction}")
+        raise AttarError(f"{key} must be in [0, 1), got {fraction}")
     if len(labels) and int(labels.min()) < 0:
         raise AttarError("some images have no label; give those apart, as data.unlabelled or Splits(unlabelled=...)")
     counts = labels.bincount()
     most = (counts - 1).clamp_min(0)
     total = min(round(fraction * len(labels)), int(most.sum()))
     if fraction and not total:
-        raise AttarError(f"{fraction:g} of {len(labels)} images is none; give a larger fraction, or 0 for no split")
+        why = "is none" if int(most.sum()) else "are none, because every class keeps its only one"
+        raise AttarError(f"{key}: {fraction:g} of {len(labels)} images {why}; give a larger one, or 0 for no split")
     part = _draw(labels, _quotas(counts, total, torch.zeros_like(counts), most), seed, "split")
     in_part = torch.zeros(len(labels), dtype=torch.bool).index_fill_(0, part, True)
     return (~in_part).nonzero().flatten(), part
 
 
-def split_off(images: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
+def split_off(images: ImageSet, fraction: float, seed: int, key: str = "the fraction") -> tuple[ImageSet, ImageSet]:
     """The rest and a part of round(fraction * N) images, each in the set's order.
 
     Every class keeps its share, as in `stratified_split`; images with several labels are drawn alike.
@@ -50,7 +52,7 @@ def split_off(images: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, I
         AttarError: as `stratified_split`.
     """
     groups = torch.zeros(len(images), dtype=torch.int64) if images.multilabel else images.labels
-    rest, part = stratified_split(groups, fraction, seed)
+    rest, part = stratified_split(groups, fraction, seed, key)
     return images.subset(rest), images.subset(part)
 
 

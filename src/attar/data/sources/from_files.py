@@ -98,7 +98,7 @@ class Reading:
         if "test" not in held and self.test_fraction == 1:
             held["test"] = held["train"]
         elif "test" not in held:
-            held["train"], held["test"] = split_off(held["train"], self.test_fraction, TEST_SEED)
+            held["train"], held["test"] = split_off(held["train"], self.test_fraction, TEST_SEED, "data.test_fraction")
         return Splits(held["train"], held["test"], held.get("val"), notes=tuple(notes))
 
     def in_memory_fits(self, sets: Mapping[str, FileSet]) -> bool:
