@@ -1,9 +1,11 @@
 from importlib.metadata import PackageNotFoundError
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from attar.accel import runtime
+from attar.accel.runtime import bfloat16_slowness
 from attar.errors import AttarError
 
 
@@ -38,3 +40,18 @@ def test_the_device_that_torch_has(monkeypatch, there, processes, expected):
 def test_a_device_that_is_not_there_is_one_line(name):
     with pytest.raises(AttarError, match=f"device '{name}' is not usable here; give device=cpu"):
         runtime.find_device(name)
+
+
+def test_no_step_is_tried_where_the_processor_only_emulates_bfloat16(monkeypatch):
+    def tried(*_):
+        raise AssertionError("a step was tried")
+
+    monkeypatch.setattr(runtime, "step_seconds", tried)
+    monkeypatch.setattr(runtime, "bfloat16_slowness", lambda: 71.4)
+    found = runtime.choose(None, None, torch.device("cpu"), "auto")
+    assert found.precision == "float32"
+    assert found.reason == "float32 on cpu: the processor has no bfloat16 (a convolution takes 71 times as long)"
+    monkeypatch.setattr(runtime, "bfloat16_slowness", lambda: 1.3)
+    with pytest.raises(AssertionError, match="a step was tried"):
+        runtime.choose(SimpleNamespace(batch_losses=None), None, torch.device("cpu"), "auto")
+    assert 0 < bfloat16_slowness() < 10_000

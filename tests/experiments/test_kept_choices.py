@@ -122,6 +122,7 @@ def test_the_threads_of_an_earlier_versions_record_are_used(tmp_path):
 def clock(monkeypatch):
     """Seconds of a step by precision, and whether folded engines are fast; the list of what was timed."""
     took, timed = {"float32": 2.0, "bfloat16": 1.0, "folded": 0.5}, []
+    monkeypatch.setattr(timing, "bfloat16_slowness", lambda: 1.0)
     monkeypatch.setattr(
         timing, "step_seconds", lambda method, losses, batch, found: timed.append("step") or took[found.precision]
     )

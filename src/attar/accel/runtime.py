@@ -27,6 +27,8 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TRIAL_STEPS, TRIAL_SECONDS = 3, 10.0
 # Unasked, bfloat16 must be so many times as fast as float32: its steps are less exact.
 CLEARLY = 1.1
+# A processor without instructions for bfloat16 is slower by a hundred times; one step of a training can take a minute.
+EMULATED = 5.0
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,34 @@ def find_device(name: str) -> torch.device:
 def choose(method: Method, batch: Batch, device: torch.device, precision: str) -> Runtime:
     """The runtime of a recipe; with precision "auto" a step is timed in each precision.
 
-    bfloat16 is chosen where its step is clearly faster (1.1 times), else float32. The method's weights and statistics
-    are as before afterwards.
+    bfloat16 is chosen where its step is clearly faster (1.1 times), else float32. On a CPU that only emulates it no
+    step is tried. The method's weights and statistics are as before afterwards.
     """
     if precision != "auto":
         return Runtime(device, precision, f"{precision} on {device}, as in the recipe")
+    if device.type == "cpu" and (slower := bfloat16_slowness()) > EMULATED:
+        reason = f"float32 on {device}: the processor has no bfloat16 (a convolution takes {slower:.0f} times as long)"
+        return Runtime(device, "float32", reason)
     took = {name: step_seconds(method, method.batch_losses, batch, Runtime(device, name, "")) for name in PRECISIONS}
     gain = took["float32"] / took["bfloat16"]
     chosen = "bfloat16" if gain >= CLEARLY else "float32"
     times = ", ".join(f"{name} {1000 * s:.1f} ms" for name, s in took.items())
     return Runtime(device, chosen, f"{chosen} on {device}: bfloat16 is {gain:.2f} times as fast ({times} a step)")
+
+
+def bfloat16_slowness() -> float:
+    """How many times as long as in float32 a small convolution takes in bfloat16 on the CPU."""
+
+    def seconds(kind: torch.dtype) -> float:
+        images, weight = torch.ones(4, 32, 16, 16, dtype=kind), torch.ones(32, 32, 3, 3, dtype=kind)
+        times = []
+        for _ in range(4):
+            start = time.perf_counter()
+            torch.nn.functional.conv2d(images, weight)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return seconds(torch.bfloat16) / seconds(torch.float32)
 
 
 def step_seconds(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch, runtime: Runtime) -> float:

@@ -16,7 +16,6 @@ from attar.report import html
 from attar.report.contact_sheet import contact_sheet
 from attar.report.thumbnails import data_uri, png
 
-
 # Options of `load_data` that divide what was read.
 DIVIDING = ("val_fraction", "train_size", "class_weights")
 

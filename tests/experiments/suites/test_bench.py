@@ -296,6 +296,7 @@ def test_unasked_runs_take_turns_on_the_processor_where_nothing_is_gained(tmp_pa
 def test_a_suite_chooses_once_whatever_the_clock_says_later(tmp_path: Path, monkeypatch) -> None:
     """One precision, one number of threads, one engine of a teacher that methods read alike, also for who goes on."""
     took = {"float32": 2.0, "bfloat16": 1.0, "engine": 0.5}
+    monkeypatch.setattr(timing, "bfloat16_slowness", lambda: 1.0)
     monkeypatch.setattr(timing, "step_seconds", lambda method, losses, batch, runtime: took[runtime.precision])
     monkeypatch.setattr(selection, "seconds", lambda one, *_: 1.0 if isinstance(one, Plain) else took["engine"])
     monkeypatch.setattr(selection, "LABELS", 0.0)  # a teacher of one epoch wavers between classes
