@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, library
 from torch.utils._python_dispatch import return_and_correct_aliasing
-from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from attar.batch import Address
@@ -66,9 +65,8 @@ class Apart(Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        flat, spec = tree_flatten((args, kwargs))
-        _check(func, flat)
-        raw_args, raw_kwargs = tree_unflatten([one.raw if isinstance(one, Apart) else one for one in flat], spec)
+        _check(func, [*_leaves(args), *_leaves(list(kwargs.values()))])
+        raw_args, raw_kwargs = _each(_raw, args), {key: _each(_raw, value) for key, value in kwargs.items()}
         going = torch.device(raw_kwargs["device"]).type if raw_kwargs.get("device") else NAME
         if "device" in raw_kwargs:
             raw_kwargs["device"] = torch.device("cpu")
@@ -80,7 +78,7 @@ class Apart(Tensor):
         if going == "cpu":
             _wait(func)
             return out
-        return return_and_correct_aliasing(func, args, kwargs, tree_map_only(Tensor, Apart, out))
+        return return_and_correct_aliasing(func, args, kwargs, _each(_apart, out))
 
     # Python's own ways to a tensor's memory, which torch does not dispatch.
 
@@ -116,6 +114,24 @@ class Apart(Tensor):
         return self.raw.data_ptr()
 
 
+def _raw(one: Any) -> Any:
+    return one.raw if isinstance(one, Apart) else one
+
+
+def _apart(one: Any) -> Any:
+    return Apart(one) if isinstance(one, Tensor) else one
+
+
+def _each(change: Callable[[Any], Any], value: Any) -> Any:
+    """What an operation takes or gives, changed one by one. torch's pytree does it, too, at four times the cost."""
+    return type(value)(_each(change, one) for one in value) if isinstance(value, (list, tuple)) else change(value)
+
+
+def _leaves(value: Any) -> list[Any]:
+    """Everything in lists and tuples, in order."""
+    return [leaf for one in value for leaf in _leaves(one)] if isinstance(value, (list, tuple)) else [value]
+
+
 def _check(func: Any, flat: list[Any]) -> None:
     """Refuse what a GPU refuses, and note what waits for it."""
     strangers = [one for one in flat if isinstance(one, Tensor) and not isinstance(one, Apart)]
@@ -138,7 +154,7 @@ def _check(func: Any, flat: list[Any]) -> None:
 
 
 def _refuse_float64(func: Any, out: Any) -> None:
-    if any(isinstance(one, Tensor) and one.dtype is torch.float64 for one in tree_flatten(out)[0]):
+    if any(isinstance(one, Tensor) and one.dtype is torch.float64 for one in _leaves(out)):
         raise TypeError(f"{func}: this device has no float64")
 
 
@@ -232,8 +248,7 @@ def _cast(func: Any, dtype: torch.dtype, unasked: bool, *args: Any, **kwargs: An
 
     with torch._C._ExcludeDispatchKeyGuard(_AUTOCAST):
         if not (unasked and kwargs.get("dtype") is not None):
-            flat, spec = tree_flatten((args, kwargs))
-            args, kwargs = tree_unflatten([changed(one) for one in flat], spec)
+            args, kwargs = _each(changed, args), {key: _each(changed, value) for key, value in kwargs.items()}
         return func(*args, **kwargs)
 
 
