@@ -116,6 +116,15 @@ def test_without_distance_dot_is_sgd(tiny):
         torch.testing.assert_close(dot.state[key], tensor, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["dot", "deepkd"])
+def test_with_the_labels_alone_it_is_sgd(tiny, name):
+    several, sgd = tiny("supervised", name=name), tiny("supervised", name="sgd")
+    for one in (several, sgd):
+        one.fit()
+    for key, tensor in sgd.state.items():
+        torch.testing.assert_close(several.state[key], tensor, atol=1e-4, rtol=1e-3)
+
+
 def test_the_components_of_a_batch_add_up(tiny):
     method = tiny("deepkd").method
     losses = method.losses(torch.randn(4, 1, 8, 8), torch.arange(4), epoch=0, epochs=2)
@@ -127,10 +136,14 @@ def test_what_has_no_components_is_refused():
     nets = {"teacher": attar.create_model("resnet14"), "student": attar.create_model("resnet8")}
     with pytest.raises(AttarError, match=r"optim\.name=deepkd: method 'kd' has no edge of the component 'target'"):
         check_components(attar.create_method("kd", **nets), read_recipe(optim={"name": "deepkd"}).optim, 1)
-    alone = attar.create_method("supervised", student=nets["student"])
-    with pytest.raises(AttarError, match="'supervised' has no edge of the component 'distillation'"):
-        check_components(alone, read_recipe(optim={"name": "dot"}).optim, 1)
+    labels = attar.create_method("iakd", teacher=nets["student"], student=attar.create_model("resnet8"))
+    with pytest.raises(AttarError, match="'iakd' has no edge of the component 'distillation'"):
+        check_components(labels, read_recipe(optim={"name": "dot"}).optim, 1)
     with pytest.raises(AttarError, match="runs in one process"):
         check_components(attar.create_method("kd", **nets), read_recipe(optim={"name": "dot"}).optim, 2)
+    with pytest.raises(AttarError, match="leave compile= out"):
+        check_components(attar.create_method("kd", **nets), read_recipe(optim={"name": "dot"}).optim, 1, compiled=True)
+    with pytest.raises(AttarError, match="momentum of"):
+        check_components(attar.create_method("kd", **nets), read_recipe(optim={"name": "dot", "delta": 0.95}).optim, 1)
     with pytest.raises(AttarError, match="momentum of"):
         ComponentSGD([nn.Parameter(torch.zeros(1))], 0.1, {"*": 1.05})

@@ -103,7 +103,7 @@ class Training:
         Raises:
             AttarError: what does not hold, with the message of `check`.
         """
-        check_components(self.method, self.recipe.optim, team().size)
+        check_components(self.method, self.recipe.optim, team().size, bool(self.recipe.compile))
         self._place()
         check(self.method, next(iter(self.loader.epoch(0))))
 

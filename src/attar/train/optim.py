@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -71,16 +72,29 @@ def deepkd(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
     return by_component(parameters, optim, {"target": optim.momentum - optim.delta, "*": optim.momentum + optim.delta})
 
 
-def check_components(method: Method, optim: OptimRecipe, processes: int) -> None:
+def check_components(method: Method, optim: OptimRecipe, processes: int, compiled: bool = False) -> None:
     """An optimiser with a momentum for each component needs edges of its components, and one process.
 
+    With the labels alone, as teachers and the student alone are trained, there is one component and it is SGD.
+
+    Args:
+        method: what it trains.
+        optim: of the recipe.
+        processes: that work on the training.
+        compiled: whether the recipe wants compiled steps.
+
     Raises:
-        AttarError: it has not.
+        AttarError: it has not, compiled steps are wanted, or a momentum is outside [0, 1).
     """
     if optim.name not in BY_COMPONENT:
         return
     if processes > 1:
         raise AttarError(f"optim.name={optim.name} runs in one process; leave torchrun out, or give optim.name=sgd")
+    if compiled:
+        raise AttarError(f"optim.name={optim.name} runs without compiled steps; leave compile= out")
+    optimiser([nn.Parameter(torch.zeros(1))], optim)
+    if method.name == "supervised":
+        return
     have = {edge.component for edge in method.edges}
     if missing := [name for name in BY_COMPONENT[optim.name] if name not in have]:
         raise AttarError(
