@@ -11,6 +11,7 @@ from attar.deploy.trained_run import find_trained
 from attar.errors import AttarError
 from attar.models import list_models
 from attar.models.libraries.configurations import named_configuration
+from attar.models.libraries.names import outside
 from attar.recipe import ModelRecipe, Recipe, listed
 from attar.records import damaged
 
@@ -22,7 +23,7 @@ def with_networks_of_runs(recipe: Recipe) -> Recipe:
     """The recipe with the folders and .safetensors files of runs replaced by network, options and weights.
 
     Raises:
-        AttarError: a folder holds no finished run, weights or options are given beside it, or teachers of several
+        AttarError: a folder is missing or holds no finished run, weights or options are given beside it, or teachers of several
             runs have different options.
     """
     return replace(recipe, teacher=_replaced(recipe.teacher, "teacher"), student=_replaced(recipe.student, "student"))
@@ -31,6 +32,9 @@ def with_networks_of_runs(recipe: Recipe) -> Recipe:
 def _replaced(model: Any, role: str) -> Any:
     """A network's section of the recipe, its runs replaced."""
     names = [name for name in listed(model.name) if name]
+    for name in names:
+        if _is_lost(name):
+            raise AttarError(f"{role}={name}: there is no such folder; give that of a finished run, or a network's name")
     runs = [name for name in names if _is_run(name)]
     if not runs:
         return model
@@ -54,6 +58,11 @@ def _is_run(name: str) -> bool:
     """Whether a name is a path, not a network's; a network's name wins."""
     path = Path(name).expanduser()
     return name not in list_models() and (path.is_dir() or (path.suffix == ".safetensors" and path.is_file()))
+
+
+def _is_lost(name: str) -> bool:
+    """Whether a name is a path at which nothing is."""
+    return "/" in name and not outside(name) and name not in list_models() and not Path(name).expanduser().exists()
 
 
 def _model_of(name: str, role: str) -> ModelRecipe:

@@ -72,13 +72,18 @@ def layered(*trees: dict[str, Any]) -> dict[str, Any]:
 
     What belongs to a name goes with it: a layer that names another method, network, data set or optimiser begins
     without the options, the weights and the learning rate of the one before.
+
+    Raises:
+        AttarError: a section is no section.
     """
     merged: dict[str, Any] = {}
     for tree in map(normalise, trees):
         for section in (*NAMED, "optim"):
             earlier, later = merged.get(section) or {}, tree.get(section) or {}
+            if not isinstance(later, dict):
+                raise AttarError(f"{section}: expected a section of keys, got {shown(later)}")
             before = earlier.get("name", OptimRecipe.name if section == "optim" else None)
-            if isinstance(later, dict) and before is not None and later.get("name", before) != before:
+            if before is not None and later.get("name", before) != before:
                 own = ("lr", "weight_decay") if section == "optim" else ("options", "weights")
                 merged[section] = {key: value for key, value in earlier.items() if key not in own}
         merged = OmegaConf.to_container(OmegaConf.merge(merged, tree))  # type: ignore[assignment]

@@ -180,6 +180,7 @@ def one_line(error: Exception) -> str:
         context = f"{error.context}, " if problem.startswith("but ") else ""  # type: ignore[attr-defined]
         mark = getattr(error, "problem_mark", None)
         return f"{context}{problem} (line {mark.line + 1})" if mark else f"{context}{problem}"
-    first, *rest = str(error)[:LONGEST_MESSAGE].splitlines() or ["unreadable"]
+    message = str(error)[:LONGEST_MESSAGE].replace("ListConfig", "list").replace("DictConfig", "section")
+    first, *rest = message.splitlines() or ["unreadable"]
     full = next((line.split(":", 1)[1].strip() for line in rest if line.strip().startswith("full_key")), "")
     return f"{full}: {first}" if full else first

@@ -70,6 +70,8 @@ def test_lists_count_among_the_runs(tmp_path):
         ("share=0/4", "share must be K/N"),
         ("share=5/4", "share must be"),
         ("share=a", "share must be"),
+        ("share=", "share must be"),  # of a variable that is not set
+        ("out=", "out= needs a folder"),
         ("jobs=0", "jobs"),
     ],
 )

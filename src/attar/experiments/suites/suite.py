@@ -83,8 +83,10 @@ class Options:
                 given[key] = value
             else:
                 recipe.append(override)
-        jobs, share = given.get("jobs"), given.get("share")
-        return cls(recipe, given.get("out"), None if jobs is None else _jobs(jobs), (share and _share(share)) or None)
+        out, jobs, share = (given.get(key) for key in ("out", "jobs", "share"))
+        if out == "":
+            raise AttarError("out= needs a folder, such as out=runs/suite")
+        return cls(recipe, out, None if jobs is None else _jobs(jobs), None if share is None else _share(share))
 
 
 def _jobs(value: str) -> int:
