@@ -69,7 +69,7 @@ def test_two_runs_are_two_teachers(run):
         ({"teacher": {"name": "RUN", "weights": "x.pth"}}, "brings its own weights; leave teacher.weights out"),
         ({"teacher": "RUN,resnet8"}, "give runs or names of networks, not both"),
         ({"teacher": "EMPTY"}, "holds no run"),
-        ({"teacher": "RUN/nothing"}, "nothing: there is no such folder; give that of a finished run"),
+        ({"teacher": "RUN/nothing"}, "nothing: there is no such folder; give that of a run"),
     ],
 )
 def test_mistakes_are_one_line(run, tmp_path, changes, message):

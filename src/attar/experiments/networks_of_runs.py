@@ -34,7 +34,7 @@ def _replaced(model: Any, role: str) -> Any:
     names = [name for name in listed(model.name) if name]
     for name in names:
         if _is_lost(name):
-            raise AttarError(f"{role}={name}: there is no such folder; give that of a finished run, or a network's name")
+            raise AttarError(f"{role}={name}: there is no such folder; give that of a run, or a network's name")
     runs = [name for name in names if _is_run(name)]
     if not runs:
         return model
