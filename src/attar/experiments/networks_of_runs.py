@@ -23,8 +23,8 @@ def with_networks_of_runs(recipe: Recipe) -> Recipe:
     """The recipe with the folders and .safetensors files of runs replaced by network, options and weights.
 
     Raises:
-        AttarError: a folder is missing or holds no finished run, weights or options are given beside it, or teachers of several
-            runs have different options.
+        AttarError: a folder is missing or holds no finished run, weights or options are given beside it, or teachers of
+            several runs have different options.
     """
     return replace(recipe, teacher=_replaced(recipe.teacher, "teacher"), student=_replaced(recipe.student, "student"))
 
