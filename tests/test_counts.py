@@ -10,7 +10,7 @@ from attar.batch import Batch, Counts
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer, total_loss
 from attar.losses import MSE, CrossEntropy, JensenShannon, KLDivergence, LogitsMSE, PerToken, ReverseKL
-from attar.losses.checks import reduced
+from attar.losses.checks import reduced, row_weighted
 
 SEQUENCES, LENGTH, VOCABULARY = 5, 4, 3
 
@@ -54,6 +54,23 @@ def test_weights_of_one_change_nothing_and_those_of_zero_leave_a_row_out(loss):
 
 def test_nothing_that_counts_is_a_mean_of_zero():
     assert reduced(torch.ones(3, 2), "batchmean", weight=torch.zeros(3)).item() == 0
+
+
+@pytest.mark.parametrize("whole", [0.0, torch.tensor(0.0)])
+def test_a_step_in_which_nothing_counts_has_no_gradient(whole):
+    """Neither a NaN nor an error: of one process the weight is a number, of several a tensor."""
+    logits, labels, weight = tokens()
+    logits.requires_grad_()
+    batch = Batch(logits, labels, weight=0 * weight, counts=Counts(5, 5, whole, parts=2))
+    edge = Transfer("labels", "student.logits", PerToken(CrossEntropy()))
+    total_loss(Knowledge(batch, student=logits), [edge]).total.backward()
+    assert logits.grad.abs().sum() == 0
+
+
+def test_rows_of_which_none_counts_have_a_mean_of_zero():
+    learner, labels = torch.randn(3, 4), torch.zeros(3, dtype=torch.long)
+    none = torch.zeros(3)
+    assert row_weighted(CrossEntropy(), (learner, labels), torch.ones(3), none).item() == 0
 
 
 class Both(nn.Module):

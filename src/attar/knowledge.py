@@ -19,6 +19,8 @@ from attar.errors import AttarError, unknown
 from attar.schedules import WeightSchedule, value
 
 Value = Tensor | tuple[Tensor, ...]
+# Below every weight of a step in which something counts; the number of parts divided by it is a float32.
+LEAST = 1e-30
 
 
 @dataclass
@@ -184,7 +186,9 @@ class Transfer:
         if step is None:
             return 1.0
         if batch.weight is not None and step.weight is not None and self.weighs(batch):
-            return batch.weight.sum() * (step.parts / step.weight)
+            # A step in which nothing counts moves nothing.
+            whole = step.weight.clamp_min(LEAST) if isinstance(step.weight, Tensor) else max(step.weight, LEAST)
+            return batch.weight.sum() * (step.parts / whole)
         if owner(self.source) == "labels" and batch.labelled is not None:
             return batch.labelled * step.parts / step.labelled
         return len(batch) * step.parts / step.rows

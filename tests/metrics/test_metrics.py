@@ -9,7 +9,13 @@ from torch import nn
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.metrics import ClassificationMetrics, Measure, evaluate, score
+from attar.metrics.channel import ChannelMetrics
 from attar.metrics.classification import Top1
+from attar.metrics.density import CountingMetrics
+from attar.metrics.language import LanguageMetrics
+from attar.metrics.multilabel import MultilabelMetrics
+from attar.metrics.nodes import NodeMetrics
+from attar.metrics.sentences import SentenceMetrics
 
 
 def batches():
@@ -50,6 +56,44 @@ def test_the_direction_decides_what_is_better():
     assert not up.better(float("nan"), None)
     assert not down.better(1, 1)
     assert down.better(5, float("nan"))
+
+
+def test_a_batch_in_which_nothing_counts_changes_nothing():
+    weight = torch.tensor([0.0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
+    logits, labels = (torch.cat([getattr(one, key) for one in batches()]) for key in ("inputs", "labels"))
+    whole = Batch(logits, labels, weight=weight)
+    parts, all_at_once = ClassificationMetrics(), ClassificationMetrics()
+    for part in (slice(0, 4), slice(4, 8), slice(8, 11)):
+        parts.update(logits[part], whole.rows(part), 2 * logits[part])
+    all_at_once.update(logits, whole, 2 * logits)
+    assert parts.compute() == pytest.approx(all_at_once.compute(), abs=1e-12)
+
+
+LABELS = {
+    ClassificationMetrics: torch.zeros(2, dtype=torch.long),
+    Top1: torch.zeros(2, dtype=torch.long),
+    SentenceMetrics: torch.zeros(2, dtype=torch.long),
+    MultilabelMetrics: torch.ones(2, 3, dtype=torch.bool),
+    CountingMetrics: torch.ones(2, 3),
+    ChannelMetrics: torch.ones(2, 3),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_where_every_weight_is_0_there_is_one_line(kind):
+    metrics = kind()
+    metrics.update(torch.ones(2, 3), Batch(torch.ones(2, 1), LABELS[kind], weight=torch.zeros(2)))
+    with pytest.raises(AttarError, match="counts: every"):
+        metrics.compute()
+
+
+@pytest.mark.parametrize("kind", [LanguageMetrics, NodeMetrics])
+def test_where_no_token_or_node_counts_there_is_one_line(kind):
+    metrics = kind()
+    labels = torch.zeros(1, 2, dtype=torch.long)
+    metrics.update(torch.ones(1, 2, 3), Batch(torch.ones(1, 1), labels, weight=torch.zeros(1, 2)))
+    with pytest.raises(AttarError, match="counts: every"):
+        metrics.compute()
 
 
 def test_nothing_counted_is_an_error():

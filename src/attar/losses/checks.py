@@ -67,7 +67,8 @@ def row_weighted(loss: nn.Module, compared: tuple[Tensor, ...], rows: Tensor, we
         weight: (B,) how much each row counts in the mean; None: all alike.
     """
     shares = rows if weight is None else rows * weight
-    return loss(*compared, weight=shares) * (shares.sum() / (len(rows) if weight is None else weight.sum()))
+    whole = len(rows) if weight is None else weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+    return loss(*compared, weight=shares) * (shares.sum() / whole)
 
 
 def check_counts(loss: nn.Module) -> None:

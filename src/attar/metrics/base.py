@@ -25,6 +25,21 @@ def to_be_scored(output: Tensor, batch: Batch, other: Tensor | None = None) -> t
     return output.cpu(), batch.to("cpu"), None if other is None else other.cpu()
 
 
+def counted(amount: float, what: str) -> float:
+    """How much counts, the denominator of means.
+
+    Args:
+        amount: the sum of the weights.
+        what: what they are of: "tokens".
+
+    Raises:
+        AttarError: it is 0.
+    """
+    if not amount:
+        raise AttarError(f"none of the {what} counts: every Batch.weight is 0; give some that count")
+    return amount
+
+
 @dataclass(frozen=True)
 class Measure:
     """One number a task is scored by, and how it is printed.

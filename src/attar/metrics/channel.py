@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attar.batch import Batch
 from attar.errors import AttarError
-from attar.metrics.base import Measure, Metrics
+from attar.metrics.base import Measure, Metrics, counted
 
 # The least error that is told apart from none, so that a perfect reconstruction is a number: -300 dB.
 LEAST = 1e-30
@@ -66,6 +66,6 @@ class ChannelMetrics(Metrics):
     def compute(self) -> dict[str, float]:
         if not self.totals:
             raise AttarError("there are no channels to measure; give at least one batch")
-        count = float(self.totals["count"])
+        count = counted(float(self.totals["count"]), "channels")
         scores = {"nmse": decibels(float(self.totals["error"]) / count)}
         return scores | ({"gap": decibels(float(self.totals["gap"]) / count)} if "gap" in self.totals else {})

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.metrics.accuracy import Scores, scores_of, sums_of
-from attar.metrics.base import Measure, Metrics
+from attar.metrics.base import Measure, Metrics, counted
 from attar.metrics.predictions import predictions_of
 
 TOP1 = Measure("top1", "top-1 %", 100, 2, higher=True, share=True)
@@ -43,6 +44,9 @@ class ClassificationMetrics(Metrics):
         labels = batch.labels
         if batch.weight is not None:
             rows = batch.weight > 0
+            if not bool(rows.any()):
+                one = sums_of(output[:1], labels[:1].clamp_min(0), None if other is None else other[:1])
+                return {name: torch.zeros_like(amount) for name, amount in one.items()}
             output, labels, other = output[rows], labels[rows], None if other is None else other[rows]
         return sums_of(output, labels, other)
 
@@ -55,7 +59,7 @@ class ClassificationMetrics(Metrics):
         if not self.totals:
             raise AttarError("there are no samples to measure; give at least one batch")
         totals = {name: total.cpu() for name, total in self.totals.items()}
-        return scores_of(totals, int(totals["seen"].sum()))
+        return scores_of(totals, int(counted(int(totals["seen"].sum()), "samples")))
 
     def compute(self) -> dict[str, float]:
         kept = {measure.name for measure in self.measures}
@@ -92,10 +96,10 @@ class Top1(Metrics):
         truth = batch.labels.argmax(1) if batch.mixed else batch.labels
         correct = (output.argmax(1) == truth)[: batch.labelled].float()
         # Made on the device: a number brought there would wait for it.
-        counted = correct.new_ones(len(correct)) if batch.weight is None else (batch.weight > 0)[: batch.labelled]
-        return {"correct": (correct * counted).sum(), "count": counted.sum().float()}
+        counts = correct.new_ones(len(correct)) if batch.weight is None else (batch.weight > 0)[: batch.labelled]
+        return {"correct": (correct * counts).sum(), "count": counts.sum().float()}
 
     def compute(self) -> dict[str, float]:
         if not self.totals:
             raise AttarError("there are no samples to measure; give at least one batch")
-        return {"top1": float(self.totals["correct"]) / float(self.totals["count"])}
+        return {"top1": float(self.totals["correct"]) / counted(float(self.totals["count"]), "samples")}

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from attar.batch import Batch
 from attar.errors import AttarError
-from attar.metrics.base import Measure, Metrics
+from attar.metrics.base import Measure, Metrics, counted
 
 
 class CountingMetrics(Metrics):
@@ -43,7 +43,7 @@ class CountingMetrics(Metrics):
     def compute(self) -> dict[str, float]:
         if not self.totals:
             raise AttarError("there are no images to measure; give at least one batch")
-        count = float(self.totals["count"])
+        count = counted(float(self.totals["count"]), "images")
         scores = {
             "mae": float(self.totals["absolute"]) / count,
             "rmse": (float(self.totals["squared"]) / count) ** 0.5,

@@ -10,7 +10,7 @@ from torch import Tensor
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.losses import kl_divergence
-from attar.metrics.base import Measure, Metrics
+from attar.metrics.base import Measure, Metrics, counted
 
 
 class LanguageMetrics(Metrics):
@@ -58,7 +58,7 @@ class LanguageMetrics(Metrics):
     def compute(self) -> dict[str, float]:
         if not self.totals:
             raise AttarError("there are no tokens to measure; give at least one batch")
-        tokens = float(self.totals["tokens"])
+        tokens = counted(float(self.totals["tokens"]), "tokens")
         means = {name: float(total) / tokens for name, total in self.totals.items() if name != "tokens"}
         nll, accuracy = means.pop("nll"), means.pop("correct")
         scores = {"perplexity": perplexity_of(nll), "bits": nll / math.log(2) / self.characters, "accuracy": accuracy}

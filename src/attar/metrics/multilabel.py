@@ -10,7 +10,7 @@ from torch import Tensor
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.losses import binary_cross_entropy, binary_kl
-from attar.metrics.base import Measure, Metrics
+from attar.metrics.base import Measure, Metrics, counted
 
 LABELS = Measure("label_accuracy", "labels right %", 100, 2, higher=True)
 
@@ -69,7 +69,7 @@ class MultilabelMetrics(Metrics):
     joined: ClassVar[frozenset[str]] = frozenset({"outputs", "truth"})
 
     def sums(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> dict[str, Tensor]:
-        output, truth, other = counted(output, batch, other)
+        output, truth, other = that_count(output, batch, other)
         found = {
             **right_labels(output, truth),
             "bce": binary_cross_entropy(output.double(), truth, "sum"),
@@ -85,7 +85,7 @@ class MultilabelMetrics(Metrics):
         if not self.totals:
             raise AttarError("there are no images to measure; give at least one batch")
         outputs, truth = self.totals["outputs"].double(), self.totals["truth"]
-        count, nan = float(self.totals["count"]), bool(outputs.isnan().any())
+        count, nan = counted(float(self.totals["count"]), "images"), bool(outputs.isnan().any())
         each, whole = average_precision(outputs, truth), average_precision(outputs.view(-1, 1), truth.view(-1, 1))
         scores = {
             "map": float("nan") if nan else float(each.nanmean()),
@@ -113,16 +113,16 @@ class LabelAccuracy(Metrics):
     sample = "image"
 
     def sums(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> dict[str, Tensor]:
-        output, truth, _ = counted(output, batch)
+        output, truth, _ = that_count(output, batch)
         return right_labels(output, truth)
 
     def compute(self) -> dict[str, float]:
         if not self.totals:
             raise AttarError("there are no images to measure; give at least one batch")
-        return {"label_accuracy": float(self.totals["right"]) / float(self.totals["count"])}
+        return {"label_accuracy": float(self.totals["right"]) / counted(float(self.totals["count"]), "images")}
 
 
-def counted(output: Tensor, batch: Batch, other: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+def that_count(output: Tensor, batch: Batch, other: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
     """Outputs and labels of the rows that count, and the teacher's outputs for them."""
     if batch.weight is None:
         return output, batch.labels, other

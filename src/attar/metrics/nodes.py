@@ -11,7 +11,7 @@ from torch import Tensor
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.losses import kl_divergence
-from attar.metrics.base import Measure, Metrics
+from attar.metrics.base import Measure, Metrics, counted
 
 
 class NodeMetrics(Metrics):
@@ -39,8 +39,8 @@ class NodeMetrics(Metrics):
 
     def sums(self, output: Tensor, batch: Batch, other: Tensor | None = None) -> dict[str, Tensor]:
         logits, labels = output.flatten(0, 1).double(), batch.labels.flatten()
-        counted = torch.ones_like(labels, dtype=torch.bool) if batch.weight is None else batch.weight.flatten() > 0
-        weight, predicted, classes = counted.double(), logits.argmax(1), logits.shape[1]
+        counts = torch.ones_like(labels, dtype=torch.bool) if batch.weight is None else batch.weight.flatten() > 0
+        weight, predicted, classes = counts.double(), logits.argmax(1), logits.shape[1]
         sums = {
             "confusion": weight.new_zeros(classes**2).index_add(0, labels * classes + predicted, weight),
             "nll": (F.cross_entropy(logits, labels, reduction="none") * weight).sum(),
@@ -55,7 +55,7 @@ class NodeMetrics(Metrics):
         if not self.totals:
             raise AttarError("there are no nodes to measure; give at least one graph")
         flat = self.totals["confusion"].cpu()
-        confusion, count = flat.view(round(len(flat) ** 0.5), -1), float(flat.sum())
+        confusion, count = flat.view(round(len(flat) ** 0.5), -1), counted(float(flat.sum()), "nodes")
         right, seen = confusion.diagonal(), confusion.sum(0) + confusion.sum(1)
         means = {name: float(total) / count for name, total in self.totals.items() if name != "confusion"}
         f1 = (2 * right / seen)[seen > 0].mean()

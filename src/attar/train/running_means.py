@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attar.batch import Batch
 from attar.knowledge import Losses
-from attar.metrics.base import to_be_scored
+from attar.metrics.base import counted, to_be_scored
 from attar.tasks import Task
 
 
@@ -54,7 +54,7 @@ class RunningMeans:
 
     def means(self) -> dict[str, Any]:
         """What the epoch came to; this waits for the device."""
-        count = float(self.sums["images"])
+        count = counted(float(self.sums["images"]), "entries of an epoch")
         terms = {key[6:]: float(total) / count for key, total in self.sums.items() if key.startswith("terms/")}
         means: dict[str, Any] = {"loss": float(self.sums["loss"]) / count, "terms": terms}
         self._metrics.totals = {key[7:]: total for key, total in self.sums.items() if key.startswith("metric/")}
