@@ -1,5 +1,7 @@
 """A fast teacher is used where it says the same, and nowhere else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -59,6 +61,25 @@ def test_the_faster_engine_that_agrees_is_taken(fast, runtime, expected):
     assert f"computes {expected}" in lines[0]
     assert "2.00 times the speed" in lines[0]
     assert "same class for" in lines[0]
+
+
+class Named(nn.Module):
+    """A network whose inputs have names, one of which it leaves alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = create_model("resnet8", num_classes=10, in_channels=1, image_size=8)
+
+    def forward(self, pixels, mask):
+        return self.net(pixels)
+
+
+def test_rows_are_counted_whatever_the_inputs_are(fast):
+    """The tensors of a dict are not its rows."""
+    one = create_method("kd", teacher=Named(), student=Named())
+    named = [replace(batch, inputs={"pixels": batch.inputs, "mask": batch.labels}) for batch in batches()]
+    lines = choose_engines(one, named, FLOAT, "auto", Engines(None), 0)[1]
+    assert f"tried on {sum(map(len, named))} samples" in lines[0]
 
 
 @pytest.mark.parametrize("times", [0.04, 0.95])

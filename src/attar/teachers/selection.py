@@ -70,7 +70,7 @@ class Agreement:
         if not self.distributions:
             return f"outputs and features within {100 * self.taps:.1f} %"
         features = f", features within {100 * self.taps:.1f} %" if self.taps else ""
-        return f"same class for {100 * self.labels:.1f} % of the images, {self.nats:.4f} nats apart{features}"
+        return f"same class for {100 * self.labels:.1f} % of the outputs, {self.nats:.4f} nats apart{features}"
 
 
 class Engines:
@@ -202,7 +202,7 @@ class Trial:
         """
         usual = self._seconds(PLAIN)
         best, before, lines = PLAIN, usual, []
-        total = usual * self.passes / len(self.images[0])
+        total = usual * self.passes / len(self.batches[0])
         for spec in _candidates(self.reading, self.runtime, self.precision, total):
             near, took = self._tried(spec)
             if isinstance(near, str):
@@ -221,7 +221,7 @@ class Trial:
                 best, before = spec, took
             else:
                 lines[-1] += " (not used: not faster)"
-        return best, f"computes {best}; tried on {sum(map(len, self.images))} images: " + "; ".join(lines)
+        return best, f"computes {best}; tried on {sum(map(len, self.batches))} samples: " + "; ".join(lines)
 
     def _tried(self, spec: EngineSpec, timed: bool = True) -> tuple[Agreement | str, float]:
         """How near an engine is to the float32 network, or why there is none; and the seconds of a batch."""

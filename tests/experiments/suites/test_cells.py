@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from attar.errors import AttarError
-from attar.experiments.suites.cells import cells_of, combinations, folder_name
+from attar.experiments.suites.cells import Places, cells_of, combinations, folder_name
 from attar.recipe import read_recipe
 
 PAIR = {"teacher": {"name": "resnet14", "epochs": 3}, "student": "resnet8"}
@@ -107,6 +107,15 @@ def test_a_teacher_is_trained_once_for_each_pair_and_seed():
     weights = str(Path("out/teachers/teacher_resnet14/seed0/student.safetensors").resolve())
     assert read_recipe(**cell.values).teacher.weights == weights
     assert read_recipe(**cell.untrained).teacher.weights is None
+
+
+def test_names_that_differ_in_odd_characters_alone_have_a_folder_each():
+    """Of rows and of teachers, whatever the file system makes of upper and lower case."""
+    places = Places(Path("out"))
+    names = ["a b", "a_b", "A/b", "a|b"]
+    assert len({str(places.of("x", name)).lower() for name in names}) == 4
+    assert len({str(places.of_teacher(name)).lower() for name in names}) == 4
+    assert places.of_teacher("a b") == places.of_teacher("a b")
 
 
 def test_of_several_teachers_those_without_weights_are_trained():

@@ -311,7 +311,7 @@ def teacher_kind(number: int, name: str, values: dict[str, Any], recipe: Recipe,
         "alone": "skip",
     }
     label = places.teacher(f"teacher{number + 1 if number else ''} {name}", repr(sorted(flat(own).items(), key=str)))
-    return Kind(label, "", own, Path(TEACHERS, folder_name(label)))
+    return Kind(label, "", own, places.of_teacher(label))
 
 
 class Places:
@@ -329,6 +329,10 @@ class Places:
     def of(self, column: str, row: str) -> Path:
         """The folder of a column and a row."""
         return Path(self._own("", column), self._own(column, row))
+
+    def of_teacher(self, label: str) -> Path:
+        """The folder of a teacher that the suite trains."""
+        return Path(TEACHERS, self._own(TEACHERS, label))
 
     def _own(self, parent: str, label: str) -> str:
         """A folder's name that no other label has; names are the same to some systems whatever their case."""
