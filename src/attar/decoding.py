@@ -85,6 +85,16 @@ def fitted(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     return np.array(ImageOps.fit(to_rgb(upright(image)), size[::-1], Image.Resampling.BILINEAR))
 
 
+def reason(error: BaseException) -> str:
+    """Why an image cannot be read, without its file, which whoever asks names.
+
+    >>> reason(OSError("cannot identify image file 'photos/cat.jpg'"))
+    'cannot identify image file'
+    """
+    unknown = "cannot identify image file"
+    return unknown if unknown in (line := first_line(error)) else line
+
+
 def try_read(opened: Callable[[], Path | BytesIO], size: int | tuple[int, int]) -> np.ndarray | str:
     """The pixels of what `opened` gives, as `read_image` has them, or in one line why there are none."""
     try:
@@ -92,7 +102,7 @@ def try_read(opened: Callable[[], Path | BytesIO], size: int | tuple[int, int]) 
     except MemoryError:
         raise
     except Exception as error:  # damaged files fail in many ways that mean the same
-        return first_line(error)
+        return reason(error)
 
 
 def upright(image: Image.Image) -> Image.Image:

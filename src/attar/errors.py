@@ -32,11 +32,13 @@ class Stopped(Exception):  # noqa: N818 - not an error: somebody asked the run t
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, in one line; its kind where it says nothing.
+    """What a library's error says, in one line; its kind where it says nothing; of a system's error without the file.
 
-    >>> first_line(AssertionError())
-    'AssertionError'
+    >>> first_line(AssertionError()), first_line(FileNotFoundError(2, "No such file or directory", "cat.jpg"))
+    ('AssertionError', 'No such file or directory')
     """
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return error.strerror
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 

@@ -249,6 +249,9 @@ def test_a_teacher_that_knows_nothing_is_reported_with_why_that_may_be(digits):
     assert message.startswith("teacher 2 has 9.9 %")
     assert "trained with other mean and std, another image size, or not at all" in message
     better = np.where(np.arange(len(labels)) % 7 == 0, labels, 0)[:, None].astype("int32")
+    assert weak_teacher(1, nothing, digits.test, trained=True).endswith(
+        ": train it longer (teacher.epochs=), or give one with weights"
+    )
     assert weak_teacher(1, replace(nothing, top=better), digits.test) is None
 
 

@@ -141,20 +141,26 @@ def into_memory(images: FileSet, skip: bool) -> tuple[ImageSet, list[Path]]:
     # Pixel by pixel, as files come and as loaders want them.
     pixels = torch.empty(len(images), *images.stored_size, 3, dtype=torch.uint8)
 
-    def decode(place: int) -> bool:
+    def decode(place: int) -> str:
+        """Why a file cannot be read; "" where it can."""
         found = images.read(place)
-        if not isinstance(found, str):
-            pixels[place] = torch.from_numpy(found)
-        elif not skip:
-            raise AttarError(
-                f"cannot read image {images.path(place)} ({found}); mend or remove it, or give "
-                "data.skip_unreadable=true"
-            )
-        return not isinstance(found, str)
+        if isinstance(found, str):
+            return found
+        pixels[place] = torch.from_numpy(found)
+        return ""
 
     # Threads, because Pillow decodes outside the interpreter's lock.
     with ThreadPoolExecutor() as pool:
-        good = torch.tensor(list(pool.map(decode, range(len(images)))))
+        reasons = list(pool.map(decode, range(len(images))))
+    broken = [place for place, reason in enumerate(reasons) if reason]
+    if broken and not skip:
+        first, more = broken[0], len(broken) - 1
+        others, what = (f" and {more:,} more of {len(images):,}", "them") if more else ("", "it")
+        raise AttarError(
+            f"cannot read image {images.path(first)} ({reasons[first]}){others}; mend or remove {what}, or give "
+            "data.skip_unreadable=true"
+        )
+    good = torch.tensor([not reason for reason in reasons])
     for number, name in enumerate(images.classes):
         own = images.of_class(number)
         if own.any() and not good[own].any():

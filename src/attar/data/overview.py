@@ -13,8 +13,7 @@ from pathlib import Path
 from attar.data.file_set import FileSet
 from attar.data.images import ImageSet, Splits
 from attar.data.tensor_set import TensorSplits
-from attar.decoding import image_header, read_image
-from attar.errors import first_line
+from attar.decoding import image_header, read_image, reason
 
 SHOWN = 5  # names of files in a line
 
@@ -122,7 +121,7 @@ def _facts(images: FileSet, number: int) -> tuple[Path, tuple[tuple[int, int], s
     except MemoryError:
         raise
     except Exception as error:  # damaged files fail in many ways that mean the same
-        return path, first_line(error).partition(" <_io.")[0]
+        return path, reason(error)
     return path, (size, kind, hashlib.blake2b(raw, digest_size=16).digest())
 
 

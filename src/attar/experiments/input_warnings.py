@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -60,7 +60,11 @@ def _contents(samples: Samples) -> Iterator[bytes]:
 
 
 def odd_teachers(
-    teachers: Sequence[nn.Module], folders: Sequence[Path], test: Samples, device: torch.device
+    teachers: Sequence[nn.Module],
+    folders: Sequence[Path],
+    test: Samples,
+    device: torch.device,
+    trained: Collection[int] = (),
 ) -> list[str]:
     """Lines about teachers that hardly beat guessing, exchange classes or put out probabilities.
 
@@ -69,18 +73,20 @@ def odd_teachers(
         folders: where each one's predictions for the test set are kept; without a file there is no line.
         test: the test set. Each check needs one class number for every sample, which is what an `ImageSet` has.
         device: where a teacher is tried on some images.
+        trained: the numbers of teachers, from 0, that this run has trained.
     """
     lines = []
     for number, (net, folder) in enumerate(zip(teachers, folders, strict=True)):
         file = folder / predictions_file("teacher")
         if isinstance(test, ImageSet) and file.is_file():
             found = load_predictions(file)
-            lines += [weak_teacher(number, found, test) or exchanged_classes(number, found, test)]
+            weak = weak_teacher(number, found, test, number in trained)
+            lines += [weak or exchanged_classes(number, found, test)]
             lines += [probabilities(number, net, test, device)]
     return list(filter(None, lines))
 
 
-def weak_teacher(number: int, found: Predictions, images: ImageSet) -> str | None:
+def weak_teacher(number: int, found: Predictions, images: ImageSet, trained: bool = False) -> str | None:
     """A warning where a teacher scores hardly above chance on its own task, with the likely cause.
 
     A warning and no error: some study bad teachers on purpose.
@@ -89,10 +95,14 @@ def weak_teacher(number: int, found: Predictions, images: ImageSet) -> str | Non
         number: which teacher, from 0.
         found: its predictions.
         images: what they are for.
+        trained: whether this run has trained it.
     """
     chance, top1 = 1 / len(images.classes), float(found.correct.mean())
     if top1 >= min(TIMES_CHANCE * chance, chance + ABOVE_CHANCE * (1 - chance)):
         return None
+    scores = f"{100 * top1:.1f} % on {images.name!r}, where guessing has {100 * chance:.1f} %"
+    if trained:
+        return f"teacher {number + 1} has {scores}: train it longer (teacher.epochs=), or give one with weights"
     table = confusion_counts(found, len(images.classes))
     # The accuracy if each prediction meant the class it is most often given for.
     renamed = table.max(0).sum() / table.sum()
@@ -101,7 +111,6 @@ def weak_teacher(number: int, found: Predictions, images: ImageSet) -> str | Non
         if renamed >= RENAMED
         else "its weights were probably trained with other mean and std, another image size, or not at all"
     )
-    scores = f"{100 * top1:.1f} % on {images.name!r}, where guessing has {100 * chance:.1f} %"
     return f"teacher {number + 1} has {scores}: {cause}"
 
 

@@ -178,7 +178,8 @@ class Job:
         taught = [self.teach(number, runtime) for number in range(len(self.teachers))]
         if self.team.leader:
             folders = [self._teacher_folder(number) for number in range(len(self.teachers))]
-            self._warn(odd_teachers(self.teachers, folders, self.splits.test, runtime.device))
+            trained = {number for number, _ in self.parts.untrained()}
+            self._warn(odd_teachers(self.teachers, folders, self.splits.test, runtime.device, trained))
         runtime = self._with_engines(runtime)
         if self.recipe.optim.range_test:
             self._find_rate(runtime)

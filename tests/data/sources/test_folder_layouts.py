@@ -104,9 +104,14 @@ READ = {
     "further extensions": (
         [*some(""), "ant/1.txt", "ant/2.txt", "bee/1.avif", "bee/README"],
         (16, None, 4),
-        ["left out 1 files without an extension, 1 .avif, 2 .txt"],
+        ["left out 1 file without an extension, 1 .avif, 2 .txt"],
     ),
     "upper case suffixes": (some("", suffix=".JPEG"), (16, None, 4), []),
+    "one nested in a class": (
+        [*some(""), "ant/more/x/1.png"],
+        (17, None, 4),
+        ["1 image in a folder inside class 'ant' ('more') counts for it"],
+    ),
     "nested in a class": (
         [*some(""), "ant/more/x/1.png", "ant/old/1.png"],
         (18, None, 4),

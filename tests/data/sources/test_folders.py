@@ -118,6 +118,20 @@ def test_an_unreadable_image_is_named(root):
     assert "\n" not in str(caught.value)
 
 
+def test_all_unreadable_images_are_counted_at_once(root):
+    (root / "cat" / "00.png").write_bytes(b"no image")
+    (root / "dog" / "zz.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(AttarError) as caught:
+        load_data("folder", root=root)
+    assert str(caught.value) == (
+        f"cannot read image {root / 'cat' / '00.png'} (cannot identify image file) and 1 more of 21; mend or remove "
+        "them, or give data.skip_unreadable=true"
+    )
+    (root / "cat" / "00.png").unlink()
+    with pytest.raises(AttarError, match=r"zz\.jpg \(No such file or directory\)"):
+        load_data("folder", root=root)
+
+
 def test_unreadable_images_are_skipped_when_asked(root):
     (root / "cat" / "00.png").write_bytes(b"no image")
     splits = load_data("folder", root=root, image_size=8, skip_unreadable=True, val_fraction=0)

@@ -191,7 +191,10 @@ def _classes(place: Path, folders: list[Path], left: LeftOut) -> Classes:
         if inner:
             merged[name] = inner
             nested = sum(file.parent != folder for file in files)
-            left.notes.append(f"{nested} images in folders inside class {name!r} ({listed(inner)}) count for it")
+            counted = "image in a folder" if nested == 1 else "images in folders"
+            left.notes.append(
+                f"{nested} {counted} inside class {name!r} ({listed(inner)}) count{'s' if nested == 1 else ''} for it"
+            )
     _refuse_two_levels(place, found, merged)
     return found
 

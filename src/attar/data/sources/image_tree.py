@@ -48,7 +48,9 @@ class LeftOut:
 
 def _counted(suffix: str, count: int) -> str:
     hint = " (pip install 'attar[heic]' reads them)" if suffix in HEIC else ""
-    return f"{count} {suffix or 'files without an extension'}{hint}"
+    if not suffix:
+        return f"{count} file{'' if count == 1 else 's'} without an extension"
+    return f"{count} {suffix}{hint}"
 
 
 def listed(names: Iterable[str]) -> str:
