@@ -100,6 +100,19 @@ def test_a_folder_with_fewer_classes_is_scored_by_their_names(photo_run, picture
         attar.evaluate(photo_run, tmp_path / "few")
 
 
+def test_training_images_are_not_read(photo_run, pictures, tmp_path):
+    for split in ("train", "test"):
+        shutil.copytree(pictures, tmp_path / split)
+    (tmp_path / "train" / "3" / "broken.png").write_bytes(b"no image")
+    found = attar.evaluate(photo_run / "export" / "student.onnx", tmp_path)
+    assert found["count"] == 60
+    assert found["top1"] == attar.evaluate(photo_run, pictures)["top1"]
+    (tmp_path / "test" / "3" / "broken.png").write_bytes(b"no image")
+    with pytest.raises(AttarError, match=r"cannot read image .*test/3/broken\.png .*data\.skip_unreadable=true"):
+        attar.evaluate(photo_run, tmp_path)
+    assert attar.evaluate(photo_run, tmp_path, skip_unreadable=True)["count"] == 60
+
+
 def test_the_folder_it_was_trained_on_keeps_its_split(photo_run):
     assert attar.evaluate(photo_run)["count"] == 12
     assert attar.evaluate(photo_run / "export" / "student.onnx", photo_run.parent / "trained")["count"] == 12

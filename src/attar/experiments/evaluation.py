@@ -16,7 +16,14 @@ from attar.deploy import load
 from attar.deploy.scored_file import ScoredFile, open_scored
 from attar.errors import AttarError
 from attar.experiments.build import Parts, build, held_for
-from attar.experiments.sets_of_networks import check_same_classes, in_order_of, parts_of, whole_set
+from attar.experiments.sets_of_networks import (
+    check_same_classes,
+    decoded,
+    in_order_of,
+    left_in_files,
+    parts_of,
+    whole_set,
+)
 from attar.metrics import Metrics
 from attar.metrics.predictions import evaluate_each
 from attar.recipe import ModelRecipe, read_recipe
@@ -55,6 +62,7 @@ def evaluate_network(
     whole = data is not None
     opened, parts = _plain_weights(path, network, given, whole) if network else _with_facts(path, given, whole)
     test = parts.splits(parts.recipe.seed).test
+    test = test if (keys or {}).get("in_memory") is False else decoded(test)
     if data is not None and isinstance(test, ImageSet):
         test = in_order_of(opened.card, opened.path, test)
     elif not network:
@@ -80,14 +88,14 @@ def _noted(batches: Iterable[Batch], numbers: list[int]) -> Iterator[Batch]:
 def _with_facts(path: str | Path, keys: dict[str, Any], whole: bool) -> tuple[ScoredFile, Parts]:
     """A network that comes with its classes, and the data."""
     opened = open_scored(path)
-    return opened, parts_of(opened.card, opened.run, keys, whole)
+    return opened, parts_of(opened.card, opened.run, keys, whole, test_alone=True)
 
 
 def _plain_weights(path: str | Path, network: str, keys: dict[str, Any], whole: bool) -> tuple[ScoredFile, Parts]:
     """Plain weights of a network that is named, of the data's classes in their order."""
     if "name" not in keys:
         raise AttarError(f"{path} does not say what it was trained on; give the data: attar evaluate {path} DATA")
-    keys = {"val_fraction": 0, **(whole_set(keys["name"]) if whole else {}), **keys}
+    keys = left_in_files({"val_fraction": 0, **(whole_set(keys["name"]) if whole else {}), **keys})
     recipe = read_recipe(data=keys, student={"name": network})
     parts = Parts(recipe, held_for(recipe))
     splits = parts.splits(recipe.seed)

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
-from attar.data import ImageSet, list_datasets
+from attar.data import FileSet, ImageSet, Samples, list_datasets
+from attar.data.file_set import into_memory
 from attar.data.registry import DATASETS
+from attar.data.sources.from_files import MEMORY_LIMIT
 from attar.errors import AttarError, UnknownNameError
 from attar.experiments.build import Parts, held_for
 from attar.experiments.given_objects import GIVEN, Given
@@ -21,7 +23,7 @@ from attar.sizes import shortest
 from attar.tasks import data_names
 
 
-def parts_of(card: Mapping[str, Any], path: Path, data: Any, whole: bool = False) -> Parts:
+def parts_of(card: Mapping[str, Any], path: Path, data: Any, whole: bool = False, test_alone: bool = False) -> Parts:
     """The task and the data of a saved network, unless keys name others.
 
     Args:
@@ -29,6 +31,7 @@ def parts_of(card: Mapping[str, Any], path: Path, data: Any, whole: bool = False
         path: where its run lies.
         data: keys of the recipe's data section, or an object in its place.
         whole: whether other data without a test set are tested on as a whole.
+        test_alone: whether the training images are not looked at, and need not be read.
 
     Raises:
         AttarError: the data are missing, or the task was an object.
@@ -39,7 +42,8 @@ def parts_of(card: Mapping[str, Any], path: Path, data: Any, whole: bool = False
         if named.startswith(GIVEN):
             raise AttarError(f"this run's task was an object in Python ({named}), so its folder cannot rebuild it")
         task = {"name": named, "options": card.get("task_options") or {}}
-        recipe = read_recipe(data=_data_keys(card, path, keys, whole), task=task)
+        section = _data_keys(card, path, keys, whole)
+        recipe = read_recipe(data=left_in_files(section) if test_alone else section, task=task)
         parts = Parts(recipe, held_for(recipe), Given(data=None if isinstance(data, dict) else data))
         parts.splits(recipe.seed)
     return parts
@@ -126,6 +130,28 @@ def options_of(name: str) -> tuple[str, ...]:
 def whole_set(name: str) -> dict[str, Any]:
     """The key by which data without a test set are tested on as a whole."""
     return {"test_fraction": 1} if "test_fraction" in options_of(name) else {}
+
+
+def left_in_files(keys: dict[str, Any]) -> dict[str, Any]:
+    """A data section whose images stay in their files until they are asked for.
+
+    Not where unreadable images are left out: which ones they are decides what a split without a test folder is.
+    """
+    name = str(keys["name"])
+    if names_function(name) or name.startswith(GIVEN) or "in_memory" not in options_of(name):
+        return keys
+    return keys if keys.get("skip_unreadable") else {"in_memory": False, **keys}
+
+
+def decoded(images: Samples) -> Samples:
+    """Images in memory, where they fit; other samples as they are.
+
+    Raises:
+        AttarError: an image cannot be read.
+    """
+    height, width = images.stored_size if isinstance(images, FileSet) else (0, 0)
+    fits = 3 * height * width * len(images) <= MEMORY_LIMIT
+    return into_memory(images, skip=False)[0] if isinstance(images, FileSet) and fits else images
 
 
 def _same_place(other: str, same: Mapping[str, Any]) -> bool:
