@@ -274,7 +274,7 @@ MISTAKES = {
         ["student.options.num_classes=3"],
         "num_classes of network 'resnet8' follows",
     ),
-    "unknown data": (["data=digit"], "unknown data set 'digit'; did you mean 'digits'?"),
+    "unknown data": (["data=digit"], "unknown data set or folder 'digit'; did you mean 'digits'?"),
     "data option of a wrong type": (["data.image_size=big"], "data: image_size must be"),
     "own data option of a wrong type": (["data.test_fraction=half"], "test_fraction must be float"),
     "unknown key": (["epoch=3"], "unknown key 'epoch'; did you mean 'epochs'?"),

@@ -64,7 +64,7 @@ def test_a_search_says_what_it_found_and_fails_where_no_student_is_good_enough(a
 
 
 def test_a_data_set_is_looked_at(attar, tmp_path):
-    status, out, _ = attar("check", "digits", "--sheet", "sheet.png")
+    status, out, _ = attar("check", "data=digits", "--sheet", "sheet.png")
     assert status == 0
     assert "898" in out
     assert "Contact sheet: sheet.png" in out

@@ -32,6 +32,7 @@ def check(
     with loading():
         from attar.report.data_check import check_data
 
+    data = data.removeprefix("data=")
     with console.status(f"reading {data}"):
         found = check_data(data, sheet=sheet, **data_keys(keys or []))
     for line in found.lines:

@@ -56,6 +56,19 @@ def test_a_table_can_be_streamed(table):
     assert splits.image_shape == (3, 8, 8)
 
 
+def test_classes_of_nearly_one_name_are_noted(table):
+    lines = [*rows(range(12)), "pictures/00.png,Red "]
+    splits = load_data("manifest", root=table("path,label", *lines[1:]), image_size=8, val_fraction=0)
+    assert splits.notes == ("classes 'Red' and 'red' have nearly the same name; merge them if they are one",)
+
+
+def test_a_table_given_as_the_data_names_the_form_to_use(table):
+    file = table("path,label", *rows(range(12)))
+    with pytest.raises(AttarError) as caught:
+        load_data(str(file))
+    assert str(caught.value) == f"data={file} is a file; give data=manifest data.root={file}"
+
+
 def test_uneven_classes_are_noted(table):
     lines = [f"pictures/{n:02d}.png,{'rare' if n == 0 else 'common'},train" for n in range(11)]
     splits = load_data("manifest", root=table("path,label,split", *lines, *rows([]), "pictures/11.png,rare,test"))

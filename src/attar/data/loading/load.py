@@ -164,8 +164,13 @@ def _named(
     """The sets of a registered name or of a path, and whether mirrored images keep their class."""
     if name not in DATASETS and Path(name).expanduser().is_dir():
         name, root = "folder", Path(name).expanduser()
+    if name not in DATASETS and Path(name).expanduser().is_file():
+        kind = "webdataset" if Path(name).suffix == ".tar" else "manifest"
+        raise AttarError(f"data={name} is a file; give data={kind} data.root={name}")
     if name not in DATASETS and Path(name).name != name:
         raise AttarError(f"data={name}: there is no such folder; give data=FOLDER, where the images are")
+    if name not in DATASETS:
+        raise unknown("data set or folder", name, DATASETS)
     info = DATASETS[name]
     for option in options:
         if option not in info.options:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -89,7 +90,7 @@ class Reading:
         if "test" not in sets and "val" in sets:
             sets = {"train": sets["train"], "test": sets["val"]}
         held: dict[str, ImageSet] = dict(sets)
-        notes = [*notes, *uneven_classes(sets["train"])]
+        notes = [*notes, *uneven_classes(sets["train"]), *alike_classes(sets["train"].classes)]
         if self.in_memory_fits(sets):
             for role, images in sets.items():
                 held[role], skipped = into_memory(images, self.skip_unreadable)
@@ -115,6 +116,22 @@ class Reading:
                 f"data.{'resize_size' if self.resize_size else 'image_size'}={fitting} or smaller"
             )
         return needed <= MEMORY_LIMIT if self.in_memory is None else self.in_memory
+
+
+def alike_classes(classes: Sequence[str]) -> list[str]:
+    """A note where names of classes differ in nothing but case, spaces, hyphens or underscores: a slip, more often.
+
+    >>> alike_classes(["church", "gas pump", "Gas_pump"])
+    ["classes 'gas pump' and 'Gas_pump' have nearly the same name; merge them if they are one"]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault(re.sub(r"[\s_-]+", "", name).casefold(), []).append(name)
+    return [
+        f"classes {' and '.join(map(repr, group))} have nearly the same name; merge them if they are one"
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def uneven_classes(images: ImageSet) -> list[str]:
