@@ -77,9 +77,9 @@ def test_options_go_to_their_method(nets):
     assert method.edges[1].loss.temperature == 2
 
 
-@pytest.mark.parametrize("options", [{"weight": 5}, {"kd": 0.5}])
-def test_options_without_their_method_are_refused(nets, options):
-    with pytest.raises(AttarError, match=r"options of 'kd\+at' are given per method"):
+@pytest.mark.parametrize(("options", "right"), [({"weight": 5}, "at.weight"), ({"kd": 0.5}, "kd.kd")])
+def test_options_without_their_method_are_refused(nets, options, right):
+    with pytest.raises(AttarError, match=rf"options of 'kd\+at' are given per method: method\.{right}="):
         create_method("kd+at", **options, **nets)
 
 

@@ -112,6 +112,14 @@ def test_the_stages_by_name_are_the_method_without_layers(batch):
     assert usual.batch_losses(batch).total == named.batch_losses(batch).total
 
 
+@pytest.mark.parametrize("layers", [{"student.layer2": "teacher.layer2.1"}, {"student": {"layer2": "teacher.layer2"}}])
+def test_a_stage_may_be_named_by_its_module_and_a_key_taken_apart_at_its_dots(layers):
+    nets = {"teacher": attar.create_model("resnet14", 6, image_size=16), "student": attar.create_model("resnet8", 6)}
+    method = attar.create_method("at", **nets, layers=layers)
+    assert [edge.key for edge in method.edges][1:] == ["teacher.stage2->student.stage2"]
+    assert method.losses(torch.randn(2, 3, 16, 16), torch.arange(2)).total.isfinite()
+
+
 def test_unknown_layers_are_answered_with_near_ones(nets):
     with pytest.raises(AttarError, match="the student has no layer 'layer3'; near: layer2, layer1"):
         attar.create_method("at", **nets, layers={"student.layer3": "teacher.blocks.1"})

@@ -201,7 +201,10 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
         names = [part.strip() for part in name.split("+")]
         for option, settings in own.items():
             if option not in names or not isinstance(settings, dict):
-                raise AttarError(f"options of {name!r} are given per method: {names[0]}.{option}=..., not {option}=...")
+                owner = next((one for one in names if option in METHODS[one].defaults), names[0])
+                raise AttarError(
+                    f"options of {name!r} are given per method: method.{owner}.{option}=..., not method.{option}=..."
+                )
         for part in names:
             check_options(part, own.get(part, {}))
         return

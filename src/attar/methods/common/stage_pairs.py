@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from attar.errors import AttarError, PairError
+from attar.methods.common.edge_options import by_key
 from attar.models import Staged, has_tap, tap_shapes
 from attar.models.surgery.adapters import resized
 from attar.models.surgery.layouts import Arrange, Arranged, arranged_shape
@@ -48,7 +49,8 @@ def tap_pairs(
         return list(usual) or common_stages(method, teacher, student)
     if not isinstance(layers, Mapping):
         raise AttarError(f"layers: expected {{student.PATH: teacher.PATH, ...}}, got {layers!r}")
-    return [(_tap("teacher", teacher, theirs), _tap("student", student, own)) for own, theirs in layers.items()]
+    named = by_key("layers", layers, "teacher.PATH")
+    return [(_tap("teacher", teacher, theirs), _tap("student", student, own)) for own, theirs in named.items()]
 
 
 def _tap(role: str, net: nn.Module, layer: str) -> str:
@@ -57,7 +59,7 @@ def _tap(role: str, net: nn.Module, layer: str) -> str:
     if owner != role or not dot:
         raise AttarError(f"layers: {layer!r}: expected {role}.PATH; write {{student.PATH: teacher.PATH}}")
     if has_tap(net, path):
-        return path
+        return (net.stage_at(path) if isinstance(net, Staged) else None) or path
     paths = tap_paths(net)
     near = difflib.get_close_matches(path, paths, n=3, cutoff=0.5)
     others = near or [one for one in paths if "." not in one]

@@ -190,7 +190,7 @@ def rebuilt(spec: Spec) -> nn.Module:
         if min(height, width) < SMALL or height % STRIDE or width % STRIDE or height != width:
             probe(net, channels, side)
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = first_line(error)
+        reason = first_line(error).rstrip(".")
         raise AttarError(
             f"{name} does not take images of {height}x{width}: {reason}; give student.options.input_size=224, say "
             "(teacher. for a teacher)"

@@ -99,6 +99,21 @@ class Staged(nn.Module):
         before = last.preactivation(x)
         return F.relu(before), before
 
+    def stage_at(self, path: str) -> str | None:
+        """The tap of a stage, or of the last block of one, that `run_stage` takes apart; None for other paths.
+
+        >>> from attar.models.create import create_model
+        >>> net = create_model("resnet20")
+        >>> net.stage_at("layer2"), net.stage_at("layer2.2"), net.stage_at("layer2.1")
+        ('stage2', 'stage2', None)
+        """
+        for number, name in enumerate(self.layout.stages, 1):
+            stage = getattr(self, name)
+            if isinstance(stage, nn.Sequential) and isinstance(stage[-1], Block):
+                if path in (name, f"{name}.{len(stage) - 1}"):
+                    return f"stage{number}"
+        return None
+
     def final(self, x: Tensor) -> Tensor:
         """What a family does to the last stage's map before it is averaged over space."""
         return x
