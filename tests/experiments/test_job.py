@@ -119,3 +119,10 @@ def test_a_method_that_trains_its_teacher_gets_a_copy(tmp_path, monkeypatch):
     moving = job.training(0).method.moving.module
     assert moving is not job.teachers[0]
     assert fingerprint(moving) == fingerprint(job.teachers[0])
+
+
+def test_two_teachers_of_one_name_are_two_networks(tmp_path):
+    job = Job(recipe(tmp_path, teacher={"name": "resnet8,resnet8"}), tmp_path, Console(file=io.StringIO()))
+    assert [one.recipe.seed for one in job.teacher_trainings.values()] == [0, 1]
+    assert len({fingerprint(net) for net in job.teachers}) == 2
+    assert [one.title for one in job.teacher_trainings.values()] == ["teacher resnet8", "teacher 2 resnet8"]

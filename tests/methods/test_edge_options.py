@@ -10,6 +10,7 @@ from attar.batch import Address, Batch
 from attar.distributed.synchronised import whole_batch_losses
 from attar.errors import AttarError
 from attar.methods.common.edge_options import WRAPPERS
+from attar.methods.registry import OF_EVERY_METHOD
 from attar.recipe import read_recipe, to_yaml
 from attar.schedules import Linear, Until, read_weight, value
 
@@ -106,6 +107,8 @@ def test_keys_of_edges_are_put_together_again_and_may_stand_without_the_method()
     for text in texts:
         options = read_recipe(overrides=[f"{text}=linear(0,1,20)", "method=kd"]).method.options
         assert built(**options).losses(IMAGES, Y, epoch=4).weights[EDGE] == 0.25
+    top = read_recipe(overrides=["method=kd", *(f"{option}=mean" for option in OF_EVERY_METHOD)])
+    assert top.method.options == dict.fromkeys(OF_EVERY_METHOD, "mean")
     nested = {"teacher": {"logits->student": {"logits": "standardised"}}}
     by_key, all_edges = (built(logit_edges=one).losses(IMAGES, Y).total for one in (nested, "standardised"))
     assert by_key == all_edges

@@ -163,7 +163,8 @@ def test_draws_of_the_same_address_agree():
         ("kd", "mode", "did you mean 'mean'"),
         ("kd", "fixed(1)", "give 2 weights"),
         ("kd", "dropped(0)", "above 0 and at most 1"),
-        ("kd", "entropy(3)", "takes \\(\\)"),
+        ("kd", "entropy(3)", "entropy takes no numbers"),
+        ("kd", "routed(-1)", "0 or more"),
         ("averkd", "mean", "weighs several teachers by its own rule"),
     ],
 )
@@ -171,6 +172,14 @@ def test_what_does_not_go_is_an_error(name, rule, message):
     one, other, student = nets("resnet8", "resnet14", "resnet8")
     with pytest.raises(AttarError, match=message):
         attar.create_method(name, teacher=[one, other], student=student, teachers=rule)
+
+
+def test_joined_methods_share_their_rule():
+    one, other, student = nets("resnet8", "resnet14", "resnet8")
+    with pytest.raises(AttarError, match=r"method\.kd\.teachers: joined methods share their teachers; give method\.t"):
+        attar.create_method("kd+rkd", teacher=[one, other], student=student, kd={"teachers": "mean"})
+    with pytest.raises(AttarError, match="'camkd' has a teacher of its own"):
+        attar.create_method("camkd+rkd", teacher=[one, other], student=student)
 
 
 def test_a_rule_needs_several_teachers():

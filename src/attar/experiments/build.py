@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -118,9 +119,15 @@ class Parts:
         if self.given.teachers:
             return [checked(copied(net), "teacher", self.splits(seed)) for net in self.given.teachers]
         teacher = self.recipe.teacher
+        again = repeats(teacher)
         return [
-            build(ModelRecipe(name, weights, teacher.options, teacher.classes), self.splits(seed), seed, "teacher")
-            for name, weights in teacher_parts(teacher)
+            build(
+                ModelRecipe(name, weights, teacher.options, teacher.classes),
+                self.splits(seed),
+                seed + again.get(number, 0),
+                "teacher",
+            )
+            for number, (name, weights) in enumerate(teacher_parts(teacher))
         ]
 
     def untrained(self) -> list[tuple[int, str]]:
@@ -151,6 +158,20 @@ def untrained_teachers(teacher: TeacherRecipe) -> list[tuple[int, str]]:
         for number, (name, weights) in parts
         if not weights and not names_function(name) and (not name.startswith(FILES) or is_untrained(name))
     ]
+
+
+def repeats(teacher: TeacherRecipe) -> dict[int, int]:
+    """How many networks of its name come before each teacher without weights: what is added to the seed of its
+    training, because networks trained alike would be one network.
+
+    >>> repeats(TeacherRecipe("resnet20,resnet56,resnet20,resnet20"))
+    {0: 0, 1: 0, 2: 1, 3: 2}
+    """
+    seen, found = Counter[str](), dict[int, int]()
+    for number, name in untrained_teachers(teacher):
+        found[number] = seen[name]
+        seen[name] += 1
+    return found
 
 
 def held_for(recipe: Recipe, given: Given | None = None) -> Held:

@@ -23,7 +23,7 @@ from attar.deploy import load
 from attar.distributed.team import sign, surviving, team
 from attar.errors import AttarError, Stopped, first_line
 from attar.experiments.baseline import earlier_baseline
-from attar.experiments.build import Parts, Sets, fitting, seeded, task_title
+from attar.experiments.build import Parts, Sets, fitting, repeats, seeded, task_title
 from attar.experiments.exporting import export_run
 from attar.experiments.given_objects import Given
 from attar.experiments.input_warnings import odd_teachers, overlap
@@ -466,7 +466,9 @@ class Job:
             # A copy, because methods freeze the teacher that they are given.
             method = self._supervised(copied(self.teachers[number]))
             splits = self.parts.splits(recipe.seed, self.recipe.teacher.train_size)
-            title, folder = f"teacher {name}", self._teacher_folder(number)
+            again = repeats(self.recipe.teacher)[number]
+            recipe = replace(recipe, seed=recipe.seed + again)
+            title, folder = f"teacher {number + 1} {name}" if again else f"teacher {name}", self._teacher_folder(number)
             trainings[number] = Training(method, splits, recipe, folder, title, tracking=self.tracking)
         return trainings
 

@@ -373,9 +373,10 @@ class Composed(Method):
         for guest in guests:
             if not isinstance(guest, Offline) or type(guest).run is not Offline.run:
                 raise AttarError(f"{guest.name!r} runs its networks in its own way; put it first: {guest.name}+...")
-            if not _same_networks(host, guest):
+            if role := _different_network(host, guest):
                 raise AttarError(
-                    f"{host.name!r} and {guest.name!r} hold different networks; build both around the same"
+                    f"{host.name!r} and {guest.name!r} hold different networks: {host.name!r} has a {role} of its own; "
+                    "run each alone, or join methods of one student and one teacher (kd+at)"
                 )
         self.runs_on = max(methods, key=lambda method: demand(method.needs)).runs_on  # type: ignore[misc]
         self.parts = nn.ModuleList(methods)
@@ -407,12 +408,12 @@ class Composed(Method):
         return self._methods[0].views()
 
 
-def _same_networks(host: Method, guest: Offline) -> bool:
-    """Whether both wrap the very same student and teacher."""
-    return all(
-        getattr(getattr(host, name, None), "module", None) is getattr(guest, name).module
-        for name in ("student", "teacher")
-    )
+def _different_network(host: Method, guest: Offline) -> str:
+    """The role in which the two wrap different networks; "" where student and teacher are the very same."""
+    for role in ("student", "teacher"):
+        if getattr(getattr(host, role, None), "module", None) is not getattr(guest, role).module:
+            return role
+    return ""
 
 
 def no_grad_clone(state: dict[str, Any]) -> dict[str, Any]:

@@ -273,6 +273,8 @@ def _joined(
 def _compose(name: str, student: nn.Module, teacher: Any, image_shape: Any, options: dict[str, Any]) -> Composed:
     check_options(name, options)
     names = [part.strip() for part in name.split("+")]
+    if owner := next((part for part in names if "teachers" in options.get(part, {})), None):
+        raise AttarError(f"method.{owner}.teachers: joined methods share their teachers; give method.teachers")
     return Composed(
         *(
             create_method(part, student=student, teacher=teacher, image_shape=image_shape, **options.get(part, {}))

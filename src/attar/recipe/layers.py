@@ -13,15 +13,17 @@ from attar.recipe.checks import check_keys, shown
 from attar.recipe.schema import NAMED, OptimRecipe, Recipe
 from attar.recipe.texts import parse
 
+# Options of every method, which may stand without the method's section.
+OF_EDGES = ("weights", "logit_edges", "layer_schedule", "teachers")
+
 
 def normalise(tree: dict[str, Any]) -> dict[str, Any]:
     """Bare names become sections or lists, and keys that a section does not know become its options."""
     tree = dict(tree)
-    if "weights" in tree:
-        # Those of edges, which every method has.
+    if of_edges := {key: tree.pop(key) for key in OF_EDGES if key in tree}:
         method = tree.get("method") or {}
         named = {"name": method} if isinstance(method, str) else dict(method)
-        tree["method"] = {**named, "weights": tree.pop("weights")}
+        tree["method"] = {**named, **of_edges}
     for key in ("track", "metrics", "export", "chain"):
         if isinstance(tree.get(key), str):
             tree[key] = [name.strip() for name in tree[key].split(",") if name.strip()]
@@ -38,7 +40,8 @@ def normalise(tree: dict[str, Any]) -> dict[str, Any]:
             tree[section] = {"name": given or ""}
             continue
         if not isinstance(given, dict):
-            raise AttarError(f"{section}: expected a name or a section of keys, got {shown(given)}")
+            several = ", several networks as teacher=A,B" if section == "teacher" else ""
+            raise AttarError(f"{section}: expected a name or a section of keys{several}, got {shown(given)}")
         known = {f.name for f in dataclasses.fields(schema[section].default_factory)}  # type: ignore[arg-type]
         # Only methods, tasks and data sets have settings of their own that read better without .options.
         extra = {k: v for k, v in given.items() if k not in known} if section in ("method", "task", "data") else {}

@@ -126,6 +126,11 @@ def test_of_several_teachers_those_without_weights_are_trained():
     assert trained.endswith("teachers/teacher2_resnet8/seed0/student.safetensors")
 
 
+def test_networks_of_one_name_are_trained_from_seeds_of_their_own():
+    found = cells(["kd"], [{"teacher": {"name": "resnet14,resnet8,resnet14"}, "student": "resnet8"}])[0]
+    assert [read_recipe(**one.values).seed for one in found.teachers] == [0, 0, 1]
+
+
 def test_a_teachers_training_may_see_fewer_images():
     (teacher,) = cells(["kd"], [{**PAIR, "teacher": {"name": "resnet14", "train_size": 50}}])[0].teachers
     assert read_recipe(**teacher.values).data.train_size == 50

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attar.errors import AttarError
-from attar.experiments.build import teacher_parts, untrained_teachers
+from attar.experiments.build import repeats, teacher_parts, untrained_teachers
 from attar.experiments.networks_of_runs import with_networks_of_runs
 from attar.experiments.suites.suite_chains import suite_links, without_weights
 from attar.recipe import Recipe, layered, normalise, read_recipe
@@ -145,6 +145,7 @@ class Kind:
         folder: that of the seeds' folders, below the suite's.
         teachers: the teachers that are trained for it, by their number among its teachers.
         weights: the files of its teachers as the recipe has them; empty where one has none.
+        again: what is added to the seed, of a teacher whose network is among those before it.
     """
 
     row: str
@@ -153,10 +154,11 @@ class Kind:
     folder: Path
     teachers: dict[int, Kind] = field(default_factory=dict)
     weights: tuple[str, ...] = ()
+    again: int = 0
 
     def at(self, seed: int, weights: dict[int, str] | None = None, teachers: tuple[Cell, ...] = ()) -> Cell:
         """The run of a seed, with the weights of the teachers that are trained for it."""
-        values = untrained = {**self.values, "seed": seed}
+        values = untrained = {**self.values, "seed": seed + self.again}
         if weights:
             files = [weights.get(number, file) for number, file in enumerate(self.weights)]
             # How a teacher is trained is in the recipe of its own run.
@@ -311,7 +313,7 @@ def teacher_kind(number: int, name: str, values: dict[str, Any], recipe: Recipe,
         "alone": "skip",
     }
     label = places.teacher(f"teacher{number + 1 if number else ''} {name}", repr(sorted(flat(own).items(), key=str)))
-    return Kind(label, "", own, places.of_teacher(label))
+    return Kind(label, "", own, places.of_teacher(label), again=repeats(teacher)[number])
 
 
 class Places:

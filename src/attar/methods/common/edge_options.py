@@ -118,7 +118,8 @@ def wrapped(edge: Transfer, text: str) -> tuple[Wrapper, nn.Module]:
     try:
         return wrapper, wrapper.wrap(edge.loss, *numbers)
     except TypeError:
-        raise AttarError(f"logit_edges: {name} takes ({wrapper.takes}), got {text!r}") from None
+        takes = f"({wrapper.takes})" if wrapper.takes else "no numbers"
+        raise AttarError(f"logit_edges: {name} takes {takes}, got {text!r}") from None
     except AttarError as error:
         raise AttarError(f"edge {edge.key!r} cannot be {name}: {error}") from None
 

@@ -129,9 +129,12 @@ def read_rule(text: str, teachers: int) -> TeacherRule:
         raise unknown("value of teachers:", name or str(text), RULES)
     if name == "fixed" and (len(numbers) != teachers or min(numbers) < 0 or not sum(numbers)):
         raise AttarError(f"teachers={text}: give {teachers} weights, none below 0, for {teachers} teachers")
+    if name == "routed" and numbers and numbers[0] < 0:
+        raise AttarError(f"teachers={text}: the epochs until all teachers are in use are 0 or more")
     if name == "dropped" and numbers and not 0 < numbers[0] <= 1:
         raise AttarError(f"teachers={text}: the probability that a teacher stays is above 0 and at most 1")
     try:
         return TeacherRule(str(text), RULES[name].make(*numbers))
     except TypeError:
-        raise AttarError(f"teachers: {name} takes ({RULES[name].takes}), got {text!r}") from None
+        takes = RULES[name].takes or "no numbers"
+        raise AttarError(f"teachers: {name} takes {takes}, got {text!r}") from None

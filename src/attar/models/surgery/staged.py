@@ -109,9 +109,9 @@ class Staged(nn.Module):
         """
         for number, name in enumerate(self.layout.stages, 1):
             stage = getattr(self, name)
-            if isinstance(stage, nn.Sequential) and isinstance(stage[-1], Block):
-                if path in (name, f"{name}.{len(stage) - 1}"):
-                    return f"stage{number}"
+            parted = isinstance(stage, nn.Sequential) and isinstance(stage[-1], Block)
+            if parted and path in (name, f"{name}.{len(stage) - 1}"):
+                return f"stage{number}"
         return None
 
     def final(self, x: Tensor) -> Tensor:
