@@ -278,7 +278,15 @@ MISTAKES = {
     "data option of a wrong type": (["data.image_size=big"], "data: image_size must be"),
     "own data option of a wrong type": (["data.test_fraction=half"], "test_fraction must be float"),
     "unknown key": (["epoch=3"], "unknown key 'epoch'; did you mean 'epochs'?"),
-    "wrong type": (["epochs=many"], "epochs"),
+    "wrong type": (["epochs=many"], "epochs: expected a whole number, got 'many'"),
+    "half a number": (["epochs=1.5"], "epochs: expected a whole number, got '1.5'"),
+    "no value": (["optim.lr="], "optim.lr: expected a number, got nothing"),
+    "neither true nor false": (["optim.nesterov=maybe"], "optim.nesterov: expected true or false, got 'maybe'"),
+    "no list": (["optim.milestones=3"], "optim.milestones: expected a list, such as [0.5,0.75]"),
+    "an option with dashes": (["--epochs", "3"], "keys are written without dashes, such as epochs=10 (attar distill"),
+    "a name in capitals": (["method=KD"], "unknown method 'KD'; did you mean 'kd'?"),
+    "a folder and a root": (["data=photos", "data.root=one"], "data=photos is a folder already; leave data.root=one"),
+    "unknown tracker": (["track=tensorbord"], "unknown tracker 'tensorbord'; did you mean 'tensorboard'?"),
     "missing weights": (["teacher.weights=none.pth"], "no weights at none.pth"),
     "corrupt weights": (["teacher.weights=corrupt.pth"], "cannot read corrupt.pth as weights"),
     "another architecture": (["teacher.weights=other.pth"], "other.pth is not of this ResNet"),
@@ -314,10 +322,15 @@ def test_a_mistake_is_one_line_status_2_and_no_folder(attar, bad, kind):
     assert files(bad) == before
 
 
+SEARCH = ["search", "teacher=resnet14", "teacher.weights=other.pth", "data=digits"]
 OTHER_MISTAKES = {
     "train with a teacher": (["train", *TAUGHT], "attar train has no teacher"),
+    "train with a method": (["train", "student=resnet8", "method=kd"], "leave method=kd out, or use attar distill"),
     "resume nothing": (["resume", "nowhere"], "nowhere holds no run (no recipe.yaml)"),
     "evaluate nothing": (["evaluate", "nowhere"], "nowhere does not exist; give a run's folder"),
+    "evaluate no network": (["evaluate", "list.yaml"], "list.yaml is no network: give a run's folder"),
+    "evaluate with nothing as teacher": (["evaluate", "run", "--teacher", "none"], "none does not exist"),
+    "evaluate on no device": (["evaluate", "run", "--device", "gpu"], "device 'gpu' is not usable here"),
     "evaluate on two sets": (["evaluate", "run", "photos", "others"], "give one data set, got photos, others"),
     "export nothing": (["export", "nowhere"], "nowhere does not exist; give a run's folder"),
     "export an unfinished run": (["export", "run"], "the run in run is not finished; `attar resume run`"),
@@ -330,6 +343,13 @@ OTHER_MISTAKES = {
     "profile too small": (["profile", "vgg8", "--image-size", "4"], "vgg8 needs images of"),
     "for no student": (["methods", "--for", "teacher=vgg13"], "--for: give teacher=NAME student=NAME"),
     "for an unknown key": (["methods", "--for", "techer=vgg13"], "unknown key 'techer'; did you mean 'teacher'"),
+    "no such methods": (["methods", "nothing*"], "no method matches 'nothing*'; `attar methods` lists all"),
+    "nothing to list": (["list", "networks", "no*"], "no networks match 'no*'; `attar list networks` shows all"),
+    "a search of nothing fast": ([*SEARCH, "latency=5"], "it has no unit"),
+    "a search of no network": ([*SEARCH, "among=no*"], "no network matches 'no*'"),
+    "a search of no candidates": ([*SEARCH, "candidates=0"], "candidates=0: give 1 or more"),
+    "a suite that is no file": (["bench", "none.yaml"], "suite 'none.yaml' is no file; `attar bench --help` shows one"),
+    "a key among options": (["suggest", "resnet14", "latency=5ms"], "options are written with dashes, such as --top 3"),
     "two methods": (["methods", "kd", "at"], "join them with +"),
     "explain nothing": (["methods", "skod"], "unknown method 'skod'; did you mean"),
     "recipe that is no file": (["distill", "none.yaml"], "none.yaml"),
@@ -339,7 +359,7 @@ OTHER_MISTAKES = {
     "import that is no Python": (["methods", "--import", "syntax.py"], "--import syntax.py: line 1: SyntaxError"),
     "unknown command": (["distil"], "distil"),
     "unknown option": (["methods", "--nothing"], "--nothing"),
-    "too few arguments": (["resume"], "Missing argument"),
+    "too few arguments": (["resume"], "Missing argument 'run' (attar resume --help)"),
 }
 
 

@@ -43,6 +43,9 @@ def test_what_a_recipe_gave_is_found_and_stands_in_no_listing():
 
 
 def test_a_name_like_no_other_lists_the_known_ones():
+    assert str(unknown("method", "KD", ["kd", "at"])) == "unknown method 'KD'; did you mean 'kd'?"
+    many = str(unknown("method", "????", [f"m{n:02d}" for n in range(50)]))
+    assert many.endswith("m38, m39 and 10 more (attar list)")
     assert str(unknown("method", "zzzz", ["kd", "at"])) == "unknown method 'zzzz'; known: at, kd"
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, Unpack
 
 from rich.console import Console
+from torch import nn
 
 from attar.deploy import Export
 from attar.deploy.predict import of_run
@@ -16,6 +17,7 @@ from attar.experiments import launch
 from attar.experiments.evaluation import evaluate_network
 from attar.experiments.exporting import export_network
 from attar.experiments.given_objects import take_objects
+from attar.experiments.networks_of_runs import suggest_for
 from attar.experiments.student_halving import search_students, split_goal
 from attar.plugins import import_files
 from attar.profiling import profile as measure_network
@@ -66,13 +68,26 @@ def train_model(
     """Train a network on the labels alone: a teacher, or a baseline. Arguments as in `distill`, without a teacher."""
     named, given = take_objects(dict(values))
     keys = given_keys(recipe, **named)
-    return launch.start(plain(read_recipe(recipe, **named)), console, given, file=recipe, keys=keys)
+    whole = plain(read_recipe(recipe, **named), given_keys(None, **named))
+    return launch.start(whole, console, given, file=recipe, keys=keys)
 
 
-def plain(recipe: Recipe) -> Recipe:
-    """The recipe without distillation."""
+def plain(recipe: Recipe, given: Collection[str]) -> Recipe:
+    """The recipe without distillation.
+
+    Args:
+        recipe: of any training; the method of a recipe's file is left out.
+        given: the dotted keys that were given beside the file.
+
+    Raises:
+        AttarError: a teacher or a method that learns from one is asked for.
+    """
     if recipe.teacher.name:
         raise AttarError("attar train has no teacher; leave teacher= out, or use attar distill")
+    if "method.name" in given and recipe.method.name != "supervised":
+        raise AttarError(
+            f"attar train learns from labels alone; leave method={recipe.method.name} out, or use attar distill"
+        )
     recipe.method.name, recipe.method.options, recipe.alone = "supervised", {}, "skip"
     return recipe
 
@@ -140,9 +155,9 @@ def profile(*arguments: Any, **options: Any) -> CostPage:
 
 
 @wraps(find_students)
-def suggest(*arguments: Any, **options: Any) -> SuggestionPage:
-    """`attar.profiling.suggest`; a notebook shows the result as a table."""
-    return SuggestionPage(**vars(find_students(*arguments, **options)))
+def suggest(teacher: str | nn.Module, **options: Any) -> SuggestionPage:
+    """`attar.profiling.suggest`, whose teacher may be a run's folder too; a notebook shows the result as a table."""
+    return SuggestionPage(**vars(suggest_for(teacher, **options)))
 
 
 def evaluate(

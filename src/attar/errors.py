@@ -27,6 +27,10 @@ class UnknownNameError(AttarError):
     """A name that is in no table: misspelt, or registered in a file that was not imported."""
 
 
+# So many names stand in a message.
+MOST_LISTED = 40
+
+
 class Stopped(Exception):  # noqa: N818 - not an error: somebody asked the run to stop
     """The run was asked to stop; its state is saved."""
 
@@ -49,8 +53,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     "unknown method 'skod'; did you mean 'sokd'?"
     """
     choices = sorted(known)
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    folded = {one.casefold(): one for one in reversed(choices)}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     if near:
-        return UnknownNameError(f"unknown {kind} {name!r}; did you mean {near[0]!r}?")
-    listed = ", ".join(choices) if choices else "none"
+        return UnknownNameError(f"unknown {kind} {name!r}; did you mean {folded[near[0]]!r}?")
+    listed = ", ".join(choices[:MOST_LISTED]) if choices else "none"
+    if len(choices) > MOST_LISTED:
+        listed += f" and {len(choices) - MOST_LISTED} more (attar list)"
     return UnknownNameError(f"unknown {kind} {name!r}; known: {listed}")

@@ -9,6 +9,7 @@ from rich.console import Console
 
 import attar
 import attar as library
+from attar.deploy import save
 from attar.profiling import Latency, parameters
 from attar.report.suggestions import next_command, suggestion_json, suggestion_notes, suggestion_table
 
@@ -99,6 +100,21 @@ def test_mistakes_of_the_command(attar, arguments, message):
     assert status == 2
     assert err.count("\n") == 1
     assert message in err
+
+
+def test_students_of_a_run_take_its_images(attar, tmp_path):
+    net = library.create_model("resnet14", 10, 1, 8)
+    facts = {"classes": [str(n) for n in range(10)], "image_shape": [1, 8, 8], "mean": [0.5], "std": [0.5]} | {
+        "data": "digits"
+    }
+    (tmp_path / "run").mkdir()
+    save(net, tmp_path / "run" / "student.safetensors", **facts)
+    shown = library.suggest(str(tmp_path / "run"), among=["resnet8"], clock=lambda *_: Latency(1.0, 0.0))
+    assert (shown.classes, shown.image_shape) == (10, (1, 8, 8))
+    assert next_command(shown).startswith(f"attar distill teacher={tmp_path / 'run'} student=resnet8 ")
+    status, out, _ = attar("suggest", "run", "--among", "resnet8", "--latency", "10s")
+    assert status == 0
+    assert "attar distill teacher=run student=resnet8 data=folder" in out
 
 
 def test_a_notebook_shows_the_table():

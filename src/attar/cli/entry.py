@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import platform
 import sys
+import warnings
 from importlib.metadata import version
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -40,6 +42,8 @@ def options(
 
 
 INTERRUPTED, MISTAKE = 130, 2
+# The commands that take keys of a recipe.
+KEYED = ("distill", "train", "search", "bench")
 
 
 def loading() -> Status:
@@ -50,8 +54,9 @@ def loading() -> Status:
 def main() -> None:
     """The entry point: a mistake in the input is one line and status 2."""
     _print_anything()
+    warnings.showwarning = show_warning
     try:
-        status = app(standalone_mode=False)
+        status = app(standalone_mode=False, prog_name="attar")
     except AttarError as error:
         fail(str(error))
     except OSError as error:  # a full disk, a folder that may not be written
@@ -66,9 +71,35 @@ def main() -> None:
         # The parser's own errors are one line; any other exception is a bug of ours.
         if not hasattr(error, "format_message"):
             raise
-        fail(f"{error.format_message()} (attar --help)" if error.format_message() else "give a command (attar --help)")
+        fail(parsing_error(error))
     # Without its standalone mode the parser returns the status of what it ended itself, Ctrl-C for one.
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def parsing_error(error: Any) -> str:
+    """What the parser did not understand, in one line with the command whose help explains it."""
+    message = error.format_message().rstrip(".") or "give a command"
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "attar"
+    if message.startswith("No such option") and command.split()[-1] in KEYED:
+        message += "; keys are written without dashes, such as epochs=10"
+    elif "unexpected extra argument" in message and "=" in message:
+        message += "; options are written with dashes, such as --top 3"
+    return f"{message} ({command} --help)"
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning as one line; one of another package than attar with where it comes from."""
+    ours = Path(__file__).parents[1] in Path(filename).parents
+    where = "" if ours else f" ({category.__name__} at {filename}:{lineno})"
+    print(f"warning: {str(message).strip()}{where}", file=file or sys.stderr)
 
 
 def _print_anything() -> None:

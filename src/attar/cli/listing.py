@@ -24,7 +24,7 @@ def listing(
 
     attar list networks "resnet*"
     """
-    from attar.errors import unknown
+    from attar.errors import AttarError, unknown
     from attar.report.tables import Table
 
     if kind is None:
@@ -33,7 +33,10 @@ def listing(
         return
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
-    console.print(KINDS[kind][1](pattern))
+    found = KINDS[kind][1](pattern)
+    if not found.rows:
+        raise AttarError(f"no {kind} match {pattern!r}; `attar list {kind}` shows all")
+    console.print(found)
 
 
 def _methods(pattern: str) -> Table:

@@ -141,7 +141,9 @@ def profile(
 
 @app.command(short_help="Find students for a teacher under a budget.")
 def suggest(
-    teacher: Annotated[str, typer.Argument(help="The teacher's name: resnet56, timm/convnext_tiny, ...")],
+    teacher: Annotated[
+        str, typer.Argument(help="The teacher's name, resnet56 or timm/convnext_tiny, or the folder of its run.")
+    ],
     latency: Annotated[str | None, typer.Option(metavar="TIME", help="Most latency of a pass: 5ms, 0.005s.")] = None,
     size: Annotated[str | None, typer.Option(metavar="BYTES", help="Largest file of weights: 10MB, 10MiB.")] = None,
     macs: Annotated[str | None, typer.Option(metavar="COUNT", help="Most MACs per image: 300M, 1.2G.")] = None,
@@ -149,8 +151,8 @@ def suggest(
     memory: Annotated[str | None, typer.Option(metavar="BYTES", help="Most memory of a pass, without weights.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of the images; default: the teacher's.")] = None,
     teacher_size: Annotated[int | None, typer.Option(help="Side the teacher resizes them to first.")] = None,
-    classes: Annotated[int, typer.Option(help="Classes of the networks.")] = 100,
-    channels: Annotated[int, typer.Option(help="Channels of the images.")] = 3,
+    classes: Annotated[int | None, typer.Option(help="Classes of the networks; default: the run's, or 100.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Channels of the images; default: the run's, or 3.")] = None,
     batch: Annotated[int, typer.Option(help="Images per pass.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads of a pass.")] = 1,
     top: Annotated[int, typer.Option(help="Most students to list.")] = 10,
@@ -167,24 +169,23 @@ def suggest(
     from rich.progress import BarColumn, Progress, TextColumn
 
     with loading():
-        from attar.profiling import suggest as search
+        from attar import api
         from attar.report.suggestions import next_command, suggestion_json, suggestion_notes, suggestion_table
 
+    sizes = {"classes": classes, "channels": channels, "image_size": image_size}
     screen = Console(stderr=True) if as_json else console
     columns = TextColumn("{task.description:<44.44}"), BarColumn(None), TextColumn("{task.completed}/{task.total}")
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("")
-        found = search(
+        found = api.suggest(
             teacher,
             latency=latency,
             size=size,
             macs=macs,
             params=params,
             memory=memory,
-            image_size=image_size,
             teacher_size=teacher_size,
-            classes=classes,
-            channels=channels,
+            **{key: value for key, value in sizes.items() if value is not None},
             batch=batch,
             threads=threads,
             top=top,

@@ -40,6 +40,8 @@ def methods(
         raise AttarError(f"expected one method, got {len(given)}: {' '.join(given)}; join them with +, or use --for")
     if given and not any(mark in given[0] for mark in "*?["):
         return explain(given[0], svg)
+    if given and not list_methods(given[0]):
+        raise AttarError(f"no method matches {given[0]!r}; `attar methods` lists all")
     return print_families(list_methods(given[0] if given else "*"))
 
 

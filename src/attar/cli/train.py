@@ -42,11 +42,12 @@ def train(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     with loading():
         from attar import api
         from attar.experiments import launch
-        from attar.recipe import read_recipe
+        from attar.recipe import given_keys, read_recipe
 
     file, overrides = split_arguments(arguments)
     keys = keys_of(file, overrides)
-    show(launch.start(api.plain(read_recipe(file, overrides)), console, beside=_beside(), file=file, keys=keys))
+    recipe = api.plain(read_recipe(file, overrides), given_keys(None, overrides))
+    show(launch.start(recipe, console, beside=_beside(), file=file, keys=keys))
 
 
 def keys_of(file: str | None, overrides: list[str]) -> set[str]:

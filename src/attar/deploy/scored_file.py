@@ -60,6 +60,8 @@ def open_scored(path: str | Path) -> ScoredFile:
         return _exported(path, kind)
     if path.suffix in (".pth", ".pt", ".bin"):
         raise AttarError(f"{path} holds weights and no network; say which: --network NAME (attar list networks)")
+    if path.is_file() and path.suffix != ".safetensors":
+        raise AttarError(f"{path} is no network: give a run's folder, a .safetensors file or an exported one")
     file = student_file(path)
     net = load(file)
     return ScoredFile(net, load_facts(file), file, path)

@@ -27,10 +27,7 @@ def earlier_baseline(root: Path, student: ModelRecipe, classes: Sequence[str], s
     Raises:
         AttarError: there is none, or it is of another network, an option of it, another seed or set of classes.
     """
-    places = [root / f"seed{seed}" / "alone", root / "alone", root / f"seed{seed}", root]
-    folder = next((place for place in places if (place / "scores.json").is_file()), None)
-    if folder is None:
-        raise AttarError(f"alone={root}: no finished run of seed {seed} there; give train, skip or a run's folder")
+    folder = baseline_folder(root, seed)
     card = load_card(folder / "student.safetensors")
     name, options = _network(card["spec"])
     wanted = {"network": named_kind(student.name), "method": "supervised", "seed": seed}
@@ -43,6 +40,19 @@ def earlier_baseline(root: Path, student: ModelRecipe, classes: Sequence[str], s
     if list(card.get("classes", ())) != list(classes):
         raise AttarError(f"alone={root}: {folder} was trained on other classes; give alone=train")
     return replace(read_scores(folder, "give alone=train, or another run")[0], name="alone")
+
+
+def baseline_folder(root: Path, seed: int) -> Path:
+    """Where one seed's baseline lies.
+
+    Raises:
+        AttarError: there is none.
+    """
+    places = [root / f"seed{seed}" / "alone", root / "alone", root / f"seed{seed}", root]
+    folder = next((place for place in places if (place / "scores.json").is_file()), None)
+    if folder is None:
+        raise AttarError(f"alone={root}: no finished run of seed {seed} there; give train, skip or a run's folder")
+    return folder
 
 
 def _network(spec: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:

@@ -58,6 +58,7 @@ def evaluate_network(
     Raises:
         AttarError: a file is missing, damaged or not ours, or the data have classes that the network lacks.
     """
+    where, other = find_device(device), load(teacher) if teacher else None
     given = {**({} if data is None else {"name": str(data)}), **(keys or {})}
     whole = data is not None
     opened, parts = _plain_weights(path, network, given, whole) if network else _with_facts(path, given, whole)
@@ -67,12 +68,11 @@ def evaluate_network(
         test = in_order_of(opened.card, opened.path, test)
     elif not network:
         check_same_classes(opened.card, opened.path, parts)
-    where = torch.device("cpu") if opened.path.suffix in (".onnx", ".pte") else find_device(device)
+    where = torch.device("cpu") if opened.path.suffix in (".onnx", ".pte") else where
     metrics: Metrics = parts.held.task.metrics()
     numbers: list[int] = []
     batches = _noted(shown(batches_of(test, where)), numbers)
-    other = load(teacher).to(where) if teacher else None
-    scores, each = evaluate_each(opened.net.to(where), batches, metrics, other)
+    scores, each = evaluate_each(opened.net.to(where), batches, metrics, other.to(where) if other else None)
     files = test.path if isinstance(test, ImageSet) else None
     places = tuple(None if files is None else files(number) for number in numbers)
     return Evaluation(str(path), test.name, scores, metrics.scoring, tuple(test.classes), each, places, tuple(numbers))

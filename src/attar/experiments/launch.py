@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from attar.accel.runtime import find_device
 from attar.deploy.export import check_formats
 from attar.deploy.formats import FORMATS
 from attar.distributed.team import begun_here, join, surviving
 from attar.errors import AttarError, Stopped
+from attar.experiments.baseline import baseline_folder
 from attar.experiments.build import Parts, teacher_parts
 from attar.experiments.chain import chain_links, check_chain, first_weights, links_in, run_chain
 from attar.experiments.defaults import CHOSEN, with_defaults
@@ -32,6 +34,7 @@ from attar.plugins import changed_imports, naming_imports, record_imports
 from attar.profiling import threads
 from attar.recipe import Recipe, read_recipe, to_yaml
 from attar.report.summary import Summary
+from attar.track import Tracking
 from attar.train.progress import default_console
 
 Beside = Callable[[], object]
@@ -283,9 +286,9 @@ def recipe_of(folder: str | Path, given: Given | None = None) -> Recipe:
 
 
 def check_names(recipe: Recipe) -> None:
-    """A student is named, and a teacher where the method needs one; networks, options and weights are there."""
+    """A student is named, and a teacher where the method needs one; whatever else is named is there."""
     if not recipe.student.name:
-        raise AttarError("no student is named; give student=NAME (a small network of `attar.list_models()`)")
+        raise AttarError("no student is named; give student=NAME, a small network (`attar list networks`)")
     name = recipe.method.name
     if ("+" in name or method_info(name).needs_teacher) and not recipe.teacher.name:
         raise AttarError(f"method {name!r} needs a teacher; give teacher=NAME and teacher.weights=FILE")
@@ -293,6 +296,10 @@ def check_names(recipe: Recipe) -> None:
     for one in check_formats(recipe.export) if recipe.export else ():
         for package in FORMATS[one].packages:
             require(package, f"export={one}", FORMATS[one].extra)
+    find_device(recipe.device)
+    Tracking(recipe.track, Path())
+    if recipe.alone not in ("train", "skip"):
+        baseline_folder(Path(recipe.alone), recipe.seed)
     check_networks(recipe)
 
 

@@ -7,11 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from attar.deploy import load
 from attar.deploy.trained_run import find_trained
 from attar.errors import AttarError
 from attar.models import list_models
 from attar.models.libraries.configurations import named_configuration
 from attar.models.libraries.names import outside
+from attar.profiling import Suggestion, suggest
 from attar.recipe import ModelRecipe, Recipe, listed
 from attar.records import damaged
 
@@ -27,6 +31,23 @@ def with_networks_of_runs(recipe: Recipe) -> Recipe:
             several runs have different options.
     """
     return replace(recipe, teacher=_replaced(recipe.teacher, "teacher"), student=_replaced(recipe.student, "student"))
+
+
+def suggest_for(teacher: str | nn.Module, **options: Any) -> Suggestion:
+    """`attar.profiling.suggest` for a name or a network, or for a run, whose classes and images it takes.
+
+    Raises:
+        AttarError: as `suggest`; or a run whose samples are no images of a square.
+    """
+    if not isinstance(teacher, str) or not _is_run(teacher):
+        return suggest(teacher, **options)
+    trained = find_trained(Path(teacher).expanduser())
+    shape, classes = trained.card.get("image_shape"), trained.card.get("classes")
+    if not shape or not classes or shape[1] != shape[2]:
+        raise AttarError(f"{teacher}: students are suggested for classifiers of square images; name a network")
+    own = {"classes": len(classes), "channels": shape[0], "image_size": shape[1]}
+    found = suggest(load(trained.weights), **{**own, **options})
+    return replace(found, teacher=replace(found.teacher, name=teacher))
 
 
 def _replaced(model: Any, role: str) -> Any:

@@ -21,6 +21,9 @@ from attar.experiments.networks_of_runs import with_networks_of_runs
 from attar.experiments.shared_resources import SharedResources
 from attar.metrics import Measure, score
 from attar.profiling import Measured, Suggestion, suggest
+from attar.profiling.budget import read_budget
+from attar.profiling.candidates import candidate_names
+from attar.profiling.suggestion import ZOO_SIDE
 from attar.recipe import ModelRecipe, Recipe, titled
 from attar.report.search_page import Found, Tried, ordered, write_search_page
 from attar.report.summary import Summary
@@ -70,12 +73,28 @@ def search_students(
     recipe, given = with_networks_of_runs(recipe), given or Given()
     if recipe.student.name:
         raise AttarError(f"student={recipe.student.name}: the student is what a search looks for; leave it out")
+    if recipe.teacher.name:
+        check_names(replace(recipe, student=ModelRecipe("resnet8")))
     if not recipe.teacher.name or (untrained_teachers(recipe.teacher) and not given.teachers):
         raise AttarError("a search needs a trained teacher; give teacher=RUN, or teacher.weights=FILE")
-    check_names(replace(recipe, student=ModelRecipe("resnet8")))
-    names, networks = take_candidates(goal.among)
+    names, networks = check_goal(goal)
     goal = replace(goal, among=names)
     return _Halving(recipe, goal, console, given, networks, keys).run()
+
+
+def check_goal(goal: Goal) -> tuple[tuple[str, ...], dict[str, nn.Module]]:
+    """What can be checked before images are read; the names of the candidates, and those that are objects.
+
+    Raises:
+        AttarError: a budget is no quantity, no candidate is asked for, or a name matches no network.
+    """
+    read_budget(**goal.budget)
+    if goal.candidates < 1:
+        raise AttarError(f"candidates={goal.candidates}: give 1 or more")
+    names, networks = take_candidates(goal.among)
+    if names:
+        candidate_names(ZOO_SIDE, names)
+    return names, networks
 
 
 @dataclass

@@ -76,7 +76,7 @@ def candidate_names(side: int, among: Sequence[str] = ()) -> list[str]:
     if among:
         found = {one: [one] if one in MODELS else list_models(one) for one in among}
         if none := [pattern for pattern, names in found.items() if not names]:
-            raise AttarError(f"no network matches {none[0]!r}; see attar.list_models()")
+            raise AttarError(f"no network matches {none[0]!r}; `attar list networks` names them")
         return sorted({name for names in found.values() for name in names})
     # Networks of functions and objects are somebody's teacher or student, not the zoo's.
     names = [name for name in list_models() if ":" not in name] if side <= SIDE else []

@@ -17,6 +17,16 @@ from attar.errors import AttarError
 from attar.recipe.schema import NAMED, Recipe
 from attar.yaml_text import MOST_BYTES, check_yaml
 
+# OmegaConf's messages on a value of another type.
+WRONG_TYPE = re.compile(
+    r"(?:Incompatible value|Value) (?P<value>'.*?')"
+    r"(?: of type '\w+' could not be converted to| for field of type| is not a valid) "
+    r"'?(?P<kind>\w+)'?"
+)
+NUMBERS = {
+    "integer": "a whole number", "int": "a whole number", "float": "a number", "bool": "true or false",
+    "boolean": "true or false",
+}  # fmt: skip
 # What is quoted of a library's message.
 LONGEST_MESSAGE = 300
 
@@ -32,7 +42,8 @@ def load_yaml(path: Path, kind: str) -> dict[str, Any]:
         AttarError: it is missing, is no YAML, or holds something else.
     """
     if not path.is_file():
-        raise AttarError(f"{kind} {str(path)!r} is no file; `attar distill --help` lists the keys of a recipe")
+        remedy = "`attar bench --help` shows one" if kind == "suite" else "`attar distill --help` lists a recipe's keys"
+        raise AttarError(f"{kind} {str(path)!r} is no file; {remedy}")
     if path.stat().st_size > MOST_BYTES:
         raise AttarError(f"{kind} {str(path)!r} has more than {MOST_BYTES} bytes; is it the right file?")
     try:
@@ -182,5 +193,10 @@ def one_line(error: Exception) -> str:
         return f"{context}{problem} (line {mark.line + 1})" if mark else f"{context}{problem}"
     message = str(error)[:LONGEST_MESSAGE].replace("ListConfig", "list").replace("DictConfig", "section")
     first, *rest = message.splitlines() or ["unreadable"]
+    if match := WRONG_TYPE.match(first):
+        value = "nothing" if match["value"] == "'None'" else match["value"]
+        first = f"expected {NUMBERS.get(match['kind'].lower(), match['kind'])}, got {value}"
+    elif first.startswith("Invalid value assigned") and " is not a list" in first:
+        first = "expected a list, such as [0.5,0.75]"
     full = next((line.split(":", 1)[1].strip() for line in rest if line.strip().startswith("full_key")), "")
     return f"{full}: {first}" if full else first

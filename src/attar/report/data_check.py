@@ -50,7 +50,7 @@ def check_data(
         sheet: the PNG file to write: 8 images down, each as it is and varied 7 times across; None: none.
         seed: of the split of validation images and of the variations.
         options: further arguments of `attar.load_data`: root, image_size, augment, val_fraction (a run's default), ...
-            Where the images cannot be divided as asked, a line has the reason.
+            Where a run's default does not divide the images, a line has the reason.
 
     Raises:
         AttarError: the data cannot be read at all, or the sheet's name does not end in .png.
@@ -62,7 +62,7 @@ def check_data(
         raise AttarError(f"the contact sheet is a PNG; {sheet} does not end in .png")
     asked = {key: options.pop(key) for key in DIVIDING if key in options}
     whole = read_data(data, **{**options, **_from_files(data)})
-    splits, refusal = _divided(whole, seed, {"val_fraction": DataRecipe().val_fraction, **asked})
+    splits, refusal = _divided(whole, seed, asked)
     files = inspect_files(splits)
     lines = (*split_lines(splits), *files.lines(), *splits.notes, *refusal)
     pixels = contact_sheet(splits, seed, files.broken)
@@ -74,8 +74,10 @@ def check_data(
 
 def _divided(whole: Splits, seed: int, asked: dict[str, Any]) -> tuple[Splits, list[str]]:
     """The splits as a run has them, or everything as it was read and a line on why a run would refuse it."""
+    if asked:
+        return divided(whole, seed=seed, **{"val_fraction": DataRecipe().val_fraction, **asked}), []
     try:
-        return divided(whole, seed=seed, **asked), []
+        return divided(whole, DataRecipe().val_fraction, seed), []
     except AttarError as error:
         return whole, [f"a run would be refused: {error}"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from attar.methods import list_methods, method_info
@@ -94,8 +95,9 @@ def next_command(found: Suggestion) -> str:
     """How to distil the first of the students."""
     side, largest = found.image_shape[-1], max(found.image_shape[-1], found.teacher_size)
     smaller = f"student.options.input_size={side} " if side < largest else ""
+    weights = "" if Path(found.teacher.name).expanduser().exists() else "teacher.weights=FILE "
     return (
-        f"attar distill teacher={found.teacher.name} teacher.weights=FILE student={found.students[0].name} {smaller}"
+        f"attar distill teacher={found.teacher.name} {weights}student={found.students[0].name} {smaller}"
         f"data=folder data.root=DIR data.image_size={largest}"
     )
 
@@ -127,4 +129,4 @@ def amount(kind: str, most: float) -> str:
         return f"{most:g} ms"
     letter, scale = next((pair for pair in SCALES if most >= pair[1]), ("", 1.0))
     unit = {"macs": " MACs", "params": " parameters"}.get(kind, "B" + " of memory" * (kind == "memory"))
-    return f"{most / scale:.4g} {letter}{unit}"
+    return f"{most / scale:.4g} {letter}{unit}".replace("  ", " ")

@@ -163,6 +163,8 @@ def _named(
 ) -> tuple[Splits, bool]:
     """The sets of a registered name or of a path, and whether mirrored images keep their class."""
     if name not in DATASETS and Path(name).expanduser().is_dir():
+        if root is not None:
+            raise AttarError(f"data={name} is a folder already; leave data.root={root} out")
         name, root = "folder", Path(name).expanduser()
     if name not in DATASETS and Path(name).expanduser().is_file():
         kind = "webdataset" if Path(name).suffix == ".tar" else "manifest"

@@ -68,9 +68,8 @@ def manifest(
     """
     require_pillow()
     if root is None or not root.is_file():
-        raise AttarError(
-            f"data set 'manifest' needs a CSV or Parquet file, {str(root)!r} is none; give data.root=FILE.csv"
-        )
+        none = "" if root is None else f", {str(root)!r} is none"
+        raise AttarError(f"data set 'manifest' needs a CSV or Parquet file{none}; give data.root=FILE.csv")
     reading = Reading(image_size, resize_size, in_memory, workers, skip_unreadable, test_fraction)
     listings, origins = read_parquet(root) if root.suffix.lower() in PARQUET else read_csv(root)
     labels = {role: listing.labels for role, listing in listings.items()}
