@@ -103,7 +103,7 @@ def test_mistakes_of_the_command(attar, arguments, message):
 
 
 def test_students_of_a_run_take_its_images(attar, tmp_path):
-    net = library.create_model("resnet14", 10, 1, 8)
+    net = library.create_model("resnet110", 10, 1, 8)
     facts = {"classes": [str(n) for n in range(10)], "image_shape": [1, 8, 8], "mean": [0.5], "std": [0.5]} | {
         "data": "digits"
     }

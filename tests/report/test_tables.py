@@ -1,28 +1,39 @@
-"""Tables in the languages that they are written in."""
+"""Tables in a terminal of 80 columns: nothing is cut off, whether it is a digit or a title."""
 
+import io
+
+import pytest
+from rich.console import Console
+
+from attar.methods import list_methods, method_info
+from attar.report.catalogue import costs_table, methods_table
 from attar.report.tables import Table
 
 
-def row(text):
-    return Table("", ["method"], [[text]]).latex().splitlines()[4]
+def printed(table, width=80):
+    file = io.StringIO()
+    Console(width=width, file=file).print(table)
+    return file.getvalue().splitlines()
 
 
-def test_latex_reads_every_sign_as_itself():
-    assert row("a_b=50% & c#1 $x$ {y}") == r"a\_b=50\% \& c\#1 \$x\$ \{y\} \\"
-    assert row("~^\\") == r"\textasciitilde{}\textasciicircum{}\textbackslash{} \\"
-    assert row("<a|b> \u00b1 2 \u00d7 3 \u2192 \u2212") == r"$<$a$|$b$>$ $\pm$ 2 $\times$ 3 $\rightarrow$ $-$ \\"
-    assert row('a "b"\nc') == r"a ''b'' c \\"
+@pytest.mark.parametrize("table", [costs_table, methods_table])
+def test_a_table_of_all_methods_fits_with_every_title(table):
+    lines = printed(table(list_methods()))
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line for line in lines)
+    whole = "".join("".join(lines).split())
+    titles = [method_info(name).title for name in list_methods()]
+    words = {word for title in titles for word in title.split() if len(word) <= 12}
+    assert [word for word in words if word not in whole] == []
 
 
-def test_latex_takes_no_row_for_an_argument_of_the_line_before():
-    assert row("[a]") == r"{}[a] \\"
-    assert row("*a") == r"{}*a \\"
-
-
-def test_every_minus_of_a_number_is_as_long_as_a_plus():
-    assert row("-20.0 to -18.0") == r"$-$20.0 to $-$18.0 \\"
-    assert row("kd x=-1 a-2") == r"kd x=-1 a-2 \\"
-
-
-def test_markdown_has_one_line_a_row_and_no_bar_in_a_cell():
-    assert Table("", ["method"], [["a|b\nc"]]).markdown().splitlines()[2] == "| a\\|b c |"
+def test_lists_break_behind_their_commas_where_the_last_column_needs_room():
+    rows = [["catkd", "stages, classifier", "Class Attention Transfer Based Knowledge Distillation"]]
+    table = Table("", ["method", "needs", "what"], rows, texts=3)
+    lines = [line.rstrip() for line in printed(table, 44)][3:]
+    assert [line for line in lines if line] == [
+        " catkd   stages,     Class Attention",
+        "         classifier  Transfer Based",
+        "                     Knowledge Distillation",
+    ]
+    assert "stages, classifier" in "".join(printed(table, 80))

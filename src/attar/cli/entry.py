@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import platform
 import sys
@@ -44,6 +45,15 @@ def options(
 INTERRUPTED, MISTAKE = 130, 2
 # The commands that take keys of a recipe.
 KEYED = ("distill", "train", "search", "bench")
+
+
+def paragraphs(text: str) -> str:
+    """A docstring whose paragraphs are one line each, for the terminal to break.
+
+    >>> paragraphs("Compare runs:\\n    one table.\\n\\n    attar compare A B")
+    'Compare runs: one table.\\n\\nattar compare A B'
+    """
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
 
 
 def loading() -> Status:

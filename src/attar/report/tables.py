@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table as RichTable
 
-LEAST_NAME, UNLIMITED = 16, 10_000
+LEAST_NAME, LEAST_TEXT, UNLIMITED = 16, 22, 10_000
 # What LaTeX reads as something else.
 LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -107,9 +107,11 @@ class Table:
 
     def _parts(self, console: Console, options: ConsoleOptions) -> list[RichTable]:
         room, numbers = options.max_width, range(self.texts, len(self.columns))
+        if not numbers:
+            return [self._of_texts(console, options)]
         for tight in (False, True):
             whole = self._drawn(self.title, tight, list(numbers))
-            if not numbers or _width(console, options, whole) <= room:
+            if _width(console, options, whole) <= room:
                 return [whole]
         # Names may break into lines, but no shorter than this.
         least = min(LEAST_NAME, _width(console, options, self._drawn("", True, [])))
@@ -119,6 +121,32 @@ class Table:
                 parts.append([])
             parts[-1].append(number)
         return [self._drawn("" if place else self.title, True, part) for place, part in enumerate(parts)]
+
+    def _of_texts(self, console: Console, options: ConsoleOptions) -> RichTable:
+        """A table whose last column breaks; where that has too little room, lists in the others break as well."""
+        longest = max((len(row[-1]) for row in self.rows), default=0)
+        if self._left_for_last(console, options, False) >= min(LEAST_TEXT, longest):
+            return self._drawn(self.title, False, [])
+        table, room = self._drawn(self.title, True, []), self._left_for_last(console, options, True)
+        for number in range(1, len(self.columns) - 1):
+            table.columns[number].max_width = max(len(line) for line in self._broken(number))
+            table.columns[number].no_wrap = False
+        table.columns[-1].width, table.columns[-1].overflow = max(room, LEAST_NAME // 2), "fold"
+        return table
+
+    def _left_for_last(self, console: Console, options: ConsoleOptions, tight: bool) -> int:
+        """How wide the last column may be beside the others, their lists broken where the table is tight."""
+        rows = [[*row[:-1], ""] for row in self.rows]
+        if tight:
+            inner = [self._broken(number) for number in range(1, len(self.columns) - 1)]
+            rows = [[name, *(max(lines, key=len) for lines in inner), ""] for name, *_ in self.rows]
+        others = replace(self, columns=[*self.columns[:-1], ""], rows=rows)
+        return options.max_width - _width(console, options, others._drawn("", tight, []))
+
+    def _broken(self, number: int) -> list[str]:
+        """The lines of a column whose lists are broken behind their commas."""
+        cells = [self.columns[number], *(row[number] for row in self.rows)]
+        return [line for cell in cells for line in cell.replace(", ", ",\n").split("\n")]
 
     def _drawn(self, title: str, tight: bool, numbers: list[int], name: int | None = None) -> RichTable:
         """The columns of text and some of numbers; `name`: the width of the first column, in which it breaks."""
