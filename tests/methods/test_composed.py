@@ -43,11 +43,30 @@ def test_taps_of_the_guest_are_requested_by_themselves(nets, batch):
 def test_networks_run_once_whatever_is_joined():
     teacher, student = Counted(3), Counted(3)
     method = create_method("kd+rkd+dkd", teacher=teacher, student=student)
-    losses = method.losses(torch.randn(4, 3, 2, 2), torch.tensor([0, 1, 2, 0]))
+    losses = method.losses(torch.randn(4, 3, 2, 2), torch.tensor([0, 1, 2, 0]), epoch=0)
     losses.total.backward()
     assert (teacher.runs, student.runs) == (1, 1)
     assert student.net[2].num_batches_tracked == 1
-    assert len(losses) == 4
+    assert len(losses) == 5
+
+
+def test_another_loss_on_the_same_ends_is_an_edge_of_its_own(nets, batch):
+    losses = create_method("kd+dkd+at+fitnet", **nets, dkd={"warmup": 0}).eval().batch_losses(batch)
+    edge = "teacher.logits->student.logits"
+    alone = [create_method(name, **nets).eval().batch_losses(batch)[edge] for name in ("kd", "dkd")]
+    torch.testing.assert_close([losses[edge], losses[f"dkd:{edge}"]], alone)
+    assert "fitnet:teacher.stage2->student.stage2" in losses
+    assert len(losses) == 7
+    assert len(create_method("kd+takd", **nets, takd={"temperature": 4.0}).edges) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("kd+kd", "'kd' with itself; name each method once"), ("dml+kd", "'dml' has no teacher and cannot be joined")],
+)
+def test_what_cannot_be_joined(nets, name, message):
+    with pytest.raises(AttarError, match=message):
+        create_method(name, **nets)
 
 
 def test_the_first_methods_weight_stays(nets):
@@ -84,13 +103,16 @@ def test_options_without_their_method_are_refused(nets, options, right):
 
 
 def test_a_guest_that_runs_networks_its_own_way_is_refused(nets):
-    with pytest.raises(AttarError, match="'simkd' runs its networks in its own way; put it first"):
-        create_method("kd+simkd", **nets)
+    with pytest.raises(AttarError, match="'sokd' runs its networks in its own way; put it first"):
+        create_method("kd+sokd", **nets)
 
 
 def test_a_host_without_the_same_student_inside_is_refused(nets):
-    with pytest.raises(AttarError, match="'simkd' and 'kd' hold different networks"):
-        create_method("simkd+kd", **nets)
+    for name in ("simkd+kd", "kd+simkd"):
+        with pytest.raises(
+            AttarError, match="'simkd' and 'kd' hold different networks: 'simkd' has a student of its own"
+        ):
+            create_method(name, **nets)
 
 
 def test_different_networks_are_refused(nets):

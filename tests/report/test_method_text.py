@@ -52,6 +52,14 @@ def test_what_a_step_costs_is_a_sentence():
     assert cost_sentence("kd", costs()["abkd"]) in explained("abkd", 300)
 
 
+def test_a_page_runs_networks_that_the_method_runs_on():
+    page = method_page("internal")
+    networks = "teacher=timm/deit_tiny_patch16_224 student=timm/deit_tiny_patch16_224 student.options.depth=6"
+    assert f"attar distill {networks} data=cifar100 method=internal\n" in page
+    assert "| paper | ICLR 2023 |" in method_page("norm")
+    assert "trains 1 parameter beside" in cost_sentence("ctkd", {"step": 1.0, "extra": 1})
+
+
 def test_our_own_numbers_stand_beside_the_published_ones():
     page = method_page("simkd", MEASUREMENTS)
     assert page.index("## Published top-1") < page.index("## Measured here") < page.index("| simkd | 21.02 ± 0.82 |")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from attar.batch import Batch
 from attar.errors import AttarError
-from attar.knowledge import Graph, Knowledge, Losses, Transfer, total_loss, union
+from attar.knowledge import Graph, Knowledge, Losses, Transfer, owner, total_loss, union
 from attar.methods.common.edge_options import EdgeOptions
 from attar.methods.common.own_loop import (
     Inputs,
@@ -349,8 +350,9 @@ class Composed(Method):
     """The union of edges: the first method runs the networks, the others add what they want to teach.
 
     `kd + at`, `sokd + rkd`: every method after the first must be a plain offline one (a list of edges over
-    "teacher" and "student"), because the networks run once. Where two methods have an edge of the same name, the
-    first one's stays, with its weight.
+    "teacher" and "student"), because the networks run once. Where two methods have the same edge, the first one's
+    stays, with its weight; so it is with their edges from the labels. Where a later method compares the same by another
+    loss, its edge is called "METHOD:EDGE" (`kd+dkd` has "dkd:teacher.logits->student.logits").
 
     Raises:
         AttarError: the methods hold different networks, or a later one runs networks in its own way.
@@ -371,13 +373,14 @@ class Composed(Method):
             )
         self.name = "+".join(method.name for method in methods)  # type: ignore[misc]
         for guest in guests:
+            for one, other in ((host, guest), (guest, host)):
+                if role := _different_network(one, other):
+                    raise AttarError(
+                        f"{one.name!r} and {other.name!r} hold different networks: {one.name!r} has a {role} of its "
+                        "own; run each alone, or join methods of one student and one teacher (kd+at)"
+                    )
             if not isinstance(guest, Offline) or type(guest).run is not Offline.run:
                 raise AttarError(f"{guest.name!r} runs its networks in its own way; put it first: {guest.name}+...")
-            if role := _different_network(host, guest):
-                raise AttarError(
-                    f"{host.name!r} and {guest.name!r} hold different networks: {host.name!r} has a {role} of its own; "
-                    "run each alone, or join methods of one student and one teacher (kd+at)"
-                )
         self.runs_on = max(methods, key=lambda method: demand(method.needs)).runs_on  # type: ignore[misc]
         self.parts = nn.ModuleList(methods)
         self._methods = methods  # the same, with their types
@@ -387,7 +390,21 @@ class Composed(Method):
         return self._methods[0].run(batch)
 
     def transfers(self) -> Iterable[Transfer]:
-        return union(*(method.adjusted() for method in self._methods))
+        first: dict[str, Transfer] = {}
+        groups = []
+        for method in self._methods:
+            own = [self._apart(edge, first.get(edge.key), method.name) for edge in method.adjusted()]
+            first |= {edge.key: edge for edge in own if edge.key not in first}
+            groups.append(own)
+        return union(*groups)
+
+    @staticmethod
+    def _apart(edge: Transfer, held: Transfer | None, method: str) -> Transfer:
+        """An edge of a later method, under a name of its own where it compares the same by another loss."""
+        if held is None or owner(edge.source) == "labels":
+            return edge
+        alike = repr(held.loss) == repr(edge.loss) and held.via is edge.via and held.given == edge.given
+        return edge if alike else replace(edge, name=f"{method}:{edge.key}")
 
     def setup(self, labels: Tensor) -> None:
         for method in self._methods:
@@ -408,10 +425,11 @@ class Composed(Method):
         return self._methods[0].views()
 
 
-def _different_network(host: Method, guest: Offline) -> str:
-    """The role in which the two wrap different networks; "" where student and teacher are the very same."""
+def _different_network(one: Method, other: Method) -> str:
+    """The role in which a method lacks the network of an offline one; "" where it wraps the very same."""
     for role in ("student", "teacher"):
-        if getattr(getattr(host, role, None), "module", None) is not getattr(guest, role).module:
+        held, theirs = (getattr(getattr(method, role, None), "module", None) for method in (one, other))
+        if isinstance(other, Offline) and held is not theirs:
             return role
     return ""
 

@@ -199,6 +199,11 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     own = {key: value for key, value in options.items() if key not in OF_EVERY_METHOD}
     if "+" in name:
         names = [part.strip() for part in name.split("+")]
+        if twice := next((part for part in names if names.count(part) > 1), None):
+            raise AttarError(f"{name!r} joins {twice!r} with itself; name each method once")
+        alone = next((part for part in names if not METHODS[part].takes_teacher), None)
+        if alone is not None:
+            raise AttarError(f"{name!r}: method {alone!r} has no teacher and cannot be joined to others; run it alone")
         for option, settings in own.items():
             if option not in names or not isinstance(settings, dict):
                 owner = next((one for one in names if option in METHODS[one].defaults), names[0])

@@ -12,6 +12,7 @@ from torch import nn
 
 from attar.knowledge import Graph
 from attar.methods import Method, create_method, list_methods, method_info
+from attar.methods.common.runs_on import pairs_of
 from attar.methods.registry import MethodInfo
 from attar.models import create_model
 from attar.report.method_records import costs
@@ -101,7 +102,16 @@ def vit(depth: int) -> nn.Module:
 
 def title_of(info: MethodInfo) -> str:
     """Name, title and where it was published."""
-    return f"{info.name}: {info.title}" + (f" ({info.paper}, {info.year})" if info.paper else "")
+    return f"{info.name}: {info.title}" + (f" ({published_in(info)})" if info.paper else "")
+
+
+def published_in(info: MethodInfo) -> str:
+    """The paper and its year.
+
+    >>> published_in(method_info("kd")), published_in(method_info("norm"))
+    ('arXiv:1503.02531, 2015', 'ICLR 2023')
+    """
+    return info.paper if info.paper.endswith(str(info.year)) else f"{info.paper}, {info.year}"
 
 
 def explained(name: str, width: int) -> str:
@@ -152,9 +162,11 @@ def figures(name: str) -> list[str]:
 def cost_sentence(name: str, record: Mapping[str, float]) -> str:
     """The record of a method's step in words."""
     pair = "two small ViTs" if "layers" in method_info(name).needs else "resnet20 to resnet8"
+    extra = int(record["extra"])
+    parameters = "1 parameter" if extra == 1 else f"{extra:,} parameters"
     return (
-        f"A step takes {record['step']:.2f} times a step of kd and trains {int(record['extra']):,} parameters beside "
-        f"the student's ({pair}, benchmarks/step_cost.py)."
+        f"A step takes {record['step']:.2f} times a step of kd and trains {parameters} beside the student's ({pair}, "
+        "benchmarks/step_cost.py)."
     )
 
 
@@ -166,10 +178,11 @@ def method_page(name: str, measurements: str = "") -> str:
         measurements: Markdown with tables of what was measured here, of which the method's rows are shown.
     """
     info = method_info(name)
-    paper = info.paper
-    if paper.startswith("arXiv:"):
-        paper = f"[{paper}](https://arxiv.org/abs/{paper.removeprefix('arXiv:')})"
-    facts = Table("", ["", ""], [["paper", f"{paper}, {info.year}" if paper else "none"], ["family", info.family],
+    paper = published_in(info) if info.paper else "none"
+    if info.paper.startswith("arXiv:"):
+        link = f"[{info.paper}](https://arxiv.org/abs/{info.paper.removeprefix('arXiv:')})"
+        paper = paper.replace(info.paper, link)
+    facts = Table("", ["", ""], [["paper", paper], ["family", info.family],
                                  ["needs", ", ".join(info.needs)]], texts=2)  # fmt: skip
     body, sections = split_sections(without_examples(doc_of(info)))
     meaning = dict(sections.get("Args", []))
@@ -187,9 +200,19 @@ def method_page(name: str, measurements: str = "") -> str:
 
 
 def command(info: MethodInfo) -> str:
-    """How to run a method on the command line."""
-    teacher = "teacher=resnet56 " if info.takes_teacher else ""
-    return f"attar distill {teacher}student=resnet20 data=cifar100 method={info.name}"
+    """How to run a method on the command line, with networks that it runs on.
+
+    >>> command(method_info("camkd"))
+    'attar distill teacher=resnet56,resnet44 student=resnet20 data=cifar100 method=camkd'
+    """
+    pairs = pairs_of(info.needs)
+    teachers = f"{pairs.teacher},resnet44" if info.cls.many_teachers else pairs.teacher
+    networks = [f"teacher={teachers}"] if info.takes_teacher else []
+    networks += [
+        f"student={pairs.student}",
+        *(f"student.options.{key}={value}" for key, value in pairs.options.items()),
+    ]
+    return f"attar distill {' '.join(networks)} data=cifar100 method={info.name}"
 
 
 def numbers(name: str, measurements: str) -> list[str]:

@@ -206,8 +206,8 @@ def branch_part(net: Staged, shape: Shape | None, fork: Branch) -> Staged:
     if shape is None:
         if (fork.depth_ratio, fork.width_mult) != (1, 1):
             raise PairError(
-                f"{type(net).__name__} can only branch like itself, since no shape of the zoo describes it; give "
-                "depth_ratio=1, width_mult=1"
+                f"{type(net).__name__} is no network of the zoo and can only branch like itself: give depth_ratio=1 "
+                "and width_mult=1 where the method has these options"
             )
         return fresh_copy(net.without(*below))
     try:
