@@ -9,6 +9,7 @@ from torch import nn
 
 from attar import losses
 from attar.batch import Batch
+from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
 from attar.methods.base import Offline
 from attar.methods.common.two_views import TwoViews, strong_view
@@ -39,6 +40,9 @@ class MLKD(TwoViews):
         strong: changes to the augmentation that make it (RandAugment of 2 changes at magnitude 10; a hole of half the
             side, which is ours, where images have not 3 channels).
         image_shape: (C, H, W) of one image, to choose them by; None: 3 channels.
+
+    Raises:
+        AttarError: strong without two_views.
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class MLKD(TwoViews):
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__(teacher, student)
+        if strong is not None and not two_views:
+            raise AttarError(f"method {self.name!r}: strong makes the second view; give two_views=true with it")
         self.ce, self.kd, self.two_views = ce, kd, two_views
         self.strong = strong_view(image_shape) if strong is None else strong
 
