@@ -15,6 +15,7 @@ from attar.train import progress
 @pytest.mark.parametrize("widgets", [True, False])
 def test_a_notebook_has_bars_with_ipywidgets_and_text_without(monkeypatch, capsys, widgets: bool) -> None:
     monkeypatch.setattr(rich.console, "_is_jupyter", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as kernels do
     monkeypatch.setattr(progress, "find_spec", lambda name: object() if widgets else None)
     console = progress.default_console()
     assert (console.is_jupyter, progress.moves(console)) == (widgets, widgets)

@@ -19,13 +19,15 @@ REFRESH_SECONDS = 0.5
 
 def moves(console: Console) -> bool:
     """Whether lines may move: in a terminal, and in a notebook that has ipywidgets."""
-    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+    return find_spec("ipywidgets") is not None if console.is_jupyter else console.is_terminal
 
 
 def default_console() -> Console:
     """Where a call without a console prints: as text in a notebook without ipywidgets, where nothing could move."""
     console = Console()
-    return Console(force_jupyter=False) if console.is_jupyter and not moves(console) else console
+    # Kernels set FORCE_COLOR, by which rich would take a notebook for a terminal.
+    plain = console.is_jupyter and not moves(console)
+    return Console(force_jupyter=False, force_terminal=False) if plain else console
 
 
 def bars(console: Console, state: str) -> Bar:
