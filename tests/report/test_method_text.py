@@ -42,7 +42,8 @@ def test_a_page_has_the_formula_the_options_the_drawing_and_the_numbers():
     assert "[arXiv:2203.08679](https://arxiv.org/abs/2203.08679), 2022" in page
     assert "L = ce \\* CE + w(epoch) \\* T^2 (alpha \\* TCKD + beta \\* NCKD)" in page
     assert "| `method.beta` | `8.0` | weight of the other classes (8 for resnet32x4" in page
-    assert "```mermaid\ngraph LR\n" in page
+    assert '<div class="graph">\n<svg ' in page
+    assert "ramp x DKD logits</text>" in page
     assert "| resnet32x4, resnet8x4 | 79.42 | 72.50 | 76.32 |" in page
 
 

@@ -15,6 +15,7 @@ from attar.methods import Method, create_method, list_methods, method_info
 from attar.methods.common.runs_on import pairs_of
 from attar.methods.registry import MethodInfo
 from attar.models import create_model
+from attar.report.drawing import svg
 from attar.report.method_records import costs
 from attar.report.published import published
 from attar.report.tables import Table
@@ -193,7 +194,7 @@ def method_page(name: str, measurements: str = "") -> str:
     parts = [f"# {info.name}", info.title, facts.markdown(), *map(escaped, body)]
     if options:
         parts += ["## Options", Table("", ["option", "default", "meaning"], options, texts=3).markdown()]
-    parts += ["## Who teaches whom", f"```mermaid\n{example_graph(name).mermaid()}\n```"]
+    parts += ["## Who teaches whom", f'<div class="graph">\n{svg(example_graph(name))}</div>']
     parts += numbers(info.name, measurements)
     parts += ["## Run it", f"```sh\n{command(info)}\n```"]
     return "\n\n".join(parts) + "\n"
@@ -269,9 +270,13 @@ def split_sections(doc: str) -> tuple[list[str], dict[str, list[tuple[str, str]]
 
 
 def escaped(text: str) -> str:
-    """A paragraph of a docstring as Markdown: stars, bars and underscores outside backticks mean themselves."""
+    """A paragraph of a docstring as Markdown: stars, bars and underscores outside backticks mean themselves.
+
+    >>> escaped("KL(q <- p) * w_1 of `a_b`")
+    'KL(q &lt;- p) \\\\* w\\\\_1 of `a_b`'
+    """
     return "".join(
-        part if part.startswith("`") else re.sub(r"([*_|<>\[\]])", r"\\\1", part)
+        part if part.startswith("`") else re.sub(r"([*_|>\[\]])", r"\\\1", part).replace("<", "&lt;")
         for part in re.split(r"(`[^`]*`)", text)
     )
 
