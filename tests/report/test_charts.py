@@ -60,6 +60,22 @@ def test_labels_of_equal_points_do_not_cover_each_other():
     assert min(b - a for a, b in pairwise(heights)) >= 13
 
 
+def test_labels_of_low_points_stay_above_the_axis():
+    dots = [
+        Dot("best", "teacher", 95.0, 95.0, 95.0, 2.0),
+        *(Dot(f"run{n}", "peer", 10.0, 9, 11, 1.0) for n in range(4)),
+    ]
+    root = read(scatter("a", dots, "ms", ""))
+    heights = sorted(float(text.get("y")) for text in root.iter("text") if (text.text or "").startswith("run"))
+    assert heights[-1] <= 250 - 42
+    assert min(b - a for a, b in pairwise(heights)) >= 13
+
+
+def test_a_long_name_is_whole_where_there_is_room():
+    dots = [Dot("efficientnet_lite0 (teacher)", "teacher", 95.0, 95, 95, 20.0), Dot("s", "student", 10.0, 9, 11, 1.0)]
+    assert "efficientnet_lite0 (teacher)" in [text.text for text in read(scatter("a", dots, "ms", "")).iter("text")]
+
+
 def test_long_curves_are_thinned_and_keep_their_end():
     steps = list(range(1, 1001))
     root = read(line_chart("a", [Line("long", "student", steps, [float(n) for n in steps])], "epoch", ""))

@@ -33,7 +33,8 @@ def search(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     found = search_students(read_recipe(file, kept), goal, console, keys=keys)
     for table in (found.table(), found.winner.score_table()):
         console.print(table)
-    console.print(found.sentence(), markup=False)
+    for line in (found.sentence(), *found.winner.hints()):
+        console.print(line, markup=False)
     console.print(f"Report: {found.report}\nStudent: {found.winner.student}", markup=False, soft_wrap=True)
     if not found.holds:
         raise typer.Exit(1)

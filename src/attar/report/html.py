@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from urllib.parse import quote
 
 from attar.report.axes import MINUS
 from attar.report.style import STYLE
 from attar.report.tables import Table
+
+# From more columns on, a table is drawn denser.
+MOST_WIDE = 11
 
 
 def document(title: str, body: str, footer: str) -> str:
@@ -73,7 +77,8 @@ def table(content: Table, roles: Sequence[str] = ()) -> str:
         kind = f' class="{roles[number]}"' if number < len(roles) and roles[number] else ""
         cells = "".join(_cell("td", row[n], n < content.texts) for n in kept)
         body.append(f"<tr{kind}>{cells}</tr>")
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    dense = ' class="dense"' if len(kept) > MOST_WIDE else ""
+    return f'<div class="wide"><table{dense}><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
 def heat_table(content: Table, shares: Sequence[Sequence[float]]) -> str:
@@ -123,6 +128,11 @@ def legend(roles: Mapping[str, str]) -> str:
 def code(text: str) -> str:
     """Text as it is typed."""
     return f"<pre>{escape(text.strip())}</pre>"
+
+
+def link(place: str, text: str) -> str:
+    """A line that leads to a file beside the page."""
+    return f'<p class="link"><a href="{escape(quote(place))}">{escape(text)}</a></p>'
 
 
 def facts(pairs: Mapping[str, str]) -> str:

@@ -140,7 +140,13 @@ def search_page(found: Found) -> str:
             "Candidates", "Trained on one cached teacher, the better half of them longer.", html.table(table, rows)
         ),
         html.section("Accuracy against cost", "On validation images; of one training each.", html.grid(drawings)),
-        html.section("The winner", winner.sentence(), html.table(winner.score_table()), html.code(str(place))),
+        html.section(
+            "The winner",
+            winner.sentence(),
+            html.notes(winner.hints()),
+            html.table(winner.score_table()),
+            html.link(str(place), "Its report"),
+        ),
     ]
     return html.document("Attar: search", "\n".join(filter(None, sections)), found.folder.name)
 

@@ -59,7 +59,9 @@ figure svg { width: 100%; }
 table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; font-size: .93rem; }
 th, td { padding: .5rem 1.25rem .5rem 0; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
+.dense { font-size: .84rem; } .dense :is(th, td) { padding-right: .8rem; }
 th:last-child, td:last-child { padding-right: 0; }
+.link { margin: 1.2rem 0 0; } a { color: var(--accent); }
 th { font-weight: 500; color: var(--soft); font-size: .82rem; vertical-align: bottom; }
 th.text, td.text { text-align: left; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); }

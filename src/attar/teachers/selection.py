@@ -70,7 +70,9 @@ class Agreement:
         if not self.distributions:
             return f"outputs and features within {100 * self.taps:.1f} %"
         features = f", features within {100 * self.taps:.1f} %" if self.taps else ""
-        return f"same class for {100 * self.labels:.1f} % of the outputs, {self.nats:.4f} nats apart{features}"
+        return (
+            f"same class for {100 * self.labels:.1f} % of the outputs, {max(self.nats, 0.0):.4f} nats apart{features}"
+        )
 
 
 class Engines:
