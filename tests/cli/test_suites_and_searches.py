@@ -49,7 +49,9 @@ def test_a_search_says_what_it_found_and_fails_where_no_student_is_good_enough(a
 
     def search(recipe, goal, console, keys):
         asked.append((recipe.method.name, goal.within, dict(goal.budget), "method.name" in keys, "epochs" in keys))
-        winner = SimpleNamespace(score_table=lambda: "scores", student="out/student.safetensors")
+        winner = SimpleNamespace(
+            score_table=lambda: "scores", hints=lambda: ["a hint"], student="out/student.safetensors"
+        )
         return SimpleNamespace(
             table=lambda: "candidates", winner=winner, sentence=lambda: "resnet8 it is", report="out/r", holds=holds
         )
@@ -58,8 +60,8 @@ def test_a_search_says_what_it_found_and_fails_where_no_student_is_good_enough(a
     status, out, _ = attar("search", "teacher=resnet14", "data=digits", "method=kd", "within=2", "latency=5ms")
     assert status == (0 if holds else 1)
     assert asked == [("kd", 2.0, {"latency": "5ms"}, True, False)]
-    assert out.split("\n")[:5] == [
-        "candidates", "scores", "resnet8 it is", "Report: out/r", "Student: out/student.safetensors"
+    assert out.split("\n")[:6] == [
+        "candidates", "scores", "resnet8 it is", "a hint", "Report: out/r", "Student: out/student.safetensors"
     ]  # fmt: skip
 
 

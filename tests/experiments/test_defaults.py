@@ -95,5 +95,6 @@ def test_the_rate_of_a_range_test_is_kept(small, tmp_path):
     kept = read_recipe(tmp_path / "run" / "recipe.yaml").optim
     assert not kept.range_test
     assert 1e-4 < kept.lr < 0.61
+    assert "sgd: lr 0.2 (a range test around it follows), weight decay" in output.getvalue()
     assert f"lr {kept.lr:g}: a tenth of where the loss was lowest in a range test" in output.getvalue()
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True) is not None

@@ -59,7 +59,8 @@ class RuntimeChoice:
         write_runtime(self.folder, runtime, engines=False)
         self.output(runtime.reason)
         optim = self.recipe.optim
-        self.output(f"{optim.name}: lr {optim.lr:g}, weight decay {optim.weight_decay:g}, schedule {optim.schedule}")
+        rate = f"{optim.lr:g}" + " (a range test around it follows)" * optim.range_test
+        self.output(f"{optim.name}: lr {rate}, weight decay {optim.weight_decay:g}, schedule {optim.schedule}")
         return runtime
 
     def precision(self) -> Runtime:

@@ -109,9 +109,7 @@ def scatter(title: str, dots: Sequence[Dot], x_label: str, y_label: str, height:
     x = fitted(xs + alike, LEFT, RIGHT - 4, spread, room=0.18)
     y = fitted([end for dot in dots for end in (dot.low, dot.high)], height - 38, 28)
     parts = [frame(x, y, x_label + (" (log)" if spread else ""), y_label)]
-    for dot in dots:
-        parts.append(f'<path class="range {dot.role}" d="M{x(dot.x):g} {y(dot.low):g}V{y(dot.high):g}"/>')
-        parts.append(_mark(x(dot.x), y(dot.value), dot.role, f"{dot.name}: {dot.value:.2f} at {dot.x:,.4g}"))
+    # Names first, so that none hides a point.
     for dot, level in zip(dots, _apart([y(dot.value) + 4 for dot in dots], height - 42), strict=True):
         right = x(dot.x) < (x.start + x.end) / 2
         room = (RIGHT if right else 2 * x(dot.x)) - x(dot.x)
@@ -124,6 +122,9 @@ def scatter(title: str, dots: Sequence[Dot], x_label: str, y_label: str, height:
                 "start" if right else "end",
             )
         )
+    for dot in dots:
+        parts.append(f'<path class="range {dot.role}" d="M{x(dot.x):g} {y(dot.low):g}V{y(dot.high):g}"/>')
+        parts.append(_mark(x(dot.x), y(dot.value), dot.role, f"{dot.name}: {dot.value:.2f} at {dot.x:,.4g}"))
     return drawing(title, height, parts)
 
 
