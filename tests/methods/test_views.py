@@ -67,7 +67,7 @@ def test_they_pass_the_suite(name, options):
 
 def test_what_they_declare():
     assert built("mlkd").views() == {}
-    with pytest.raises(AttarError, match="strong makes the second view; give two_views=true"):
+    with pytest.raises(AttarError, match=r"strong makes the second view; give method\.two_views=true"):
         built("mlkd", strong={"cutout": 2})
     assert built("crld").views() == {"strong": {"rand_augment": 2, "magnitude": 10}}
     assert built("crld", strong={"cutout": 3}).views() == {"strong": {"cutout": 3}}

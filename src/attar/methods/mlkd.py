@@ -58,7 +58,7 @@ class MLKD(TwoViews):
     ) -> None:
         super().__init__(teacher, student)
         if strong is not None and not two_views:
-            raise AttarError(f"method {self.name!r}: strong makes the second view; give two_views=true with it")
+            raise AttarError(f"method {self.name!r}: strong makes the second view; give method.two_views=true with it")
         self.ce, self.kd, self.two_views = ce, kd, two_views
         self.strong = strong_view(image_shape) if strong is None else strong
 

@@ -78,8 +78,7 @@ def candidate_names(side: int, among: Sequence[str] = ()) -> list[str]:
         if none := [pattern for pattern, names in found.items() if not names]:
             raise AttarError(f"no network matches {none[0]!r}; `attar list networks` names them")
         return sorted({name for names in found.values() for name in names})
-    # Networks of functions and objects are somebody's teacher or student, not the zoo's.
-    names = [name for name in list_models() if ":" not in name] if side <= SIDE else []
+    names = list_models() if side <= SIDE else []
     if side >= SIDE and importlib.util.find_spec("timm"):
         names += [*list_models(f"{LITE}*"), *(f"timm/{name}" for name in timm_names(side))]
     if side >= SIDE and importlib.util.find_spec("torchvision"):
