@@ -53,7 +53,7 @@ def nets(tmp_path, monkeypatch):
     (tmp_path / "nets_to_search.py").write_text(NETS)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(plugins, "_imported", {})
-    monkeypatch.setattr(MODELS, "_entered", dict(MODELS._records))
+    monkeypatch.setattr(MODELS, "_given", {})
     monkeypatch.setattr("attar.experiments.student_halving.suggest", partial(suggest, clock=by_size))
     sys.modules.pop("nets_to_search", None)
     import nets_to_search
