@@ -40,7 +40,7 @@ from attar.track import Tracking
 from attar.track.following import Following
 from attar.train.logging import read
 from attar.train.loop import Places, fit
-from attar.train.optim import BY_COMPONENT, check_components
+from attar.train.optim import BY_COMPONENT, check_components, for_method
 from attar.train.progress import Progress
 
 # How many images a fast teacher must agree on before it is used.
@@ -103,6 +103,7 @@ class Training:
         Raises:
             AttarError: what does not hold, with the message of `check`.
         """
+        for_method(self.method, self.recipe)
         check_components(self.method, self.recipe.optim, team().size, bool(self.recipe.compile))
         self._place()
         check(self.method, next(iter(self.loader.epoch(0))))

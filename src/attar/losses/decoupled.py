@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attar.losses.checks import check_logits, check_positive, label_mask, reduced
 from attar.losses.loss import Loss
@@ -125,6 +125,9 @@ class DKD(Loss):
     temperature: float = 4.0
     counts: ClassVar[bool] = True
 
+    def target_class(self) -> DKD:
+        return DKD(self.alpha, 0.0, self.temperature)
+
     def forward(self, learner: Tensor, source: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         return dkd(learner, source, labels, self.alpha, self.beta, self.temperature, weight)
 
@@ -172,6 +175,9 @@ class NKD(Loss):
     temperature: float = 1.0
     counts: ClassVar[bool] = True
 
+    def target_class(self) -> TargetClass:
+        return TargetClass()
+
     def forward(self, learner: Tensor, source: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         return nkd(learner, source, labels, self.gamma, self.temperature, weight)
 
@@ -184,6 +190,31 @@ class TargetClass(Loss):
 
     def forward(self, learner: Tensor, source: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         return nkd(learner, source, labels, gamma=0.0, weight=weight)
+
+
+class OtherClasses(nn.Module):
+    """What is left of a loss without its part of the label's own class: of KL (1 - p_t,y) NCKD, of DKD beta NCKD.
+
+    Args:
+        loss: the whole loss.
+        target: its part of the label's own class.
+        given: how much of what follows learner and source the whole loss takes; the target takes all of it.
+
+    >>> S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]])
+    >>> T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]])
+    >>> labels = torch.tensor([0, 1])
+    >>> round(OtherClasses(DKD(), DKD().target_class(), given=1)(S, T, labels).item() / 8, 4)
+    0.0405
+    """
+
+    def __init__(self, loss: nn.Module, target: nn.Module, given: int) -> None:
+        super().__init__()
+        self.loss, self.target, self.given = loss, target, given
+        self.counts = getattr(loss, "counts", False)
+
+    def forward(self, learner: Tensor, source: Tensor, *given: Tensor, **weight: Tensor) -> Tensor:
+        whole = self.loss(learner, source, *given[: self.given], **weight)
+        return whole - self.target(learner, source, *given, **weight)
 
 
 def top_nckd(

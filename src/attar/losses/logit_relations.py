@@ -194,5 +194,8 @@ class Refined(Loss):
     beta: float = 8.0
     temperature: float = 4.0
 
+    def target_class(self) -> Refined:
+        return Refined(self.alpha, 0.0, self.temperature)
+
     def forward(self, learner: Tensor, source: Tensor, labels: Tensor) -> Tensor:
         return refined(learner, source, labels, self.alpha, self.beta, self.temperature)

@@ -10,6 +10,12 @@ from torch import nn
 from attar.losses.checks import check_reduction
 
 
+def target_class(loss: nn.Module) -> nn.Module | None:
+    """A loss's part of the label's own class, where it has one; see `Loss.target_class`."""
+    find = getattr(loss, "target_class", None)
+    return None if find is None else find()
+
+
 @dataclass(eq=False, repr=False)
 class Loss(nn.Module):
     """The base of the loss modules: the dataclass fields are the hyper-parameters.
@@ -33,6 +39,14 @@ class Loss(nn.Module):
     def settings(self) -> dict[str, float | str | tuple[float, ...] | None]:
         """The hyper-parameters by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def target_class(self) -> nn.Module | None:
+        """The part of it that the label's own class has, for optimisers that keep that part's gradient apart.
+
+        It is called as the loss is, with the labels last where the loss itself does not read them. None: the loss has
+        no such part.
+        """
+        return None
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={setting!r}" for name, setting in self.settings.items())

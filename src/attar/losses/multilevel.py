@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attar.errors import AttarError
 from attar.losses.checks import check_logits
+from attar.losses.decoupled import tckd
 from attar.losses.loss import Loss
 from attar.losses.numerics import gram, log_probabilities
 from attar.losses.responses import kl_divergence
@@ -55,5 +56,18 @@ class MLKD(Loss):
 
     temperatures: tuple[float, ...] = TEMPERATURES
 
+    def target_class(self) -> SummedTCKD:
+        return SummedTCKD(self.temperatures)
+
     def forward(self, learner: Tensor, source: Tensor) -> Tensor:
         return mlkd(learner, source, self.temperatures)
+
+
+@dataclass(eq=False, repr=False)
+class SummedTCKD(Loss):
+    """The part of the label's own class in `MLKD`, its instances': loss(student_logits, teacher_logits, labels)."""
+
+    temperatures: tuple[float, ...] = TEMPERATURES
+
+    def forward(self, learner: Tensor, source: Tensor, labels: Tensor) -> Tensor:
+        return torch.stack([tckd(learner, source, labels, temperature) for temperature in self.temperatures]).sum()

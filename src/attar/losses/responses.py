@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attar.losses.checks import check_logits, check_positive, check_same_shape, label_mask, reduced
+from attar.losses.decoupled import TCKD
 from attar.losses.loss import Loss
 from attar.losses.numerics import divergence_terms, log_probabilities, widen
 
@@ -118,6 +119,9 @@ class KLDivergence(Loss):
     temperature: float = 4.0
     reduction: str = "batchmean"
     counts: ClassVar[bool] = True
+
+    def target_class(self) -> TCKD | None:
+        return TCKD(self.temperature) if self.reduction == "batchmean" else None
 
     def forward(self, learner: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
         return kl_divergence(learner, source, self.temperature, self.reduction, weight)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from attar.losses.checks import check_counts, check_logits, check_positive, row_weighted
-from attar.losses.loss import Loss
+from attar.losses.loss import Loss, target_class
 from attar.losses.numerics import divergence_terms, log_probabilities, widen
 
 _SMALL = 1e-7
@@ -47,6 +47,11 @@ class Standardised(nn.Module):
         super().__init__()
         self.loss = loss
         self.counts = getattr(loss, "counts", False)
+
+    def target_class(self) -> Standardised | None:
+        """The loss's part of the label's own class, likewise."""
+        part = target_class(self.loss)
+        return None if part is None else Standardised(part)
 
     def forward(self, learner: Tensor, source: Tensor | tuple[Tensor, ...], *given: Tensor, **weight: Tensor) -> Tensor:
         theirs = tuple(map(standardise, source)) if isinstance(source, tuple) else standardise(source)

@@ -71,6 +71,9 @@ class ScaleDecoupled(Loss):
     temperature: float = 4.0
     complementary: float = 2.0
 
+    def target_class(self) -> ScaleDecoupled:
+        return ScaleDecoupled(self.alpha, 0.0, self.temperature, self.complementary)
+
     def forward(self, learner: Tensor, source: Tensor, labels: Tensor) -> Tensor:
         settings = self.alpha, self.beta, self.temperature, self.complementary
         return scale_decoupled(learner, source, labels, *settings)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from attar.losses.checks import check_logits, check_positive
+from attar.losses.decoupled import tckd
 from attar.losses.loss import Loss
 from attar.losses.numerics import divergence_terms, log_probabilities
 
@@ -34,8 +35,7 @@ def confident_kl(
     check_logits(student_logits, teacher_logits)
     check_positive("the temperature", temperature)
     log_t, log_s = log_probabilities(teacher_logits, temperature), log_probabilities(student_logits, temperature)
-    sure = log_probabilities(confident).amax(1).exp() >= least
-    return temperature**2 * (divergence_terms(log_t, log_s).sum(1) * sure).mean()
+    return temperature**2 * (divergence_terms(log_t, log_s).sum(1) * _sure(confident, least)).mean()
 
 
 @dataclass(eq=False, repr=False)
@@ -45,5 +45,24 @@ class ConfidentKL(Loss):
     temperature: float = 4.0
     least: float = 0.9
 
+    def target_class(self) -> ConfidentTCKD:
+        return ConfidentTCKD(self.temperature, self.least)
+
     def forward(self, learner: Tensor, source: Tensor, confident: Tensor) -> Tensor:
         return confident_kl(learner, source, confident, self.temperature, self.least)
+
+
+@dataclass(eq=False, repr=False)
+class ConfidentTCKD(Loss):
+    """The part of the label's own class in `ConfidentKL`: loss(student_logits, teacher_logits, confident, labels)."""
+
+    temperature: float = 4.0
+    least: float = 0.9
+
+    def forward(self, learner: Tensor, source: Tensor, confident: Tensor, labels: Tensor) -> Tensor:
+        return (tckd(learner, source, labels, self.temperature, "none") * _sure(confident, self.least)).mean()
+
+
+def _sure(logits: Tensor, least: float) -> Tensor:
+    """(B,), true where the largest probability is at least `least`."""
+    return log_probabilities(logits).amax(1).exp() >= least

@@ -27,6 +27,7 @@ from attar.methods.common.own_loop import (
     with_output,
 )
 from attar.methods.common.runs_on import Needs, demand, naming_pairs, runs_on
+from attar.methods.common.target_class import TARGET, parted
 from attar.models import Frozen, FrozenEnsemble, Tapped, has_tap
 from attar.schedules import WeightSchedule
 from attar.tasks import Classification, Task
@@ -125,6 +126,23 @@ class Method(nn.Module):
         """The transfers, with the changes that a recipe makes to them."""
         edges = tuple(self.transfers())
         return edges if self.edge_options is None else self.edge_options.applied(edges)
+
+    def part_target_class(self) -> bool:
+        """Part the edges between outputs into the label's own class and the other classes, where their losses allow it.
+
+        For optimisers that keep the gradient of each part (`optim.name=deepkd` calls it): `losses.components` then has
+        "target" beside "task" and "distillation". The total stays, but for its rounding.
+
+        Returns:
+            Whether some edge belongs to the label's own class now.
+
+        >>> import attar
+        >>> nets = dict(teacher=attar.create_model("resnet14"), student=attar.create_model("resnet8"))
+        >>> [attar.create_method(name, **nets).part_target_class() for name in ("dkd", "at")]
+        [True, False]
+        """
+        self.edges = parted(self.edges)
+        return any(edge.component == TARGET for edge in self.edges)
 
     @property
     def graph(self) -> Graph:

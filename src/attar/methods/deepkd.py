@@ -25,7 +25,8 @@ class DeepKD(Offline):
     """DeepKD: A Deeply Decoupled and Denoised Knowledge Distillation Trainer (2025).
 
     L = ce * CE + alpha * TCKD + beta * NCKD among the teacher's k largest other classes, k from `first` of the classes
-    to all of them. Its optimiser keeps a momentum for each of the three: run it with optim.name=deepkd.
+    to all of them. Its optimiser keeps a momentum for each of the three: run it with optim.name=deepkd, which goes with
+    other methods too.
 
     Reconstructed: that k grows linearly over the epochs is ours; the authors' code has a fixed k. Deviates: their
     variant on DKD (alpha 1, beta 8) has DKD's warm-up of 20 epochs, this one has none.

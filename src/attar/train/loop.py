@@ -34,7 +34,7 @@ from attar.train.component_sgd import ComponentSGD
 from attar.train.ema import Ema
 from attar.train.label_losses import smooth_labels, weigh_labels
 from attar.train.logging import lines
-from attar.train.optim import BY_COMPONENT, check_components, optimiser
+from attar.train.optim import BY_COMPONENT, check_components, for_method, optimiser
 from attar.train.progress import Progress
 from attar.train.rate_factors import SCALE, scale_by_layer, scale_by_network
 from attar.train.running_means import RunningMeans
@@ -120,6 +120,9 @@ class Fit:
         self.method, self.loader, self.val, self.recipe = method, loader, val, recipe
         self.runtime, self.places, self.progress = runtime, places, progress
         self.members = team()
+        optim, note = for_method(method, recipe)
+        if note:
+            progress.log(note)
         if warning := smooth_labels(method, recipe.optim.label_smoothing):
             progress.log(warning)
         if warning := weigh_labels(method, loader.whole().images.class_weights):
@@ -131,7 +134,7 @@ class Fit:
         # Compiled graphs are gone after one backward pass.
         if runtime.compiled and self.members.size == 1 and not by_component:
             self.losses_of = compiled(method, runtime, recipe.optim.accumulate)
-        self.optimisers = {phase: optimiser(method.trainable(phase), recipe.optim) for phase in method.phases}
+        self.optimisers = {phase: optimiser(method.trainable(phase), optim) for phase in method.phases}
         for one in self.optimisers.values():
             if recipe.optim.layer_decay is not None:
                 scale_by_layer(one, method, recipe.optim.layer_decay)

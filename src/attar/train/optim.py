@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,11 +12,11 @@ from torch.optim import SGD, AdamW, Optimizer
 from attar.choices import OPTIMISERS, register_optimiser
 from attar.errors import AttarError
 from attar.methods import Method
-from attar.recipe import OptimRecipe
+from attar.recipe import OptimRecipe, Recipe
 from attar.train.component_sgd import ComponentSGD
 
-# Those that take one backward pass for each component, and the components that edges must have.
-BY_COMPONENT = {"dot": ("task", "distillation"), "deepkd": ("task", "target", "distillation")}
+# Those that take one backward pass for each component.
+BY_COMPONENT = ("dot", "deepkd")
 
 # Defaults of a recipe that names an optimiser: of one-cycle SGD at batch 128; of AdamW those of torch.
 SGDS = {"lr": 0.2, "weight_decay": 5e-4}
@@ -61,24 +62,59 @@ def dot(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
     "deepkd", title="SGD; momentum + optim.delta for labels and other classes, - for the target class", **SGDS
 )
 def deepkd(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
-    """The optimiser of DeepKD (arXiv:2505.15133): three momenta, for edges with a target-class part (deepkd, wkdl).
+    """The optimiser of DeepKD (arXiv:2505.15133): a momentum for each of labels, target class and everything else.
 
-    Two backward passes more than SGD.
+    Two backward passes more than SGD. Edges between outputs are parted for it where their loss allows
+    (`Method.part_target_class`), as the authors part KD, DKD, MLKD and CRLD. Of a method without such an edge the
+    teacher's gradients are one group, and the optimiser is `dot` (`for_method`).
 
     Deviates from the authors' code, where the labels' part has the target class's momentum wherever both reach a
     parameter, against its own configuration, and where weight decay belongs to the target class's part: here each part
-    has the momentum that is configured, and weight decay belongs to the labels' part.
+    has the momentum that is configured, and weight decay belongs to the labels' part. Parted KL is exactly KL; theirs
+    has the batch's mean of 1 - p_t,y times the batch's mean of NCKD, and on MLKD and CRLD DKD's terms in its place.
     """
     return by_component(parameters, optim, {"target": optim.momentum - optim.delta, "*": optim.momentum + optim.delta})
 
 
+def for_method(method: Method, recipe: Recipe) -> tuple[OptimRecipe, str]:
+    """The optimiser's settings for a method, whose edges `deepkd` parts, and a line for the log, or "".
+
+    Where no edge has a part of the target class, the published momenta of `deepkd` would be alike for all that is
+    there, which is SGD with another momentum; so labels and teacher are set apart by the momenta of `dot`.
+
+    Raises:
+        AttarError: edges are parted by the label's class, and there are images without one class as their label.
+
+    >>> import attar
+    >>> nets = dict(teacher=attar.create_model("resnet14"), student=attar.create_model("resnet8"))
+    >>> recipe = attar.read_recipe(optim={"name": "deepkd"})
+    >>> [for_method(attar.create_method(name, **nets), recipe)[0].name for name in ("dkd", "at")]
+    ['deepkd', 'dot']
+    """
+    optim, data = recipe.optim, recipe.data
+    if optim.name != "deepkd" or method.name == "supervised":
+        return optim, ""
+    if not method.part_target_class():
+        line = (
+            f"optim.name=deepkd: no edge of {method.name!r} has a part of the target class; as dot, labels against rest"
+        )
+        return replace(optim, name="dot"), line
+    several = "mixed images" if data.mixup or data.cutmix else "images without labels" if data.unlabelled else ""
+    if several:
+        raise AttarError(
+            f"optim.name=deepkd parts the label's class from the others, which {several} do not have; give "
+            "optim.name=dot, or leave data.mixup, data.cutmix and data.unlabelled out"
+        )
+    return optim, ""
+
+
 def check_components(method: Method, optim: OptimRecipe, processes: int, compiled: bool = False) -> None:
-    """An optimiser with a momentum for each component needs edges of its components, and one process.
+    """An optimiser with a momentum for each component needs edges of two components, and one process.
 
     With the labels alone, as teachers and the student alone are trained, there is one component and it is SGD.
 
     Args:
-        method: what it trains.
+        method: what it trains, as `for_method` has left it.
         optim: of the recipe.
         processes: that work on the training.
         compiled: whether the recipe wants compiled steps.
@@ -93,17 +129,13 @@ def check_components(method: Method, optim: OptimRecipe, processes: int, compile
     if compiled:
         raise AttarError(f"optim.name={optim.name} runs without compiled steps; leave compile= out")
     optimiser([nn.Parameter(torch.zeros(1))], optim)
-    if method.name == "supervised":
-        return
-    have = {edge.component for edge in method.edges}
-    if missing := [name for name in BY_COMPONENT[optim.name] if name not in have]:
+    components = {edge.component for edge in method.edges}
+    if method.name != "supervised" and len(components) < 2:
+        (only,) = components
+        source = "the labels" if only == "task" else "other networks"
         raise AttarError(
-            f"optim.name={optim.name}: method {method.name!r} has no edge of the component {missing[0]!r}, only of "
-            f"{', '.join(sorted(have))}; give optim.name=sgd"
-            + (
-                ", or dot, or a method that parts the target class from the others: deepkd, wkdl"
-                * ("target" in missing)
-            )
+            f"optim.name={optim.name}: all edges of method {method.name!r} are from {source}, one group; give "
+            "optim.name=sgd, or a method that learns from the labels and from a teacher (kd, dkd, at)"
         )
 
 
