@@ -171,6 +171,8 @@ def test_clamp_holds_log_variances_and_their_gradient() -> None:
         (lambda: losses.kl_divergence(S[None], T[None]), r"expected \(B, K\)"),
         (lambda: losses.cross_entropy(S, Y[:3]), r"labels have shape \(3,\)"),
         (lambda: losses.dkd(S, T, Y.double()), "expected class numbers"),
+        (lambda: losses.dkd(S, T, Y > 2), "torch.bool; expected class numbers"),
+        (lambda: losses.cross_entropy(S, Y > 2), "torch.bool; expected class numbers"),
         (lambda: losses.mse(S, T[:, :4]), r"\(5, 6\).*\(5, 4\).*adapter"),
         (lambda: losses.at(S, T), r"expected maps \(B, C, H, W\)"),
         (lambda: losses.sp(S, T[:3]), "a batch of 5, the source of 3"),

@@ -132,6 +132,14 @@ def test_class_numbers_of_any_integer_type(dtype):
         (LABELS + 1, r"the labels hold 5, and 'student.logits' has the classes 0 to 4$"),
         (LABELS - 1, r"the labels hold -1, .*labelled= counts"),
         (LABELS + 0.5, r"labels of shape \(6,\) are class numbers and have to be integers, not float32"),
+        (
+            LABELS > 2,
+            r"labels of shape \(6,\) are class numbers .*, not bool; give labels.long\(\), or task=multilabel",
+        ),
+        (
+            LABELS[:, None] > 2,
+            r"labels have shape \(6, 1\) and type torch.bool; expected class numbers of shape \(6,\)",
+        ),
         (LABELS[:5], "6 inputs and 5 labels"),
         (LABELS.to("meta"), "labels are on meta and the method on cpu"),
     ],

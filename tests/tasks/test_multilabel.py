@@ -1,9 +1,12 @@
 """Multi-label classification: its losses, the mosaics, and networks of every kind."""
 
+import copy
+
 import pytest
 import torch
 
 import attar
+from attar.batch import Batch
 from attar.conformance import check
 from attar.data import loader_for
 from attar.errors import AttarError
@@ -107,6 +110,18 @@ def test_other_data_than_the_tasks_are_one_line(task, data, message):
     recipe = read_recipe(data=data, task=task)
     with pytest.raises(AttarError, match=message):
         task_of(recipe).load(recipe)
+
+
+@pytest.mark.parametrize("name", ["kd", "l2d"])
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_loop_of_the_users_gives_booleans_for_each_label(name, count):
+    nets = [create_model(net, num_classes=count, in_channels=1) for net in ("resnet14", "resnet8")]
+    method = create_method(name, teacher=nets[0], student=nets[1], task="multilabel").train()
+    images, labels = torch.randn(5, 1, 8, 8), torch.rand(5, count) > 0.5
+    expected = copy.deepcopy(method).batch_losses(Batch(images, labels)).total
+    assert torch.equal(method.losses(images, labels).total, expected)
+    with pytest.raises(AttarError, match=r"shape \(5, \d\), the labels \(5,\); give every image true or false"):
+        method.losses(images, labels[:, 0])
 
 
 def test_class_numbers_given_as_objects_are_one_line(mosaics):

@@ -112,7 +112,7 @@ def check_same_batch(learner: Tensor, source: Tensor) -> None:
 
 def label_mask(logits: Tensor, labels: Tensor) -> Tensor:
     """(B, K), true at each sample's own class."""
-    if labels.shape != logits.shape[:1] or labels.is_floating_point():
+    if labels.shape != logits.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
         raise AttarError(
             f"labels have shape {tuple(labels.shape)} and type {labels.dtype}; "
             f"expected class numbers of shape ({len(logits)},)"

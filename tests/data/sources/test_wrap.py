@@ -81,6 +81,12 @@ def test_whole_numbers_of_every_type_are_labels(one):
     assert wrap([(TENSOR, 0), (TENSOR, one)]).labels.tolist() == [0, 1]
 
 
+def test_booleans_are_two_classes_of_their_names():
+    images = wrap([(TENSOR, True), (TENSOR, torch.tensor(False)), (TENSOR, np.bool_(True))])
+    assert (images.labels.tolist(), images.classes) == ([1, 0, 1], ("False", "True"))
+    assert wrap([(TENSOR, True), (TENSOR, False)], classes=["healthy", "ill"]).classes == ("healthy", "ill")
+
+
 def test_classes_that_have_no_training_images_are_named():
     images = wrap([(TENSOR, 0), (TENSOR, 2)] * 10, classes=["ant", "bee", "cow", "dog"])
     assert load_data(images, val_fraction=0).notes == ("classes without training images: 'bee', 'dog'",)

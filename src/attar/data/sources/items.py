@@ -13,7 +13,7 @@ from attar.errors import AttarError
 
 
 def pair(item: Any, place: int) -> tuple[Tensor, int]:
-    """An item as (C, H, W) bytes and a class number.
+    """An item as (C, H, W) bytes and a class number, a boolean where the label is one.
 
     Raises:
         AttarError: it is no such pair; `place` is its position, for the message.
@@ -23,7 +23,7 @@ def pair(item: Any, place: int) -> tuple[Tensor, int]:
         number = label.item() if hasattr(label, "item") else label
         if isinstance(number, float) and not number.is_integer():
             raise AttarError(f"item {place} has the label {number:g}; expected the whole number of a class")
-        number = int(number)
+        number = number if isinstance(number, bool) else int(number)
     except AttarError:
         raise
     except (TypeError, ValueError, RuntimeError):

@@ -31,7 +31,8 @@ def wrap(dataset: Any, name: str = "custom", classes: Sequence[str] | None = Non
             images of further modes become RGB and are turned upright, as image files are. Every item is read once; some
             are read twice, to find out whether they are drawn at random.
         name: what the set is called.
-        classes: the name of every class; None: the data set's own `classes`, else the numbers 0, 1, ... of the labels.
+        classes: the name of every class; None: the data set's own `classes`, else the numbers 0, 1, ... of the labels,
+            or, where all labels are booleans, "False" and "True".
         workers: how many processes read images that are drawn at random; 0: this one.
 
     Returns:
@@ -52,11 +53,12 @@ def wrap(dataset: Any, name: str = "custom", classes: Sequence[str] | None = Non
     first, _ = pair(dataset[0], 0)
     drawn = is_drawn(dataset, name)
     kept = None if drawn else torch.empty(len(dataset), *first.shape, dtype=torch.uint8)
-    labels = torch.empty(len(dataset), dtype=torch.int64)
+    labels, booleans = torch.empty(len(dataset), dtype=torch.int64), True
     counts = torch.zeros(len(first), 256, dtype=torch.int64)
     for place in range(len(dataset)):
         with drawing(Address(), place) if drawn else nullcontext():
-            image, labels[place] = pair(dataset[place], place)
+            image, label = pair(dataset[place], place)
+        labels[place], booleans = label, booleans and isinstance(label, bool)
         if image.shape != first.shape:
             raise AttarError(
                 f"image {place} is {tuple(image.shape)}, image 0 is {tuple(first.shape)}; bring them to one size first"
@@ -64,7 +66,8 @@ def wrap(dataset: Any, name: str = "custom", classes: Sequence[str] | None = Non
         counts += levels(image[None])
         if kept is not None:
             kept[place] = image
-    names = tuple(map(str, classes or getattr(dataset, "classes", None) or _numbered(labels, name)))
+    own = classes or getattr(dataset, "classes", None)
+    names = tuple(map(str, own or ((False, True) if booleans else _numbered(labels, name))))
     if kept is not None:
         return ImageSet(kept, labels, names, name, *moments(counts))
     none = torch.empty(len(dataset), *first.shape, dtype=torch.uint8, device="meta")

@@ -142,8 +142,7 @@ def checked_inputs(method: nn.Module, inputs: Inputs, labels: Tensor) -> Tensor:
     """The labels, as int64 where they are class numbers of another integer type.
 
     Raises:
-        AttarError: inputs or labels are on another device than the method, or there are not as many of each; labels
-            of one dimension that are no integers.
+        AttarError: inputs or labels are on another device than the method, or there are not as many of each.
     """
     device = next((p.device for p in method.parameters()), None)
     tensors = {"inputs": inputs} if isinstance(inputs, Tensor) else dict(inputs)
@@ -152,9 +151,8 @@ def checked_inputs(method: nn.Module, inputs: Inputs, labels: Tensor) -> Tensor:
             raise AttarError(f"{name} are on {tensor.device} and the method on {device}; move one of them with .to()")
     if isinstance(inputs, Tensor) and len(inputs) != len(labels):
         raise AttarError(f"{len(inputs)} inputs and {len(labels)} labels; give one label for each input")
-    if labels.is_floating_point() or labels.is_complex():
-        return labels
-    return labels.long()
+    whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+    return labels.long() if whole else labels
 
 
 def layers_in_eval_mode(network: nn.Module) -> list[str]:
@@ -183,15 +181,16 @@ def has_class_numbers(task: Task) -> bool:
 
 
 def check_class_numbers(labels: Tensor) -> None:
-    """Labels of one dimension are class numbers, which are integers.
+    """Labels of one dimension are class numbers, which are integers; true and false number no classes.
 
     Raises:
         AttarError: they are not.
     """
-    if labels.ndim == 1 and labels.is_floating_point():
+    if labels.ndim == 1 and (labels.is_floating_point() or labels.dtype == torch.bool):
+        other = "task=multilabel and labels (B, 1)" if labels.dtype == torch.bool else "probabilities (B, classes)"
         raise AttarError(
             f"labels of shape ({len(labels)},) are class numbers and have to be integers, not "
-            f"{str(labels.dtype).removeprefix('torch.')}; give labels.long(), or probabilities (B, classes)"
+            f"{str(labels.dtype).removeprefix('torch.')}; give labels.long(), or {other}"
         )
 
 
