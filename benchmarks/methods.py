@@ -3,7 +3,8 @@
     nice -n 19 python benchmarks/methods.py --data FOLDER --weights resnet20.pth [--only kd at] [--threads 1]
 
 Each method trains the same student with the same teacher, its batch norms folded into its convolutions, at the
-literature's learning rate. The results are written after every training, and a command that is repeated goes on with
+literature's learning rate. A method that cannot be trained so has a setting of its own in float32, which the table
+names (`OTHERWISE`). The results are written after every training, and a command that is repeated goes on with
 those that are missing or failed. A processor without bfloat16 instructions takes many times longer in bfloat16: there
 give --precisions float32, and for bfloat16 fewer steps and another --out. `benchmarks/step_cost.py` measures what a
 step takes.
@@ -16,8 +17,9 @@ import io
 import json
 import math
 import statistics
+import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,42 @@ PRECISIONS = ("float32", "bfloat16")
 MEAN, STD = [0.5070, 0.4865, 0.4409], [0.2673, 0.2564, 0.2761]
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What a method is trained with.
+
+    Attributes:
+        lr: the learning rate.
+        teacher: the teacher's section of a recipe; without weights it is trained with the labels for as many steps.
+        student: the student's section.
+        name: what the table calls the setting; "" for that of all others.
+    """
+
+    lr: float
+    teacher: dict[str, Any]
+    student: dict[str, Any]
+    name: str = ""
+
+
+def vit(depth: int) -> dict[str, Any]:
+    """A small transformer for images of 32 pixels."""
+    options = {"patch_size": 4, "embed_dim": 96, "num_heads": 3, "depth": depth}
+    return {"name": "timm/vit_tiny_patch16_224", "options": options}
+
+
+# Changes to the common setting, for methods that cannot be trained in it.
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "ft": {"lr": 0.01, "name": "rate 0.01"},
+    "okd": {"lr": 0.01, "name": "rate 0.01"},
+    "internal": {
+        "lr": 0.01,
+        "teacher": vit(6),
+        "student": vit(3),
+        "name": "rate 0.01; timm/vit_tiny_patch16_224 of patch 4, width 96, 3 heads, 6 layers to 3",
+    },
+}
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", default="resnet20")
@@ -57,12 +95,19 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def recipe_of(options: argparse.Namespace, method: str) -> Recipe:
+def common(options: argparse.Namespace) -> Setting:
+    """The setting of nearly every method."""
+    teacher = {"name": options.teacher, "weights": options.weights}
+    return Setting(options.lr, teacher, {"name": options.student})
+
+
+def recipe_of(options: argparse.Namespace, method: str, setting: Setting) -> Recipe:
     """The recipe of one method; a method without a teacher has none."""
-    teacher = {"name": options.teacher, "weights": options.weights, "precision": "float32"}
+    teacher = {"teacher": {"precision": "float32", **setting.teacher}}
+    given: dict[str, Any] = teacher if method_info(method).takes_teacher else {}
     return read_recipe(
-        **({"teacher": teacher} if method_info(method).takes_teacher else {}),
-        student=options.student,
+        **given,
+        student=setting.student,
         data={"name": "cifar100", "root": str(options.data), "val_fraction": 0, "mean": MEAN, "std": STD},
         method=method,
         batch_size=options.batch,
@@ -96,17 +141,33 @@ def batches(loader: Any, count: int) -> Iterator[Batch]:
                 return
 
 
-def trained(name: str, precision: str, options: argparse.Namespace, shared: SharedResources) -> dict[str, Any]:
+def trained(
+    name: str, precision: str, options: argparse.Namespace, shared: SharedResources, setting: Setting
+) -> dict[str, Any]:
     """The record of one training: the mean total of its first and last sixth, and whether it fell."""
+    if setting.teacher.get("weights") or not method_info(name).takes_teacher:
+        return train(name, precision, options, shared, setting)[1]
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "teacher.pth"
+        own = replace(setting, student=setting.teacher)
+        torch.save(train("supervised", precision, options, shared, own)[0].deployed().state_dict(), weights)
+        found = replace(setting, teacher={**setting.teacher, "weights": str(weights)})
+        return train(name, precision, options, shared, found)[1]
+
+
+def train(
+    name: str, precision: str, options: argparse.Namespace, shared: SharedResources, setting: Setting
+) -> tuple[Method, dict[str, Any]]:
+    """A method after its steps, and its record."""
     runtime = Runtime(torch.device(options.device), precision, "")
-    job = Job(recipe_of(options, name), Path("unused"), Console(file=io.StringIO()), shared=shared)
+    job = Job(recipe_of(options, name, setting), Path("unused"), Console(file=io.StringIO()), shared=shared)
     training = job.training(0)
     training._place()
     method = training.method.train()
     folded = EngineSpec("folded", precision)
     job.engines.attach(method, tuple(folded for _ in method.frozen()))
     learners: dict[str, torch.optim.Optimizer] = {
-        phase: torch.optim.SGD(method.trainable(phase), options.lr, 0.9, weight_decay=5e-4) for phase in method.phases
+        phase: torch.optim.SGD(method.trainable(phase), setting.lr, 0.9, weight_decay=5e-4) for phase in method.phases
     }
     losses: list[float] = []
     for number, batch in enumerate(batches(training.loader, options.steps)):
@@ -116,24 +177,51 @@ def trained(name: str, precision: str, options: argparse.Namespace, shared: Shar
             raise FloatingPointError(f"the loss is {losses[-1]} at step {number}")
     part = max(options.steps // 6, 1)
     first, last = (statistics.fmean(some) for some in (losses[:part], losses[-part:]))
-    return {"first": first, "last": last, "falls": last < first}
+    record = {"first": first, "last": last, "falls": last < first}
+    return method, record | ({"setting": setting.name} if setting.name else {})
 
 
 def table(methods: dict[str, Any], settings: dict[str, str]) -> Table:
-    """The results, one method a row."""
+    """The results, one method a row; the setting is named where it is not that of the others."""
     chosen = [precision for precision in PRECISIONS if any(precision in record for record in methods.values())]
     rows = []
     for name, record in sorted(methods.items()):
         for precision in chosen:
-            found = record.get(precision, {})
+            found = record.get(f"{precision} otherwise", record.get(precision, {}))
             if "last" in found:
                 fell = "yes" if found["falls"] else "no"
-                rows.append([name, precision, f"{found['first']:.4g}", f"{found['last']:.4g}", fell])
+                numbers = (f"{found['first']:.4g}", f"{found['last']:.4g}")
+                rows.append([name, precision, *numbers, fell, found.get("setting", "")])
             elif found:
-                rows.append([name, precision, "", "", found["error"]])
+                rows.append([name, precision, "", "", found["error"], ""])
     size = f"{settings['steps']} steps at batch {settings['batch']}"
     title = f"The total loss over {size}: means of the first and last sixth"
-    return Table(title, ["method", "precision", "first", "last", "falls"], rows, texts=2)
+    return Table(title, ["method", "precision", "first", "last", "falls", "setting"], rows, texts=2)
+
+
+def notes(methods: dict[str, Any]) -> str:
+    """Why methods have a setting of their own."""
+    lines = [
+        f"- {name}: {record[precision]['error'].split('; ')[0]}"
+        for name, record in sorted(methods.items())
+        for precision in PRECISIONS
+        if f"{precision} otherwise" in record
+    ]
+    if not lines:
+        return ""
+    return "\n".join(["", "Rows with a setting of their own, in the setting of the others:", "", *lines, ""])
+
+
+def attempts(name: str, options: argparse.Namespace, found: dict[str, Any]) -> Iterator[tuple[str, str, Setting]]:
+    """The trainings of a method that are missing or failed: the key of the record, the precision, the setting."""
+    setting = common(options)
+    for precision in options.precisions:
+        key = f"{precision} otherwise"
+        if "last" not in found.get(precision, {}):
+            yield precision, precision, setting
+        failed = precision == "float32" and "error" in found[precision]
+        if failed and name in OTHERWISE and "last" not in found.get(key, {}):
+            yield key, precision, replace(setting, **OTHERWISE[name])
 
 
 def main() -> None:
@@ -150,19 +238,18 @@ def main() -> None:
     shared = SharedResources()
     for name in options.only or list_methods():
         found = record["methods"].setdefault(name, {})
-        for precision in options.precisions:
-            if "last" in found.get(precision, {}):
-                continue
+        for key, precision, setting in attempts(name, options, found):
             try:
-                found[precision] = trained(name, precision, options, shared)
+                found[key] = trained(name, precision, options, shared, setting)
             except Exception as error:  # the others go on
-                found[precision] = {"error": first_line(error)}
-            print(name, precision, found[precision], flush=True)
+                found[key] = {"error": first_line(error)}
+            print(name, key, found[key], flush=True)
             write_json(options.out, record)
             results = table(record["methods"], settings)
             pair = f"{options.teacher} to {options.student}, `python benchmarks/methods.py`"
             done = f"{len(record['methods'])} of {len(list_methods())} methods so far."
             text = f"# Methods on CIFAR-100\n\n{results.title} ({pair}). {done}\n\n{results.markdown()}\n"
+            text += notes(record["methods"])
             write_text(options.out.with_suffix(".md"), text)
 
 

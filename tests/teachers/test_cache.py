@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file
 
 from attar.batch import Batch
 from attar.errors import AttarError
@@ -125,6 +126,18 @@ def test_seeds_and_methods_with_one_view_seed_share(tmp_path):
     distil(tmp_path / "a", tmp_path / "cache", data={"view_seed": 7})
     distil(tmp_path / "b", tmp_path / "cache", data={"view_seed": 7, "train_size": 40}, method="dkd")
     assert len(files(tmp_path / "cache")) == 2
+
+
+def test_a_run_with_a_cache_differs_from_a_live_one_by_float16_alone(filled, monkeypatch):
+    folder, metrics = filled
+    live, _ = distil(folder / "live", None)
+    assert live != metrics
+    monkeypatch.setattr(Dense, "row_bytes", property(lambda codec: 4 * codec.classes))
+    monkeypatch.setattr(Dense, "encode", lambda codec, logits: logits.float().contiguous().view(torch.uint8))
+    monkeypatch.setattr(Dense, "decode", lambda codec, rows: rows.clone().view(torch.float32))
+    assert distil(folder / "wide", folder / "float32")[0] == live
+    own, other = (load_file(folder / name / "student.safetensors") for name in ("live", "wide"))
+    assert all(torch.equal(tensor, other[key]) for key, tensor in own.items())
 
 
 def test_a_damaged_file_is_written_again(filled):
