@@ -99,6 +99,19 @@ def test_candidates_are_tried_and_the_best_is_trained_in_full(teacher, tmp_path,
     assert again.winner.student == found.winner.student
 
 
+def test_candidates_cost_what_they_cost_at_the_size_they_see(teacher, monkeypatch):
+    asked = {}
+
+    def looked(net, **keywords):
+        asked.update(keywords)
+        raise AttarError("enough")
+
+    monkeypatch.setattr("attar.experiments.student_halving.suggest", looked)
+    with pytest.raises(AttarError, match="enough"):
+        attar.search(teacher=teacher, student={"options": {"input_size": 4}}, data={"name": "digits", "train_size": 60})
+    assert (asked["image_size"], asked["teacher_size"]) == (4, 8)
+
+
 def test_what_a_search_needs(teacher):
     with pytest.raises(AttarError, match="leave it out"):
         attar.search(teacher=teacher, student="resnet8")

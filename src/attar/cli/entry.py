@@ -9,6 +9,7 @@ import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
@@ -72,7 +73,7 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder that may not be written
         fail(f"{error.strerror or error}: {error.filename or 'a file'}")
     except Stopped as stopped:
-        how = f": attar resume {stopped}" if str(stopped) else "; the same command goes on"
+        how = f": attar resume {quote(str(stopped))}" if str(stopped) else "; the same command goes on"
         console.print(f"stopped; the state is saved{how}", markup=False, soft_wrap=True)
         sys.exit(INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -119,7 +120,7 @@ def _search(suite: Path, overrides: list[str], trials: int) -> None:
     for table in found.run():
         console.print(without_values(table))
     for file in sorted((found.folder / FOLDER).glob("best-*.yaml")):
-        console.print(f"With seeds, on the test set: attar bench {file}", markup=False, soft_wrap=True)
+        console.print(f"With seeds, on the test set: attar bench {quote(str(file))}", markup=False, soft_wrap=True)
 
 
 @app.command(short_help="Continue an interrupted run.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from attar.deploy.package import STUDENT, load_facts, students_of_seeds
@@ -79,4 +80,4 @@ def _weights(path: Path) -> Path:
 
 
 def _unfinished(path: Path) -> AttarError:
-    return AttarError(f"the run in {path} is not finished; `attar resume {path}` goes on with it")
+    return AttarError(f"the run in {path} is not finished; `attar resume {quote(str(path))}` goes on with it")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from shlex import quote
 from typing import TypeVar
 
 import torch
@@ -195,7 +196,7 @@ def surviving() -> Iterator[None]:
         report_to_torchrun(str(error))
         raise
     except Stopped as stopped:
-        report_to_torchrun(f"stopped; the state is saved: attar resume {stopped}")
+        report_to_torchrun(f"stopped; the state is saved: attar resume {quote(str(stopped))}")
         raise
     except RuntimeError as error:
         if team().size == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):

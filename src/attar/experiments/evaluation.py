@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -94,7 +95,8 @@ def _with_facts(path: str | Path, keys: dict[str, Any], whole: bool) -> tuple[Sc
 def _plain_weights(path: str | Path, network: str, keys: dict[str, Any], whole: bool) -> tuple[ScoredFile, Parts]:
     """Plain weights of a network that is named, of the data's classes in their order."""
     if "name" not in keys:
-        raise AttarError(f"{path} does not say what it was trained on; give the data: attar evaluate {path} DATA")
+        command = f"attar evaluate {quote(str(path))} DATA"
+        raise AttarError(f"{path} has no record of what it was trained on; give the data: {command}")
     keys = left_in_files({"val_fraction": 0, **(whole_set(keys["name"]) if whole else {}), **keys})
     recipe = read_recipe(data=keys, student={"name": network})
     parts = Parts(recipe, held_for(recipe))

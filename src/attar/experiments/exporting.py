@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from math import prod
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -121,7 +122,7 @@ def export_run(student: Path, formats: Sequence[str], splits: Sets, task: Task, 
     except Exception as error:  # the student is on the disk, and the report is still to be written
         reasons = [first_line(error)]
     for reason in reasons:
-        line = f"warning: not exported: {reason}; attar export {trained.folder} tries again"
+        line = f"warning: not exported: {reason}; attar export {quote(str(trained.folder))} tries again"
         console.print(line, markup=False, soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from attar.errors import AttarError
 from attar.experiments.build import Sets
@@ -51,5 +52,5 @@ def check_inputs(folder: Path, inputs: Fingerprints) -> None:
     if changed := changed_inputs(folder, inputs):
         raise AttarError(
             f"{folder} began with other {', '.join(changed)}; put them back, or, where the change is meant, "
-            f"`attar resume {folder} --accept-changes`"
+            f"`attar resume {quote(str(folder))} --accept-changes`"
         )

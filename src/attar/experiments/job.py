@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -391,8 +392,8 @@ class Job:
         except Stopped:
             raise
         except Exception as error:  # whatever a network's name or a picture trips over
-            line = f"the report was not written: {first_line(error)}; `attar resume {self.folder}` writes it"
-            self._warn([line])
+            command = f"attar resume {quote(str(self.folder))}"
+            self._warn([f"the report was not written: {first_line(error)}; `{command}` writes it"])
 
     @property
     def seeds(self) -> list[int]:

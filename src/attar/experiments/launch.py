@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import fields, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -314,7 +315,7 @@ def free_folder(recipe: Recipe) -> Path:
         raise AttarError(f"out={folder} is a file; choose another folder")
     if (folder / "recipe.yaml").exists() and not begun_here(folder, to_yaml(recipe)):
         raise AttarError(
-            f"{folder} holds a run already; `attar resume {folder}` goes on with it, or choose another out="
+            f"{folder} holds a run already; `attar resume {quote(str(folder))}` goes on with it, or choose another out="
         )
     return folder
 

@@ -161,7 +161,8 @@ class _Halving:
         with self.console.status("looking for candidates") as status:
             found = suggest(
                 teacher,
-                image_size=height,
+                image_size=self.recipe.student.options.get("input_size", height),
+                teacher_size=height,
                 classes=splits.num_classes,
                 channels=channels,
                 top=self.goal.candidates,

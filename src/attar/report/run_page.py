@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from statistics import fmean
 from typing import Any
 
@@ -292,9 +293,10 @@ def _again(run: RunFiles) -> str:
     if given:
         note = f"The {given[0]} was an object in Python, so the command line alone cannot repeat this run."
         return html.section("Again", "", html.facts({"note": note}))
-    lines = [f"attar {verb} {run.folder.name}/recipe.yaml out=again", f"attar report {run.folder.name}"]
+    name = quote(run.folder.name)
+    lines = [f"attar {verb} {name}/recipe.yaml out=again", f"attar report {name}"]
     if verb == "distill":
-        lines.insert(1, f"attar compare {run.folder.name} again")
+        lines.insert(1, f"attar compare {name} again")
     return html.section(
         "Again",
         "The same run in a new folder, the two side by side, and this page again.",

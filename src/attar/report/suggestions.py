@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from attar.methods import list_methods, method_info
@@ -97,7 +98,7 @@ def next_command(found: Suggestion) -> str:
     smaller = f"student.options.input_size={side} " if side < largest else ""
     weights = "" if Path(found.teacher.name).expanduser().exists() else "teacher.weights=FILE "
     return (
-        f"attar distill teacher={found.teacher.name} {weights}student={found.students[0].name} {smaller}"
+        f"attar distill teacher={quote(found.teacher.name)} {weights}student={found.students[0].name} {smaller}"
         f"data=folder data.root=DIR data.image_size={largest}"
     )
 
