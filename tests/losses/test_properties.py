@@ -162,6 +162,34 @@ def test_clamp_holds_log_variances_and_their_gradient() -> None:
 
 
 @pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z: losses.redundancy(z, T),
+        lambda z: losses.mutual_information(z, T),
+        lambda z: losses.mutual_information(z, torch.zeros_like(T)),
+    ],
+)
+def test_features_that_are_all_zero_have_a_loss_and_a_gradient(loss) -> None:
+    dead = torch.zeros_like(S, requires_grad=True)
+    value = loss(dead)
+    value.backward()
+    assert value.isfinite()
+    assert dead.grad.isfinite().all()
+
+
+def test_evidence_beyond_float32_keeps_its_value() -> None:
+    wide = (50 * S.float()).requires_grad_()
+    value = losses.EvidentialCrossEntropy()(wide, Y)
+    evidence = (50 * S).exp() + torch.tensor(-1.22, dtype=torch.float64).exp()
+    assert evidence.max() > 1e39
+    own = evidence.gather(1, Y[:, None])[:, 0]
+    expected = (evidence.sum(1).digamma() - own.digamma()).mean()
+    torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=0)
+    value.backward()
+    assert wide.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: losses.kl_divergence(S, T, reduction="batch_mean"), "did you mean 'batchmean'"),

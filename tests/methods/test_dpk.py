@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from attar.batch import Batch
+from attar.errors import AttarError
 from attar.losses import linear_cka
 from attar.methods import create_method
 from attar.methods.dpk import Prior, patch_side, prior_mask
@@ -66,3 +67,10 @@ def test_large_maps_are_divided_into_patches() -> None:
     assert made.patch == 2
     assert len(made.positions) == 64
     assert made(torch.randn(4, 3, 16, 16), torch.randn(4, 5, 16, 16), batch(), "stage1").shape == (4, 5, 16, 16)
+
+
+@pytest.mark.parametrize(("options", "message"), [({"width": 6}, "no multiple of 4"), ({"grid": 0}, "leaves no token")])
+def test_tokens_that_cannot_be_are_one_line(options, message) -> None:
+    nets = {role: create_model("resnet8", num_classes=4, image_size=8) for role in ("teacher", "student")}
+    with pytest.raises(AttarError, match=message):
+        create_method("dpk", **nets, **options)

@@ -63,6 +63,12 @@ def test_shares():
     torch.testing.assert_close(confidence_shares((T, U), Y), expected, atol=1e-6, rtol=0)
 
 
+def test_teachers_that_are_all_certain_share_alike():
+    sure = torch.tensor([[300.0, 0.0, 0.0], [300.0, 0.0, 1.0]])
+    torch.testing.assert_close(entropy_shares((sure, 2 * sure)), torch.full((2, 2), 0.5))
+    assert entropy_shares((sure, torch.zeros(2, 3)))[0].tolist() == [1.0, 1.0]
+
+
 def test_dgkd_drops_exactly_so_many():
     method = built("dgkd", T, U, T)
     seen = {round(total(method, step=step), 5) for step in range(30)}

@@ -14,7 +14,7 @@ from attar.losses.checks import check_same_shape
 from attar.losses.loss import Loss
 from attar.losses.numerics import product, widen
 
-_SMALL = 1e-5
+_SMALL, _TINY = 1e-5, 1e-24
 
 
 def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -83,7 +83,8 @@ def redundancy(student: Tensor, teacher: Tensor, kappa: float = 0.01) -> Tensor:
     units = []
     for rows in (widen(teacher), widen(student)):
         centred = rows - rows.mean(0)
-        units.append(centred / (centred.square().mean(0).sqrt() + _SMALL))
+        # The root of 0 has no gradient: a feature that is constant in the batch gets that of a tiny one.
+        units.append(centred / ((centred.square().mean(0) + _TINY).sqrt() + _SMALL))
     correlation = product(units[0].mT, units[1]) / len(student)
     diagonal = correlation.diagonal()
     return (diagonal - 1).square().sum() + kappa * (correlation.square().sum() - diagonal.square().sum())

@@ -13,6 +13,8 @@ from attar.losses.loss import Loss
 from attar.losses.numerics import divergence_terms, widen
 
 LOG_PRIOR = -1.22
+# From this log a on psi(a) is log a, up to 1 / 2a = 5e-14.
+LARGE = 30.0
 
 
 def _log_evidence(logits: Tensor, temperature: float, log_prior: float) -> Tensor:
@@ -34,8 +36,15 @@ def evidential_cross_entropy(logits: Tensor, labels: Tensor, log_prior: float = 
     0.3702
     """
     own = label_mask(logits, labels)
-    evidence = _log_evidence(logits, 1.0, log_prior).exp()
-    return (evidence.sum(1).digamma() - evidence.digamma().masked_fill(~own, 0.0).sum(1)).mean()
+    log_evidence = _log_evidence(logits, 1.0, log_prior)
+    evidence = log_evidence.clamp(max=LARGE).exp()
+    whole = _digamma(log_evidence.logsumexp(1), evidence.sum(1))
+    return (whole - _digamma(log_evidence, evidence).masked_fill(~own, 0.0).sum(1)).mean()
+
+
+def _digamma(log_a: Tensor, a: Tensor) -> Tensor:
+    """psi(a); of a large a its logarithm, which it then equals, since exp would overflow."""
+    return torch.where(log_a > LARGE, log_a, a.digamma())
 
 
 def evidential_mean_kl(

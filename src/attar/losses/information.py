@@ -53,7 +53,8 @@ def mutual_information(student: Tensor, teacher: Tensor) -> Tensor:
     """
     own, theirs = (gram(F.normalize(widen(x))) for x in (student, teacher))
     both = own * theirs
-    own, both = own / own.trace(), both / both.trace()
+    # Features that are all 0, of a network that is dead so far, have nothing in common.
+    own, both = (one / one.trace().clamp_min(1e-12) for one in (own, both))
     return own.square().sum() - both.square().sum()
 
 

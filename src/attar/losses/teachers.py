@@ -15,6 +15,9 @@ from attar.losses.entropy import entropy
 from attar.losses.loss import Loss
 from attar.losses.numerics import divergence_terms, log_probabilities, widen
 
+# An entropy below every one that float32 can tell from certainty.
+SMALL = 1e-30
+
 
 def divergences(student_logits: Tensor, teachers: Sequence[Tensor], temperature: float = 4.0) -> Tensor:
     """(teachers, B): T^2 KL(p_k || p_s) of each teacher and image.
@@ -37,7 +40,8 @@ def divergences(student_logits: Tensor, teachers: Sequence[Tensor], temperature:
 
 def entropy_shares(teachers: Sequence[Tensor]) -> Tensor:
     """(teachers, B): EBKD's 1 - H_k / sum of H, which sum to the number of teachers - 1 (1 for a single one)."""
-    each = torch.stack([entropy(one) for one in teachers])
+    # Where all are certain, no entropy is above 0: their shares are equal.
+    each = torch.stack([entropy(one) for one in teachers]).clamp_min(SMALL)
     return 1 - each / each.sum(0) if len(teachers) > 1 else torch.ones_like(each)
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attar.batch import Batch
+from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE, linear_cka
 from attar.losses.numerics import widen
@@ -47,6 +48,9 @@ class DPK(Offline):
         width: of the tokens, a multiple of 4 (64).
         grid: the most tokens along a side (8).
         image_shape: (C, H, W) of one image; by default the networks' own.
+
+    Raises:
+        AttarError: a width or grid that tokens cannot have.
     """
 
     def __init__(
@@ -61,6 +65,10 @@ class DPK(Offline):
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__(teacher, student)
+        if width < 4 or width % 4:
+            raise AttarError(f"dpk: width={width} is no multiple of 4, which its attention needs; give 64, or 32")
+        if grid < 1:
+            raise AttarError(f"dpk: grid={grid} leaves no token; give 1 or more")
         self.weight, self.ce = weight, ce
         self.pairs = common_stages(self.name, teacher, student)
         theirs = tap_shapes(teacher, [pair[0] for pair in self.pairs], image_shape)
