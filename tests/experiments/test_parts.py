@@ -162,7 +162,7 @@ def test_a_student_starts_from_other_classes_and_a_teacher_does_not(tmp_path, di
     source = create_model("resnet8", num_classes=6, in_channels=1, image_size=8)
     torch.save(source.state_dict(), tmp_path / "net.pth")
     recipe = ModelRecipe("resnet8", str(tmp_path / "net.pth"))
-    with pytest.warns(UserWarning, match="knows 6 classes, not 10: the classifier 'fc' begins anew"):
+    with pytest.warns(UserWarning, match="has 6 classes, not 10: the classifier 'fc' begins anew"):
         student = build(recipe, digits, seed=0)
     assert torch.equal(student.conv1.weight, source.conv1.weight)
     assert student(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
@@ -179,7 +179,7 @@ def test_a_teacher_keeps_some_of_its_classes(tmp_path, digits):
     kept = build(recipe, digits, seed=0, role="teacher").eval()
     torch.testing.assert_close(kept(images), source(images)[:, rows])
     for classes, message in [
-        ([*rows[:9], 30], "knows 30 classes in 'fc', numbered from 0; there is no class 30"),
+        ([*rows[:9], 30], "has 30 classes in 'fc', numbered from 0; there is no class 30"),
         (rows[:9], "picks 9 rows for a network of 10"),
         ("all", "classes=all: expected imagenet, or a list of numbers"),
     ]:

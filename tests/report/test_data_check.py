@@ -43,6 +43,7 @@ def test_facts_of_a_folder(photos, tmp_path):
         "test: 3 images, 1 to 2 a class",
         "files: 11 PNG; shorter side 20 to 23 pixels, median 21",
         "broken: 1 of 12 files: broken.jpg (cannot identify image file)",
+        "broken files stop a training: mend or remove them, or give data.skip_unreadable=true",
         "in two splits: 1 image: train/1.png=test/again.png; scores will be too good",
         "duplicates: 1 image: 0.png=twice.png",
     )

@@ -74,6 +74,7 @@ class Files:
         if self.broken:
             first = [f"{path.name} ({why})" for path, why in list(self.broken.items())[:SHOWN]]
             lines.append(f"broken: {len(self.broken)} of {self.count:,} files{_some(first, len(self.broken))}")
+            lines.append("broken files stop a training: mend or remove them, or give data.skip_unreadable=true")
         across = [group for group in self.doubles if len({role for role, _ in group}) > 1]
         inside = [group for group in self.doubles if group not in across]
         if across:

@@ -208,7 +208,7 @@ def fit(
                 f"'{layer}.weight' is of {known} classes in {source}, the {kind} has {wanted}; give weights of those"
             )
         warnings.warn(
-            f"{source} knows {known} classes, not {wanted}: the classifier {layer!r} begins anew, the rest is loaded",
+            f"{source} has {known} classes, not {wanted}: the classifier {layer!r} begins anew, the rest is loaded",
             stacklevel=2,
         )
         state |= {key: own[key] for key in (f"{layer}.weight", f"{layer}.bias") if key in own}
@@ -252,7 +252,7 @@ def picked(net: nn.Module, given: Mapping[str, Tensor], rows: Sequence[int], sou
     weight = given.get(f"{name}.weight")
     known = 0 if weight is None else len(weight)
     if beyond := [row for row in rows if not 0 <= row < known]:
-        raise AttarError(f"{source} knows {known} classes in {name!r}, numbered from 0; there is no class {beyond[0]}")
+        raise AttarError(f"{source} has {known} classes in {name!r}, numbered from 0; there is no class {beyond[0]}")
     if len(rows) != classifier.out_features:
         raise AttarError(
             f"classes picks {len(rows)} rows for a network of {classifier.out_features}; give one for each"

@@ -229,7 +229,7 @@ def test_other_classes_are_a_student_s_start_and_no_teacher(tmp_path, images):
     make = partial(create_model, "timm/test_resnet", CLASSES, image_size=SIDE, weights=tmp_path / "net.pth")
     with pytest.raises(AttarError, match=r"is of 11 classes in .*net.pth, the LibraryStaged has 7"):
         make()
-    with pytest.warns(UserWarning, match=r"knows 11 classes, not 7: the classifier 'linear' begins anew"):
+    with pytest.warns(UserWarning, match=r"has 11 classes, not 7: the classifier 'linear' begins anew"):
         net = make(head="fresh")
     assert torch.equal(native_state(net)["layer1.0.conv1.weight"], own.layer1[0].conv1.weight)
     assert net.classifier.out_features == CLASSES
