@@ -99,3 +99,9 @@ def test_a_student_that_is_worse_than_alone_is_not_in_the_colour_of_a_gain(made_
         assert ('class="big main"' in text) is coloured
         assert ('<tr class="student">' in text) is coloured
         assert ("Distilling made the student worse: train longer" in text) is not coloured
+    tree["runs"][0]["alone"]["scores"]["top1"] = 0.6
+    file.write_text(json.dumps(tree))
+    assert 'class="big main"' not in write_report(made.folder).read_text(encoding="utf-8")
+    del tree["runs"][0]["alone"]
+    file.write_text(json.dumps(tree))
+    assert 'class="big main"' not in write_report(made.folder).read_text(encoding="utf-8")

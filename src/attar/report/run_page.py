@@ -124,7 +124,8 @@ def _tiles(run: RunFiles) -> str:
     if summary.teachers:
         teacher = summary.teachers[0].cost
         found = [_fewer(teacher.parameters, student.parameters), _speed(teacher, student, summary.scoring.sample)]
-        return html.tiles(found + gained, key=None if summary.worse else 2)
+        gain = summary.gap is not None and summary.gap.mean != 0 and not summary.worse
+        return html.tiles(found + gained, key=2 if gain else None)  # a loss has not the colour of gains
     network = next(network for network in summary.networks() if network.key == "student")
     bounds = f"95 % interval {network.between}" if network.between else ""
     computed = "" if student.macs is None else f"{student.macs / 1e6:.2f} M multiply-accumulates"
