@@ -44,9 +44,7 @@ def test_a_fresh_head_keeps_the_rest(tmp_path):
     source = create_model("resnet8", num_classes=10)
     net = create_model("resnet8", num_classes=4)
     head = net.fc.weight.clone()
-    with pytest.warns(
-        UserWarning, match="has 10 classes, not 4: the classifier 'fc' begins anew, the rest is loaded"
-    ):
+    with pytest.warns(UserWarning, match="has 10 classes, not 4: the classifier 'fc' begins anew, the rest is loaded"):
         load_weights(net, torch_file(tmp_path / "net.pth", source.state_dict()), head="fresh")
     assert torch.equal(net.layer3[0].conv1.weight, source.layer3[0].conv1.weight)
     assert torch.equal(net.fc.weight, head)
