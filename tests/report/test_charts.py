@@ -60,6 +60,21 @@ def test_labels_of_equal_points_do_not_cover_each_other():
     assert min(b - a for a, b in pairwise(heights)) >= 13
 
 
+def test_no_label_covers_another_point():
+    dots = [
+        Dot(f"resnet{n} (teacher)", "teacher", 90.0, 89.0, 91.0, ms)
+        for n, ms in ((20, 15), (44, 26), (56, 31), (32, 42))
+    ]
+    root = read(scatter("a", dots, "ms", ""))
+    points = [(float(dot.get("cx")), float(dot.get("cy"))) for dot in root.iter("circle")]
+    for label in (label for label in root.iter("text") if "teacher" in (label.text or "")):
+        wide, y = 6.8 * len(label.text), float(label.get("y"))
+        left = float(label.get("x")) - (wide if label.get("text-anchor") == "end" else 0)
+        assert not [
+            x for x, at in points if left < x + 5 and x - 5 < left + wide and y - 10 < at + 5 and at - 5 < y + 3
+        ]
+
+
 def test_labels_of_low_points_stay_above_the_axis():
     dots = [
         Dot("best", "teacher", 95.0, 95.0, 95.0, 2.0),

@@ -9,13 +9,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
 
 from attar.report.axes import MINUS, WIDTH, Axis, clipped, drawing, fitted, frame, text
+from attar.report.point_names import placed_names
 
 LEFT, RIGHT = 40, WIDTH - 12
-# How wide a letter of a point's name is, the widest ones a little more.
-LETTER = 6.8
 # More points than this are not seen at this width.
 POINTS = 150
 # From so large a ratio on, a curve of losses is drawn on a logarithmic scale.
@@ -110,37 +108,13 @@ def scatter(title: str, dots: Sequence[Dot], x_label: str, y_label: str, height:
     y = fitted([end for dot in dots for end in (dot.low, dot.high)], height - 38, 28)
     parts = [frame(x, y, x_label + (" (log)" if spread else ""), y_label)]
     # Names first, so that none hides a point.
-    for dot, level in zip(dots, _apart([y(dot.value) + 4 for dot in dots], height - 42), strict=True):
-        right = x(dot.x) < (x.start + x.end) / 2
-        room = (RIGHT if right else 2 * x(dot.x)) - x(dot.x)
-        parts.append(
-            text(
-                x(dot.x) + (9 if right else -9),
-                level,
-                clipped(dot.name, int(room / LETTER)),
-                f"name {dot.role}",
-                "start" if right else "end",
-            )
-        )
+    names = placed_names([(x(dot.x), y(dot.value), dot.name) for dot in dots], (0, RIGHT), (30, height - 42))
+    for dot, name in zip(dots, names, strict=True):
+        parts.append(text(name.x, name.y, name.text, f"name {dot.role}", name.anchor))
     for dot in dots:
         parts.append(f'<path class="range {dot.role}" d="M{x(dot.x):g} {y(dot.low):g}V{y(dot.high):g}"/>')
         parts.append(_mark(x(dot.x), y(dot.value), dot.role, f"{dot.name}: {dot.value:.2f} at {dot.x:,.4g}"))
     return drawing(title, height, parts)
-
-
-def _apart(levels: Sequence[float], lowest: float, least: float = 13.0) -> list[float]:
-    """Heights of labels moved so that none covers another, or what stands below the frame."""
-    order = sorted(range(len(levels)), key=lambda n: levels[n])
-    placed = list(levels)
-    for before, after in pairwise(order):
-        placed[after] = max(placed[after], placed[before] + least)
-    # What was pushed down is shared between up and down.
-    shift = sum(new - old for new, old in zip(placed, levels, strict=True)) / max(len(levels), 1)
-    placed = [level - shift for level in placed]
-    for place in reversed(order):
-        placed[place] = min(placed[place], lowest)
-        lowest = placed[place] - least
-    return [round(level, 1) for level in placed]
 
 
 def bars(title: str, rows: Sequence[tuple[str, float] | None], label: str) -> str:
