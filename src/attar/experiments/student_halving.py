@@ -12,6 +12,7 @@ from torch import nn
 
 from attar.accel.runtime import find_device
 from attar.data import ImageSet, Splits, eval_batches
+from attar.data.overview import split_lines
 from attar.errors import AttarError
 from attar.experiments.build import Parts, untrained_teachers
 from attar.experiments.defaults import CHOSEN, with_defaults
@@ -131,6 +132,8 @@ class _Halving:
             splits = self.parts.splits(self.recipe.seed)
         if not isinstance(splits, Splits) or splits.val is None:
             raise AttarError("a search compares candidates on validation images; give image data and data.val_fraction")
+        for line in (*split_lines(splits), *(f"warning: {note}" for note in splits.notes)):
+            self._print(line)
         measure = self.parts.held.task.metrics().primary
         teacher = self.parts.teachers()[0].eval()
         value = self._validated_teacher(teacher, splits.val, measure)
