@@ -102,3 +102,29 @@ def attar(monkeypatch, capsys, tmp_path):
         return status, printed.out, printed.err
 
     return run
+
+
+@pytest.fixture
+def forget():
+    """Puts the registries back to what they were when the test began, as in another process."""
+    from attar import plugins
+    from attar.choices import OPTIMISERS
+    from attar.data.registry import DATASETS
+    from attar.deploy.formats import FORMATS
+    from attar.methods.registry import METHODS
+    from attar.models.registry import MODELS
+    from attar.tasks.predictions import PREDICTORS
+    from attar.tasks.registry import TASKS
+
+    tables = [table._records for table in (DATASETS, MODELS, OPTIMISERS, FORMATS, METHODS, TASKS)] + [PREDICTORS]
+    before = [dict(table) for table in tables]
+
+    def forgotten():
+        for table, records in zip(tables, before, strict=True):
+            table.clear()
+            table.update(records)
+        plugins._imported.clear()
+
+    forgotten()
+    yield forgotten
+    forgotten()

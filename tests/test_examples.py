@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -21,11 +19,6 @@ from attar.registry import Registry
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def attar(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from attar.cli import main; main()", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-
-
 def loaded(name: str) -> ModuleType:
     """An example as a module of this process."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
@@ -34,20 +27,21 @@ def loaded(name: str) -> ModuleType:
     return module
 
 
-def test_own_method_is_short_checked_drawn_and_run(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("forget")
+def test_own_method_is_short_checked_drawn_and_run(attar, tmp_path: Path) -> None:
     file = EXAMPLES / "my_method.py"
     assert len(file.read_text().splitlines()) <= 30
-    printed = attar("methods", "cosine", "--import", str(file), "--svg", "cosine.svg", cwd=tmp_path)
-    assert printed.returncode == 0, printed.stderr
-    assert "teacher -->" in printed.stdout
+    status, printed, errors = attar("methods", "cosine", "--import", file, "--svg", "cosine.svg")
+    assert status == 0, errors
+    assert "teacher -->" in printed
     assert "5 x Cosine" in (tmp_path / "cosine.svg").read_text()
-    run = attar(
+    status, printed, errors = attar(
         "distill", "method=cosine", "method.weight=2", "epochs=1", "teacher=resnet8", "teacher.epochs=1", "seeds=1",
         "teacher.train_size=100", "data.train_size=100", "alone=skip", "precision=float32", "compile=false", "jobs=1",
-        "out=run", "--import", str(file), cwd=tmp_path,
+        "out=run", "--import", file,
     )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert "resnet8 with cosine" in run.stdout
+    assert status == 0, errors
+    assert "resnet8 with cosine" in printed
     assert (tmp_path / "run" / "student.safetensors").exists()
 
 
@@ -57,8 +51,9 @@ def test_own_method_passes_the_conformance_suite(monkeypatch) -> None:
     assert "deploys" in check_method("cosine")
 
 
-def test_own_task_trains_resumes_and_reports(tmp_path: Path) -> None:
-    plugin = ["--import", str(EXAMPLES / "my_task.py")]
+@pytest.mark.usefixtures("forget")
+def test_own_task_trains_resumes_and_reports(attar, tmp_path: Path) -> None:
+    plugin = ["--import", EXAMPLES / "my_task.py"]
     keys = [
         "data=turned_digits",
         "data.train_size=200",
@@ -68,15 +63,15 @@ def test_own_task_trains_resumes_and_reports(tmp_path: Path) -> None:
         "optim.name=adamw",
     ]
     keys += ["epochs=3", "batch_size=50", "alone=skip", "precision=float32", "jobs=1", "out=run"]
-    run = attar("distill", *keys, *plugin, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
-    assert "error, degrees" in run.stdout
+    status, printed, errors = attar("distill", *keys, *plugin)
+    assert status == 0, errors
+    assert "error, degrees" in printed
     scores = json.loads((tmp_path / "run" / "results.json").read_text())["runs"][0]["student"]["scores"]
     assert scores.keys() == {"count", "degrees", "apart"}
     assert 45 * scores["degrees"] < 22.4  # what zero everywhere has
-    found = attar("evaluate", "run", *plugin, cwd=tmp_path)
-    assert f"{45 * scores['degrees']:.2f}" in found.stdout, found.stderr
+    _, printed, errors = attar("evaluate", "run", *plugin)
+    assert f"{45 * scores['degrees']:.2f}" in printed, errors
     assert "error, degrees" in (tmp_path / "run" / "report.html").read_text()
     np.save(tmp_path / "two.npy", np.zeros((2, 1, 8, 8)))
-    angles = json.loads(attar("predict", "run", "two.npy", "--json", *plugin, cwd=tmp_path).stdout)[0]["degrees"]
+    angles = json.loads(attar("predict", "run", "two.npy", "--json", *plugin)[1])[0]["degrees"]
     assert angles == pytest.approx((45 * load(tmp_path / "run")(torch.zeros(2, 1, 8, 8)))[:, 0].tolist(), abs=0.01)

@@ -65,9 +65,9 @@ NOISY = {"ctkd": 1e-3, "hkd": 1e-2}
 FEWER_BRANCHES = {"rsd": {"duplicates": 1}, "uakd": {"replicas": 1}}
 
 
-# Tracing takes long: always one with three networks that learn from each other.
+# Tracing takes long: always one, with a teacher and a student.
 @pytest.mark.parametrize(
-    "name", [one if one == "sokd" else pytest.param(one, marks=pytest.mark.slow) for one in installed_methods()]
+    "name", [one if one == "kd" else pytest.param(one, marks=pytest.mark.slow) for one in installed_methods()]
 )
 def test_every_method_computes_the_same(traced, name):
     method = a_method(name, a_staged_net, **FEWER_BRANCHES.get(name, {}))

@@ -4,12 +4,7 @@ import json
 
 import pytest
 
-from attar import plugins
-from attar.choices import OPTIMISERS
 from attar.cli import app
-from attar.data.registry import DATASETS
-from attar.deploy.formats import FORMATS
-from attar.models.registry import MODELS
 
 MINE = """
 import numpy as np
@@ -51,23 +46,6 @@ attar.register_format("torch", suffix=".pt", title="torch.save", write=write, op
 """
 TINY = ["student=tiny8", "teacher=resnet8", "method=kd", "data=halves", "data.train_size=60", "batch_size=20",
         "epochs=1", "precision=float32", "optim.name=plain", "alone=skip", "out=run"]  # fmt: skip
-
-
-@pytest.fixture
-def forget(monkeypatch):
-    """Puts the registries back to what they were when the test began, as in another process."""
-    tables = (DATASETS, MODELS, OPTIMISERS, FORMATS)
-    before = {id(table): dict(table._records) for table in tables}
-
-    def forgotten():
-        for table in tables:
-            table._records.clear()
-            table._records.update(before[id(table)])
-        plugins._imported.clear()
-
-    forgotten()
-    yield forgotten
-    forgotten()
 
 
 def test_every_command_has_the_option():

@@ -83,7 +83,8 @@ def given_labels(method):
     return any("labels" in edge.given and owner(edge.source) != "labels" for edge in method.edges)
 
 
-@pytest.mark.parametrize("labelled", [None, pytest.param(LABELLED, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("labelled", [None, LABELLED])
 def test_who_cannot_is_known_for_every_method(labelled):
     refused, methods = [], {name: make(name) for name in installed_methods()}
     for name, method in methods.items():

@@ -92,6 +92,7 @@ def given_labels(method):
     return any("labels" in edge.given and owner(edge.source) != "labels" for edge in method.edges)
 
 
+@pytest.mark.slow
 def test_who_cannot_is_known_for_every_method():
     refused, methods = [], {name: make(name) for name in installed_methods()}
     for name, method in methods.items():

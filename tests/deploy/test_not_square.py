@@ -96,7 +96,14 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-@pytest.mark.parametrize("keys", [[], ["data.resize_size=[10,25]", "data.in_memory=false", "data.workers=0"]])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pytest.param([], marks=pytest.mark.slow),
+        ["data.resize_size=[10,25]", "data.in_memory=false", "data.workers=0"],
+    ],
+    ids=["in memory", "streamed"],
+)
 def test_a_folder_from_the_command_line_has_one_answer_on_every_road(photos, attar, keys, tmp_path):
     recipe = ["student=resnet8", f"data={photos}", "data.image_size=[8,20]", "data.augment.flip=false", *keys]
     recipe += ["epochs=8", "batch_size=8", "precision=float32", "optim.lr=0.05", "out=run"]

@@ -76,7 +76,11 @@ def threads_of_steps(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("epochs", [1, 2], ids=["the teacher's first epoch", "the student's first epoch"])
+@pytest.mark.parametrize(
+    "epochs",
+    [pytest.param(1, marks=pytest.mark.slow), 2],
+    ids=["the teacher's first epoch", "the student's first epoch"],
+)
 def test_a_resumed_run_computes_with_the_threads_it_began_with(tmp_path, stop_after, threads_of_steps, epochs):
     stop_after(epochs)
     with pytest.raises(Stopped):

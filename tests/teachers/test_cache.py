@@ -101,9 +101,9 @@ def test_a_full_cache_spares_the_teacher_and_changes_no_bit(filled, monkeypatch)
     "change",
     [
         {"seed": 1},
-        {"data": {"augment": {"flip": True}}},
-        {"data": {"train_size": 41}},
-        {"data": {"view_seed": 3}},
+        pytest.param({"data": {"augment": {"flip": True}}}, marks=pytest.mark.slow),
+        pytest.param({"data": {"train_size": 41}}, marks=pytest.mark.slow),
+        pytest.param({"data": {"view_seed": 3}}, marks=pytest.mark.slow),
         {"teacher": {"cache_top": 3}},
     ],
     ids=str,

@@ -83,7 +83,9 @@ def test_oracle_8_the_part_before_a_fork_is_the_trunks():
     assert trunk.layer3[0].conv1.weight.grad is None
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet18", "resnet50"))]
+)
 def test_every_family_can_be_forked(family):
     trunk = network(family)
     net = bifurcate(trunk, default_branches(trunk, width_mult=1 if "50" in family else 2, replicas=1))

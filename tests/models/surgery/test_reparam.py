@@ -156,7 +156,7 @@ def test_oracle2_parameter_counts():
         assert (count(net), count(branched), count(merge(branched))) == counts
 
 
-@pytest.mark.parametrize("name", ["vgg8", "vgg16", "vgg19"])
+@pytest.mark.parametrize("name", ["vgg8", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vgg16", "vgg19"))])
 def test_oracle2_counts_of_vgg_by_formula(name):
     with torch.device("meta"):
         net = create_model(name)
