@@ -7,7 +7,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from attar import recipes
@@ -46,7 +46,7 @@ def read_recipe(file: str | Path | None = None, overrides: list[str] | tuple[str
 
 
 @functools.cache
-def _defaults() -> DictConfig:
+def _defaults() -> Any:
     # Read once from the dataclasses: a copy costs a third of that.
     return OmegaConf.structured(Recipe())
 
