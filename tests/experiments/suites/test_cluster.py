@@ -88,6 +88,12 @@ def test_mistakes_of_a_submission_are_one_line(given, message):
         Submission.of(given)
 
 
+def test_without_slurm_nothing_is_started(submitted, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AttarError, match=r"no Slurm here \(no srun\); give slurm\.cluster=local"):
+        submitted(1, 2, cluster="slurm")
+
+
 def test_a_part_of_a_suite_goes_on_as_it_is():
     pytest.importorskip("submitit")
     part = PartOfSuite("suite.yaml", ("share=1/2",))
@@ -99,12 +105,12 @@ def submitted(tmp_path):
     """Submits a suite to processes of this machine."""
     pytest.importorskip("submitit")
 
-    def run(epochs, count, **parameters):
+    def run(epochs, count, cluster="local", **parameters):
         suite = tmp_path / "suite.yaml"
         suite.write_text(SUITE.replace("EPOCHS", str(epochs)))
         overrides = [f"out={tmp_path / 'out'}", "jobs=1"]
         bench = read_suite(suite, overrides, Console(file=io.StringIO()))
-        return bench, submit(bench, Submission(count, "local", parameters), suite, overrides)
+        return bench, submit(bench, Submission(count, cluster, parameters), suite, overrides)
 
     return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,12 +35,12 @@ class Submission:
 
     Attributes:
         count: how many jobs.
-        cluster: slurm or local; None: slurm where there is one.
+        cluster: slurm, or local for processes of this machine.
         parameters: what the scheduler gets.
     """
 
     count: int
-    cluster: str | None = None
+    cluster: str = "slurm"
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -50,7 +51,7 @@ class Submission:
             AttarError: submit is no number, or a key of the scheduler stands without it.
 
         >>> Submission.of(["submit=4", "slurm.partition=gpu", "epochs=3"])
-        (Submission(count=4, cluster=None, parameters={'partition': 'gpu'}), ['epochs=3'])
+        (Submission(count=4, cluster='slurm', parameters={'partition': 'gpu'}), ['epochs=3'])
         """
         given = [one for one in overrides if one.startswith(("submit=", "slurm."))]
         rest = [one for one in overrides if one not in given]
@@ -62,8 +63,8 @@ class Submission:
         keys: dict[str, Any] = {}
         for one in given:
             keys |= parse(one).get("slurm", {})
-        cluster = keys.pop("cluster", None)
-        if cluster not in (None, "slurm", "local"):
+        cluster = keys.pop("cluster", "slurm")
+        if cluster not in ("slurm", "local"):
             raise AttarError(f"slurm.cluster must be slurm or local, got {cluster!r}")
         return cls(int(counts[-1]), cluster, keys), rest
 
@@ -117,9 +118,13 @@ def submit(
         The jobs, as submitit has them.
 
     Raises:
-        AttarError: the suite cannot begin, submitit is not installed, or it refuses a parameter.
+        AttarError: there is no Slurm, the suite cannot begin, submitit is not installed, or it refuses a parameter.
     """
     submitit = require("submitit", "a suite on a cluster", "slurm")
+    if submission.cluster == "slurm" and shutil.which("srun") is None:
+        raise AttarError(
+            "submit: there is no Slurm here (no srun); give slurm.cluster=local for processes of this machine"
+        )
     bench.check()
     folder, count = bench.folder.resolve(), submission.count
     given = [one for one in overrides if not one.startswith(("out=", "share="))]
@@ -133,7 +138,7 @@ def submit(
         for number in range(1, count + 1)
     ]
     try:
-        cluster = submission.cluster or submitit.AutoExecutor.which()
+        cluster = submission.cluster
         limit = {f"{cluster}_max_num_timeout": MOST_REQUEUES}
         executor = submitit.AutoExecutor(folder=folder / FOLDER, cluster=cluster, **limit)
         keys = {"name": folder.name, "timeout_min": MINUTES, **submission.parameters}
