@@ -54,6 +54,15 @@ def test_relative_links_resolve(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_lists_are_lists_on_the_site(page: Path) -> None:
+    """Python-Markdown begins a list after an empty line alone, also where a paragraph of an item went before."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    for block in re.split(r"\n\s*\n", text):
+        first, *lines = block.strip("\n").split("\n")
+        assert first.startswith(("- ", "1. ")) or not [line for line in lines if line.startswith(("- ", "1. "))], block
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_python_blocks_are_python(page: Path) -> None:
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.M | re.S):
         ast.parse(block)
