@@ -48,7 +48,7 @@ def test_facts_of_a_folder(photos, tmp_path):
         "duplicates: 1 image: 0.png=twice.png",
     )
     with pillow.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (8 * (16 + GAP) - GAP,) * 2
+        assert sheet.size == (4 * (8 * (16 + GAP) - GAP),) * 2
     assert "shorter side 20 to 23" in found._repr_html_()
     settings = {"image_size": 16, "val_fraction": 0.0}
     assert attar.check_data(photos, sheet=None, in_memory=True, **settings).lines == found.lines

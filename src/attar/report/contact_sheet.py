@@ -16,6 +16,8 @@ from attar.errors import AttarError
 # Images of the sheet, variations of each, and pixels between them.
 ROWS, COLUMNS, GAP = 8, 8, 2
 WHITE = 255
+# Smaller images are shown as large as this, or nearly.
+LEAST_SIDE = 64
 
 
 def contact_sheet(splits: Splits, seed: int = 0, broken: Collection[Path] = ()) -> np.ndarray:
@@ -37,6 +39,20 @@ def contact_sheet(splits: Splits, seed: int = 0, broken: Collection[Path] = ()) 
         batch = next(iter(loader.epoch(epoch)))
         columns.append(_pixels(batch.images[batch.index.argsort()], chosen))
     return _grid(torch.stack(columns, 1)).numpy()
+
+
+def enlarged(sheet: np.ndarray, side: int) -> np.ndarray:
+    """A sheet (C, H, W) of images of a few pixels with each pixel repeated, so that they can be seen.
+
+    Args:
+        sheet: as `contact_sheet` gives it.
+        side: the shorter one of its images.
+
+    >>> enlarged(np.zeros((1, 142, 142), np.uint8), 16).shape, enlarged(np.zeros((3, 90, 90), np.uint8), 128).shape
+    ((1, 568, 568), (3, 90, 90))
+    """
+    times = max(1, LEAST_SIDE // side)
+    return sheet.repeat(times, 1).repeat(times, 2)
 
 
 def _chosen(train: ImageSet, broken: Collection[Path]) -> ImageSet:

@@ -13,7 +13,7 @@ from attar.errors import AttarError
 from attar.files import write_atomically
 from attar.recipe import DataRecipe
 from attar.report import html
-from attar.report.contact_sheet import contact_sheet
+from attar.report.contact_sheet import contact_sheet, enlarged
 from attar.report.thumbnails import data_uri, png
 
 # Options of `load_data` that divide what was read.
@@ -65,7 +65,7 @@ def check_data(
     splits, refusal = _divided(whole, seed, asked)
     files = inspect_files(splits)
     lines = (*split_lines(splits), *files.lines(), *splits.notes, *refusal)
-    pixels = contact_sheet(splits, seed, files.broken)
+    pixels = enlarged(contact_sheet(splits, seed, files.broken), min(splits.image_shape[1:]))
     if sheet is not None:
         write_atomically(Path(sheet), lambda temporary: temporary.write_bytes(png(pixels)))
     page = f"<pre>{html.escape(chr(10).join(lines))}</pre><img src='{data_uri(pixels)}' alt='training images'>"
