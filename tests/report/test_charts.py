@@ -106,6 +106,12 @@ def test_bars_are_as_long_as_their_values():
     assert (up.get("class"), down.get("class")) == ("gain", "loss")
 
 
+def test_a_number_left_of_its_bar_stands_apart_from_the_name():
+    root = read(bars("a", [("class_1948", -100.0), ("up", 100.0)], "points"))
+    name, number = (text for text in list(root.iter("text"))[:2])
+    assert float(number.get("x")) - 6.6 * len(number.text) > float(name.get("x")) + 6
+
+
 def test_reliability_shows_accuracy_and_leaves_empty_bins_out():
     root = read(reliability("a", "student", [*EMPTY[:13], (3, 0.9, 0.5), (1, 1.0, 1.0)]))
     half, full = (float(bar.get("height")) for bar in root.iter("rect"))

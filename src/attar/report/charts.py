@@ -148,7 +148,7 @@ def _two_sided(values: Sequence[float], names: float) -> Axis:
     low, high = min([0.0, *values]), max([0.0, *values])
     if low == high:
         high = 1.0
-    return Axis(low, high, names + (46 if low < 0 else 10), RIGHT - (42 if high > 0 else 6))
+    return Axis(low, high, names + (54 if low < 0 else 10), RIGHT - (42 if high > 0 else 6))
 
 
 def reliability(title: str, role: str, bins: Sequence[tuple[int, float, float]], height: int = 250) -> str:

@@ -69,7 +69,7 @@ tr.worse td { font-weight: 600; }
 tr.student td { color: var(--accent); font-weight: 600; }
 tr.best td { font-weight: 600; }
 .heat td { padding: .4rem .7rem; background: color-mix(in srgb, var(--accent) calc(var(--share) * .6), transparent); }
-.heat th { padding: .4rem .7rem; }
+.heat th { padding: .4rem .7rem; } .heat th:first-child { padding-left: 0; }
 .heat td:first-child { background: var(--paper); padding-left: 0; }
 .key { white-space: nowrap; margin-right: 1.1em; }
 .key i { display: inline-block; width: .62em; height: .62em; border-radius: 50%; margin-right: .45em; }
@@ -83,7 +83,7 @@ pre { margin: 0; padding: 1rem 1.2rem; overflow: auto; background: var(--card); 
 .pictures img { width: 100%; max-width: 8.6rem; aspect-ratio: 1; object-fit: contain; image-rendering: pixelated;
   display: block;
   border-radius: 8px; background: var(--card); border: 1px solid var(--line); margin-bottom: .5rem; }
-.pictures p { margin: 0; display: flex; gap: .6em; justify-content: space-between;
+.pictures p { margin: 0; display: flex; gap: .6em; justify-content: space-between; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
 .pictures p span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .pictures .truth, .pictures .file { color: var(--soft); }
@@ -116,7 +116,7 @@ svg .hue { fill: var(--hue); font-weight: 600; }
 @media (max-width: 40rem) { .tiles div { padding: .8rem .9rem .9rem; }
   .tiles .big { font-size: 1.6rem; } section { margin-top: 3rem; }
 th, td { padding-right: 1rem; }
-th:first-child, td:first-child { min-width: 7.5rem; max-width: 40vw; white-space: normal; overflow-wrap: anywhere; }
+th:first-child, td:first-child { min-width: 7.5rem; max-width: 40vw; white-space: normal; overflow-wrap: break-word; }
 .wide svg text { font-size: 17px !important; }
 .facts { grid-template-columns: 1fr; gap: 0; }
   .facts dd { margin-bottom: .55rem; } .pictures { grid-template-columns: repeat(auto-fill, minmax(7rem, 1fr)); } }
