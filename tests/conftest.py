@@ -59,6 +59,14 @@ def _few_timed_passes() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_power_cuts() -> Iterator[None]:
+    """Files need not reach the disk before a test goes on; the calls are made all the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _engines_by_rule() -> Iterator[None]:
     """A teacher's engine follows from what agrees, not from a clock: the same run has the same bits every time."""
     from attar.teachers import selection

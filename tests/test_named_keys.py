@@ -34,7 +34,7 @@ PROPOSED = re.compile(
 
 @cache
 def known():
-    keys = {key for key, _, _ in describe()} | set(NAMED) | {"track", "out"}
+    keys = {key for key, _, _ in describe()} | set(NAMED) | {"track", "out", "slurm.cluster"}
     keys |= {f"data.{name}" for info in map(DATASETS.__getitem__, DATASETS) for name in info.options}
     keys |= {f"data.{name}" for name in COMMON}
     tasks = [ast.parse(file.read_text(encoding="utf-8")) for file in (SOURCES / "tasks").glob("*.py")]

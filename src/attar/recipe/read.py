@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def _dotted(tree: dict[str, Any], prefix: str = "") -> list[str]:
 
 def to_yaml(recipe: Recipe) -> str:
     """The whole recipe as YAML, every default spelled out."""
-    return OmegaConf.to_yaml(OmegaConf.structured(recipe))
+    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(recipe)))
 
 
 def load(file: str | Path) -> dict[str, Any]:

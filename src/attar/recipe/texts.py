@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from attar.errors import AttarError
 from attar.recipe.schema import NAMED, Recipe
-from attar.yaml_text import MOST_BYTES, check_yaml
+from attar.yaml_text import MOST_BYTES, Loader, check_yaml
 
 # OmegaConf's messages on a value of another type.
 WRONG_TYPE = re.compile(
@@ -59,7 +59,7 @@ def load_yaml(path: Path, kind: str) -> dict[str, Any]:
     return _with_texts(OmegaConf.to_container(loaded), texts)
 
 
-class TextLoader(yaml.SafeLoader):
+class TextLoader(Loader):
     """YAML whose values are all text, as written, but for null."""
 
 
