@@ -72,13 +72,14 @@ def test_a_student_that_was_an_object_is_on_the_disk_although_it_cannot_be_score
 @pytest.mark.parametrize(
     ("part", "line", "shown"),
     [
-        (
+        pytest.param(
             "file_size",
             "supervised: student: file size not measured: no way; measured again when the run is resumed",
             "bytes",
+            marks=pytest.mark.slow,
         ),
         ("latency", "latency not measured: no way", "latency_ms"),
-        ("macs", "multiply-accumulates not measured: no way", "macs"),
+        pytest.param("macs", "multiply-accumulates not measured: no way", "macs", marks=pytest.mark.slow),
     ],
 )
 def test_a_cost_that_cannot_be_measured_is_a_line_and_measured_on_resume(tmp_path, monkeypatch, part, line, shown):

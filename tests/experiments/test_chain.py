@@ -106,6 +106,7 @@ def test_a_chain_is_resumed_at_the_link_that_was_stopped(tmp_path, monkeypatch):
     assert again.folder == summary.folder
 
 
+@pytest.mark.slow
 def test_changed_inputs_are_accepted_by_every_link(tmp_path, monkeypatch):
     one, accepted = recipe(out=str(tmp_path / "chain")), []
     launch.start(one, Console(file=io.StringIO()))

@@ -70,7 +70,7 @@ def test_other_teacher_weights_are_refused_until_they_are_accepted(run):
     assert resume(run)[0].teachers[0].scores["nll"] == summary.teachers[0].scores["nll"]
 
 
-@pytest.mark.parametrize("change", ["deleted", "moved"])
+@pytest.mark.parametrize("change", [pytest.param("deleted", marks=pytest.mark.slow), "moved"])
 def test_other_images_are_refused(run, change):
     (run / "scores.json").unlink()
     place = run.parent / "photos" / "a"

@@ -85,7 +85,7 @@ def test_the_record_of_an_earlier_version_is_read(tmp_path):
     assert str(found.teachers[0]) == "folded bfloat16, cut"
 
 
-@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("trained", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_methods_and_teachers_are_built_once(tmp_path, monkeypatch, trained):
     built, create, copied = [], jobs.create_method, []
     monkeypatch.setattr(jobs, "create_method", lambda name, **nets: built.append(name) or create(name, **nets))

@@ -125,6 +125,7 @@ def test_what_a_search_needs(teacher):
     assert split_goal({"within": None, "latency": None, "teacher": "resnet56"})[1] == {"teacher": "resnet56"}
 
 
+@pytest.mark.slow
 def test_networks_and_data_may_be_objects_and_a_search_that_was_stopped_goes_on(nets, tmp_path, monkeypatch):
     candidates = [nets.small(10), nets.smaller(10), nets.small(10, 9)]
     objects = {"teacher": nets.teacher(), "data": nets.data(), "among": candidates}

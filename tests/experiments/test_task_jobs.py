@@ -256,7 +256,7 @@ def everything_at_once(keys, cache):
 
 
 @pytest.mark.parametrize(
-    "kind", [kind if kind in ("language", "channel") else pytest.param(kind, marks=pytest.mark.slow) for kind in TASKS]
+    "kind", [kind if kind == "language" else pytest.param(kind, marks=pytest.mark.slow) for kind in TASKS]
 )
 def test_ema_accumulation_and_the_teacher_cache_change_no_bit_of_a_killed_run(recipes, kind, tmp_path, monkeypatch):
     keys = everything_at_once(recipes[kind](), tmp_path / "cache")

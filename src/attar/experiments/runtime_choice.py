@@ -95,7 +95,7 @@ class RuntimeChoice:
 
     def _best_share(self, runtime: Runtime, apart: bool, copies: int = 1) -> Share:
         here, training = torch.get_num_threads(), self.training()
-        if runtime.device.type != "cpu":
+        if runtime.device.type != "cpu" or here == 1:  # one thread has nothing to share
             return Share(here)
         trainings = [training, self.training(alone=True)] if self.recipe.alone == "train" else [training]
 
