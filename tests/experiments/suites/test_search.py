@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -44,6 +46,21 @@ def search(tmp_path, monkeypatch):
         return read_search(file, [f"out={tmp_path / 'out'}"], trials, Console(file=io.StringIO(), width=100))
 
     return make
+
+
+def test_the_suites_of_the_page_can_be_run(tmp_path):
+    pytest.importorskip("optuna")
+    page = (Path(__file__).parents[3] / "docs" / "bench.md").read_text()
+    whole, searched = map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```", page, flags=re.M | re.S))
+    file = tmp_path / "suite.yaml"
+    file.write_text(yaml.safe_dump(whole))
+    assert len(read_suite(file, [], Console()).cells) == 4 * 3 * 3
+    recipe = {"data": {"name": "digits", "val_fraction": 0.2, "train_size": 60}, "epochs": 1, "batch_size": 20}
+    pair = {"teacher": "resnet8", "student": "resnet8"}
+    file.write_text(yaml.safe_dump({**searched, "pairs": [pair], "recipe": {**recipe, "precision": "float32"}}))
+    found = read_search(file, [f"out={tmp_path / 'out'}"], 1, Console(file=io.StringIO()))
+    for study in found._studies():
+        found._check(study)
 
 
 def records(folder, row="kd"):
