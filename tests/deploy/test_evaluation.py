@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 import attar
 from attar.data import load_data
 from attar.errors import AttarError
+from attar.recipe import read_recipe, to_yaml
 from attar.report.evaluation import Evaluation
 
 pytest.importorskip("onnxruntime")
@@ -116,6 +118,18 @@ def test_training_images_are_not_read(photo_run, pictures, tmp_path):
 def test_the_folder_it_was_trained_on_keeps_its_split(photo_run):
     assert attar.evaluate(photo_run)["count"] == 12
     assert attar.evaluate(photo_run / "export" / "student.onnx", photo_run.parent / "trained")["count"] == 12
+
+
+def test_a_folder_may_have_been_named_by_its_root(photo_run, tmp_path):
+    """data=folder data.root=FOLDER is the same as data=FOLDER."""
+    folder, trained = tmp_path / "run", photo_run.parent / "trained"
+    shutil.copytree(photo_run, folder)
+    recipe = read_recipe(folder / "recipe.yaml")
+    named = replace(recipe, data=replace(recipe.data, name="folder", root=str(trained)))
+    (folder / "recipe.yaml").write_text(to_yaml(named))
+    card = json.loads((folder / "student.json").read_text())
+    (folder / "student.json").write_text(json.dumps({**card, "data": "folder"}))
+    assert attar.evaluate(folder, trained)["count"] == attar.evaluate(folder)["count"] == 12
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,8 @@ def _data_keys(card: Mapping[str, Any], path: Path, keys: dict[str, Any], whole:
     """The data section of a saved network with these changes; a folder that was named by its path has no other root."""
     changes = dict(keys)
     same = _data_of(card, path, changes.get("name"), whole)
+    if same.get("root") and _same_place(str(changes.get("name")), same):
+        del changes["name"]  # the folder that data=folder data.root=FOLDER named
     known = same["name"] in (*list_datasets(), *data_names()) or same["name"].startswith(GIVEN)
     known = known or names_function(same["name"])
     if "name" not in changes and not known:
