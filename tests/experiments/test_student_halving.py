@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import signal
 import sys
 from functools import partial
@@ -89,6 +90,10 @@ def test_candidates_are_tried_and_the_best_is_trained_in_full(teacher, tmp_path,
     assert read_recipe(tmp_path / "search" / "winner" / "recipe.yaml").epochs == 4
     kept = {read_recipe(file).teacher.cache for file in (tmp_path / "search").glob("*/*/recipe.yaml")}
     assert kept == {str(tmp_path / "search" / "teacher-logits")}
+    choices = json.loads((tmp_path / "search" / "choices.json").read_text())
+    (chosen,) = [choice for name, choice in choices.items() if name.startswith("engine 1")]
+    records = [json.loads(file.read_text()) for file in (tmp_path / "search").glob("*/*/environment.json")]
+    assert [record["runtime"]["teachers"] for record in records] == [[chosen]] * 2
     assert found.holds
     assert "points" in found.sentence()
     rows = list(csv.reader((tmp_path / "search" / "search.csv").read_text().splitlines()))

@@ -17,6 +17,8 @@ from attar.errors import AttarError
 from attar.experiments.build import Parts, untrained_teachers
 from attar.experiments.defaults import CHOSEN, with_defaults
 from attar.experiments.given_objects import Given, take_candidates
+from attar.experiments.kept_choices import FILE as CHOICES
+from attar.experiments.kept_choices import Choices
 from attar.experiments.launch import check_names, prepare, recipe_of, resume
 from attar.experiments.networks_of_runs import with_networks_of_runs
 from attar.experiments.shared_resources import SharedResources
@@ -59,7 +61,8 @@ def search_students(
     """Train what fits the budget in successive halving on one cached teacher, and the best one in full.
 
     Candidates are compared on validation images; the test set is looked at for the winner alone. Every training is a
-    run in the search's folder; the same command goes on with a search that was stopped.
+    run in the search's folder; the same command goes on with a search that was stopped. Precision, threads and the
+    teacher's engine are chosen once for all of them.
 
     Args:
         recipe: teacher (with weights), data, method and how to train; its student is what is looked for.
@@ -123,7 +126,8 @@ class _Halving:
         teacher, data = self.recipe.teacher.name.replace("/", "-"), Path(self.recipe.data.name).name
         own = f"runs/search-{titled(teacher)}-{titled(data)}".replace(":", ".")
         self.folder = Path(self.recipe.out or own)
-        self.shared, self.lines = SharedResources(), set[str]()
+        self.shared = SharedResources(choices=Choices(self.folder / CHOICES))
+        self.lines = set[str]()
         self.parts = Parts(self.recipe, self.shared.samples_of(self.recipe, self.given), self.given)
 
     def run(self) -> Found:
