@@ -100,7 +100,10 @@ def test_candidates_are_tried_and_the_best_is_trained_in_full(teacher, tmp_path,
     assert [row[0].split()[0] for row in rows[1:]] == ["resnet20", *(one.cost.name for one in found.tried)]
     assert "round 1 of 2, 2 of 2" in output.getvalue()
     assert output.getvalue().startswith("digits: 8x8 grey images, 10 classes\ntrain: ")
-    assert "The winner" in found.report.read_text(encoding="utf-8")
+    page = found.report.read_text(encoding="utf-8")
+    assert "<b>Top-1 against latency</b><span>up and to the left is better</span>" in page
+    assert "The winner" in page
+    assert "Distilled - teacher" not in page
     again = attar.search(**keys, **goal, console=Console(file=io.StringIO()))
     assert again.winner.student == found.winner.student
 

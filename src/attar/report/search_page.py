@@ -13,6 +13,7 @@ from attar.recipe import titled
 from attar.report import html
 from attar.report.charts import Dot, scatter
 from attar.report.latency import milliseconds
+from attar.report.run_page import better_corner, caption
 from attar.report.summary import Summary, size
 from attar.report.tables import Table
 
@@ -129,7 +130,7 @@ def search_page(found: Found) -> str:
     measure, winner = found.measure, found.winner
     place = winner.report.relative_to(found.folder) if winner.report.is_relative_to(found.folder) else winner.report
     drawings = [
-        html.figure(f"{measure.label} against {kind}", "up and to the left is better", _scatter(found, kind))
+        html.figure(f"{caption(measure)} against {kind}", better_corner(measure), _scatter(found, kind))
         for kind in ("latency", "size")
     ]
     table = found.table()
@@ -142,7 +143,7 @@ def search_page(found: Found) -> str:
         html.section("Accuracy against cost", "On validation images; of one training each.", html.grid(drawings)),
         html.section(
             "The winner",
-            winner.sentence(),
+            html.typeset(winner.sentence()),
             html.notes(winner.hints()),
             html.table(winner.score_table()),
             html.link(str(place), "Its report"),
