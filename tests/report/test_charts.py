@@ -75,6 +75,16 @@ def test_no_label_covers_another_point():
         ]
 
 
+def test_no_label_covers_the_numbers_of_the_axis():
+    names = ["wrn_16_1", "resnet20", "resnet14", "torchvision/shufflenet_v2_x0_5", "efficientnet_lite0"]
+    values = [(0.711, 33.0), (1.11, 24.5), (0.713, 23.5), (1.47, 20.0), (13.73, 97.0)]
+    places = dict(zip(names, values, strict=True))
+    root = read(scatter("a", [Dot(name, "peer", y, y, y, x) for name, (x, y) in places.items()], "ms", ""))
+    for label in (label for label in root.iter("text") if label.text in places):
+        wide = 6.8 * len(label.text) if label.get("text-anchor") == "end" else 0
+        assert float(label.get("x")) - wide >= 40
+
+
 def test_labels_of_low_points_stay_above_the_axis():
     dots = [
         Dot("best", "teacher", 95.0, 95.0, 95.0, 2.0),

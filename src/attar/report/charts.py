@@ -108,7 +108,7 @@ def scatter(title: str, dots: Sequence[Dot], x_label: str, y_label: str, height:
     y = fitted([end for dot in dots for end in (dot.low, dot.high)], height - 38, 28)
     parts = [frame(x, y, x_label + (" (log)" if spread else ""), y_label)]
     # Names first, so that none hides a point.
-    names = placed_names([(x(dot.x), y(dot.value), dot.name) for dot in dots], (0, RIGHT), (30, height - 42))
+    names = placed_names([(x(dot.x), y(dot.value), dot.name) for dot in dots], (LEFT, RIGHT), (30, height - 42))
     for dot, name in zip(dots, names, strict=True):
         parts.append(text(name.x, name.y, name.text, f"name {dot.role}", name.anchor))
     for dot in dots:
