@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import random
@@ -30,6 +31,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     with contextlib.suppress(AttarError):  # it is not installed
         import_torchvision()
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests stay to the end: the garbage collector need not look at them again and again."""
+    gc.freeze()
 
 
 def seed(name: str) -> None:

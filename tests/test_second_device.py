@@ -86,6 +86,7 @@ def test_a_job_needs_no_float64_there(there, tmp_path: Path, kind: str) -> None:
     assert student
 
 
+@pytest.mark.slow
 def test_files_that_are_streamed_end_there_as_on_the_cpu(there, tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image", exc_type=ImportError)
     pixels = torch.randint(256, (60, 20, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -86,6 +86,7 @@ def test_a_process_that_is_killed_at_work_is_an_error_and_the_others_end(tmp_pat
         next(results)
 
 
+@pytest.mark.slow
 def test_an_error_that_cannot_be_sent_is_sent_as_text(deadline):
     with pytest.raises(RuntimeError, match="ValueError: <function"):
         list(WorkerPool(1, 1).results([(failing, ())]))

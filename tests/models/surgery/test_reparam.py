@@ -15,7 +15,13 @@ from attar.models.surgery.folding import folded, units
 from attar.models.surgery.reparam import blocks, qualifies
 from attar.models.zoo.resnet import Bottleneck, ResNet
 
-FAMILIES = ["resnet8", "resnet8x4", "wrn_16_1", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2"]
+FAMILIES = [
+    "resnet8",
+    "wrn_16_1",
+    "vgg8",
+    "mobilenetv2",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet8x4", "shufflenetv1", "shufflenetv2")),
+]
 
 
 def count(net: nn.Module) -> int:
