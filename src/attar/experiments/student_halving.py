@@ -28,9 +28,9 @@ from attar.profiling.budget import read_budget
 from attar.profiling.candidates import candidate_names
 from attar.profiling.suggestion import ZOO_SIDE
 from attar.recipe import ModelRecipe, Recipe, titled
-from attar.report.latency import milliseconds
 from attar.report.search_page import Found, Tried, ordered, write_search_page
-from attar.report.summary import Summary, size
+from attar.report.suggestions import over_budget
+from attar.report.summary import Summary
 from attar.train.logging import read
 
 # The parts of the recipe's epochs that candidates are trained for; each time the better half goes on.
@@ -180,10 +180,8 @@ class _Halving:
             )
         left_out = [f"{count} {why}" for why, count in found.left_out.items() if count]
         if not found.students:
-            near = ", ".join(
-                f"{titled(one.name)}: {milliseconds(one.latency)} ms, {size(one.bytes)}" for one in found.nearest
-            )
-            why = f"the nearest: {near}" if near else ", ".join(left_out)
+            near = "; ".join(f"{titled(one.name)}: {over_budget(one)}" for one in found.nearest)
+            why = f"the nearest, times the budget: {near}" if near else ", ".join(left_out)
             raise AttarError(f"no network fits the budget ({why}); allow more, or give among=")
         names = ", ".join(titled(one.name) for one in found.students)
         count = len(found.students)

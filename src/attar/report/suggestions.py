@@ -49,12 +49,17 @@ def row(one: Measured) -> list[str]:
 def beside(one: Measured, teacher: Measured, found: Suggestion) -> list[str]:
     """A student beside its teacher, or a network beside the budget."""
     if not found.students:
-        return [", ".join(f"{key} {ratio:.2f}x" for key, ratio in one.misses.items()) or "teacher"]
+        return [over_budget(one) or "teacher"]
     if one is teacher:
         return ["", ""]
     ratio = f"{teacher.latency.median / one.latency.median:.1f}x"
     faster = {"ratio": ratio, "alike": "as fast"}.get(verdict(teacher.latency, one.latency), "?")
     return [f"{teacher.parameters / one.parameters:.1f}x", faster]
+
+
+def over_budget(one: Measured) -> str:
+    """What a network exceeds, and how many times: "params 1.20x, ms 2.00x"."""
+    return ", ".join(f"{key} {ratio:.2f}x" for key, ratio in one.misses.items())
 
 
 def suggestion_notes(found: Suggestion) -> str:
