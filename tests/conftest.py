@@ -122,15 +122,21 @@ def attar(monkeypatch, capsys, tmp_path):
 def forget():
     """Puts the registries back to what they were when the test began, as in another process."""
     from attar import plugins
-    from attar.choices import OPTIMISERS
+    from attar.choices import OPTIMISERS, SCHEDULES
     from attar.data.registry import DATASETS
+    from attar.data.transforms.registry import AUGMENTATIONS
     from attar.deploy.formats import FORMATS
     from attar.methods.registry import METHODS
+    from attar.metrics.registry import METRICS
     from attar.models.registry import MODELS
     from attar.tasks.predictions import PREDICTORS
     from attar.tasks.registry import TASKS
+    from attar.track.tracker import TRACKERS
 
-    tables = [table._records for table in (DATASETS, MODELS, OPTIMISERS, FORMATS, METHODS, TASKS)] + [PREDICTORS]
+    registries = (
+        AUGMENTATIONS, DATASETS, FORMATS, METHODS, METRICS, MODELS, OPTIMISERS, SCHEDULES, TASKS, TRACKERS
+    )  # fmt: skip
+    tables = [*(registry._records for registry in registries), PREDICTORS]
     before = [dict(table) for table in tables]
 
     def forgotten():

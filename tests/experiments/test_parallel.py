@@ -255,6 +255,13 @@ def test_one_training_gets_fewer_threads_where_more_hinder(tmp_path: Path, slow_
     assert "1 thread a step: 4.0 times as fast as on 4" in printed.getvalue()
 
 
+def test_one_thread_has_nothing_to_share_and_tries_nothing(tmp_path: Path, slow_threads) -> None:
+    job = launch.prepare(read_recipe(**JOB, out=str(tmp_path / "job")))
+    with threads(1):
+        assert job.runtime_choice.share_of(4, apart=True) == sharing.Share(1)
+    assert slow_threads == []
+
+
 def test_one_at_a_time_is_what_one_gets(tmp_path: Path, slow_threads) -> None:
     assert shared(tmp_path, beside=os.getpid, jobs=1) == (2, 1)
 

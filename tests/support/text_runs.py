@@ -1,4 +1,4 @@
-"""A small text classification: files of sentences, and the keys of a recipe on them."""
+"""Small jobs on text: the keys of their recipes, and files of sentences."""
 
 from pathlib import Path
 
@@ -30,3 +30,12 @@ def sentence(sentences):
     student = {**nets[1], "weights": "teacher"}
     keys = {"teacher": nets[0], "student": student, "data": data, "method": method, "batch_size": 8}
     return {**FAST, "epochs": 3, **keys, "select": "best"}
+
+
+def language(text):
+    """A recipe's keys: GPT-2 of one layer, 8 tokens a sequence."""
+    pytest.importorskip("transformers")
+    net = {"name": "hf-config/gpt2", "options": {"n_layer": 1, "n_embd": 8, "n_head": 1, "n_positions": 16}}
+    data = {"name": "text", "root": str(text), "block_size": 8, "val_fraction": 0.1}
+    task = {"divergence": "js"}
+    return {**FAST, "teacher": net, "student": net, "data": data, "task": task, "method": "kd", "batch_size": 16}
