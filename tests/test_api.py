@@ -132,6 +132,10 @@ def test_a_fresh_folder_never_leaves_runs(tmp_path, monkeypatch):
     assert str(launch.fresh_folder(recipe)) == "runs/kd-resnet14-resnet8-photos"
     launch.fresh_folder(recipe).mkdir(parents=True)
     assert str(launch.fresh_folder(recipe)) == "runs/kd-resnet14-resnet8-photos-2"
+    recipe = read_recipe(overrides=["method=supervised", "student=timm/resnet10t", "data=/somewhere/photos"])
+    assert str(launch.fresh_folder(recipe)) == "runs/supervised-timm-resnet10t-photos"
+    recipe = read_recipe(overrides=["teacher=timm/resnet18,onnx//models/net.onnx", "student=resnet8", "data=photos"])
+    assert str(launch.fresh_folder(recipe)) == "runs/kd-timm-resnet18-onnx-models-net.onnx-resnet8-photos"
 
 
 def test_building_a_job_changes_neither_the_recipe_nor_the_disk(tmp_path):

@@ -21,7 +21,7 @@ from attar.experiments.build import Parts, teacher_parts
 from attar.experiments.chain import chain_links, check_chain, first_weights, links_in, run_chain
 from attar.experiments.defaults import CHOSEN, with_defaults
 from attar.experiments.finished_job import catch_up, finished_summary
-from attar.experiments.given_objects import GIVEN, Given, refuse_given
+from attar.experiments.given_objects import Given, refuse_given
 from attar.experiments.job import Job
 from attar.experiments.network_check import check_networks
 from attar.experiments.networks_of_runs import with_networks_of_runs
@@ -33,7 +33,7 @@ from attar.methods import method_info
 from attar.methods.registry import check_options
 from attar.plugins import changed_imports, naming_imports, record_imports
 from attar.profiling import threads
-from attar.recipe import Recipe, read_recipe, to_yaml
+from attar.recipe import Recipe, flat_name, read_recipe, to_yaml
 from attar.report.summary import Summary
 from attar.track import Tracking
 from attar.train.progress import default_console
@@ -322,13 +322,8 @@ def free_folder(recipe: Recipe) -> Path:
 
 def fresh_folder(recipe: Recipe) -> Path:
     """runs/METHOD-TEACHER-STUDENT-DATA, numbered where that exists."""
-    parts = [
-        recipe.method.name,
-        recipe.teacher.name.replace(",", "-"),
-        recipe.student.name,
-        Path(recipe.data.name).name,
-    ]
-    base = Path("runs") / "-".join(filter(None, parts)).replace(GIVEN, "").replace(":", ".")
+    data = Path(recipe.data.name).name
+    base = Path("runs") / flat_name(recipe.method.name, recipe.teacher.name, recipe.student.name, data)
     number = 1
     while (folder := base if number == 1 else base.with_name(f"{base.name}-{number}")).exists():
         if begun_here(folder, to_yaml(recipe)):

@@ -27,7 +27,7 @@ from attar.profiling import Measured, Suggestion, suggest
 from attar.profiling.budget import read_budget
 from attar.profiling.candidates import candidate_names
 from attar.profiling.suggestion import ZOO_SIDE
-from attar.recipe import ModelRecipe, Recipe, titled
+from attar.recipe import ModelRecipe, Recipe, flat_name, titled
 from attar.report.search_page import Found, Tried, ordered, write_search_page
 from attar.report.suggestions import over_budget
 from attar.report.summary import Summary
@@ -123,9 +123,8 @@ class _Halving:
     keys: Collection[str] | None
 
     def __post_init__(self) -> None:
-        teacher, data = self.recipe.teacher.name.replace("/", "-"), Path(self.recipe.data.name).name
-        own = f"runs/search-{titled(teacher)}-{titled(data)}".replace(":", ".")
-        self.folder = Path(self.recipe.out or own)
+        own = flat_name("search", self.recipe.teacher.name, Path(self.recipe.data.name).name)
+        self.folder = Path(self.recipe.out or f"runs/{own}")
         self.shared = SharedResources(choices=Choices(self.folder / CHOICES))
         self.lines = set[str]()
         self.parts = Parts(self.recipe, self.shared.samples_of(self.recipe, self.given), self.given)
@@ -197,7 +196,7 @@ class _Halving:
             if len(left) == 1 and tried:
                 break
             for place, one in enumerate(left, 1):
-                recipe = self._recipe(one.name, self.folder / f"round{number}" / _place(one.name))
+                recipe = self._recipe(one.name, self.folder / f"round{number}" / flat_name(one.name))
                 recipe = replace(recipe, epochs=max(1, round(part * recipe.epochs)))
                 where = f"round {number} of {len(RUNGS)}, {place} of {len(left)}"
                 self._print(f"{where}: {titled(one.name)}, {_epochs(recipe.epochs)}")
@@ -261,15 +260,6 @@ def other_keys(recipe: Recipe, kept: Recipe) -> list[str]:
         recipe = replace(recipe, optim=replace(recipe.optim, lr=kept.optim.lr, range_test=kept.optim.range_test))
     now, before = asdict(recipe), asdict(kept)
     return [key for key in now if now[key] != before[key] and key not in ("track", "jobs", "checkpoint_minutes")]
-
-
-def _place(name: str) -> str:
-    """A candidate's folder.
-
-    >>> _place("timm/resnet10t"), _place("nets:small"), _place("given:Net2")
-    ('timm-resnet10t', 'nets.small', 'Net2')
-    """
-    return titled(name).replace("/", "-").replace(":", ".")
 
 
 def _epochs(count: int) -> str:

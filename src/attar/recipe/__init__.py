@@ -18,7 +18,7 @@ from attar.recipe.schema import (
     attribute_docs,
     describe,
 )
-from attar.recipe.texts import listed, load_yaml, parse, titled
+from attar.recipe.texts import flat_name, listed, load_yaml, parse, titled
 
 __all__ = [
     "NAMED",
@@ -31,6 +31,7 @@ __all__ = [
     "TeacherRecipe",
     "attribute_docs",
     "describe",
+    "flat_name",
     "given_keys",
     "layered",
     "listed",

@@ -131,6 +131,16 @@ def titled(name: str) -> str:
     return ",".join(one.removeprefix("given:") for one in name.split(","))
 
 
+def flat_name(*names: str) -> str:
+    """One folder's name, without a slash or a colon, of the networks, data sets and methods that it is named after.
+
+    >>> flat_name("kd", "timm/resnet50,given:ResNet", "nets:small", "", "photos")
+    'kd-timm-resnet50-ResNet-nets.small-photos'
+    """
+    parts = [part for name in names for part in re.split(r"[,/]+", titled(name)) if part]
+    return "-".join(parts).replace(":", ".")
+
+
 def at_home(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """A layer whose texts have the home folder for a leading ~, which not every shell puts there."""
     home = os.path.expanduser("~")  # stays ~ where a user has no home
