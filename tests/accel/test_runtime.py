@@ -1,3 +1,4 @@
+import time
 from importlib.metadata import PackageNotFoundError
 from types import SimpleNamespace
 
@@ -55,3 +56,20 @@ def test_no_step_is_tried_where_the_processor_only_emulates_bfloat16(monkeypatch
     with pytest.raises(AssertionError, match="a step was tried"):
         runtime.choose(SimpleNamespace(batch_losses=None), None, torch.device("cpu"), "auto")
     assert 0 < bfloat16_slowness() < 10_000
+
+
+def test_what_else_the_machine_does_does_not_hide_that_bfloat16_is_emulated(monkeypatch):
+    threads = set()
+
+    def convolution(images, weight):
+        threads.add(torch.get_num_threads())
+        if images.dtype == torch.float32:
+            time.sleep(0.005)  # another process has the processor
+        start, work = time.thread_time(), 0.002 if images.dtype == torch.bfloat16 else 0.0002
+        while time.thread_time() < start + work:
+            pass
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", convolution)
+    before = torch.get_num_threads()
+    assert bfloat16_slowness() > 5
+    assert (threads, torch.get_num_threads()) == ({1}, before)

@@ -8,8 +8,11 @@ from rich.console import Console
 from torch import nn
 
 import attar
+from attar.data import ImageSet
+from attar.experiments import defaults
 from attar.experiments.defaults import with_defaults
 from attar.models import create_model
+from attar.profiling import held_memory
 from attar.recipe import given_keys, read_recipe
 
 
@@ -26,14 +29,16 @@ class Transformer(nn.Module):
 
 
 def chosen(keys, samples, student=None):
-    recipe = read_recipe(overrides=["student=resnet8", *keys])
-    return with_defaults(recipe, given_keys(overrides=keys), samples, student or net())
+    recipe = read_recipe(overrides=["student=resnet8", "device=cpu", *keys])
+    images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8).expand(samples, -1, -1, -1)
+    train = ImageSet(images, torch.zeros(samples).long(), tuple("0123456789"), "blank", (0.5,) * 3, (0.5,) * 3)
+    return with_defaults(recipe, given_keys(overrides=keys), train, student or net())
 
 
 def test_many_samples_keep_the_settings_of_before():
     recipe, line = chosen([], 50_000)
     assert line == ""
-    assert recipe == read_recipe(student="resnet8")
+    assert recipe == read_recipe(student="resnet8", device="cpu")
 
 
 def test_few_samples_get_smaller_batches_and_more_epochs():
@@ -46,6 +51,20 @@ def test_what_was_given_stays():
     recipe, line = chosen(["batch_size=128", "epochs=3", "optim.lr=0.3"], 700)
     assert (recipe.batch_size, recipe.optim.lr, recipe.epochs, line) == (128, 0.3, 3, "")
     assert chosen(["batch_size=64", "epochs=3"], 700)[0].optim.lr == 0.2
+
+
+def test_activations_of_a_batch_are_limited_on_a_cpu(monkeypatch):
+    held = held_memory(net(), (3, 8, 8))
+    assert 20_000 < held < 200_000
+    monkeypatch.setattr(defaults, "MOST_HELD", 40 * held)
+    recipe, line = chosen(["epochs=10"], 50_000)
+    assert (recipe.batch_size, recipe.optim.lr) == (32, 0.05)
+    assert line == "chosen: lr 0.05, batch 32, for 0.042 MB of activations a sample"
+    assert chosen(["batch_size=128"], 50_000)[0].batch_size == 128
+
+
+def test_a_network_that_does_not_run_is_named_when_a_batch_is_tried():
+    assert chosen([], 50_000, nn.Linear(3, 10))[1] == ""
 
 
 def test_a_student_with_weights_moves_less():

@@ -104,7 +104,7 @@ def completed(recipe: Recipe, keys: Collection[str], given: Given, shared: Share
         parts = Parts(recipe, shared.samples_of(recipe, given), given)
         with join().leader_first(), (console if leader else Console(quiet=True)).status(f"reading {recipe.data.name}"):
             splits = parts.splits(recipe.seed)
-        recipe, line = with_defaults(recipe, keys, len(splits.train), parts.student(recipe.seed))
+        recipe, line = with_defaults(recipe, keys, splits.train, parts.student(recipe.seed))
     if line and leader:
         console.print(line, markup=False, soft_wrap=True)
     return recipe

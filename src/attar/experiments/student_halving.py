@@ -224,8 +224,8 @@ class _Halving:
         if self.keys is None or set(self.keys) >= CHOSEN:
             return recipe
         parts = Parts(recipe, self.shared.samples_of(self.recipe, self.given), self._given(name))
-        samples = len(parts.splits(recipe.seed).train)
-        recipe, line = with_defaults(recipe, self.keys, samples, parts.student(recipe.seed))
+        train = parts.splits(recipe.seed).train
+        recipe, line = with_defaults(recipe, self.keys, train, parts.student(recipe.seed))
         if line and line not in self.lines:
             self.lines.add(line)
             self._print(line)

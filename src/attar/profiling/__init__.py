@@ -1,7 +1,7 @@
 """What a network costs, and which student fits a budget."""
 
 from attar.profiling.cost import Cost, Latency, cost, file_size, latencies, latency, macs, parameters, threads
-from attar.profiling.memory import peak_memory
+from attar.profiling.memory import held_memory, peak_memory
 from attar.profiling.profile import Profile, profile
 from attar.profiling.results import Result, read_failures, read_results, read_scores
 from attar.profiling.student_search import Measured
@@ -16,6 +16,7 @@ __all__ = [
     "Suggestion",
     "cost",
     "file_size",
+    "held_memory",
     "latencies",
     "latency",
     "macs",

@@ -1,4 +1,4 @@
-"""How much memory a forward pass needs: the bytes of the tensors that are alive at once."""
+"""How much memory a pass needs: the bytes of the tensors that are alive at once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from attar.metrics.accuracy import evaluating
+from attar.models.copying import copied
 from attar.profiling.cost import Sample, blank_images, run
 
 
@@ -33,6 +35,27 @@ def peak_memory(net: nn.Module, image_shape: Sample, batch: int = 1) -> int:
     with evaluating(net), Alive(kept, given) as alive:
         run(net, images)
     return alive.peak
+
+
+def held_memory(net: nn.Module, image_shape: Sample) -> int:
+    """The bytes of activations that a training step holds for its backward pass, a sample.
+
+    Args:
+        net: any network that takes (batch, *image_shape); it and the random state are as before afterwards.
+        image_shape: (C, H, W); or the inputs of one sample.
+
+    >>> held_memory(nn.Conv2d(3, 8, 3, padding=1), (3, 4, 4))  # 4 bytes of (3 + 8) * 4 * 4
+    704
+    """
+    batch, net = 2, copied(net).train()  # of one sample, a batch norm of 1x1 maps has no variance
+    images = blank_images(net, image_shape, batch)
+    kept = [*net.parameters(), *net.buffers()]
+    given = [images] if isinstance(images, Tensor) else images.values()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), Alive(kept, given) as alive:
+        output = run(net, images)
+        held = alive.now
+    del output
+    return held // batch
 
 
 class Alive(TorchDispatchMode):

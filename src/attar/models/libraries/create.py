@@ -19,6 +19,7 @@ from attar.models.libraries.names import CONFIGS, GRAPHS, Library, checked_name,
 from attar.models.libraries.staged_network import LibraryStaged, drawn_as_whole
 from attar.models.preprocessing import ImageInput, Numbers, adapt_input, expected
 from attar.models.registry import BUILDERS, Spec
+from attar.models.surgery.clipped import slimmed
 from attar.models.weights import Weights, fit, read_state
 from attar.sizes import Size, height_width, shortest
 
@@ -183,7 +184,7 @@ def rebuilt(spec: Spec) -> nn.Module:
     fields.pop("kind", None)
     library = library_of(name)
     assert library is not None
-    raw = make(library, name, checked_name(library, name), classes, channels, side, fields)
+    raw = slimmed(make(library, name, checked_name(library, name), classes, channels, side, fields))
     # One forward pass finds the stages of some families, and whether small images survive all of them.
     try:
         net: Any = as_staged(raw) or raw
