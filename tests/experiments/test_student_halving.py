@@ -184,8 +184,12 @@ def test_functions_of_a_module_are_names(nets, tmp_path):
 def test_settings_that_nobody_gave_are_chosen_as_for_a_run(nets, tmp_path):
     output = io.StringIO()
     keys = {"teacher": nets.teacher, "data": nets.data, "out": str(tmp_path / "search"), "epochs": 1}
-    attar.search(**keys, among=[nets.smaller], console=Console(file=output, width=200))
+    terminal = Console(file=output, force_terminal=True, color_system=None, width=200)
+    attar.search(**keys, among=[nets.smaller], console=terminal)
     assert "chosen: lr 0.013, batch 8, for 48 samples to train on" in output.getvalue()
+    first = output.getvalue().split("round 1 of")[1].split("is trained in full")[0]
+    assert "kd ━" in first  # a candidate's training moves, and has no lines
+    assert "kd: epoch" not in first
     assert read_recipe(tmp_path / "search" / "winner" / "recipe.yaml").batch_size == 8
 
 

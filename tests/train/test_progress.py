@@ -44,3 +44,15 @@ def test_a_bar_has_the_loss_the_score_and_the_speed(monkeypatch) -> None:
     assert task.completed == 15
     # Four more steps of 8 samples in two seconds.
     assert task.fields["state"] == "2/3 loss 1.250 train_top1 40.0 16 samples/s"
+
+
+def test_a_console_of_bars_alone_shows_them_and_drops_lines() -> None:
+    printed = io.StringIO()
+    console = Console(file=printed, force_terminal=True, width=100)
+    running = SimpleNamespace(means=lambda: {"loss": 1.25})
+    with progress.Progress(progress.only_bars(console), "kd", 3, 10, 8) as bar:
+        bar.log("a line of text")
+        bar.step(1, 0, running)
+    assert "2/3 loss 1.250" in printed.getvalue()
+    assert "a line of text" not in printed.getvalue()
+    assert progress.only_bars(Console(file=io.StringIO())).quiet

@@ -32,6 +32,7 @@ from attar.report.search_page import Found, Tried, ordered, write_search_page
 from attar.report.suggestions import over_budget
 from attar.report.summary import Summary
 from attar.train.logging import read
+from attar.train.progress import only_bars
 
 # The parts of the recipe's epochs that candidates are trained for; each time the better half goes on.
 RUNGS = (0.25, 0.5)
@@ -200,7 +201,7 @@ class _Halving:
                 recipe = replace(recipe, epochs=max(1, round(part * recipe.epochs)))
                 where = f"round {number} of {len(RUNGS)}, {place} of {len(left)}"
                 self._print(f"{where}: {titled(one.name)}, {_epochs(recipe.epochs)}")
-                folder = self._run(recipe, Console(quiet=True)).folder
+                folder = self._run(recipe, only_bars(self.console)).folder
                 value = float(read(folder / "metrics.jsonl")[-1][f"val_{measure.name}"])
                 tried[one.name] = Tried(one, value, recipe.epochs, folder)
                 self._print(f"    validation {measure.phrase(value)}")

@@ -30,6 +30,23 @@ def default_console() -> Console:
     return Console(force_jupyter=False, force_terminal=False) if plain else console
 
 
+class OnlyBars(Console):
+    """A console that shows what moves and drops every line of text."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Only what is no text: bars, and what clears them."""
+        if not any(isinstance(one, str) for one in objects):
+            super().print(*objects, **options)
+
+
+def only_bars(console: Console) -> Console:
+    """Where a training shows its bars and prints nothing; quiet where nothing can move."""
+    if not console.is_terminal or console.is_jupyter:
+        return Console(quiet=True)
+    colours: Any = console.color_system
+    return OnlyBars(file=console.file, force_terminal=True, color_system=colours, width=console.width)
+
+
 def bars(console: Console, state: str) -> Bar:
     """Bars that are there where lines may move, and only while something goes on; `state` stands behind each."""
     return Bar(
