@@ -162,6 +162,8 @@ def test_a_network_trained_on_labels_alone(made_run):
     assert not any("agrees" in cell for row in again for cell in row)
     assert f"resnet20 trained on the test set: top-1 {top1}\N{NO-BREAK SPACE}%." in text
     assert "Class by class" in page.titles
+    assert "its differences" not in text
+    assert "the others make them" not in text
     assert "attar train run/recipe.yaml" in text
 
 

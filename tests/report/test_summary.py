@@ -142,6 +142,7 @@ def test_a_loss_within_the_spread_of_the_seeds_is_none_to_be_sure_of():
         ((0.0, 0.0, 0.0), "gets nothing right"),
         ((0.9, 0.2, 0.1), ""),
         ((0.4, 0.3), ""),
+        ((*[0.0] * 1980, *[0.8] * 19, 1.0), ""),  # 0.8 per cent in all, which many classes share
         ((), ""),
     ],
 )

@@ -75,7 +75,8 @@ def _classes(run: RunFiles, networks: dict[str, Any], predictions: dict[str, lis
         drawings.append(html.figure(caption, note, bars(caption, rows, f"points of {run.summary.measure.label}")))
     content = _class_table(run, {key: _per_class(networks[key].results) for key in networks}, predictions)
     few = f" of the {len(content.rows)} classes in which the student is worst" if len(content.rows) < len(own) else ""
-    lede = f"Accuracy within each class of the test set in per cent{few}, and its differences."
+    gaps_too = ", and its differences" if drawings else ""
+    lede = f"Accuracy within each class of the test set in per cent{few}{gaps_too}."
     return html.section("Class by class", lede, html.table(content), html.grid(drawings))
 
 
@@ -134,7 +135,8 @@ def _confusions(run: RunFiles, predictions: dict[str, list[Predictions]]) -> str
     seeds = " (the mean over the seeds)" if len(predictions["student"]) > 1 else ""
     matrix = _matrix(run, predictions["student"])
     first = f" of seed {run.seeds[0]}" if len(run.seeds) > 1 else ""
-    lede = f"The student's commonest mistakes in images of the test set{seeds}, and how often the others make them."
+    too = ", and how often the others make them" if len(order) > 1 else ""
+    lede = f"The student's commonest mistakes in images of the test set{seeds}{too}."
     if matrix:
         lede = f"The student's confusion matrix{first}, true classes down and predicted ones across. {lede}"
     return html.section("What is taken for what", lede, matrix, html.table(content) if rows else "")

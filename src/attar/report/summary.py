@@ -315,8 +315,8 @@ def counted(text: str, count: int, planned: int, failed: int) -> str:
 def one_class(per_class: Sequence[float | None]) -> str:
     """A line where the hits in each class show that a network gives one class to nearly everything; else empty.
 
-    One class is right nearly always (0.9), the others hardly ever (0.02 on average); or none is right at all, because
-    the one class is not among the samples.
+    One class is right nearly always (0.9), the others hardly ever (0.02 on average, and less than half of what guessing
+    gives); or none is right at all, because the one class is not among the samples.
 
     >>> one_class([0.0, 1.0, 0.0]), one_class([0.3, 0.9, 0.1]), one_class([0.0, 0.0])
     ('gives class 2 of 3 to nearly everything', '', 'gets nothing right')
@@ -327,7 +327,8 @@ def one_class(per_class: Sequence[float | None]) -> str:
     (highest, number), others = max(hits), sum(hit for hit, _ in hits)
     if not others:
         return "gets nothing right"
-    collapsed = highest >= MOST_OF_ONE and (others - highest) / (len(hits) - 1) <= MOST_OF_OTHERS
+    most = min(MOST_OF_OTHERS, 0.5 / len(hits))
+    collapsed = highest >= MOST_OF_ONE and (others - highest) / (len(hits) - 1) <= most
     return f"gives class {number} of {len(per_class)} to nearly everything" if collapsed else ""
 
 
