@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,7 +71,7 @@ def evaluate(
     """
     with loading():
         from attar.experiments.evaluation import evaluate_network
-        from attar.experiments.training import test_bar
+        from attar.experiments.training import counted
 
     given = data or []
     places, keys = [one for one in given if "=" not in one], data_keys([one for one in given if "=" in one])
@@ -78,20 +79,23 @@ def evaluate(
         raise AttarError(f"give one data set, got {', '.join(places)}")
     if clash := {"path", "teacher", "device", "out", "network"} & keys.keys():
         raise AttarError(f"{clash.pop()} is no key of data; see the options of attar evaluate --help")
-    found = evaluate_network(
-        network,
-        places[0] if places else None,
-        network=named,
-        teacher=teacher,
-        device=device,
-        keys=keys,
-        shown=test_bar(console, str(network)),
-    )
+    with console.status(f"reading {places[0] if places else 'the data'}") as status:
+        found = evaluate_network(
+            network,
+            places[0] if places else None,
+            network=named,
+            teacher=teacher,
+            device=device,
+            keys=keys,
+            shown=partial(counted, status, str(network)),
+        )
     for table in found.tables():
         console.print(table)
     for line in found.hints():
         console.print(line, markup=False)
-    console.print(f"Tables and mistakes: {found.write(out)}", markup=False, soft_wrap=True)
+    with console.status("writing the tables"):
+        found.write(out)
+    console.print(f"Tables and mistakes: {out}", markup=False, soft_wrap=True)
 
 
 def data_keys(pairs: list[str]) -> dict[str, Any]:

@@ -96,8 +96,7 @@ def completed(recipe: Recipe, keys: Collection[str], given: Given, shared: Share
     The samples that are read for it are kept in `shared`, for the job.
     """
     with surviving():
-        recipe = with_networks_of_runs(recipe)
-        check_names(recipe)
+        recipe = looked_up(recipe, console)
         leader = join().leader
         if join().size == 1:
             free_folder(recipe)
@@ -233,12 +232,12 @@ def prepare(
     like: dict[str, Any] | None = None,
 ) -> Job:
     """The job of a recipe, checked, in the folder it chose; nothing is written yet."""
+    console = console or default_console()
     with surviving():
-        recipe = with_networks_of_runs(recipe)
-        check_names(recipe)
+        recipe = looked_up(recipe, console)
         folder = join().from_leader(lambda: free_folder(recipe))
         objects, common = given or Given(), shared or SharedResources()
-        return Job(recipe, folder, console or default_console(), objects, common, beside, like=like or {}).check()
+        return Job(recipe, folder, console, objects, common, beside, like=like or {}).check()
 
 
 def reopen(
@@ -283,6 +282,14 @@ def recipe_of(folder: str | Path, given: Given | None = None) -> Recipe:
         recipe = read_recipe(folder / "recipe.yaml")
     if given is None or not given.any:
         refuse_given(recipe)
+    return recipe
+
+
+def looked_up(recipe: Recipe, console: Console) -> Recipe:
+    """The recipe with the networks of runs, everything that it names checked; libraries of networks take a while."""
+    with console.status("looking up the networks"):
+        recipe = with_networks_of_runs(recipe)
+        check_names(recipe)
     return recipe
 
 

@@ -19,8 +19,7 @@ from attar.experiments.defaults import CHOSEN, with_defaults
 from attar.experiments.given_objects import Given, take_candidates
 from attar.experiments.kept_choices import FILE as CHOICES
 from attar.experiments.kept_choices import Choices
-from attar.experiments.launch import check_names, prepare, recipe_of, resume
-from attar.experiments.networks_of_runs import with_networks_of_runs
+from attar.experiments.launch import looked_up, prepare, recipe_of, resume
 from attar.experiments.shared_resources import SharedResources
 from attar.metrics import Measure, score
 from attar.profiling import Measured, Suggestion, suggest
@@ -76,14 +75,16 @@ def search_students(
         AttarError: no network fits, the teacher has no weights, there are no validation images, or a student is named;
             or the folder holds a search with other settings.
     """
-    recipe, given = with_networks_of_runs(recipe), given or Given()
+    given = given or Given()
     if recipe.student.name:
         raise AttarError(f"student={recipe.student.name}: the student is what a search looks for; leave it out")
     if recipe.teacher.name:
-        check_names(replace(recipe, student=ModelRecipe("resnet8")))
+        held = looked_up(replace(recipe, student=ModelRecipe("resnet8")), console)
+        recipe = replace(held, student=recipe.student)
     if not recipe.teacher.name or (untrained_teachers(recipe.teacher) and not given.teachers):
         raise AttarError("a search needs a trained teacher; give teacher=RUN, or teacher.weights=FILE")
-    names, networks = check_goal(goal)
+    with console.status("looking up the networks"):
+        names, networks = check_goal(goal)
     goal = replace(goal, among=names)
     return _Halving(recipe, goal, console, given, networks, keys).run()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.status import Status
 from torch import Tensor, nn
 
 from attar.accel.compiled_steps import choose_compiled
@@ -308,14 +309,19 @@ def test_bar(console: Console, title: str) -> Shown:
     """Passes the batches of a test on; in a terminal a line counts the samples that are done."""
 
     def shown(batches: Iterable[Batch]) -> Iterator[Batch]:
-        done = 0
         with console.status(f"{title}: testing") as status:
-            for batch in batches:
-                yield batch
-                done += len(batch)
-                status.update(f"{title}: testing, {done:,} done")
+            yield from counted(status, title, batches)
 
     return shown
+
+
+def counted(status: Status, title: str, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Passes the batches of a test on and counts the samples that are done in a line."""
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        status.update(f"{title}: testing, {done:,} done")
 
 
 def report_results(folder: Path, following: Following) -> list[Result]:

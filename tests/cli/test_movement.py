@@ -1,0 +1,45 @@
+"""Something moves in a terminal while a command reads, before anything can be printed."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from attar.cli import measure
+from attar.errors import AttarError
+from attar.experiments import evaluation, launch
+from attar.experiments.student_halving import Goal, search_students
+from attar.recipe import read_recipe
+
+
+def console_of(printed):
+    return Console(file=printed, force_terminal=True, color_system=None, width=80)
+
+
+def test_evaluate_shows_that_it_reads(monkeypatch):
+    def reading(*_, **__):
+        raise AttarError("nothing there")
+
+    printed = io.StringIO()
+    monkeypatch.setattr(measure, "console", console_of(printed))
+    monkeypatch.setattr(evaluation, "evaluate_network", reading)
+    with pytest.raises(AttarError, match="nothing there"):
+        measure.evaluate("student.onnx", ["photos"])
+    assert "reading photos" in printed.getvalue()
+
+
+@pytest.mark.parametrize("keys", [set(), None])
+def test_a_run_shows_that_it_looks_up_networks(monkeypatch, tmp_path, keys):
+    def looking(recipe):
+        raise AttarError("no such network")
+
+    printed = io.StringIO()
+    monkeypatch.setattr(launch, "check_names", looking)
+    recipe = read_recipe(teacher="resnet14", student="resnet8", out=str(tmp_path / "run"))
+    with pytest.raises(AttarError, match="no such network"):
+        launch.start(recipe, console_of(printed), keys=keys)
+    assert "looking up the networks" in printed.getvalue()
+    printed.truncate(0)
+    with pytest.raises(AttarError, match="no such network"):
+        search_students(read_recipe(teacher="resnet14", out=str(tmp_path / "search")), Goal(), console_of(printed))
+    assert "looking up the networks" in printed.getvalue()
