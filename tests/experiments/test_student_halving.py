@@ -121,6 +121,18 @@ def test_candidates_cost_what_they_cost_at_the_size_they_see(teacher, monkeypatc
     assert (asked["image_size"], asked["teacher_size"]) == (4, 8)
 
 
+def test_latencies_of_a_busy_machine_are_named(teacher, monkeypatch):
+    def busy(net, shape, batch, most):
+        return Latency(1.0, 5.0)
+
+    monkeypatch.setattr("attar.experiments.student_halving.suggest", partial(suggest, clock=busy))
+    output = io.StringIO()
+    keys = {"teacher": teacher, "data": {"name": "digits", "train_size": 60}, "among": "resnet8", "latency": "0.5ms"}
+    with pytest.raises(AttarError, match="no network fits the budget"):
+        attar.search(**keys, console=Console(file=output, width=300))
+    assert "warning: 2 of the latencies spread widely: something else was running" in output.getvalue()
+
+
 def test_what_a_search_needs(teacher):
     with pytest.raises(AttarError, match="leave it out"):
         attar.search(teacher=teacher, student="resnet8")

@@ -28,7 +28,7 @@ from attar.profiling.candidates import candidate_names
 from attar.profiling.suggestion import ZOO_SIDE
 from attar.recipe import ModelRecipe, Recipe, flat_name, titled
 from attar.report.search_page import Found, Tried, ordered, write_search_page
-from attar.report.suggestions import over_budget
+from attar.report.suggestions import over_budget, unsteady
 from attar.report.summary import Summary
 from attar.train.logging import read
 from attar.train.progress import only_bars
@@ -180,6 +180,11 @@ class _Halving:
                 **self.goal.budget,  # type: ignore[arg-type]
             )
         left_out = [f"{count} {why}" for why, count in found.left_out.items() if count]
+        if "latency" in self.goal.budget and (busy := unsteady(found)):
+            self._print(
+                f"warning: {busy} of the latencies spread widely: something else was running; repeat on a quiet "
+                "machine in another out=, or give macs= in place of latency="
+            )
         if not found.students:
             near = "; ".join(f"{titled(one.name)}: {over_budget(one)}" for one in found.nearest)
             why = f"the nearest, times the budget: {near}" if near else ", ".join(left_out)

@@ -69,13 +69,18 @@ def suggestion_notes(found: Suggestion) -> str:
         lines = [order + MEDIAN, *stages_note(found.students), *weights_note(found.students)]
     else:
         lines = [f"These miss it by the least (cost / budget; a student may not be slower, either). {MEDIAN}"]
-    times = [one.latency for one in (found.teacher, *found.students)]
-    if busy := sum(time.spread > BUSY * time.median for time in times):
+    if busy := unsteady(found):
         lines.append(f"{busy} of these times spread widely: something else was running; repeat on a quiet machine.")
     reasons = sorted(found.left_out.items(), key=lambda pair: -pair[1])
     left_out = "; ".join(f"{count} {reason}" for reason, count in reasons if count)
     names = f"{found.considered} name{'s' * (found.considered != 1)} looked at, {found.timed} built and timed"
     return "\n".join([*lines, f"{names}. Left out: {left_out or 'none'}."])
+
+
+def unsteady(found: Suggestion) -> int:
+    """How many of the measured latencies spread widely."""
+    times = [one.latency for one in (found.teacher, *(found.students or found.nearest))]
+    return sum(time.spread > BUSY * time.median for time in times)
 
 
 def stages_note(students: Sequence[Measured]) -> list[str]:
