@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -41,8 +42,16 @@ def quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(_nowhere()):
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
+
+
+def _nowhere() -> io.StringIO:
+    """What takes printed text. A line that moves in the terminal meanwhile goes on: rich finds its file here."""
+    sink = io.StringIO()
+    if (terminal := getattr(sys.stdout, "rich_proxied_file", None)) is not None:
+        vars(sink)["rich_proxied_file"] = terminal
+    return sink

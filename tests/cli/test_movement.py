@@ -9,6 +9,7 @@ from attar.cli import measure
 from attar.errors import AttarError
 from attar.experiments import evaluation, launch
 from attar.experiments.student_halving import Goal, search_students
+from attar.extras import quiet
 from attar.recipe import read_recipe
 
 
@@ -43,3 +44,15 @@ def test_a_run_shows_that_it_looks_up_networks(monkeypatch, tmp_path, keys):
     with pytest.raises(AttarError, match="no such network"):
         search_students(read_recipe(teacher="resnet14", out=str(tmp_path / "search")), Goal(), console_of(printed))
     assert "looking up the networks" in printed.getvalue()
+
+
+def test_a_line_goes_on_moving_while_an_exporter_is_quiet(monkeypatch):
+    printed = io.StringIO()
+    monkeypatch.setattr("sys.stdout", printed)
+    with Console(force_terminal=True, color_system=None, width=80).status("onnx: writing") as status, quiet():
+        print("lines of a package")
+        status.update("onnx: checking")
+        status._live.refresh()  # as it does by itself a few times a second
+        shown = printed.getvalue()
+    assert "onnx: checking" in shown
+    assert "lines of a package" not in printed.getvalue()
