@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -128,9 +129,13 @@ def text(x: float, y: float, content: str, kind: str, anchor: str = "start") -> 
 
 
 def clipped(content: str, letters: int) -> str:
-    """At most so many letters.
+    """At most so many letters; a number at the end, which may be what tells names apart, stays.
 
-    >>> clipped("sweet pepper", 8)
-    'sweet p…'
+    >>> clipped("sweet pepper", 8), clipped("indigo_garnet_0103", 12)
+    ('sweet p…', 'indigo_…0103')
     """
-    return content if len(content) <= letters else content[: letters - 1] + "…"
+    if len(content) <= letters:
+        return content
+    number = re.search(r"\d*$", content)
+    end = number.group() if number and len(number.group()) < letters // 2 else ""
+    return content[: letters - 1 - len(end)] + "…" + end
