@@ -1,6 +1,7 @@
-"""Something moves in a terminal while a command reads, before anything can be printed."""
+"""Something moves in a terminal while a command reads, before anything can be printed; warnings come once."""
 
 import io
+import warnings
 
 import pytest
 from rich.console import Console
@@ -56,3 +57,17 @@ def test_a_line_goes_on_moving_while_an_exporter_is_quiet(monkeypatch):
         shown = printed.getvalue()
     assert "onnx: checking" in shown
     assert "lines of a package" not in printed.getvalue()
+
+
+def test_a_warning_is_one_line_however_often_it_comes(attar, monkeypatch):
+    def warned(*_, **__):
+        for number in (1, 2, 1):
+            warnings.warn(f"net{number} begins anew", stacklevel=1)
+        raise AttarError("enough")
+
+    monkeypatch.setattr(evaluation, "evaluate_network", warned)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        found = [attar("evaluate", "student.onnx", "photos")[2] for _ in range(2)]
+    assert found[0] == found[1]
+    assert [found[0].count(f"net{number} begins") for number in (1, 2)] == [1, 1]

@@ -44,6 +44,8 @@ def options(
 
 
 INTERRUPTED, MISTAKE = 130, 2
+# The warnings that the command has printed: a network that is built again warns again.
+_shown: set[str] = set()
 # The commands that take keys of a recipe.
 KEYED = ("distill", "train", "search", "bench")
 
@@ -65,6 +67,7 @@ def loading() -> Status:
 def main() -> None:
     """The entry point: a mistake in the input is one line and status 2."""
     _print_anything()
+    _shown.clear()
     warnings.showwarning = show_warning
     try:
         status = app(standalone_mode=False, prog_name="attar")
@@ -107,10 +110,13 @@ def show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A warning as one line; one of another package than attar with where it comes from."""
+    """A warning as one line, once in a command; one of another package than attar with where it comes from."""
     ours = Path(__file__).parents[1] in Path(filename).parents
     where = "" if ours else f" ({category.__name__} at {filename}:{lineno})"
-    print(f"warning: {str(message).strip()}{where}", file=file or sys.stderr)
+    text = f"warning: {str(message).strip()}{where}"
+    if text not in _shown:
+        _shown.add(text)
+        print(text, file=file or sys.stderr)
 
 
 def _print_anything() -> None:
