@@ -9,8 +9,10 @@ from torch import nn
 
 import attar
 from attar.data import ImageSet
-from attar.experiments import defaults
+from attar.experiments import defaults, launch
 from attar.experiments.defaults import with_defaults
+from attar.experiments.given_objects import Given
+from attar.experiments.shared_resources import SharedResources
 from attar.models import create_model
 from attar.profiling import held_memory
 from attar.recipe import given_keys, read_recipe
@@ -61,6 +63,14 @@ def test_activations_of_a_batch_are_limited_on_a_cpu(monkeypatch):
     assert (recipe.batch_size, recipe.optim.lr) == (32, 0.05)
     assert line == "chosen: lr 0.05, batch 32, for 0.042 MB of activations a sample"
     assert chosen(["batch_size=128"], 50_000)[0].batch_size == 128
+
+
+def test_a_student_that_starts_from_its_teachers_layers_gets_them_too():
+    recipe = read_recipe(
+        teacher="resnet14", student={"name": "resnet8", "weights": "teacher"}, data={"name": "digits", "train_size": 60}
+    )
+    found = launch.completed(recipe, set(), Given(), SharedResources(), Console(quiet=True))
+    assert (found.batch_size, found.optim.lr, found.student) == (8, 0.0013, recipe.student)
 
 
 def test_a_network_that_does_not_run_is_named_when_a_batch_is_tried():

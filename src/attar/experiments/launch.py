@@ -103,7 +103,10 @@ def completed(recipe: Recipe, keys: Collection[str], given: Given, shared: Share
         parts = Parts(recipe, shared.samples_of(recipe, given), given)
         with join().leader_first(), (console if leader else Console(quiet=True)).status(f"reading {recipe.data.name}"):
             splits = parts.splits(recipe.seed)
-        recipe, line = with_defaults(recipe, keys, splits.train, parts.student(recipe.seed))
+        # Layers of a teacher, which is not built yet, change none of them.
+        bare = replace(recipe, student=replace(recipe.student, weights=None)) if parts.starts_from_teacher else recipe
+        student = Parts(bare, parts.held, given).student(recipe.seed)
+        recipe, line = with_defaults(recipe, keys, splits.train, student)
     if line and leader:
         console.print(line, markup=False, soft_wrap=True)
     return recipe
