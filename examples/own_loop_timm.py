@@ -22,8 +22,15 @@ class DistillationTask(TrainingTask):
         self.steps, self.epochs, self.done = steps, epochs, 0
 
     def prepare_distributed(self, device_ids=None, **options):
+        if self.device.type == "cpu":
+            device_ids = None  # train.py names the device, which DistributedDataParallel takes of GPUs alone
         self.trainable_module = DistributedDataParallel(self.method, device_ids, **options)
         return self
+
+    def get_eval_model(self, module=None, ema=False):
+        if not ema:
+            return self.eval_model
+        return self.trainable_module_ema.module.deployed() if self.has_ema() else None  # it averages the whole method
 
     def forward(self, input, target):
         epoch, step = divmod(self.done, self.steps)

@@ -105,6 +105,18 @@ def test_a_loop_takes_the_plain_loops_step_and_resumes_exactly(example, tmp_path
     assert differing(whole, state_of(loop, 2, tmp_path / "parts", **options)) == []
 
 
+def test_timms_task_validates_an_averaged_student_and_wraps_itself_on_a_cpu(example, monkeypatch) -> None:
+    loop = example("own_loop_timm")
+    task = loop.DistillationTask(loop.build_method(), steps=2, epochs=1)
+    assert task.get_eval_model(ema=True) is None
+    task.setup_ema(decay=0.5)
+    inputs, _ = next(iter(loop.loader()))
+    averaged = task.get_eval_model(ema=True).eval()
+    torch.testing.assert_close(averaged(inputs), task.get_eval_model().eval()(inputs))
+    monkeypatch.setattr(loop, "DistributedDataParallel", lambda module, device_ids=None, **options: device_ids)
+    assert task.prepare_distributed([torch.device("cpu")], broadcast_buffers=True).trainable_module is None
+
+
 # Runs an example's main() as a launcher starts it, and writes the weights for each rank.
 SCRIPT = f"""
 import contextlib, importlib, os, sys, torch
@@ -161,3 +173,10 @@ def test_two_processes_under_accelerate_hold_the_same_weights(example, tmp_path:
 def test_two_processes_under_lightning_hold_the_same_weights(example, tmp_path: Path) -> None:
     pytest.importorskip("lightning")
     in_two_processes("own_loop_lightning", tmp_path, torchrun=False, **QUIET)
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_two_processes_under_the_trainer_hold_the_same_weights(example, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    in_two_processes("own_loop_trainer", tmp_path, use_cpu=True, disable_tqdm=True, ddp_backend="gloo")
