@@ -12,6 +12,7 @@ import torch
 
 from attar.data import ImageSet
 from attar.errors import AttarError
+from attar.report import run_page
 from attar.report.run_files import read_run
 from attar.report.run_page import write_report
 from attar.report.thumbnails import FILE, png, save_pictures, shown
@@ -272,3 +273,10 @@ def test_other_readers_can_open_the_pictures(channels):
     pixels = np.random.default_rng(0).integers(0, 256, (channels, 5, 7), np.uint8)
     read = np.asarray(image.open(io.BytesIO(png(pixels))))
     assert np.array_equal(read.reshape(5, 7, channels), pixels.transpose(1, 2, 0))
+
+
+def test_the_environment_spells_out_how_a_teacher_computes():
+    engines = [{"kind": "folded", "dtype": "float32", "cut": False}, {"kind": "int8", "dtype": "", "cut": True}]
+    page = run_page._environment({"runtime": {"teacher_threads": 2, "teachers": engines, "reason": "one\ntwo"}})
+    assert "<dt>runtime teachers</dt><dd>folded float32, int8 cut</dd>" in page
+    assert "<dt>runtime teacher threads</dt>" in page and "<dd>one; two</dd>" in page

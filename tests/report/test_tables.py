@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from attar.methods import list_methods, method_info
+from attar.report import html
 from attar.report.catalogue import costs_table, methods_table
 from attar.report.tables import Table
 
@@ -37,3 +38,13 @@ def test_lists_break_behind_their_commas_where_the_last_column_needs_room():
         "                     Knowledge Distillation",
     ]
     assert "stages, classifier" in "".join(printed(table, 80))
+
+
+def test_a_wide_table_has_no_class_so_that_documentation_sites_style_it_too():
+    wide = html.table(Table("", [f"c{n}" for n in range(12)], [[str(n) for n in range(12)]]))
+    assert '<div class="wide dense"><table>' in wide
+
+
+def test_a_tile_with_a_long_number_is_drawn_smaller():
+    tiles = html.tiles([("parameters", "2.2", ""), ("latency", "27.1 (16.7) ms", "")], key=1)
+    assert '<dd class="big">2.2' in tiles and '<dd class="big main long">27.1' in tiles

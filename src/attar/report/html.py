@@ -11,8 +11,9 @@ from attar.report.axes import MINUS
 from attar.report.style import STYLE
 from attar.report.tables import Table
 
-# From more columns on, a table is drawn denser.
+# From more columns on, a table is drawn denser; a tile's number of more letters is drawn smaller, in one line.
 MOST_WIDE = 11
+MOST_BIG = 9
 
 
 def document(title: str, body: str, footer: str) -> str:
@@ -77,8 +78,9 @@ def table(content: Table, roles: Sequence[str] = ()) -> str:
         kind = f' class="{roles[number]}"' if number < len(roles) and roles[number] else ""
         cells = "".join(_cell("td", row[n], n < content.texts) for n in kept)
         body.append(f"<tr{kind}>{cells}</tr>")
-    dense = ' class="dense"' if len(kept) > MOST_WIDE else ""
-    return f'<div class="wide"><table{dense}><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    # The class stands around the table: documentation sites style only tables without one.
+    kind = "wide dense" if len(kept) > MOST_WIDE else "wide"
+    return f'<div class="{kind}"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
 def heat_table(content: Table, shares: Sequence[Sequence[float]]) -> str:
@@ -108,7 +110,7 @@ def tiles(facts: Sequence[tuple[str, str, str]], key: int | None) -> str:
     """The few numbers that matter most: what, the number, and what it is made of; the key one, if any, in colour."""
     parts = []
     for place, (what, value, note) in enumerate(facts):
-        kind = "big main" if place == key else "big"
+        kind = "big" + " main" * (place == key) + " long" * (len(value) > MOST_BIG)
         entry = (f"<dt>{escape(what)}</dt>", f'<dd class="{kind}">{escape(value)}</dd>', f"<dd>{escape(note)}</dd>")
         parts.append(f"<div>{''.join(entry)}</div>")
     return f'<dl class="tiles">{"".join(parts)}</dl>'

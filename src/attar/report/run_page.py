@@ -279,13 +279,17 @@ def _graph(run: RunFiles) -> str:
 
 def _environment(found: dict[str, Any]) -> str:
     runtime = found.get("runtime") if isinstance(found.get("runtime"), dict) else {}
-    flat = {**found, **{f"runtime {key}": value for key, value in (runtime or {}).items() if value}}
-    pairs = {key: _words(value) for key, value in flat.items() if key != "runtime" and value is not None}
+    flat = {**found, **{f"runtime {key}".replace("_", " "): value for key, value in (runtime or {}).items() if value}}
+    pairs = {key: _shown(value) for key, value in flat.items() if key != "runtime" and value is not None}
     return html.facts(pairs) if pairs else ""
 
 
-def _words(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, dict):  # of a teacher: how it computes
+        return " ".join(key if held is True else str(held) for key, held in value.items() if held)
+    return str(value).replace("\n", "; ")
 
 
 def _again(run: RunFiles) -> str:

@@ -36,7 +36,7 @@ h1 { font-size: clamp(1.7rem, 4.2vw, 2.6rem); line-height: 1.15; letter-spacing:
 .tiles dt { font-size: .86rem; color: var(--soft); }
 .tiles dd { margin: 0; font-size: .84rem; color: var(--soft); font-variant-numeric: tabular-nums; }
 .tiles .big { font-size: 2.1rem; line-height: 1.25; font-weight: 600; letter-spacing: -.02em; color: var(--ink); }
-.tiles .main { color: var(--accent); }
+.tiles .main { color: var(--accent); } .tiles .long { font-size: 1.5rem; line-height: 1.75; }
 .note { border-left: 3px solid var(--mid); padding-left: .8rem; }
 section { margin-top: 4rem; }
 h2 { font-size: 1.35rem; line-height: 1.3; letter-spacing: -.01em; font-weight: 620; margin: 0 0 .3rem; }
@@ -59,7 +59,7 @@ figure svg { width: 100%; }
 table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; font-size: .93rem; }
 th, td { padding: .5rem 1.25rem .5rem 0; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
-.dense { font-size: .84rem; } .dense :is(th, td) { padding-right: .8rem; }
+.dense table { font-size: .84rem; } .dense :is(th, td) { padding-right: .8rem; }
 th:last-child, td:last-child { padding-right: 0; }
 .link { margin: 1.2rem 0 0; } a { color: var(--accent); }
 th { font-weight: 500; color: var(--soft); font-size: .82rem; vertical-align: bottom; }
@@ -78,7 +78,7 @@ pre { margin: 0; padding: 1rem 1.2rem; overflow: auto; background: var(--card); 
   font: .82rem/1.6 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .facts { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.3rem; margin: 0; font-size: .9rem; }
 .facts dt { color: var(--soft); } .facts dd { margin: 0; overflow-wrap: anywhere; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.4rem, 1fr)); gap: 1.5rem 1rem; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1.5rem 1rem; }
 .pictures figure { font-size: .82rem; line-height: 1.45; }
 .pictures img { width: 100%; max-width: 8.6rem; aspect-ratio: 1; object-fit: contain; image-rendering: pixelated;
   display: block;
@@ -86,6 +86,7 @@ pre { margin: 0; padding: 1rem 1.2rem; overflow: auto; background: var(--card); 
 .pictures p { margin: 0; display: flex; gap: .6em; justify-content: space-between; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
 .pictures p span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.pictures .file span { white-space: normal; overflow-wrap: anywhere; }
 .pictures .truth, .pictures .file { color: var(--soft); }
   .pictures .file { font-size: .75rem; } .pictures .student { color: var(--accent); }
 footer { margin-top: 4.5rem; padding-top: 1.1rem; border-top: 1px solid var(--line); color: var(--soft);
@@ -114,7 +115,7 @@ svg .hue { fill: var(--hue); font-weight: 600; }
     + """
 .key i { background: var(--hue); }
 @media (max-width: 40rem) { .tiles div { padding: .8rem .9rem .9rem; }
-  .tiles .big { font-size: 1.6rem; } section { margin-top: 3rem; }
+  .tiles .big { font-size: 1.6rem; } .tiles .long { font-size: 1.1rem; line-height: 2.2; } section { margin-top: 3rem; }
 th, td { padding-right: 1rem; }
 th:first-child, td:first-child { min-width: 7.5rem; max-width: 40vw; white-space: normal; overflow-wrap: break-word; }
 .wide svg text { font-size: 17px !important; }
