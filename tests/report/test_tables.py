@@ -47,4 +47,5 @@ def test_a_wide_table_has_no_class_so_that_documentation_sites_style_it_too():
 
 def test_a_tile_with_a_long_number_is_drawn_smaller():
     tiles = html.tiles([("parameters", "2.2", ""), ("latency", "27.1 (16.7) ms", "")], key=1)
-    assert '<dd class="big">2.2' in tiles and '<dd class="big main long">27.1' in tiles
+    assert '<dd class="big">2.2' in tiles
+    assert '<dd class="big main long">27.1' in tiles

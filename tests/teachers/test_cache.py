@@ -312,6 +312,12 @@ def test_a_method_that_reads_features_says_why_it_has_no_cache(tmp_path, method)
     assert distil(tmp_path / "b", None, method=method)[0] == with_cache
 
 
+def test_repeated_images_have_no_cache(tmp_path):
+    _, output = distil(tmp_path / "a", tmp_path / "cache", epochs=1, data={"repeats": 3})
+    assert "no teacher cache: it holds every image once an epoch, and data.repeats shows some several times" in output
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_teacher_that_is_not_run_whole_has_no_cache_and_no_engine(tmp_path):
     with_cache, output = distil(tmp_path / "a", tmp_path / "cache", method="iakd")
     assert "no teacher cache: iakd computes its teacher in a way of its own" in output

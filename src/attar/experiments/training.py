@@ -95,6 +95,7 @@ class Training:
             unlabelled=learns_without_labels(self.method),
             unlabelled_batch=of_each_batch,
             mixing=Mixing(self.recipe.data.mixup, self.recipe.data.cutmix),
+            repeats=self.recipe.data.repeats,
             views=self.method.views(),
         )
 

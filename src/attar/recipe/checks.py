@@ -60,6 +60,7 @@ def check_values(recipe: Recipe) -> None:
         "teacher.epochs": recipe.teacher.epochs,
         "teacher.cache_top": recipe.teacher.cache_top,
         "data.unlabelled_batch": recipe.data.unlabelled_batch,
+        "data.repeats": recipe.data.repeats,
         "optim.lr": optim.lr,
         "optim.gamma": optim.gamma,
         "optim.accumulate": optim.accumulate,

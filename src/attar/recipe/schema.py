@@ -80,6 +80,9 @@ class DataRecipe:
     """Mix each image and its label with another's, its share from Beta(alpha, alpha) with this alpha; 0: no mixup."""
     cutmix: float = 0.0
     """Paste a rectangle of another image into each, likewise; 0: no CutMix. With both, each image draws which."""
+    repeats: int = 1
+    """Show each image so many times in an epoch, varied differently, and only that part of them (repeated augmentation,
+    arXiv:1901.09335); an epoch keeps its number of steps."""
     augment: dict[str, Any] = field(default_factory=dict)
     """Changes to the data set's own augmentation (crop_padding, padding_mode, flip, cutout, resized_crop, scale, ratio,
     rand_augment, magnitude, or another of `attar list augmentations`)."""

@@ -23,6 +23,7 @@ def check_options(recipe: Recipe, **defaults: Any) -> dict[str, Any]:
         if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(defaults[name], bool):
             raise AttarError(f"data.{name} must be {type(defaults[name]).__name__}, got {value!r}")
     images = {"unlabelled": data.unlabelled, "mixup": data.mixup, "cutmix": data.cutmix, "augment": data.augment}
+    images["repeats"] = data.repeats > 1
     for name, value in images.items():
         if value:
             raise AttarError(f"data.{name} is for classified images, not for data={data.name}; leave it out")

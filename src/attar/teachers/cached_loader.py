@@ -47,6 +47,9 @@ def with_cached_logits(
     if whole.unlabelled_batch:
         log("no teacher cache: it holds every image once an epoch, and unlabelled images have passes of their own")
         return loader
+    if recipe.data.repeats > 1:
+        log("no teacher cache: it holds every image once an epoch, and data.repeats shows some several times")
+        return loader
     if top and method.task.output != "logits":
         raise AttarError(
             f"teacher.cache_top keeps the largest logits, and networks put out {method.task.output}; leave it out"

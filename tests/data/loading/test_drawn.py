@@ -63,6 +63,8 @@ def test_every_epoch_draws_and_any_step_of_any_epoch_is_the_same_again():
     assert splits.augment.crop_padding == 0
     assert "training reads them anew in every epoch" in splits.notes[0]
     loader = training_loader(splits, 16, seed=3)
+    with pytest.raises(attar.AttarError, match=r"data\.repeats varies images anew"):
+        training_loader(splits, 16, repeats=2)
     first = batches(loader, 0)
     assert not torch.equal(first.sort(0).values, batches(loader, 1).sort(0).values)
     torch.manual_seed(9)

@@ -60,10 +60,11 @@ def test_batches_are_those_of_the_set_in_memory(files, workers, channels_last):
 MIXING = Mixing(mixup=1.0, cutmix=1.0)
 
 
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_mixed_batches_are_those_of_the_set_in_memory(files, channels_last):
+@pytest.mark.parametrize(("channels_last", "repeats"), [(False, 1), (True, 3)])
+def test_mixed_batches_are_those_of_the_set_in_memory(files, channels_last, repeats):
     held, _ = into_memory(files, skip=False)
     settings = {"augment": AUGMENT, "seed": 3, "channels_last": channels_last, "views": {"strong": STRONG}}
+    settings["repeats"] = repeats
     streamed = StreamingLoader(files, 5, **settings, mixing=MIXING, workers=2)
     memory = DeviceLoader(held, 5, **settings, mixing=MIXING)
     for epoch, step in ((0, 0), (1, 2)):

@@ -55,11 +55,14 @@ class DeviceLoader:
         mixing: how each image is mixed with its neighbour in the epoch's order (`neighbours`), both varied by their own
             choices, all views alike; labels then are probabilities (B, K). Unlabelled images have neighbours among
             themselves. None: not at all.
+        repeats: show each image of an epoch so many times, varied differently each time, and only that part of the
+            images, so that an epoch has as many steps as without (repeated augmentation, arXiv:1901.09335). The
+            copies of two images take turns, so that partners are different images.
 
     Raises:
         AttarError: the batch size is below 1 or above the number of images, an augmentation does not fit the images, a
-            batch has fewer images than there are shares, the unlabelled images are of another size or kind, or images
-            with several labels are to be mixed.
+            batch has fewer images than there are shares, the unlabelled images are of another size or kind, images
+            with several labels are to be mixed, or images are repeated beside unlabelled ones.
 
     >>> pixels = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
     >>> ten = ImageSet(pixels, torch.arange(10), tuple("abcdefghij"), "ten", (0.5,), (0.5,))
@@ -84,6 +87,7 @@ class DeviceLoader:
         unlabelled: ImageSet | None = None,
         unlabelled_batch: int | None = None,
         mixing: Mixing | None = None,
+        repeats: int = 1,
     ) -> None:
         if not 1 <= batch_size <= len(images):
             raise AttarError(f"batch_size must be 1 to {len(images)}, the images of {images.name!r}, got {batch_size}")
@@ -108,6 +112,7 @@ class DeviceLoader:
             self.unlabelled_batch = min(batch_size, len(unlabelled)) if unlabelled_batch is None else unlabelled_batch
         self.share = share
         self.mixing = mixing or Mixing()
+        self.repeats = repeats
         if self.mixing and images.multilabel:
             raise AttarError(
                 f"data.mixup and data.cutmix mix images of one class each, those of {images.name!r} have several; "
@@ -134,8 +139,8 @@ class DeviceLoader:
         spans = [self._span(step) for step in steps]
         readings = [self._reading(pairs[:, span]) for span in spans]
         # Brought into the order of reading once, so that a step only cuts slices.
-        index = pairs[0].to(self.device)
-        labels = torch.cat([images.labels for images in self._sets])[pairs].to(self.device)
+        index = self._images_of(pairs[0]).to(self.device)
+        labels = torch.cat([images.labels for images in self._sets])[self._images_of(pairs)].to(self.device)
         varying, numbers = Address(self.view_seed, epoch), torch.cat([one.numbers for one in readings])
         moves = {name: self._draw(name, varying)[numbers].to(self.device) for name in self._views}
         mixer = self._mixer(pairs[0], labels, varying, readings) if self.mixing else None
@@ -168,7 +173,7 @@ class DeviceLoader:
         """Loaders with the same one give the same batches."""
         sets = [(type(images).__name__, images.fingerprint) for images in self._sets]
         sizes = (self.batch_size, self.unlabelled_batch, self.drop_last, self.epochs, self.share)
-        drawn = (self.seed, self.view_seed, self.shuffle, self.mixing, list(self._views.items()))
+        drawn = (self.seed, self.view_seed, self.shuffle, self.mixing, self.repeats, list(self._views.items()))
         return repr((sets, sizes, drawn, self.channels_last, self.device))
 
     def whole(self) -> Self:
@@ -181,7 +186,7 @@ class DeviceLoader:
         """The images that every step reads, varied and normalised, by view."""
         at_once = self._steps_at_once()
         groups = [readings[first : first + at_once] for first in range(0, len(readings), at_once)]
-        wanted = [torch.cat([one.numbers for one in group]) for group in groups]
+        wanted = [self._images_of(torch.cat([one.numbers for one in group])) for group in groups]
         ends = itertools.accumulate(map(len, wanted))
         for group, end, pixels in zip(groups, ends, self._pixels(wanted), strict=True):
             sizes, read = [len(one.numbers) for one in group], slice(end - len(pixels), end)
@@ -225,7 +230,7 @@ class DeviceLoader:
     def _draw(self, view: str, address: Address) -> Moves:
         height, width = self.images.image_shape[1:]
         augment, stored = self._views[view], self.images.stored_size
-        moves = draw(augment, len(self.images), height, width, address, view, stored)
+        moves = draw(augment, self._copies, height, width, address, view, stored)
         if self.unlabelled is None:
             return moves
         # From streams of their own, so that labelled images are varied as they would be without them.
@@ -234,11 +239,11 @@ class DeviceLoader:
     def _reading(self, pairs: Tensor) -> Reading:
         """What a step reads for its rows of the epoch's order and their partners, (2, B)."""
         own, partners = pairs
-        return reading(own, partners, len(self.images)) if self.mixing else Reading(own, slice(None), None)
+        return reading(own, partners, self._copies) if self.mixing else Reading(own, slice(None), None)
 
     def _mixer(self, order: Tensor, labels: Tensor, address: Address, readings: list[Reading]) -> Mixer:
         size = self.images.image_shape[1:]
-        mixes = self.mixing.draw(len(self.images), *size, address)
+        mixes = self.mixing.draw(self._copies, *size, address)
         if self.unlabelled is not None:
             mixes += self.mixing.draw(len(self.unlabelled), *size, address, "unlabelled/")
         return Mixer(self.mixing, mixes[order].to(self.device), labels, len(self.images.classes), readings)
@@ -261,6 +266,8 @@ class DeviceLoader:
     def _order(self, address: Address) -> Tensor:
         """(2, N): the images' numbers and their partners', on the CPU, so that every device sees the same order."""
         order = self._permutation(len(self.images), address, "order")
+        if self.repeats > 1:
+            return self._repeated(order[0])
         if not self.unlabelled_batch:
             return order
         if self.drop_last:
@@ -269,6 +276,25 @@ class DeviceLoader:
         ends = [self.batch_size * step for step in range(1, len(self))]
         parts = zip(order.tensor_split(ends, dim=1), self._unlabelled_order(address.epoch), strict=True)
         return torch.cat([rows for step in parts for rows in step], dim=1)
+
+    def _repeated(self, order: Tensor) -> Tensor:
+        """(2, N): of an order the first images with their copies, and partners; copy c of image i is i + c N."""
+        count = len(order)
+        several = order[: -(-count // self.repeats), None] + count * torch.arange(self.repeats)
+        pairs = len(several) // 2 * 2
+        # a, b, a, b, ...: neighbours are partners.
+        in_turns = several[:pairs].view(-1, 2, self.repeats).transpose(1, 2).flatten()
+        own = torch.cat([in_turns, several[pairs:].flatten()])[:count]
+        return torch.stack([own, neighbours(own)])
+
+    @property
+    def _copies(self) -> int:
+        """How many ways of varying an image an epoch draws, of all labelled images together."""
+        return len(self.images) * self.repeats
+
+    def _images_of(self, numbers: Tensor) -> Tensor:
+        """The images that copies are of; without copies, the images themselves."""
+        return numbers if self.repeats == 1 else numbers % len(self.images)
 
     def _unlabelled_order(self, epoch: int) -> tuple[Tensor, ...]:
         """The numbers of each step's unlabelled images; they follow from how many steps there were before."""
@@ -305,6 +331,8 @@ class DeviceLoader:
     def _check_unlabelled(self) -> None:
         if self.unlabelled is None:
             return
+        if self.repeats > 1:
+            raise AttarError("data.repeats repeats images with labels only; leave it or data.unlabelled out")
         if type(self.unlabelled) is not type(self.images) or self.unlabelled.stored_size != self.images.stored_size:
             raise AttarError(
                 f"the unlabelled images of {self.unlabelled.name!r} are stored otherwise than those of "

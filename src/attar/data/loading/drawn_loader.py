@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from attar.batch import Address, Batch
 from attar.data.loading.device_loader import DeviceLoader
 from attar.data.loading.streaming import as_it_is, ignore_interrupts
 from attar.data.sources.drawn import DrawnSet
+from attar.data.transforms.augment import Augment
+from attar.errors import AttarError
 
 
 class DrawnLoader(DeviceLoader):
@@ -20,6 +23,11 @@ class DrawnLoader(DeviceLoader):
 
     images: DrawnSet
     _address: Address
+
+    def __init__(self, images: DrawnSet, batch_size: int, augment: Augment | None = None, **settings: Any) -> None:
+        super().__init__(images, batch_size, augment, **settings)
+        if self.repeats > 1:
+            raise AttarError("data.repeats varies images anew, and this data set varies them itself; leave it out")
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch (from 0), from any step on."""

@@ -94,6 +94,7 @@ def training_loader(
     unlabelled: bool = False,
     unlabelled_batch: int | None = None,
     mixing: Mixing | None = None,
+    repeats: int = 1,
     views: Mapping[str, Mapping[str, object]] | None = None,
     **settings: Any,
 ) -> Any:
@@ -105,6 +106,7 @@ def training_loader(
         unlabelled: whether images without labels join the batches, where there are some.
         unlabelled_batch: how many of them a batch gets.
         mixing: how images are mixed.
+        repeats: how many times an epoch shows each of its images.
         views: changes to the augmentation that make further views of each image, by name.
         settings: what every loader takes: seed, device, epochs, view_seed, share.
     """
@@ -120,6 +122,7 @@ def training_loader(
         unlabelled=splits.unlabelled if unlabelled else None,
         unlabelled_batch=unlabelled_batch,
         mixing=mixing,
+        repeats=repeats,
         views={name: splits.augment.changed(changes) for name, changes in (views or {}).items()},
         **settings,
     )
