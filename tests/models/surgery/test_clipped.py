@@ -51,6 +51,20 @@ def test_borders_and_nan_pass_what_torch_passes():
     torch.testing.assert_close(*found, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("inplace", [True, False])
+def test_gradients_of_single_samples(inplace):
+    net = slimmed(nn.Sequential(nn.Linear(3, 4), nn.ReLU6(inplace), nn.Linear(4, 1)))
+    weights, samples = dict(net.named_parameters()), 9 * torch.randn(5, 3)
+
+    def loss(weights, x):
+        return torch.func.functional_call(net, weights, (x,)).square().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, samples)
+    whole = torch.autograd.grad(loss(weights, samples), list(weights.values()))
+    for one, other in zip(each.values(), whole, strict=True):
+        torch.testing.assert_close(one.sum(0), other)
+
+
 def test_the_graph_of_a_librarys_network_keeps_less():
     pytest.importorskip("timm")
     slim = attar.create_model("timm/mobilenetv2_035", num_classes=4, image_size=64).train()

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 class ReLU6(nn.ReLU6):
     """`torch.nn.ReLU6` with the same numbers and gradients, bit for bit, in less memory.
 
-    torch's needs its input for the way back and, in place, copies it first. The output tells as much: the gradient
-    passes where it lies between 0 and 6. A convolution that follows keeps that output anyway, so nothing more is held.
+    torch's needs its input for the way back and, in place, copies it first. The output is enough: the gradient passes
+    where it lies between 0 and 6. A convolution that follows keeps that output anyway, so nothing more is held, and
+    training writes no longer in place.
 
     >>> x = torch.tensor([-1.0, 3.0, 8.0], requires_grad=True)
     >>> ReLU6()(x).sum().backward()
@@ -24,23 +25,25 @@ class ReLU6(nn.ReLU6):
     def forward(self, input: Tensor) -> Tensor:
         # Graphs that are compiled or exported keep torch's function: compilers decide themselves what they hold.
         if self.training and input.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return _Clipped.apply(input, self.inplace)
+            return _Clipped.apply(input)
         return super().forward(input)
 
 
 class _Clipped(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, inplace: bool) -> Tensor:
-        out = F.relu6(x, inplace)
-        if inplace:
-            ctx.mark_dirty(x)
-        ctx.save_for_backward(out)
-        return out
+    generate_vmap_rule = True
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def forward(x: Tensor) -> Tensor:
+        return F.relu6(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (out,) = ctx.saved_tensors
-        return torch.ops.aten.hardtanh_backward(gradient, out, 0.0, 6.0), None
+        return torch.ops.aten.hardtanh_backward(gradient, out, 0.0, 6.0)
 
 
 def slimmed(net: nn.Module) -> nn.Module:
