@@ -46,7 +46,7 @@ def runs(name: str, task: str) -> bool:
             torch.manual_seed(0)
             teacher, student = networks()
             method = create_method(name, teacher=teacher if takes_teacher else None, student=student, task=task)
-            batch = Case(lambda: method, tuple(method.views()), create_task(task), networks).batch()
+            batch = Case(lambda: method, create_task(task), networks).batch()
             method.setup(batch.labels)
             check(method, batch)
     except Exception:  # shapes do not fit in many ways

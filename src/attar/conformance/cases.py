@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -113,15 +114,18 @@ class Case:
 
     Attributes:
         make: builds the method anew, always with the same weights.
-        views: the views that the method declares.
         task: what is learnt.
         networks: builds a teacher and a student.
     """
 
     make: Callable[[], Method]
-    views: tuple[str, ...] = ()
     task: Task = field(default_factory=Classification)
     networks: Networks = classifiers
+
+    @cached_property
+    def method(self) -> Method:
+        """The method as it was made, for checks that leave it so."""
+        return self.make()
 
     @property
     def class_numbers(self) -> bool:
@@ -129,27 +133,28 @@ class Case:
         return isinstance(self.task, Classification)
 
     def batch(self, size: int = 8, seed: int = 0) -> Batch:
-        """A batch of noise with labels; of other tasks than classification, their example's rows, each varied."""
+        """A batch of noise with labels, and the views that the method declares."""
         generator = torch.Generator().manual_seed(seed)
+        inputs, labels = self.rows(size, generator)
+        views = {
+            name: inputs + 0.3 * torch.randn(inputs.shape, generator=generator)
+            for name in self.method.views()
+            if isinstance(inputs, Tensor)
+        }
+        index = torch.arange(len(labels))
+        return Batch(inputs, labels, index, Address(seed, 0, 0), epochs=2, views=views, output=self.task.output)
+
+    def rows(self, size: int, generator: torch.Generator) -> tuple[Inputs, Tensor]:
+        """Noise and labels; of other tasks than classification, their example's rows, each varied."""
         if self.class_numbers:
-            images = torch.randn(size, 3, SIZE, SIZE, generator=generator)
-            return self._batch(images, LABELS[:size], seed, generator)
+            return torch.randn(size, 3, SIZE, SIZE, generator=generator), LABELS[:size]
         rows = self.task.example().rows(torch.arange(size) % 2)
         inputs = rows.inputs
         if isinstance(inputs, dict):
             inputs = {name: varied(one, generator) for name, one in inputs.items()}
         else:
             inputs = varied(inputs, generator)
-        return self._batch(inputs, varied(rows.labels, generator), seed, generator)
-
-    def _batch(self, inputs: Inputs, labels: Tensor, seed: int, generator: torch.Generator) -> Batch:
-        views = {
-            name: inputs + 0.3 * torch.randn(inputs.shape, generator=generator)
-            for name in self.views
-            if isinstance(inputs, Tensor)
-        }
-        index = torch.arange(len(labels))
-        return Batch(inputs, labels, index, Address(seed, 0, 0), epochs=2, views=views, output=self.task.output)
+        return inputs, varied(rows.labels, generator)
 
     @torch.no_grad()
     def output_shape(self, batch: Batch) -> tuple[int, ...]:
