@@ -9,22 +9,33 @@ import os
 import random
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-
-pytest_plugins = ["training_fixtures"]
+from _pytest.doctest import DoctestModule
 
 # The tensors are tiny: a second thread costs more than it brings, and pytest-xdist has its own processes. Set before
 # torch is imported, and for the commands that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Of pytest-xdist's processes the first runs no tests and need not wait for torch."""
+    if not config.getoption("numprocesses", None):
+        config.pluginmanager.import_plugin("training_fixtures")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list, list]:
+    """Tests have no doctests: nobody looks through each of them for some."""
+    return [one for one in (yield) if not isinstance(one, DoctestModule)]
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Beside a CPU build of torch, torchvision must be imported in Attar's way before anything else imports it."""
     if session.config.getoption("numprocesses", None):
-        return  # of pytest-xdist's processes the first runs no tests
+        return
 
     from attar.errors import AttarError
     from attar.models.libraries.imports import import_torchvision

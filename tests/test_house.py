@@ -94,8 +94,10 @@ def test_the_recipe_and_the_help_do_not_import_torch():
     assert run("import attar.recipe, attar.cli, sys; print('torch' in sys.modules)") == "False"
 
 
-def test_methods_do_not_import_the_compiler():
-    assert run("import attar.methods, sys; print('torch._dynamo' in sys.modules)") == "False"
+def test_a_run_imports_nothing_slow_that_it_may_not_need():
+    slow = ["torch._dynamo", "scipy", "sklearn", "pandas", "PIL", "torchvision", "timm", "transformers"]
+    code = f"import attar.experiments.launch, attar.api, sys; print([name for name in {slow} if name in sys.modules])"
+    assert run(code) == "[]"
 
 
 def test_promised_names_exist():

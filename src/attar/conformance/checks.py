@@ -57,7 +57,7 @@ def check_method(
 
     def make() -> Method:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
             large, student = build_networks()
             teacher = large if info.takes_teacher else None
             made = create_method(name, teacher=teacher, student=student, task=chosen, **copy.deepcopy(options))

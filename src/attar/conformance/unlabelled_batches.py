@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from attar.batch import Batch
+from attar.batch import Batch, seed_global_generators
 from attar.errors import AttarError
 from attar.knowledge import owner
 from attar.methods.base import Method
@@ -72,7 +72,7 @@ def terms(method: Method, batch: Batch) -> dict[str, Tensor]:
     """Each edge's loss, from the same state and the same random numbers every time."""
     state = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        seed_global_generators(0, batch.labels.device)
         try:
             return method.batch_losses(batch).terms
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from attar.errors import AttarError
@@ -29,6 +28,8 @@ def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
     >>> round(fitted_temperature(logits, torch.tensor([0, 0, 0, 1])), 3)  # 8 / log 3
     7.282
     """
+    from scipy.optimize import minimize_scalar  # half a second of import that only this needs
+
     given = logits.double()
 
     def loss(power: float) -> float:

@@ -62,7 +62,7 @@ def gradient(method: Method, losses_of: Callable[[Batch], Losses], batch: Batch)
     """All gradients of a batch as one vector, in training mode."""
     method.train().zero_grad(set_to_none=True)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(batch.address.generator("layers").initial_seed())
+        batch.address.seed_layers(batch.labels.device)
         losses_of(batch).total.backward()
     parameters = [p for p in method.parameters() if p.requires_grad]
     vector = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])

@@ -321,5 +321,5 @@ def fitting(method: str, task: str) -> Iterator[None]:
 def seeded(seed: int) -> Iterator[None]:
     """Initialisation from a seed; the global generator is as before afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         yield

@@ -106,9 +106,8 @@ def examine(method: Method, batch: Batch, runtime: Runtime) -> Finding:
     Training mode, and the method's state is as before afterwards.
     """
     finding = Finding(place=first_bad(method, batch))
-    # As the loop does: dropout layers draw from the global generator, which follows from the address.
     with unchanged(method), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(batch.address.generator("layers").initial_seed())
+        batch.address.seed_layers(runtime.device)  # as the loop does
         with watched(method.train()) as seen, runtime.computing():
             losses = method.batch_losses(batch)
         finding.total = float(losses.total.detach())

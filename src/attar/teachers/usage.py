@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attar.batch import Batch, Inputs
+from attar.batch import Batch, Inputs, seed_global_generators
 from attar.knowledge import Output
 from attar.methods import Method
 from attar.methods.common.trial import unchanged
@@ -56,7 +56,7 @@ def ignores_logits(method: Method, frozen: Frozen, batch: Batch) -> bool:
 def _terms(method: Method, batch: Batch) -> list[Tensor]:
     """Every loss of every phase."""
     with unchanged(method), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        seed_global_generators(0, batch.labels.device)
         return [
             term for phase in method.phases for term in method.batch_losses(replace(batch, phase=phase)).terms.values()
         ]

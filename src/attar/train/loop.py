@@ -182,8 +182,7 @@ class Fit:
         group = min(optim.accumulate, steps - first)
         if group > 1:
             batch = replace(batch, counts=self._counts(epoch, range(first, first + group)))
-        # Dropout layers draw from the global generator: it follows from the address too.
-        torch.manual_seed(batch.address.generator("layers").initial_seed() + self.members.rank)
+        batch.address.seed_layers(self.runtime.device, self.members.rank)
         for phase, one in self.optimisers.items():
             with self.runtime.computing():
                 losses = self.losses_of(replace(batch, phase=phase))
