@@ -29,6 +29,7 @@ def failing_run(limit, whole, at):
     return disks.outcome_of(disks.WRITERS["distill, non-finite"], limit, whole, at)
 
 
+@pytest.mark.slow
 def test_a_failure_that_does_not_fit_is_one_line(finished, tmp_path):
     # Of a new process: one that has computed gradients cannot be forked and compute more.
     with get_context("spawn").Pool(1) as pool:

@@ -30,10 +30,14 @@ MOMENTS = {
 
 
 def pairs():
-    """Every moment with KD and every kind at a crash are always tested, all pairs by `make test-all`."""
+    """KD at every moment and what is no method at a crash; `make test-all` tests all pairs.
+
+    A crash of one method of each kind is in safety/test_kills.py.
+    """
     for moment, where in MOMENTS.items():
         for kind in KINDS:
-            slow = [] if kind == "kd" or moment == "crash" else [pytest.mark.slow]
+            often = kind == "kd" or (moment == "crash" and kind in ("ema", "accumulate"))
+            slow = [] if often else [pytest.mark.slow]
             yield pytest.param(kind, *where, id=f"{moment}-{kind}", marks=slow)
 
 

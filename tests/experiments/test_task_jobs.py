@@ -219,7 +219,7 @@ def killed(monkeypatch, out, crashes):
 
 @pytest.mark.parametrize(
     "kind",
-    [kind if kind in ("language", "graph") else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
+    [kind if kind == "language" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
 )
 def test_a_killed_run_resumed_is_the_run_that_was_not(runs, recipes, kind, tmp_path, monkeypatch):
     whole, out = runs(kind), tmp_path / "broken"
@@ -280,7 +280,7 @@ class Breaks(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    "kind", [kind if kind in ("text", "density") else pytest.param(kind, marks=pytest.mark.slow) for kind in TASKS]
+    "kind", [kind if kind == "text" else pytest.param(kind, marks=pytest.mark.slow) for kind in TASKS]
 )
 def test_an_infinite_loss_is_found_and_replayed(recipes, kind, tmp_path, monkeypatch):
     edges, losses_of, broken = Method.adjusted, Method.batch_losses, Breaks(KILLS[kind][0])

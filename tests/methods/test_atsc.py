@@ -17,6 +17,7 @@ from attar.conformance import check, check_method
 from attar.errors import AttarError
 from attar.methods.atsc import ATSC
 from attar.models import SimKDProjector, Staged, build, create_model
+from sweeps import first_of
 
 CLASSES, SIZE = 6, 16
 MSE, TETHER, CE = "teacher.map->student.for_teacher", "teacher_start.weights->teacher.weights", "labels->teacher.logits"
@@ -73,7 +74,8 @@ def drift(one: ATSC) -> float:
     return sum((now - then).square().sum().detach().item() for now, then in zip(held.weights, held.start, strict=True))
 
 
-@pytest.mark.parametrize("update", ["layer", *(pytest.param(one, marks=pytest.mark.slow) for one in ("bias", "none"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("update", ["layer", "bias", "none"])
 def test_conformance(update):
     check_method("atsc", classifier_update=update)
 
@@ -425,7 +427,7 @@ def test_each_parameter_belongs_to_one_phase(update):
 
 
 @pytest.mark.parametrize("teacher", FAMILIES)
-@pytest.mark.parametrize("student", ["resnet8", "shufflenetv2"])
+@pytest.mark.parametrize("student", first_of(["resnet8", "shufflenetv2"]))
 def test_every_family_teaches(teacher, student):
     check(method(net(teacher, 1), net(student)), batch(2))
 

@@ -13,6 +13,7 @@ from attar.methods.common.edge_options import WRAPPERS
 from attar.methods.registry import OF_EVERY_METHOD
 from attar.recipe import read_recipe, to_yaml
 from attar.schedules import Linear, Until, read_weight, value
+from sweeps import first_of
 
 S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]], dtype=torch.float64)
 T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]], dtype=torch.float64)
@@ -219,7 +220,7 @@ def test_what_a_loss_cannot_take_is_refused_with_its_edge():
         attar.create_method("supervised", student=Constant(S), logit_edges="learnt")
 
 
-@pytest.mark.parametrize("name", WRAPPERS)
+@pytest.mark.parametrize("name", first_of(WRAPPERS))
 def test_peers_and_bridges_have_them_too(name):
     assert len(attar.check_method("dml", logit_edges=name)) == 12
 

@@ -32,6 +32,12 @@ def sweep(names: Iterable[str] | None = None) -> list[Any]:
     ]
 
 
+def first_of(cases: Iterable[Any]) -> list[Any]:
+    """The parameters of a test whose further cases are each a second check of the first: `make test-all` runs those."""
+    first, *others = [one if isinstance(one, tuple) else (one,) for one in cases]
+    return [pytest.param(*first), *(pytest.param(*one, marks=pytest.mark.slow) for one in others)]
+
+
 def one_of_each_kind_first() -> list[str]:
     """All methods, for settings that are dealt out in order: the short sweep then has each of the first five."""
     return sorted(installed_methods(), key=lambda name: (name not in ONE_OF_EACH_KIND, name))

@@ -25,6 +25,7 @@ from attar.teachers import selection
 from attar.teachers.cache import TeacherCache, Writer, check_space
 from attar.teachers.engines import Folded
 from attar.teachers.logit_codec import Dense, TopK
+from sweeps import first_of
 
 
 def recipe_of(folder, cache, **values):
@@ -100,7 +101,7 @@ def test_a_full_cache_spares_the_teacher_and_changes_no_bit(filled, monkeypatch)
 @pytest.mark.parametrize(
     "change",
     [
-        {"seed": 1},
+        pytest.param({"seed": 1}, marks=pytest.mark.slow),
         pytest.param({"data": {"augment": {"flip": True}}}, marks=pytest.mark.slow),
         pytest.param({"data": {"train_size": 41}}, marks=pytest.mark.slow),
         pytest.param({"data": {"view_seed": 3}}, marks=pytest.mark.slow),
@@ -184,7 +185,7 @@ def test_an_epoch_that_broke_off_leaves_no_file(tmp_path):
 
 
 # The note on the key takes three calls (it is made, opened to flush it, then its folder), an epoch's file the next two.
-@pytest.mark.parametrize("calls", [0, 4, 5])
+@pytest.mark.parametrize("calls", first_of([4, 0, 5]))
 def test_a_full_disk_only_costs_the_cache(filled, monkeypatch, calls):
     root, metrics = filled
     left, place = [calls], str(root / "small")

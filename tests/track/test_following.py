@@ -18,6 +18,7 @@ from attar.tasks import Classification
 from attar.track import Tracking, following, register_tracker
 from attar.train.progress import Progress
 from attar.train.running_means import RunningMeans
+from sweeps import first_of
 
 
 def passed_on(kept):
@@ -78,11 +79,7 @@ class DiedError(BaseException):
 # The notes are kept at the start and twice an epoch: the third and fifth time is after an epoch was logged.
 @pytest.mark.parametrize(
     ("place", "call"),
-    [
-        ("epoch", 1),
-        ("_keep", 3),
-        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("_pass_on", 2), ("_keep", 5), ("finish", 1))),
-    ],
+    first_of([("_keep", 3), ("epoch", 1), ("_pass_on", 2), ("_keep", 5), ("finish", 1)]),
 )
 def test_a_process_that_dies_between_metrics_and_tracker(
     distill, resume, tmp_path, server, records, monkeypatch, place, call
@@ -105,7 +102,7 @@ def test_a_process_that_dies_between_metrics_and_tracker(
     assert len(server["student"]["ends"]) == 1
 
 
-@pytest.mark.parametrize("where", ["start", "epoch", "finish"])
+@pytest.mark.parametrize("where", first_of(["start", "epoch", "finish"]))
 def test_a_tracker_that_raises_is_left_out_and_catches_up_when_resumed(
     distill, resume, tmp_path, server, records, untracked, where
 ):

@@ -13,6 +13,7 @@ from attar.conformance import check
 from attar.errors import AttarError
 from attar.methods import create_method
 from attar.models import Frozen, create_model
+from sweeps import first_of
 
 if any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")):
     pytest.skip("onnx, onnxscript and onnxruntime are not installed", allow_module_level=True)
@@ -24,7 +25,7 @@ def net():
     return create_model("resnet8", 10, in_channels=1, image_size=8).eval()
 
 
-@pytest.fixture(scope="module", params=["free", "fixed"])
+@pytest.fixture(scope="module", params=first_of(["free", "fixed"]))
 def file(request, net, tmp_path_factory):
     """The network exported for any number of images, or for four at a time."""
     file = tmp_path_factory.mktemp("onnx") / "net.onnx"
