@@ -1,5 +1,5 @@
 import time
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
@@ -10,14 +10,11 @@ from attar.accel.runtime import bfloat16_slowness
 from attar.errors import AttarError
 
 
-def test_the_environment_of_a_package_that_is_not_installed(monkeypatch):
-    def missing(name):
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(runtime, "version", missing)
+def test_the_environment_has_versions_and_none_of_a_package_that_is_not_installed():
     found = runtime.environment()
-    assert found["attar"] is None
+    assert found["attar"] == version("attar")
     assert found["threads"] == torch.get_num_threads()
+    assert runtime._version("attar-from-its-source") is None
 
 
 @pytest.mark.parametrize(
