@@ -1,6 +1,8 @@
 """A network behind an adapter sees the images it was trained on."""
 
 import json
+import socket
+import urllib.request
 from importlib.util import find_spec
 
 import pytest
@@ -10,7 +12,7 @@ from torch import nn
 
 from attar.errors import AttarError
 from attar.models import ImageInput, InputAdapter, Preprocessed, Staged, adapt_input, build, create_model, fresh_copy
-from attar.models.libraries import timm_models
+from attar.models.libraries import hub_access, timm_models
 from attar.models.libraries.create import fetched
 from attar.models.libraries.imports import import_timm
 from attar.models.libraries.names import library_of
@@ -174,9 +176,29 @@ def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch):
         raise OSError("no route to host\nand more")
 
     monkeypatch.setattr(timm_models, "published", fail)
+    monkeypatch.setattr(hub_access, "_is_found", lambda host: True)
     library = library_of("timm/test_resnet")
     with pytest.raises(AttarError, match=r"cannot be fetched \(OSError: no route to host\); give a file"):
         fetched(library, "timm/test_resnet", "test_resnet", 32, {})
+
+
+@needs_timm
+def test_without_a_network_weights_are_looked_up_in_the_cache_alone(monkeypatch):
+    constants, seen = pytest.importorskip("huggingface_hub").constants, []
+
+    def fail(name, side, options):
+        seen.append(constants.is_offline_mode())
+        raise OSError("not in the cache")
+
+    def unknown(host, port):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(timm_models, "published", fail)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(urllib.request, "getproxies", dict)
+    with pytest.raises(AttarError, match=r"there is no network: huggingface.co is not found\); give a file"):
+        fetched(library_of("timm/test_resnet"), "timm/test_resnet", "test_resnet", 32, {})
+    assert (seen, constants.is_offline_mode()) == ([True], False)
 
 
 @needs_timm

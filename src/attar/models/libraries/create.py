@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from attar.errors import AttarError, first_line
 from attar.models.libraries.families import as_staged
+from attar.models.libraries.hub_access import offline_if_unknown
 from attar.models.libraries.names import CONFIGS, GRAPHS, Library, checked_name, library_of
 from attar.models.libraries.staged_network import LibraryStaged, drawn_as_whole
 from attar.models.preprocessing import ImageInput, Numbers, adapt_input, expected
@@ -222,16 +223,18 @@ def fetched(library: Library, name: str, short: str, side: Any, options: dict[st
     Raises:
         AttarError: the library cannot get them.
     """
-    try:
-        return library.published(short, side, options)
-    except AttarError:
-        raise
-    except Exception as error:  # whatever downloads raise; the remedy is the same
-        reason = first_line(error)
-        raise AttarError(
-            f"{name}: its weights cannot be fetched ({type(error).__name__}: {reason}); give a file "
-            "(teacher.weights=FILE)"
-        ) from None
+    with offline_if_unknown() as unknown:
+        try:
+            return library.published(short, side, options)
+        except AttarError:
+            raise
+        except Exception as error:  # whatever downloads raise; the remedy is the same
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            if unknown:
+                reason = f"they are not in the cache, and there is no network: {unknown} is not found"
+            raise AttarError(
+                f"{name}: its weights cannot be fetched ({reason}); give a file (teacher.weights=FILE)"
+            ) from None
 
 
 def fronted(
