@@ -29,6 +29,7 @@ def recipe(*keys):
     [
         (["teacher=resnet65"], "unknown network"),
         (["teacher=resnet8", "teacher.weights=none.pth"], "no weights at none.pth"),
+        (["teacher=resnet8", "teacher.weights=/"], r"/ is a folder, not a weights file; a run's folder is given as"),
         (["teacher=resnet8", "teacher.weights={resnet14}"], "resnet14.pth"),
         (["teacher=resnet8", "teacher.weights={none}"], "cannot read"),
         (["teacher=resnet14", "student.options.widths=wide"], "widths must be"),

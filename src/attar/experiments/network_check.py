@@ -13,6 +13,7 @@ from attar.experiments.given_objects import GIVEN
 from attar.models import create_model, model_info
 from attar.models.libraries.create import PUBLISHED
 from attar.models.libraries.names import CONFIGS, FILES, GRAPHS
+from attar.models.weights import weights_file
 from attar.recipe import ModelRecipe, Recipe
 from attar.registry import check_types
 
@@ -41,9 +42,7 @@ def check_network(name: str, weights: str | None, section: ModelRecipe) -> None:
         return
     changed = 0.0
     if weights != PUBLISHED:
-        if not (file := Path(weights).expanduser()).is_file():
-            raise AttarError(f"no weights at {weights}; give the path of a .safetensors or .pth file")
-        changed = file.stat().st_mtime
+        changed = weights_file(Path(weights).expanduser()).stat().st_mtime
     check_weights(name, weights, json.dumps(section.options, sort_keys=True, default=str), changed)
 
 

@@ -69,10 +69,24 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     Raises:
         AttarError: a file that is missing, unreadable or without a state dict.
     """
-    path = Path(path)
-    if not path.is_file():
+    return unwrapped(read(weights_file(path)), Path(path))
+
+
+def weights_file(path: str | Path) -> Path:
+    """The path, where it is a file.
+
+    Raises:
+        AttarError: nothing is there, or a folder.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise AttarError(
+            f"{path} is a folder, not a weights file; a run's folder is given as the network (teacher={path} or "
+            f"student={path}), without weights"
+        )
+    if not file.is_file():
         raise AttarError(f"no weights at {path}; give the path of a .safetensors or .pth file")
-    return unwrapped(read(path), path)
+    return file
 
 
 def read(path: Path) -> Any:
