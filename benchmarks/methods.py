@@ -3,8 +3,8 @@
     nice -n 19 python benchmarks/methods.py --data FOLDER --weights resnet20.pth [--only kd at] [--threads 1]
 
 Each method trains the same student with the same teacher, its batch norms folded into its convolutions, at the
-literature's learning rate. A method that cannot be trained so has a setting of its own in float32, which the table
-names (`OTHERWISE`). The results are written after every training, and a command that is repeated goes on with
+literature's learning rate. A method that cannot be trained so has a setting of its own, a fifth of the rate, which the
+table names (`OTHERWISE`). The results are written after every training, and a command that is repeated goes on with
 those that are missing or failed. A processor without bfloat16 instructions takes many times longer in bfloat16: there
 give --precisions float32, and for bfloat16 fewer steps and another --out. `benchmarks/step_cost.py` measures what a
 step takes.
@@ -65,15 +65,14 @@ def vit(depth: int) -> dict[str, Any]:
     return {"name": "timm/vit_tiny_patch16_224", "options": options}
 
 
-# Changes to the common setting, for methods that cannot be trained in it.
+# Changes to the common setting beside the rate, for methods that cannot be trained in it.
 OTHERWISE: dict[str, dict[str, Any]] = {
-    "ft": {"lr": 0.01, "name": "rate 0.01"},
-    "okd": {"lr": 0.01, "name": "rate 0.01"},
+    "ft": {},
+    "okd": {},
     "internal": {
-        "lr": 0.01,
         "teacher": vit(6),
         "student": vit(3),
-        "name": "rate 0.01; timm/vit_tiny_patch16_224 of patch 4, width 96, 3 heads, 6 layers to 3",
+        "name": "timm/vit_tiny_patch16_224 of patch 4, width 96, 3 heads, 6 layers to 3",
     },
 }
 
@@ -99,6 +98,13 @@ def common(options: argparse.Namespace) -> Setting:
     """The setting of nearly every method."""
     teacher = {"name": options.teacher, "weights": options.weights}
     return Setting(options.lr, teacher, {"name": options.student})
+
+
+def of_its_own(method: str, setting: Setting) -> Setting:
+    """The setting of a method that cannot be trained in the common one."""
+    lr, changes = setting.lr / 5, OTHERWISE[method]
+    name = "; ".join([f"rate {lr:g}", *([changes["name"]] if changes else [])])
+    return replace(setting, **{**changes, "lr": lr, "name": name})
 
 
 def recipe_of(options: argparse.Namespace, method: str, setting: Setting) -> Recipe:
@@ -219,9 +225,8 @@ def attempts(name: str, options: argparse.Namespace, found: dict[str, Any]) -> I
         key = f"{precision} otherwise"
         if "last" not in found.get(precision, {}):
             yield precision, precision, setting
-        failed = precision == "float32" and "error" in found[precision]
-        if failed and name in OTHERWISE and "last" not in found.get(key, {}):
-            yield key, precision, replace(setting, **OTHERWISE[name])
+        if "error" in found[precision] and name in OTHERWISE and "last" not in found.get(key, {}):
+            yield key, precision, of_its_own(name, setting)
 
 
 def main() -> None:
