@@ -10,9 +10,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -438,3 +440,44 @@ def test_stopping_saves_every_run_beside_the_others(tmp_path: Path, how: signal.
     assert any(checkpoint.restore(folder / "checkpoint.pt")[0].step for folder in folders[:2])
     assert not [folder for folder in folders if (folder / "results.json").exists()]
     assert not [folder for folder in folders[2:] if folder.exists()]
+
+
+def measured(folder: Path) -> list[dict[str, str]]:
+    """What is in the list of runs but for times."""
+    with (folder / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{key: row[key] for key in row if "latency" not in key and key != "seconds"} for row in rows]
+
+
+@pytest.mark.slow
+def test_killing_a_suite_at_ten_random_moments_changes_no_digit(tmp_path: Path) -> None:
+    """Of runs side by side, the parent or its whole group killed outright or asked to stop; nothing is left behind."""
+    (tmp_path / "suite.yaml").write_text(SUITE.replace("supervised, ", "supervised, sokd, "))
+    command = [sys.executable, "-m", "attar", "bench", str(tmp_path / "suite.yaml"), "jobs=2"]
+
+    def started(name: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*command, f"out={tmp_path / name}"], stdout=subprocess.DEVNULL, start_new_session=True)
+
+    began = time.monotonic()
+    assert started("whole").wait() == 0
+    took, random = time.monotonic() - began, np.random.default_rng(0)
+
+    def files(name: str) -> set[str]:
+        return {str(file.relative_to(tmp_path / name)) for file in (tmp_path / name).rglob("*") if file.is_file()}
+
+    for send, how, times in (
+        (os.kill, signal.SIGKILL, 4),
+        (os.killpg, signal.SIGKILL, 3),
+        (os.kill, signal.SIGTERM, 3),
+    ):
+        name = f"{send.__name__} {how.name}"
+        for _ in range(times):
+            process = started(name)
+            try:
+                process.wait(timeout=took * random.uniform(0.3, 0.9))
+            except subprocess.TimeoutExpired:
+                send(process.pid, how)
+                process.wait()
+        assert started(name).wait() == 0
+        assert measured(tmp_path / name) == measured(tmp_path / "whole")
+        assert files(name) == files("whole")
