@@ -15,6 +15,9 @@ from attar.deploy.temperature import fitted_temperature
 from attar.errors import AttarError
 from attar.losses import cross_entropy
 from attar.models.copying import copied
+from attar.models.graphs.onnx import to_onnx
+from attar.models.graphs.quantise import quantised
+from attar.report.exports import export_notes
 
 pytest.importorskip("onnxruntime")
 
@@ -30,7 +33,22 @@ def test_the_first_model_within_the_budget_is_kept_and_the_file_names_how(studen
     facts = attar.deploy.formats.FORMATS["onnx-int8"].facts(tmp_path / file.file)
     assert facts["quantisation"].endswith("post-training (minimum and maximum)")
     assert done.within == 100
+    assert "allowed to lose 100 points; made by: post-training (minimum and maximum)." in export_notes(done)
     assert json.loads(json.dumps(done.to_json()))["within"] == 100
+
+
+def test_a_distribution_is_read_off_every_image_and_one_batch_is_held_at_a_time(student, monkeypatch):
+    calibrate = pytest.importorskip("onnxruntime.quantization.calibrate")
+    clear, seen = calibrate.HistogramCalibrater.clear_collected_data, []
+
+    def noted(self):
+        seen.append([len(outputs[0]) for outputs in self.intermediate_outputs])
+        clear(self)
+
+    monkeypatch.setattr(calibrate.HistogramCalibrater, "clear_collected_data", noted)
+    model, few = to_onnx(student.deployed, student.example), student.calibration.subset(torch.arange(20))
+    quantised(model, student.of_images[0], few, "99.999th percentile")
+    assert [batches for batches in seen if batches] == [[8], [8], [4]]
 
 
 def test_post_training_comes_first_then_distillation_then_an_honest_no(student, tmp_path, monkeypatch):

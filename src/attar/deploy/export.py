@@ -34,6 +34,7 @@ class Exported:
         latency: milliseconds of one image, on one thread; None likewise.
         batch_latency: milliseconds of 32 images, on one thread; None where the test set is one sample (a graph), too.
         calibrated: how many images set the scales of a format that is not exact; None for the others.
+        made: how eight bits within a budget were made; "" without a budget.
     """
 
     format: str
@@ -43,6 +44,7 @@ class Exported:
     latency: Latency | None
     batch_latency: Latency | None
     calibrated: int | None = None
+    made: str = ""
 
     def to_json(self) -> dict[str, Any]:
         tree = asdict(self)
@@ -118,7 +120,8 @@ def _read_file(tree: dict[str, Any]) -> Exported:
     one, many = (tree[key] and Latency(**tree[key]) for key in ("latency_ms", f"latency_{BATCH}_ms"))
     parity = tree["parity"] and Parity(**tree["parity"])
     size, calibrated = int(tree["bytes"]), tree["calibrated"]
-    return Exported(str(tree["format"]), str(tree["file"]), size, parity, one, many, calibrated)
+    made = str(tree.get("made", ""))
+    return Exported(str(tree["format"]), str(tree["file"]), size, parity, one, many, calibrated, made)
 
 
 def check_formats(formats: Sequence[str], images: bool = True) -> list[str]:
@@ -227,4 +230,7 @@ def _export(student: Student, folder: Path, name: str) -> Exported:
         one = latency(net, student.test.example, 1, dtype=dtype)
         many = latency(net, student.test.example, BATCH, dtype=dtype) if len(student.test) > 1 else None
     calibrated = len(student.calibration) if kind.calibrated else None
-    return Exported(name, kind.file, kind.bytes(folder), parity, one, many, calibrated)
+    made = ""
+    if kind.calibrated and student.within is not None and kind.facts is not None:
+        made = kind.facts(path).get("quantisation", "").rpartition(", ")[2]
+    return Exported(name, kind.file, kind.bytes(folder), parity, one, many, calibrated, made)

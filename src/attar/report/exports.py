@@ -46,7 +46,8 @@ def export_notes(export: Export) -> str:
     if calibrated:
         lines.append(f"The 8-bit scales were read off {calibrated:,} training images.")
     if export.within is not None:
-        lines.append(f"Eight bits were allowed to lose {export.within:g} {export.scoring.primary.points}.")
+        made = next((f"; made by: {file.made}" for file in export.files if file.made), "")
+        lines.append(f"Eight bits were allowed to lose {export.within:g} {export.scoring.primary.points}{made}.")
     if export.temperature != 1:
         lines.append(f"Graphs divide logits by the temperature {export.temperature:.2f}, fitted on validation images.")
     return " ".join([*lines, *notes])
