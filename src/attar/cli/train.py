@@ -107,7 +107,7 @@ def bench(
     for table in bench.run():
         console.print(table)
     for line in bench.tables().notes():
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False)
     console.print(f"Report: {bench.folder / 'report.html'}", markup=False, soft_wrap=True)
 
 
