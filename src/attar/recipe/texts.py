@@ -125,10 +125,10 @@ def listed(names: str) -> list[str]:
 def titled(name: str) -> str:
     """What a network or data set is called in tables and pages; one that was given as an object has its class's name.
 
-    >>> titled("given:ResNet"), titled("timm/resnet10t")
-    ('ResNet', 'timm/resnet10t')
+    >>> titled("given:ResNet"), titled("timm/resnet10t,given:ViT")
+    ('ResNet', 'timm/resnet10t, ViT')
     """
-    return ",".join(one.removeprefix("given:") for one in name.split(","))
+    return ", ".join(one.removeprefix("given:") for one in name.split(","))
 
 
 def flat_name(*names: str) -> str:
@@ -137,7 +137,7 @@ def flat_name(*names: str) -> str:
     >>> flat_name("kd", "timm/resnet50,given:ResNet", "nets:small", "", "photos")
     'kd-timm-resnet50-ResNet-nets.small-photos'
     """
-    parts = [part for name in names for part in re.split(r"[,/]+", titled(name)) if part]
+    parts = [part for name in names for part in re.split(r"(?:, |/)+", titled(name)) if part]
     return "-".join(parts).replace(":", ".")
 
 
