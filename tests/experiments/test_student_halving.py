@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from attar.models import create_model
 from attar.models.registry import MODELS
 from attar.profiling import Latency, suggest
 from attar.recipe import read_recipe
+from attar.report.search_page import ordered
 
 NETS = """
 import torch
@@ -215,3 +217,12 @@ def test_what_cannot_be_a_candidate_is_one_line(nets, tmp_path):
         attar.search(**keys, among=[nets.teacher])
     with pytest.raises(AttarError, match=r"times the budget: \S*smaller: params 46\.00x\)"):
         attar.search(**keys, among=[nets.smaller], params="10")
+
+
+def test_of_candidates_that_are_equal_the_smallest_is_first():
+    def tried(epochs, value, parameters):
+        return SimpleNamespace(epochs=epochs, value=value, cost=SimpleNamespace(parameters=parameters))
+
+    large, small, short, worse = tried(3, 40.5, 200), tried(3, 40.5, 100), tried(2, 50.0, 10), tried(3, 40.0, 1)
+    found = ordered([large, small, short, worse], SimpleNamespace(higher=True))
+    assert found == (small, large, worse, short)

@@ -165,5 +165,9 @@ def _scatter(found: Found, kind: str) -> str:
 
 
 def ordered(tried: Sequence[Tried], measure: Measure) -> tuple[Tried, ...]:
-    """Those that were trained longest first, of these the best."""
-    return tuple(sorted(tried, key=lambda one: (-one.epochs, -one.value if measure.higher else one.value)))
+    """Those that were trained longest first, of these the best, and of equals the one of fewest parameters."""
+
+    def place(one: Tried) -> tuple[int, float, int]:
+        return -one.epochs, -one.value if measure.higher else one.value, one.cost.parameters
+
+    return tuple(sorted(tried, key=place))
