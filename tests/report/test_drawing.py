@@ -87,3 +87,15 @@ def test_labels_never_cover_each_other():
     heights = sorted(y for x, y in places if x == 300)
     assert all(second - first >= LINE for first, second in itertools.pairwise(heights))
     assert (900.0, 101.0) in places
+
+
+def test_a_long_label_stays_clear_of_the_boxes_at_its_arrow():
+    long = "stage1.a_layer_with_a_rather_long_name_of_its_own"
+    root, boxes = drawn(
+        Transfer("labels", "student.logits", CrossEntropy()),
+        Transfer(f"teacher.{long}", f"student.{long}", MSE(), weight=0.25),
+    )
+    label = next(text for text in root.findall(f"{NS}text") if "MSE" in text.text)
+    half = Label(label.text, 0, 0, "middle").width / 2
+    assert float(label.get("x")) - half >= boxes["teacher"][0] + 132
+    assert float(label.get("x")) + half <= boxes["student"][0]

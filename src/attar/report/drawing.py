@@ -18,6 +18,7 @@ LINE = 17  # between the labels of parallel edges
 LETTER, SMALL_LETTER = 8.5, 6.6  # the width of a letter in a box, and in a label
 BOW, WIDER = 48, 44  # how far arrows within a column swing out: those that run down, and more for those that run up
 NOTE = 190  # room for a label beside such an arrow
+CLEAR = 8  # between a label and the boxes at its arrow's ends
 # Colours: a page's where it has some.
 INK, PAPER, RIM = "var(--ink,#1c2733)", "var(--paper,#ffffff)", "var(--mid,#4a6fa5)"
 
@@ -36,10 +37,19 @@ class Label:
         (low, high), (least, most) = self._span(), other._span()
         return low < most and least < high
 
+    def between(self, left: float, right: float) -> Label:
+        """The label moved sideways until it is clear of both."""
+        half = self.width / 2 + CLEAR
+        return replace(self, x=max(left + half, min(self.x, right - half)))
+
+    @property
+    def width(self) -> float:
+        """About how wide it is."""
+        return SMALL_LETTER * len(self.text)
+
     def _span(self) -> tuple[float, float]:
-        width = SMALL_LETTER * len(self.text)
-        start = self.x - width / 2 if self.anchor == "middle" else self.x
-        return start, start + width
+        start = self.x - self.width / 2 if self.anchor == "middle" else self.x
+        return start, start + self.width
 
 
 def svg(graph: Graph) -> str:
@@ -79,10 +89,11 @@ def _places(graph: Graph, box: int) -> dict[str, tuple[int, int]]:
                 further = (target, source) not in links
                 columns[target] = min(max(columns[target], columns[source] + further), len(columns))
     rows: dict[int, int] = defaultdict(int)
-    places = {}
+    places, longest = {}, max((len(graph.label(edge)) for edge in graph.edges), default=0)
+    gap = max(GAP, round(SMALL_LETTER * longest) + 2 * CLEAR)
     for name, column in columns.items():
         # A half-step down in every other column keeps straight arrows from running through boxes.
-        places[name] = (column * (box + GAP), rows[column] * ROW + (column % 2) * ROW // 2)
+        places[name] = (column * (box + gap), rows[column] * ROW + (column % 2) * ROW // 2)
         rows[column] += 1
     return places
 
@@ -122,6 +133,8 @@ def _arrow(
         Label(graph.label(edge), middle[0], middle[1] + LINE * (n - (len(edges) - 1) / 2) + 4, anchor)
         for n, edge in enumerate(edges)
     ]
+    if x1 < x2:
+        labels = [label.between(right, x2) for label in labels]
     line = f'<path d="{path}" fill="none" style="stroke:{RIM}" stroke-width="1.6" marker-end="url(#head)"{start}/>'
     return line, labels
 
