@@ -28,14 +28,17 @@ def collate(rows):
     return {"inputs": torch.stack(inputs), "labels": torch.stack(labels)}
 
 
-def main(epochs: int = 2, out: str = "trainer-run", **options) -> torch.nn.Module:
+def main(epochs: int = 2, out: str = "trainer-run", use_cpu: bool | None = None, **options) -> torch.nn.Module:
     method = build_method()
+    if use_cpu is None:
+        use_cpu = not torch.cuda.is_available()  # the Trainer refuses bfloat16 on a CPU that it was not sent to
     arguments = TrainingArguments(
         out,
         num_train_epochs=epochs,
         per_device_train_batch_size=16,
         gradient_accumulation_steps=2,
         bf16=True,
+        use_cpu=use_cpu,
         optim="sgd",
         learning_rate=0.05,
         lr_scheduler_type="constant",

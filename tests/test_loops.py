@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings(rf"ignore:::({OTHERS})\b.*")
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 # As the other loops: no clipped gradients, images in their order.
-TRAINER = {"use_cpu": True, "disable_tqdm": True, "max_grad_norm": 0.0, "train_sampling_strategy": "sequential"}
+TRAINER = {"disable_tqdm": True, "max_grad_norm": 0.0, "train_sampling_strategy": "sequential"}
 LOOPS = {
     "own_loop_ddp": {},
     "own_loop_timm": {},
@@ -179,4 +179,4 @@ def test_two_processes_under_lightning_hold_the_same_weights(example, tmp_path: 
 @pytest.mark.processes
 def test_two_processes_under_the_trainer_hold_the_same_weights(example, tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
-    in_two_processes("own_loop_trainer", tmp_path, use_cpu=True, disable_tqdm=True, ddp_backend="gloo")
+    in_two_processes("own_loop_trainer", tmp_path, disable_tqdm=True, ddp_backend="gloo")
