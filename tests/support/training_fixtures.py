@@ -49,12 +49,13 @@ class Tiny:
         self.runtime = optim.pop("runtime", RUNTIME)
         self.recipe = read_recipe(batch_size=16, optim={"lr": 0.05, **optim}, **{"epochs": 2, **keys})
         self.splits = load_data("digits", val_fraction=0.05, train_size=60)
-        self.loader = self.new_loader()
         self.method = self.new_method()
+        self.loader = self.new_loader()
 
     def new_loader(self):
         splits = self.splits
-        return Loader(splits.train, 16, augment=splits.augment, seed=0, epochs=self.recipe.epochs)
+        views = {name: splits.augment.changed(changes) for name, changes in self.method.views().items()}
+        return Loader(splits.train, 16, augment=splits.augment, seed=0, epochs=self.recipe.epochs, views=views)
 
     def net(self, name):
         return create_model(name, num_classes=10, in_channels=1, image_size=8)
@@ -75,7 +76,8 @@ class Tiny:
 
     def fit(self, accident=None):
         """Train in a new process, so to speak: everything anew, but for the folder."""
-        self.loader, self.method, printed = self.new_loader(), self.new_method(), io.StringIO()
+        self.method, printed = self.new_method(), io.StringIO()
+        self.loader = self.new_loader()
         self.loader.accident = accident
         with Progress(Console(file=printed), self.name, self.recipe.epochs, len(self.loader), 16) as progress:
             val, places = self.splits.val, Places(self.folder)

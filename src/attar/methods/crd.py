@@ -133,7 +133,9 @@ class Memory(nn.Module):
         self.classes: Tensor
         self.register_buffer("classes", torch.zeros(0, dtype=torch.int64), persistent=False)
         self.log_normaliser: Tensor
-        self.register_buffer("log_normaliser", torch.tensor(math.nan))
+        self.register_buffer("log_normaliser", torch.tensor(0.0))
+        self.begun: Tensor  # whether a batch has set the normaliser
+        self.register_buffer("begun", torch.tensor(False))
         self._begun = False
         self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "_begun", False))
 
@@ -143,7 +145,7 @@ class Memory(nn.Module):
         limit = math.sqrt(3 / width)
         self.vectors = torch.empty(len(labels), width).uniform_(-limit, limit).to(self.vectors)
         self.classes = labels.clone().to(self.vectors.device)
-        self.log_normaliser.fill_(math.nan)
+        self.begun.fill_(False)
         self._begun = False
 
     def forward(self, learner: Tensor, source: Tensor, index: Tensor) -> Tensor:
@@ -153,6 +155,7 @@ class Memory(nn.Module):
         loss = self.contrast(learner, self.vectors, index, self.classes, known)
         if self.training:
             self.log_normaliser.copy_(known)
+            self.begun.fill_(True)
             moved = self.momentum * self.vectors[index] + (1 - self.momentum) * source.detach().to(self.vectors)
             self.vectors[index] = F.normalize(moved, dim=1)
         return loss
@@ -164,7 +167,7 @@ class Memory(nn.Module):
     def _normaliser(self, learner: Tensor) -> Tensor:
         """log Z: the first batch's."""
         if not self._begun:  # asking waits for the device
-            self._begun = not self.log_normaliser.isnan().item()
+            self._begun = bool(self.begun.item())
         if self._begun:
             return self.log_normaliser
         return log_mean_score(learner, self.vectors, self.contrast.temperature).to(self.log_normaliser)
