@@ -10,6 +10,7 @@ from attar.losses import Contrast, contrast
 from attar.methods import create_method
 from attar.methods.crd import Memory
 from attar.models import create_model
+from attar.train.ema import Ema
 
 LABELS = torch.arange(12) % 4
 
@@ -101,6 +102,16 @@ def test_the_normaliser_is_the_first_batchs():
     one(vectors(3), vectors(4), index)
     assert one.log_normaliser == first
     assert one.begun
+
+
+def test_averages_of_its_state_are_numbers():
+    one = memory()
+    ema = Ema(one, 0.9)
+    for step in range(2):
+        one(vectors(step), vectors(step + 2), torch.tensor([3, 0, 7]))
+        ema.update()
+    assert all(tensor.isfinite().all() for tensor in ema.state.values())
+    assert ema.state["begun"]
 
 
 def test_looking_changes_nothing():

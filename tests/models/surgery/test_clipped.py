@@ -51,6 +51,11 @@ def test_borders_and_nan_pass_what_torch_passes():
     torch.testing.assert_close(*found, rtol=0, atol=0, equal_nan=True)
 
 
+def test_what_is_not_trained_keeps_torchs_own_function_which_exporters_know():
+    x = torch.ones(2, requires_grad=True)
+    assert ["Clipped" in type(net(x).grad_fn).__name__ for net in (ReLU6().train(), ReLU6().eval())] == [True, False]
+
+
 @pytest.mark.parametrize("inplace", [True, False])
 def test_gradients_of_single_samples(inplace):
     net = slimmed(nn.Sequential(nn.Linear(3, 4), nn.ReLU6(inplace), nn.Linear(4, 1)))
