@@ -10,6 +10,7 @@ output is in gpu.json. The same command again goes on with what is missing.
     throughput    images per second against a reference loop and a hand-written one
     levers        settings of a short training, chosen on 5,000 images of the training set
     recipe        the chosen ones on all images, three seeds, the test set; then by `attar distill`
+    suites        the five systems and their controls, three seeds, by `attar bench`
 
 `--device cpu --tiny` runs all of it on small networks without a GPU.
 """
@@ -27,7 +28,13 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 # Part: (least seconds that are worth it, most it takes, share of the time left that it takes at most).
-PARTS = {"smoke": (20, 75, 0.5), "throughput": (40, 330, 0.9), "levers": (90, 330, 0.6), "recipe": (60, 600, 1.0)}
+PARTS = {
+    "smoke": (20, 75, 0.5),
+    "throughput": (40, 330, 0.9),
+    "levers": (90, 330, 0.6),
+    "recipe": (60, 600, 0.5),
+    "suites": (60, 900, 1.0),
+}
 # Seconds that a part has to save what it has after its budget.
 GRACE = 25.0
 

@@ -4,7 +4,8 @@
     python benchmarks/records.py page                                     # docs/results.md, from all records
 
 A record is a suite's folder with what its tables need: recipes, scores, times and environments, without weights,
-checkpoints and predictions. `attar report` and `attar compare` read it as they read the suite. A note in
+checkpoints and predictions. `attar report` and `attar compare` read it as they read the suite, and a copy of it is a
+suite's folder that `attar bench` goes on with: a method that is added to the suite is trained alone. A note in
 benchmarks/records/NAME/about.md stands above its tables; its first line is the heading.
 """
 
@@ -18,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from attar.experiments.inputs_record import RECORD as INPUTS
+from attar.experiments.kept_choices import FILE as CHOICES
 from attar.report.bench_files import CELLS, NOTE, read_bench
 from attar.report.bench_tables import BenchTables
 from attar.report.run_files import RunFiles
@@ -25,7 +28,7 @@ from attar.report.run_files import RunFiles
 ROOT = Path(__file__).parents[1]
 RECORDS, PAGE = ROOT / "benchmarks" / "records", ROOT / "docs" / "results.md"
 # What a record keeps of each run.
-KEPT = ("recipe.yaml", "results.json", "environment.json", NOTE)
+KEPT = ("recipe.yaml", "results.json", "environment.json", INPUTS, NOTE)
 # Scores that no table shows: thousands of numbers a run.
 LEFT_OUT = ("per_class", "confusion")
 INTRODUCTION = """# Results
@@ -36,22 +39,20 @@ suite, with its settings, is in `benchmarks/suites`.
 """
 
 
-def keep(folder: Path, name: str) -> list[Path]:
-    """Copy the small files of a suite's finished runs into a record, in place of an older one of that name."""
-    record, kept = RECORDS / name, []
-    tree = json.loads((folder / CELLS).read_text())
+def keep(folder: Path, record: Path) -> list[Path]:
+    """Copy the small files of a suite's finished runs into a record, in place of older ones of the same runs."""
+    kept, tree = list[Path](), json.loads((folder / CELLS).read_text())
     for cell in tree["cells"]:
         source, target = folder / cell["folder"], record / cell["folder"]
         shutil.rmtree(target, ignore_errors=True)
-        if not (source / NOTE).is_file():
-            continue
-        target.mkdir(parents=True)
-        for file in KEPT:
-            if (source / file).is_file():
-                text = shortened(source / file).replace(str(folder.resolve()), f"runs/bench-{name}")
-                (target / file).write_text(text)
-                kept.append(target / file)
+        if (source / NOTE).is_file():
+            target.mkdir(parents=True)
+            kept += [target / file for file in KEPT if (source / file).is_file()]
     (record / CELLS).write_text(json.dumps(tree, indent=1) + "\n")
+    kept += [record / CHOICES] if (folder / CHOICES).is_file() else []
+    for file in kept:
+        text = shortened(folder / file.relative_to(record))
+        file.write_text(text.replace(str(folder.resolve()), f"runs/bench-{record.name}"))
     return kept
 
 
@@ -102,7 +103,8 @@ def main() -> None:
     commands.add_parser("page", help="write docs/results.md")
     options = parser.parse_args()
     if options.command == "keep":
-        print(f"{len(keep(options.folder, options.name))} files in {RECORDS / options.name}")
+        record = RECORDS / options.name
+        print(f"{len(keep(options.folder, record))} files in {record}")
     PAGE.write_text(page())
 
 

@@ -28,7 +28,7 @@ def test_every_record_names_a_committed_suite(records):
         assert (ROOT / "benchmarks" / "suites" / f"{record.name}.yaml").is_file()
 
 
-def test_a_record_has_the_tables_of_its_suite_and_nothing_large(records, monkeypatch, tmp_path):
+def test_a_record_has_the_tables_of_its_suite_and_nothing_large(records, tmp_path):
     from attar.report.bench_files import CELLS, read_bench
     from attar.report.bench_tables import BenchTables
 
@@ -40,9 +40,8 @@ def test_a_record_has_the_tables_of_its_suite_and_nothing_large(records, monkeyp
     records.shutil.copytree(source, suite)
     (suite / run.relative_to(source) / "results.json").write_text(json.dumps(whole))
     (suite / run.relative_to(source) / "student.safetensors").write_bytes(b"0" * 1000)
-    monkeypatch.setattr(records, "RECORDS", tmp_path / "records")
-    kept = records.keep(suite, "again")
-    assert {file.name for file in kept} <= set(records.KEPT)
+    kept = records.keep(suite, tmp_path / "records" / "again")
+    assert {file.name for file in kept} <= {*records.KEPT, records.CHOICES}
     assert "per_class" not in (tmp_path / "records" / "again" / run.relative_to(source) / "results.json").read_text()
     again, first = (BenchTables(read_bench(folder)) for folder in (tmp_path / "records" / "again", source))
     assert again.csv().count("\n") == first.csv().count("\n")

@@ -31,7 +31,7 @@ class Queue:
 
     def __init__(self, cells: Iterable[Cell], folder: Path, choices: Path) -> None:
         self.folder, self.choices = folder, choices
-        self.work = list({one.title: one for cell in cells for one in (*cell.teachers, cell)}.values())
+        self.work = list({one.title: one for cell in cells for one in (*self._teachers(cell), cell)}.values())
         self.numbers = {one.title: number for number, one in enumerate(self.work)}
         self.waiting, self.running = list(self.work), dict[str, Cell]()
         self.elsewhere, self.failed = dict[str, float](), dict[str, str]()
@@ -55,9 +55,13 @@ class Queue:
                 return cell
         return None
 
+    def _teachers(self, cell: Cell) -> tuple[Cell, ...]:
+        """The teachers of a run; a finished run may have come without them, and needs none."""
+        return tuple(one for one in cell.teachers if not self.finished(cell) or (self.folder / one.folder).exists())
+
     def _has_teachers(self, cell: Cell) -> bool:
         """Whether the teachers of a run are trained or failed; in the second case it fails, too."""
-        return all(one.title in self.failed or self.finished(one) for one in cell.teachers)
+        return all(one.title in self.failed or self.finished(one) for one in self._teachers(cell))
 
     def finished(self, cell: Cell) -> bool:
         """Whether a run is, whoever did it."""

@@ -64,6 +64,8 @@ def _checked(kind: Any, folder: Path, values: dict[str, Any], shared: SharedReso
     if (kind in sizes or finished) and not begun:
         return sizes.get(kind, 0)
     recipe = read_recipe(**values, out=str(folder))
+    if finished and _without_teachers(recipe):
+        return 0
     check_names(recipe)
     with naming_imports(folder):
         job = Job(recipe, folder, Console(quiet=True), shared=shared)
@@ -78,6 +80,12 @@ def _checked(kind: Any, folder: Path, values: dict[str, Any], shared: SharedReso
         job.check()
         sizes[kind] = job.bytes_needed()
     return sizes[kind]
+
+
+def _without_teachers(recipe: Recipe) -> bool:
+    """Whether the teachers that were trained for a run are not there: it is a record of the run."""
+    files = map(Path, (recipe.teacher.weights or "").split(","))
+    return any(TEACHERS in file.parts[-4:-3] and not file.exists() for file in files)
 
 
 def check_recipe(folder: Path, values: dict[str, Any]) -> None:
