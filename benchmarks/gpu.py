@@ -10,7 +10,7 @@ output is in gpu.json. The same command again goes on with what is missing.
     throughput    images per second against a reference loop and a hand-written one
     levers        settings of a short training, chosen on 5,000 images of the training set
     recipe        the chosen ones on all images, three seeds, the test set; then by `attar distill`
-    suites        the five systems and their controls, three seeds, by `attar bench`
+    suites        the short recipe over 40 epochs, the five systems and their controls: three seeds, by `attar bench`
 
 `--device cpu --tiny` runs all of it on small networks without a GPU.
 """

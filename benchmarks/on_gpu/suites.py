@@ -1,4 +1,4 @@
-"""The committed suites of the five systems by `attar bench`, runs side by side, until they end or the time does.
+"""The committed suites of CIFAR-100 by `attar bench`, runs side by side, until they end or the time does.
 
 What is finished is kept as a record below the folder of the result files, which `benchmarks/records.py` reads; a second
 start with the same `--runs` goes on where the first stopped.
@@ -21,7 +21,12 @@ from common import ROOT, Record, arguments, left, log
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from records import keep
 
-SUITES = ("five-with-teacher", "five-alone")
+# Folder: the committed suite and what is changed of it.
+SUITES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "cifar100-fast-40": ("cifar100-fast", ("epochs=40",)),
+    "five-with-teacher": ("five-with-teacher", ()),
+    "five-alone": ("five-alone", ()),
+}
 # Networks of a suite that only shows that it works.
 TINY = {"resnet56": "resnet14", "resnet20": "resnet8"}
 # Runs side by side: a step of so small a network is launches, one processor core's work.
@@ -30,16 +35,16 @@ JOBS = 12
 SAVING = 12.0
 
 
-def suite_of(name: str, options: argparse.Namespace) -> Path:
+def suite_of(suite: str, options: argparse.Namespace) -> Path:
     """The committed file; for `--tiny` one of small networks and one seed."""
-    file = ROOT / "benchmarks" / "suites" / f"{name}.yaml"
+    file = ROOT / "benchmarks" / "suites" / f"{suite}.yaml"
     if not options.tiny:
         return file
     tree = yaml.safe_load(file.read_text())
     tree["pairs"] = [{role: TINY[network] for role, network in pair.items()} for pair in tree["pairs"]]
     tree["recipe"] |= {"epochs": 1, "batch_size": 25}
     tree["recipe"]["data"] |= {"train_size": 100}
-    small = options.runs / f"{name}.yaml"
+    small = options.runs / file.name
     small.write_text(yaml.safe_dump(tree | {"seeds": 1}))
     return small
 
@@ -56,11 +61,12 @@ def link(options: argparse.Namespace) -> list[str]:
 
 def bench(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """`attar bench` of a suite; asked to stop when the time is up."""
-    own = link(options)
-    if name == "five-alone":
+    suite, changes = SUITES[name]
+    own = [*link(options), *([] if options.tiny else changes)]
+    if suite == "five-alone":
         own = [key for key in own if not key.startswith("teacher")]
     jobs = 2 if options.tiny else min(JOBS, os.cpu_count() or 1)
-    line = [sys.executable, "-m", "attar", "bench", str(suite_of(name, options)), *own, "--against", "literature"]
+    line = [sys.executable, "-m", "attar", "bench", str(suite_of(suite, options)), *own, "--against", "literature"]
     line += [f"out={name}", f"jobs={jobs}", f"device={options.device}", "compile=false"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src") + os.pathsep + os.environ.get("PYTHONPATH", "")}
     begun, file = time.monotonic(), (options.out / f"{name}.log").open("a")
