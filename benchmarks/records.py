@@ -1,7 +1,8 @@
 """Records of finished suites, and the page that is made of them.
 
     python benchmarks/records.py keep runs/bench-five five-with-teacher   # the small files of a suite, to be committed
-    python benchmarks/records.py page                                     # docs/results.md, from all records
+    python benchmarks/records.py page          # docs/results.md and its pictures, from all records
+    python benchmarks/records.py brief digits-five                        # a table of the README, to paste
 
 A record is a suite's folder with what its tables need: recipes, scores, times and environments, without weights,
 checkpoints and predictions. `attar report` and `attar compare` read it as they read the suite, and a copy of it is a
@@ -17,6 +18,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from attar.experiments.inputs_record import RECORD as INPUTS
@@ -24,9 +26,11 @@ from attar.experiments.kept_choices import FILE as CHOICES
 from attar.report.bench_files import CELLS, NOTE, read_bench
 from attar.report.bench_tables import BenchTables
 from attar.report.run_files import RunFiles
+from attar.report.tables import Table
 
 ROOT = Path(__file__).parents[1]
 RECORDS, PAGE = ROOT / "benchmarks" / "records", ROOT / "docs" / "results.md"
+PICTURES = {"cifar100-fast": ROOT / "docs" / "images" / "cifar100-minutes.svg"}
 # What a record keeps of each run.
 KEPT = ("recipe.yaml", "results.json", "environment.json", INPUTS, NOTE)
 # Scores that no table shows: thousands of numbers a run.
@@ -83,6 +87,52 @@ def section(record: Path) -> str:
     return "\n".join([f"## {heading}", "", note.strip(), "", text, "", *hardware(runs), ""])
 
 
+def brief(record: Path) -> str:
+    """A record's first table as the README shows it: the teacher, and one line a method that has all its seeds."""
+    tables = BenchTables(read_bench(record))
+    column = tables.files.columns[0]
+    lines, whole = tables.lines(column), tables.pair_table(column)
+    score, over = whole.columns[2], f"over {tables.files.control}"
+    wanted = ["method", score, over, "its interval", "p (Holm)", "published", "parameters", "minutes"]
+    rows = []
+    for line, entries in zip(lines, whole.rows, strict=True):
+        row = dict(zip(whole.columns, entries, strict=True))
+        row[score] += f" ± {row['deviation']}" if row.get("deviation") else ""
+        if line.kind != "other" and row["n"].isdecimal():
+            rows.append([row[name] for name in wanted if name in row])
+    return Table("", [name for name in wanted if name in whole.columns], rows).markdown()
+
+
+def picture(record: Path, file: Path) -> None:
+    """Each method's measure against the minutes of its training, with 95 % intervals; what is published as lines."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = record.name  # the same bytes each time
+    from matplotlib import pyplot
+
+    tables = BenchTables(read_bench(record))
+    column = tables.files.columns[0]
+    figure, axes = pyplot.subplots(figsize=(7, 3.6), layout="constrained")
+    for line in tables.lines(column):
+        if line.kind != "method" or len(tables.by_seed(line.of, column)) < len(tables.files.seeds):
+            continue
+        minutes = fmean(tables.files.seconds(line.of, column)) / 60
+        mean, (low, high), name = fmean(line.network.values), line.network.range, line.label.split()[0]
+        axes.errorbar(minutes, mean, [[mean - low], [high - mean]], fmt="o", color="#c2571a", capsize=3)
+        axes.annotate(name, (minutes, mean), (8, -3), textcoords="offset points", fontsize=9)
+        if found := tables.published(line, column):
+            axes.axhline(found[0], color="#9aa0a6", linestyle=":")
+            axes.annotate(
+                f"{name}, 240 epochs, published", (0.5, found[0]), (0, 3), textcoords="offset points", fontsize=8
+            )
+    axes.set_xlim(0, 1.3 * axes.get_xlim()[1])
+    axes.set_xlabel("minutes of one training on one core")
+    axes.set_ylabel(tables.pair_table(column).columns[2])
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, metadata={"Date": None})
+
+
 def hardware(runs: list[RunFiles]) -> Iterator[str]:
     """One line for each environment in which runs of a suite were made."""
     found = {
@@ -100,12 +150,18 @@ def main() -> None:
     keeping = commands.add_parser("keep", help="copy a suite's small files into benchmarks/records")
     keeping.add_argument("folder", type=Path)
     keeping.add_argument("name")
-    commands.add_parser("page", help="write docs/results.md")
+    commands.add_parser("page", help="write docs/results.md and its pictures")
+    commands.add_parser("brief", help="print the table that the README shows").add_argument("name")
     options = parser.parse_args()
+    if options.command == "brief":
+        print(brief(RECORDS / options.name))
+        return
     if options.command == "keep":
         record = RECORDS / options.name
         print(f"{len(keep(options.folder, record))} files in {record}")
     PAGE.write_text(page())
+    for name, file in PICTURES.items():
+        picture(RECORDS / name, file)
 
 
 if __name__ == "__main__":

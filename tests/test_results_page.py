@@ -21,6 +21,12 @@ def test_the_page_is_made_of_the_records(records):
     assert records.PAGE.read_text() == records.page(), "run: python benchmarks/records.py page"
 
 
+def test_the_readme_has_the_tables_of_the_records(records):
+    readme = (ROOT / "README.md").read_text()
+    for record in filter(Path.is_dir, records.RECORDS.iterdir()):
+        assert records.brief(record).strip() in readme, f"run: python benchmarks/records.py brief {record.name}"
+
+
 def test_every_record_names_a_committed_suite(records):
     for record in filter(Path.is_dir, records.RECORDS.iterdir()):
         about = (record / "about.md").read_text()
