@@ -1,12 +1,24 @@
 """The page of results says what the committed records say, and a record is read as the suite it was made of."""
 
 import importlib.util
+import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from attar.experiments.suites import attempts
+from attar.experiments.suites.bench import Bench, read_suite
 
 ROOT = Path(__file__).parents[1]
+SUITE = """
+methods: [{methods}]
+pairs: [{{teacher: {{name: resnet14, epochs: 1, precision: float32}}, student: resnet8}}]
+seeds: 1
+recipe: {{data: {{name: digits, train_size: 60}}, epochs: 1, batch_size: 20, precision: float32}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +64,25 @@ def test_a_record_has_the_tables_of_its_suite_and_nothing_large(records, tmp_pat
     again, first = (BenchTables(read_bench(folder)) for folder in (tmp_path / "records" / "again", source))
     assert again.csv().count("\n") == first.csv().count("\n")
     assert again.markdown() == first.markdown()
+
+
+def test_a_copy_of_a_record_goes_on_with_what_is_added(records, monkeypatch, tmp_path):
+    """Finished runs need neither their checkpoints nor their teachers."""
+    begun, work = [], attempts.work
+    monkeypatch.setattr(attempts, "work", lambda cell, *rest: (begun.append(cell.row), work(cell, *rest)))
+
+    def bench(methods: str) -> Bench:
+        (tmp_path / "suite.yaml").write_text(SUITE.format(methods=methods))
+        return read_suite(tmp_path / "suite.yaml", [f"out={tmp_path / 'out'}", "jobs=1"], Console(file=io.StringIO()))
+
+    bench("kd").run()
+    first = (tmp_path / "out" / "table.md").read_text()
+    records.keep(tmp_path / "out", tmp_path / "record")
+    shutil.rmtree(tmp_path / "out")
+    shutil.copytree(tmp_path / "record", tmp_path / "out")
+    begun.clear()
+    bench("kd").run()
+    assert begun == []
+    assert (tmp_path / "out" / "table.md").read_text() == first
+    bench("kd, supervised").run()
+    assert begun == ["teacher resnet14", "supervised"]

@@ -123,26 +123,6 @@ def test_finished_runs_are_read_not_repeated(finished: Bench, monkeypatch) -> No
     assert scores(again.run()) == scores(finished.tables().short_tables())
 
 
-def test_a_copied_record_goes_on_with_the_runs_that_it_lacks(finished: Bench, tmp_path: Path, monkeypatch) -> None:
-    """Finished runs need neither their checkpoints nor their teachers."""
-    for name in ("cells.json", "choices.json"):
-        (tmp_path / "out").mkdir(exist_ok=True)
-        shutil.copy(finished.folder / name, tmp_path / "out")
-    for cell in finished.cells[:3]:
-        (tmp_path / "out" / cell.folder).mkdir(parents=True)
-        for name in ("recipe.yaml", "results.json", "environment.json", "inputs.json", "cell.json"):
-            shutil.copy(finished.folder / cell.folder / name, tmp_path / "out" / cell.folder)
-    begun = list[str]()
-    monkeypatch.setattr(attempts, "work", lambda cell, *_: begun.append(cell.title))
-    bench = suite(tmp_path, overrides=("jobs=1",))
-    Bench(bench.cells[:3], bench.folder, Console(file=io.StringIO()), bench.control, jobs=1).run()
-    assert begun == []
-    assert scores(bench.tables().short_tables()) != scores(finished.tables().short_tables())
-    monkeypatch.undo()
-    assert scores(bench.run()) == scores(finished.tables().short_tables())
-    assert len(list(bench.folder.glob("teachers/*/*"))) == 1
-
-
 def test_a_broken_run_is_resumed(finished: Bench) -> None:
     (finished.folder / finished.cells[0].folder / "results.json").unlink()
     again = Bench(finished.cells, finished.folder, Console(file=io.StringIO()), finished.control)
