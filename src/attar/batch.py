@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Self
+from functools import lru_cache
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -71,19 +72,34 @@ class Counts:
         labelled: rows that have a label.
         weight: the sum of `Batch.weight`; None where every entry counts alike.
         parts: how many parts are averaged.
+        class_weight: the sum of the class weights of the labels; None where classes count alike or images are mixed.
 
     >>> Counts(6, 6) + Counts(2, 2)
-    Counts(rows=8, labelled=8, weight=None, parts=2)
+    Counts(rows=8, labelled=8, weight=None, parts=2, class_weight=None)
     """
 
     rows: int
     labelled: int
     weight: float | Tensor | None = None
     parts: int = 1
+    class_weight: float | None = None
 
     def __add__(self, other: Counts) -> Counts:
-        weight = None if self.weight is None or other.weight is None else self.weight + other.weight
-        return Counts(self.rows + other.rows, self.labelled + other.labelled, weight, self.parts + other.parts)
+        return Counts(
+            self.rows + other.rows,
+            self.labelled + other.labelled,
+            _sum(self.weight, other.weight),
+            self.parts + other.parts,
+            _sum(self.class_weight, other.class_weight),
+        )
+
+
+Sum = TypeVar("Sum", float | Tensor | None, float | None)
+
+
+def _sum(one: Sum, other: Sum) -> Sum:
+    """The sum of two numbers; None where one of them is not known."""
+    return None if one is None or other is None else one + other
 
 
 @dataclass
@@ -210,6 +226,13 @@ def first_tensor(inputs: Inputs) -> Tensor:
 def rows_of(inputs: Inputs, part: slice | Tensor) -> Inputs:
     """Some rows of one tensor or of tensors by name."""
     return inputs[part] if isinstance(inputs, Tensor) else {key: one[part] for key, one in inputs.items()}
+
+
+@lru_cache(maxsize=8)
+def on_device(device: torch.device, numbers: tuple[float, ...]) -> Tensor:
+    """Numbers on a device, copied there once: each copy would wait for it."""
+    with torch.inference_mode(False):  # else gradients could never pass what was first used in inference mode
+        return torch.tensor(numbers, device=device)
 
 
 def upload(tensors: list[Tensor], device: torch.device) -> list[Tensor]:

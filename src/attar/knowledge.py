@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from attar.batch import Batch
+from attar.batch import Batch, on_device
 from attar.errors import AttarError, unknown
 from attar.schedules import WeightSchedule, value
 
@@ -189,8 +189,13 @@ class Transfer:
             # A step in which nothing counts moves nothing.
             whole = step.weight.clamp_min(LEAST) if isinstance(step.weight, Tensor) else max(step.weight, LEAST)
             return batch.weight.sum() * (step.parts / whole)
-        if owner(self.source) == "labels" and batch.labelled is not None:
-            return batch.labelled * step.parts / step.labelled
+        if owner(self.source) == "labels":
+            classes = getattr(self.loss, "class_weights", None)
+            if classes is not None and step.class_weight is not None:
+                labels = batch.labels[: batch.labelled]
+                return on_device(labels.device, classes)[labels].sum() * (step.parts / step.class_weight)
+            if batch.labelled is not None:
+                return batch.labelled * step.parts / step.labelled
         return len(batch) * step.parts / step.rows
 
 

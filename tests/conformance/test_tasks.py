@@ -79,3 +79,11 @@ def test_a_method_that_does_not_fit_is_one_line_before_anything_is_written(metho
         attar.distill(**keys, method=method, out=str(tmp_path / "run"), console=Console(file=io.StringIO()))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["catkd", "vid", "fitnet"])
+def test_methods_of_maps_say_that_sentences_have_none(name):
+    """Also where a batch has as many rows as the network is wide, which a convolution would take for an image."""
+    pytest.importorskip("transformers")
+    with pytest.raises(attar.AttarError, match="expected a map"):
+        attar.check_method(name, task="text")

@@ -61,3 +61,12 @@ def test_another_number_of_weights_is_refused():
     logits, labels = drawn()
     with pytest.raises(AttarError, match="give one weight a class"):
         cross_entropy(logits, labels, class_weights=WEIGHTS[:3])
+
+
+def test_weights_first_seen_in_inference_mode_still_train():
+    loss, labels = CrossEntropy(class_weights=(0.5, 1.5, 3.25, 7.125)), torch.tensor([0, 3])
+    with torch.inference_mode():
+        loss(torch.zeros(2, 4), labels)
+    logits = torch.zeros(2, 4, requires_grad=True)
+    loss(logits, labels).backward()
+    assert logits.grad.any()

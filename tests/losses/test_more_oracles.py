@@ -5,6 +5,7 @@ import torch
 from torch import tensor
 
 from attar import losses
+from attar.errors import AttarError
 from attar.knowledge import Output
 from attar.losses.entropy import entropy, entropy_weights
 from attar.losses.logit_relations import rank_weights, refined, whitened_similarity
@@ -125,3 +126,22 @@ def test_cosines_of_rows_and_of_a_whole() -> None:
 def test_the_mean_of_two_networks_is_of_their_logits() -> None:
     mean = joined([Output(S), Output(U)]).logits.softmax(1)
     near(mean, [[0.496679, 0.386814, 0.116506], [0.068146, 0.830191, 0.101662]])
+
+
+def test_tokens_are_averaged_over_tokens_and_maps_over_space() -> None:
+    expected = losses.information_flow(V_S, V_T)
+    near(losses.information_flow(torch.stack([V_S - 1, V_S + 1], 1), torch.stack([V_T] * 3, 1)), expected.item())
+    near(losses.information_flow(V_S[..., None, None].expand(-1, -1, 2, 2), V_T), expected.item())
+
+
+def test_one_row_has_no_correlation() -> None:
+    with pytest.raises(AttarError, match="a single row; give two or more"):
+        losses.correlation_information(V_S[:1], V_S[:1])
+
+
+@pytest.mark.parametrize("loss", [losses.Refined(), losses.ScaleDecoupled()])
+def test_probabilities_in_place_of_class_numbers_are_one_line(loss: torch.nn.Module) -> None:
+    cells = isinstance(loss, losses.ScaleDecoupled)
+    learner, source = (z[:, None] if cells else z for z in (S, T))
+    with pytest.raises(AttarError, match=r"expected class numbers of shape \(2,\)"):
+        loss(learner, source, torch.eye(2, 3))

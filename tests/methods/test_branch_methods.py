@@ -97,3 +97,17 @@ def test_bdkd_peer_may_be_larger():
         "peer1.logits->student.logits",
         "student.logits->peer1.logits",
     }
+
+
+@pytest.mark.parametrize("stages", [(1, 2), (2, 1)])
+def test_peers_have_their_own_attention_in_whatever_order_they_are_listed(stages):
+    method = built("uakd", rule="okddip", branches=[{"stage": stage, "name": f"at{stage}"} for stage in stages])
+    losses = method.batch_losses(batch())
+    _, outputs = method.net(batch().inputs)
+    peers = list(outputs)
+    pooled = [outputs[name].tap("pooled") for name in peers]
+    keys = torch.stack([method.shares.keys[name](one) for name, one in zip(peers, pooled, strict=True)], 1)
+    each = torch.stack([outputs[name].logits for name in peers], 1)
+    for name, one in zip(peers, pooled, strict=True):
+        shares = (method.shares.queries[name](one)[:, None] * keys).sum(2).softmax(1)
+        torch.testing.assert_close(losses.knowledge[f"attention_of_{name}.logits"], (shares[..., None] * each).sum(1))

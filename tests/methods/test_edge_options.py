@@ -9,7 +9,9 @@ from attar import losses
 from attar.batch import Address, Batch
 from attar.distributed.synchronised import whole_batch_losses
 from attar.errors import AttarError
+from attar.knowledge import Knowledge, Transfer
 from attar.methods.common.edge_options import WRAPPERS
+from attar.methods.common.layer_schedules import by_layer
 from attar.methods.registry import OF_EVERY_METHOD
 from attar.recipe import read_recipe, to_yaml
 from attar.schedules import Linear, Until, read_weight, value
@@ -306,3 +308,28 @@ def test_too_few_epochs_for_the_layers_are_one_line_before_training():
     batch = Batch(torch.randn(2, 3, 8, 8), Y, epochs=3)
     with pytest.raises(AttarError, match="need 3 epochs before the outputs learn, and there are 3; give epochs=4"):
         attar.conformance.check(layered("stacked(1)"), batch)
+
+
+def test_a_standardised_loss_of_all_nodes_is_still_of_all_nodes():
+    everywhere = losses.PerToken(losses.KLDivergence(2.0), everywhere=True)
+    learner, source = S[None], T[None]
+    batch = Batch(learner, Y[None], weight=torch.tensor([[1.0, 0.0]], dtype=torch.float64))
+    for loss, expected in ((everywhere, False), (losses.Standardised(everywhere), False), (everywhere.loss, True)):
+        assert Transfer("teacher.logits", "student.logits", loss).weighs(batch) is expected
+    found = Transfer("teacher.logits", "student.logits", losses.Standardised(everywhere))
+    known = Knowledge(batch, student=learner, teacher=source)
+    assert found(known).item() == pytest.approx(losses.Standardised(losses.KLDivergence(2.0))(S, T).item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("taps", [["conv1", "layer1", "layer2"], ["through.a", "direct.b", "through.c", "direct.d"]])
+def test_layers_of_one_depth_stay_in_the_order_of_the_edges(taps):
+    edges = [Transfer(f"teacher.{tap}", f"student.{tap}", nn.MSELoss()) for tap in taps]
+    assert [one.layer for one in by_layer(edges, "logits", "stacked").values()] == [*range(len(taps))]
+
+
+def test_the_pooled_level_of_review_comes_last():
+    nets = {role: attar.create_model("resnet8", num_classes=4, image_size=8) for role in ("teacher", "student")}
+    method = attar.create_method("reviewkd", **nets, layer_schedule="progressive")
+    places = {edge.key: edge.weight.layer for edge in method.edges if hasattr(edge.weight, "layer")}
+    pooled = next(place for key, place in places.items() if "pooled" in key)
+    assert pooled == max(place for key, place in places.items() if not key.endswith(".logits"))

@@ -203,3 +203,9 @@ def test_two_processes_under_ddp_hold_the_same_weights():
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert not any(torch.equal(one[name], start[name]) for name in one)
     assert "losses() never synchronises gradients" in refused
+
+
+@pytest.mark.parametrize("name", ["camkd", "ceskd", "rsd", "rld", "sdd"])
+def test_methods_of_class_numbers_refuse_mixed_labels(name):
+    with pytest.raises(AttarError, match=r"mixed images|mixing out|expected class numbers"):
+        make(name)(INPUTS, torch.full((6, 5), 0.2), epoch=0, step=0)

@@ -11,9 +11,10 @@ from attar import losses
 from attar.accel.compiled_steps import Compiled
 from attar.batch import Address, Batch
 from attar.conformance import check
+from attar.data.loading.batch_slice import Part
 from attar.errors import AttarError
 from attar.methods import list_methods, method_info
-from attar.methods.common.teacher_rules import read_rule
+from attar.methods.common.teacher_rules import ranks, read_rule
 
 S = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]], dtype=torch.float64)
 T = torch.tensor([[3.0, 1.0, 0.2], [0.2, 2.0, 0.8]], dtype=torch.float64)
@@ -195,3 +196,14 @@ def test_compiled_steps_weigh_teachers_by_the_batch():
     for labels in (batch.labels, (batch.labels + 1) % 5):
         turned = replace(batch, labels=labels)
         assert step(turned).total.item() == pytest.approx(method.batch_losses(turned).total.item(), rel=1e-4)
+
+
+def test_rows_are_ranked_in_the_whole_batch_of_several_processes():
+    hardness = torch.tensor([0.3, 2.0, 0.1, 0.2, 5.0])
+    whole = Batch(torch.zeros(5, 1), torch.zeros(5))
+    parts = [
+        Part(rows := torch.zeros(stop - start, 1), rows[:, 0], start=start, count=5, gather=lambda _: hardness)
+        for start, stop in ((0, 2), (2, 5))
+    ]
+    shared = [ranks(hardness[part.start : part.start + len(part)], part) for part in parts]
+    torch.testing.assert_close(torch.cat(shared), ranks(hardness, whole))

@@ -14,6 +14,8 @@ from attar.methods import create_method
 from attar.models import create_model
 from attar.recipe import read_recipe
 from attar.tasks import create_task, task_name
+from attar.tasks.density import counted
+from attar.tasks.predictions import Request
 
 
 @pytest.fixture
@@ -96,3 +98,11 @@ def test_methods_learn_densities(method):
     losses = check(made, next(TensorLoader(samples, 4).epoch(0)))
     truth, found = samples.labels, losses.knowledge["student.density"]
     assert found.shape == truth.shape
+
+
+def test_an_image_lower_than_one_cell_is_one_line(tmp_path):
+    image = tmp_path / "strip.png"
+    pytest.importorskip("PIL.Image").new("RGB", (40, 6)).save(image)
+    request = Request(torch.nn.Identity(), {"mean": [0.5] * 3, "std": [0.5] * 3}, image)
+    with pytest.raises(AttarError, match=r"strip.png has 40x6 pixels; a density map needs 8x8 or more"):
+        counted(request)

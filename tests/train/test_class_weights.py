@@ -4,6 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from attar.data.images import ImageSet
+from attar.data.loading.device_loader import DeviceLoader
+from attar.data.transforms.mixing import Mixing
+from attar.knowledge import Knowledge, Transfer, total_loss
 from attar.losses import CrossEntropy
 from attar.methods import create_method
 from attar.models import create_model
@@ -66,3 +70,42 @@ def test_a_training_follows_the_weights_of_its_images(tiny):
     assert weighed.method.edges[0].loss.class_weights == weights
     given = [(one.method.run(next(one.new_loader().epoch(0)))["student.logits"]).argmax(1) for one in (plain, weighed)]
     assert (given[0] == 9).sum() < (given[1] == 9).sum()
+
+
+def images(weights=(20.0, 1.0, 3.0)):
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (22, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, 3, (22,), generator=generator)
+    return ImageSet(pixels, labels, ("a", "b", "c"), "drawn", (0.5,) * 3, (0.2,) * 3, class_weights=weights)
+
+
+def gradient(net, batches, counts=None):
+    """Of the mean over batches, as the loop accumulates them."""
+    net.zero_grad()
+    for batch in batches:
+        edge = Transfer("labels", "student.logits", CrossEntropy(class_weights=images().class_weights))
+        batch = replace(batch, counts=counts)
+        known = Knowledge(batch, student=net(batch.inputs.double().flatten(1)))
+        (total_loss(known, [edge]).total / len(batches)).backward()
+    return net.weight.grad.clone()
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_accumulated_batches_have_the_mean_of_the_whole_step(repeats):
+    net = nn.Linear(3 * 8 * 8, 3).double()
+    whole, halves = (DeviceLoader(images(), size, seed=1, repeats=repeats) for size in (8, 4))
+    parts, counts = list(halves.epoch(1))[:2], halves.counts(1, 0) + halves.counts(1, 1)
+    assert counts.class_weight == whole.counts(1, 0).class_weight
+    expected = gradient(net, list(whole.epoch(1))[:1])
+    torch.testing.assert_close(gradient(net, parts, counts), expected)
+    assert not torch.allclose(gradient(net, parts), expected, rtol=0.01)
+
+
+def test_a_loader_counts_weights_of_labelled_images_of_one_class():
+    unlabelled = replace(images(), labels=torch.full((22,), -1), name="more")
+    loader = DeviceLoader(images(), 8, seed=1, unlabelled=unlabelled)
+    batch = next(loader.epoch(0))
+    expected = torch.tensor(images().class_weights)[batch.labels[: batch.labelled]].sum().item()
+    assert loader.counts(0, 0).class_weight == pytest.approx(expected)
+    assert DeviceLoader(images(), 8, mixing=Mixing(mixup=0.5)).counts(0, 0).class_weight is None
+    assert DeviceLoader(images(None), 8).counts(0, 0).class_weight is None

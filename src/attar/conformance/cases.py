@@ -42,8 +42,8 @@ def vision_transformers() -> tuple[nn.Module, nn.Module]:
 
 
 def text_classifiers() -> tuple[nn.Module, nn.Module]:
-    """BERT of four and two layers, two classes of eight bytes."""
-    sizes: dict[str, Any] = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+    """BERT of four and two layers, two classes of eight bytes; no width is the size of a batch."""
+    sizes: dict[str, Any] = {"hidden_size": 12, "num_attention_heads": 2, "intermediate_size": 16}
     sizes |= {"vocab_size": 256, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     teacher, student = (
         create_model("hf-config/bert", num_classes=2, image_size=8, num_hidden_layers=depth, **sizes)
@@ -58,7 +58,7 @@ def language_models() -> tuple[nn.Module, nn.Module]:
     sizes |= dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
     teacher, student = (
         create_model("hf-config/gpt2", num_classes=256, image_size=8, n_layer=3, n_embd=width, **sizes)
-        for width in (12, 8)
+        for width in (16, 12)
     )
     return teacher, student
 

@@ -127,9 +127,13 @@ def teachers_stay(case: Case) -> None:
 
 def learns(case: Case) -> None:
     """The loss of one batch falls when it is trained on, while what the method remembers stays as it was."""
-    losses = train_steps(case.make().train(), case, STEPS, until_falling=True)
-    if not min(losses[-3:]) < losses[0]:
-        raise AssertionError(f"the loss went from {losses[0]:.4f} to {losses[-1]:.4f} in {STEPS} steps on one batch")
+    for rate in RATES:
+        losses = train_steps(case.make().train(), case, STEPS, rate, until_falling=True)
+        if min(losses[-3:]) < losses[0]:
+            return
+    raise AssertionError(
+        f"the loss went from {losses[0]:.4f} to {losses[-1]:.4f} in {STEPS} steps on one batch, at a rate of {rate}"
+    )
 
 
 def global_randomness_untouched(case: Case) -> None:
@@ -243,9 +247,13 @@ OF_CLASS_NUMBERS = (unlabelled_rows, mixed_images)
 LARGEST_GRADIENT = 100.0
 # In which the loss must fall.
 STEPS = 12
+# Losses of large weights overshoot at the first.
+RATES = (5e-3, 5e-4, 5e-5)
 
 
-def train_steps(method: Method, case: Case, steps: int, until_falling: bool = False) -> list[float]:
+def train_steps(
+    method: Method, case: Case, steps: int, rate: float = RATES[0], until_falling: bool = False
+) -> list[float]:
     """A few SGD steps on one batch.
 
     Args:
@@ -256,7 +264,7 @@ def train_steps(method: Method, case: Case, steps: int, until_falling: bool = Fa
         The losses before each step.
     """
     learners = {
-        phase: torch.optim.SGD(method.trainable(phase), 0.005, 0.9, weight_decay=5e-4) for phase in method.phases
+        phase: torch.optim.SGD(method.trainable(phase), rate, 0.9, weight_decay=5e-4) for phase in method.phases
     }
     remembered = {name: buffer.clone() for name, buffer in method.named_buffers()} if until_falling else {}
     losses: list[float] = []

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from attar.errors import AttarError
 from attar.losses.checks import check_positive, check_same_shape
 from attar.losses.loss import Loss
 from attar.losses.numerics import gram, widen
@@ -24,6 +25,9 @@ def correlation_information(student: Tensor, teacher: Tensor, alpha: float = 1.0
         teacher: (B, D).
         alpha: order of the entropy; 1.01 for networks of one kind, 1.5 for others.
 
+    Raises:
+        AttarError: a batch of one, which has no correlation.
+
     >>> import torch
     >>> s = torch.tensor([[1.0, 2.0], [0.0, 1.0], [3.0, 1.0]])
     >>> t = torch.tensor([[2.0, 2.0], [1.0, 0.0], [1.0, 1.0]])
@@ -32,6 +36,8 @@ def correlation_information(student: Tensor, teacher: Tensor, alpha: float = 1.0
     """
     check_same_shape(student, teacher)
     check_positive("alpha", alpha)
+    if len(student) < 2:
+        raise AttarError("itrd correlates features over a batch, and this one has a single row; give two or more")
     one, other = ((x - x.mean(0)) / x.std(0).clamp_min(1e-8) for x in (widen(student), widen(teacher)))
     return (((one * other).mean(0) - 1).square().clamp_min(1e-12) ** alpha).sum().log2()
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attar.errors import AttarError
-from attar.losses.checks import check_logits, check_positive
+from attar.losses.checks import check_logits, check_positive, label_mask
 from attar.losses.loss import Loss
 from attar.losses.numerics import divergence_terms, gram, log_probabilities, log_probabilities_among, product, widen
 from attar.losses.responses import kl_divergence
@@ -166,6 +166,7 @@ def refined(
     """
     check_logits(student_logits, teacher_logits)
     check_positive("the temperature", temperature)
+    label_mask(student_logits, labels)
     student, teacher = widen(student_logits), widen(teacher_logits)
     pairs = [_one_against_rest(teacher, teacher.argmax(1)), _one_against_rest(student, labels)]
     confidence = divergence_terms(*pairs).sum(1).mean()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attar.batch import on_device
 from attar.losses.checks import check_logits, check_positive, check_same_shape, label_mask, reduced
 from attar.losses.decoupled import TCKD
 from attar.losses.loss import Loss
@@ -75,14 +75,8 @@ class CrossEntropy(Loss):
         return self.class_weights is not None
 
     def forward(self, learner: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
-        weights = None if self.class_weights is None else _on(learner.device, self.class_weights)
+        weights = None if self.class_weights is None else on_device(learner.device, self.class_weights)
         return cross_entropy(learner, source, self.label_smoothing, self.reduction, weights, weight)
-
-
-@lru_cache(maxsize=8)
-def _on(device: torch.device, numbers: tuple[float, ...]) -> Tensor:
-    """Numbers on a device, copied there once: each copy would wait for it."""
-    return torch.tensor(numbers, device=device)
 
 
 def kl_divergence(

@@ -47,6 +47,7 @@ class Standardised(nn.Module):
         super().__init__()
         self.loss = loss
         self.counts = getattr(loss, "counts", False)
+        self.everywhere = getattr(loss, "everywhere", False)
 
     def target_class(self) -> Standardised | None:
         """The loss's part of the label's own class, likewise."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attar.errors import PairError
-from attar.losses.checks import check_same_shape
+from attar.losses.checks import check_same_shape, label_mask
 from attar.losses.decoupled import nckd, tckd
 from attar.losses.loss import Loss
 from attar.losses.numerics import widen
@@ -54,6 +54,7 @@ def scale_decoupled(
     1.0287
     """
     check_same_shape(student_cells, teacher_cells, "average both networks' logits over the same cells", PairError)
+    label_mask(student_cells[:, 0], labels)
     right = teacher_cells.argmax(2) == labels[:, None]
     weight = torch.where(right == right[:, :1], 1.0, complementary)
     own = labels[:, None].expand_as(right).flatten()

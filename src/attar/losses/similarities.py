@@ -84,7 +84,7 @@ def information_flow(student: Tensor, teacher: Tensor) -> Tensor:
     kernels: (cos + 1) / 2, and 1 / (1 + d) with d the Euclidean distance.
 
     Args:
-        student: (B, D_s) features; maps are averaged over space.
+        student: (B, D_s) features; maps (B, C, H, W) and tokens (B, N, C) are averaged over places.
         teacher: (B, D_t) features.
 
     >>> import torch
@@ -94,13 +94,20 @@ def information_flow(student: Tensor, teacher: Tensor) -> Tensor:
     0.0101
     """
     check_same_batch(student, teacher)
-    rows = [one.flatten(2).mean(2) if one.ndim > 2 else one for one in (student, teacher)]
+    rows = [_over_places(one) for one in (student, teacher)]
     total = widen(student).new_zeros(())
     for neighbours in (_neighbourhoods, _student_t):
         # An opposite image has no probability at all.
         q, p = (neighbours(one).clamp(min=_EPS) for one in rows)
         total = total + ((p - q) * (p.log() - q.log())).mean()
     return total
+
+
+def _over_places(feature: Tensor) -> Tensor:
+    """(B, C): the mean of a map over space, of tokens (B, N, C) over tokens; vectors as they are."""
+    if feature.ndim == 3:
+        return feature.mean(1)
+    return feature.flatten(2).mean(2) if feature.ndim > 3 else feature
 
 
 def _student_t(feature: Tensor) -> Tensor:

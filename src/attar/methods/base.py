@@ -272,7 +272,8 @@ class Method(nn.Module):
         if classes:
             check_class_numbers(labels)
         address = loop.address(epoch, step)
-        batch = Batch(inputs, labels, index, address, epochs or 1, phase, views or {}, labelled)  # type: ignore[arg-type]
+        mixed = classes and labels.is_floating_point()
+        batch = Batch(inputs, labels, index, address, epochs or 1, phase, views or {}, labelled, mixed=mixed)  # type: ignore[arg-type]
         if torch.is_grad_enabled():
             loop.check_networks((frozen.module for frozen in self.frozen()), self)
             loop.check_schedules(edges, epoch, epochs)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attar.batch import Batch
+from attar.errors import PairError
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import ClassActivation
 from attar.methods.base import Offline
@@ -64,6 +65,11 @@ class CATKD(Offline):
         for name, network in (("teacher", self.teacher.module), ("student", self.student.module)):
             final = known[f"{name}.final"]
             assert isinstance(final, Tensor)
+            if final.ndim != 4:
+                raise PairError(
+                    f"catkd: the {name}'s last stage gives {tuple(final.shape)}, expected a map (B, C, H, W); choose a "
+                    "method of logits or vectors (kd, rkd)"
+                )
             weight = classifier_of(network).weight
             known.add(f"{name}.activation", F.conv2d(final, weight[:, :, None, None]))
         return known

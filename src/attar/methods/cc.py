@@ -55,7 +55,7 @@ class CC(Offline):
         self.teacher.request(self.theirs)
         self.student.request(self.own)
         taps = ((teacher, self.theirs), (student, self.own))
-        shapes = [layer_shapes(net, [tap], image_shape, as_vector)[tap] for net, tap in taps]
+        shapes = [layer_shapes(net, [tap], image_shape, as_vector, layers)[tap] for net, tap in taps]
         self.teacher_embedding, self.student_embedding = (nn.Linear(shape[0], width) for shape in shapes)
 
     def run(self, batch: Batch) -> Knowledge:

@@ -12,7 +12,7 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
 from attar.methods.common.several_teachers import SeveralTeachers
-from attar.methods.common.teacher_rules import route, unlocked
+from attar.methods.common.teacher_rules import ranks, route, unlocked
 from attar.methods.registry import register
 
 
@@ -58,8 +58,7 @@ class CESKD(SeveralTeachers):
             raise AttarError("ceskd ranks images by their own label; leave data.unlabelled and mixed images out")
         known = super().run(batch)
         hardness = F.cross_entropy(self.logits_of(known)[0].float(), batch.labels, reduction="none")
-        difficulty = hardness.argsort().argsort() / max(len(batch) - 1, 1)
-        chosen = route(difficulty, unlocked(batch.address.epoch, self.pace, len(self.names)))
+        chosen = route(ranks(hardness, batch), unlocked(batch.address.epoch, self.pace, len(self.names)))
         return known.add("teachers.route", chosen)
 
     def transfers(self) -> Iterable[Transfer]:

@@ -59,8 +59,8 @@ class FitNet(Offline):
         self.weight, self.ce = weight, ce
         hint = [] if layers else [self._stages(teacher, student, stage)]
         self.pairs = tap_pairs(self.name, teacher, student, layers, hint)
-        theirs = layer_shapes(teacher, [pair[0] for pair in self.pairs], image_shape, as_feature)
-        own = layer_shapes(student, [pair[1] for pair in self.pairs], image_shape, as_feature)
+        theirs = layer_shapes(teacher, [pair[0] for pair in self.pairs], image_shape, as_feature, layers)
+        own = layer_shapes(student, [pair[1] for pair in self.pairs], image_shape, as_feature, layers)
         self.regressors = nn.ModuleList(
             arranged(_regressor(own[mine], theirs[taught], regressor), layers, as_feature)
             for taught, mine in self.pairs

@@ -99,7 +99,7 @@ class RSD(Method):
 
     Raises:
         AttarError: mixing in a network without stages, no convolution to restructure, a rate outside [0, 1), a share
-            outside [0, 1], or a teacher for a run that does not distil.
+            outside [0, 1], or a teacher for a run that does not distil; in a pass that mixes, images that are mixed.
 
     >>> from attar.models import create_model
     >>> [edge.key for edge in RSD(create_model("resnet8"), mixture=False).edges]
@@ -147,6 +147,8 @@ class RSD(Method):
         return ("student", "full", "mixed_full", "mixed_student") if self.mixture else ("student", "full")
 
     def run(self, batch: Batch) -> Knowledge:
+        if self.mixture and batch.mixed:
+            raise AttarError("rsd mixes the classes of images itself; leave mixed images out, or give mixture=False")
         mixing = None
         if self.training and self.mixture:
             mixing = Mixing.of(batch, len(cast(Staged, self.student.module).stages))

@@ -204,6 +204,8 @@ class Attention(nn.Module):
     def __init__(self, net: Branched, graph: DistillGraph, image_shape: tuple[int, int, int] | None) -> None:
         super().__init__()
         self.learned = graph.learned
+        # Shares are read in the plan's order, which need not be that of the forks.
+        self.peers = graph.objects[1:]
         # An eighth of the features, as in OKDDip; peers of different widths meet in it.
         size = max(net.trunk.classifier.in_features // 8, 1)
         self.queries, self.keys = (
@@ -213,7 +215,7 @@ class Attention(nn.Module):
 
     def forward(self, trunk: Output, branches: Mapping[str, Output]) -> dict[str, Tensor]:
         queries, keys = (
-            torch.stack([embed[name](branches[name].tap("pooled")) for name in branches], dim=1)
+            torch.stack([embed[name](branches[name].tap("pooled")) for name in self.peers], dim=1)
             for embed in (self.queries, self.keys)
         )
         shares = (queries @ keys.mT).softmax(dim=2)

@@ -51,8 +51,8 @@ class VID(Offline):
         super().__init__(teacher, student)
         self.weight, self.ce = weight, ce
         self.pairs = tap_pairs(self.name, teacher, student, layers)
-        theirs = layer_shapes(teacher, [pair[0] for pair in self.pairs], image_shape, as_map)
-        own = layer_shapes(student, [pair[1] for pair in self.pairs], image_shape, as_map)
+        theirs = layer_shapes(teacher, [pair[0] for pair in self.pairs], image_shape, as_map, layers)
+        own = layer_shapes(student, [pair[1] for pair in self.pairs], image_shape, as_map, layers)
         regressors = [_regressor(own[mine], theirs[taught]) for taught, mine in self.pairs]
         likelihoods = [VariationalInformation(theirs[taught][0]) for taught, _ in self.pairs]
         self.regressors = nn.ModuleList(arranged(one, layers, as_map) for one in regressors)

@@ -79,6 +79,9 @@ def counted(request: Request) -> SamplePrediction:
         raise AttarError(f"{file} does not exist")
     pixels = torch.from_numpy(read(file).copy()).permute(2, 0, 1)[None].float() / 255
     height, width = (side // STRIDE * STRIDE for side in pixels.shape[2:])
+    if not height or not width:
+        size = "x".join(map(str, reversed(pixels.shape[2:])))
+        raise AttarError(f"{file} has {size} pixels; a density map needs {STRIDE}x{STRIDE} or more")
     mean, std = (torch.tensor(card[key])[:, None, None] for key in ("mean", "std"))
     count = float(run(net, ((pixels - mean) / std)[..., :height, :width]).sum())
     return SamplePrediction(file, f"{count:.1f}", {"count": count})

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from attar.batch import Address, Batch, Counts
@@ -120,6 +121,8 @@ class DeviceLoader:
             )
         self._check_unlabelled()
         self._check_share()
+        self._weighed_epoch: int | None = None
+        self._weights_until = torch.empty(0)
         self._mean, self._std = (
             255 * torch.tensor(values, device=self.device)[:, None, None] for values in (images.mean, images.std)
         )
@@ -163,10 +166,12 @@ class DeviceLoader:
                 yield batch if self.share[1] == 1 else self._part(batch)
 
     def counts(self, epoch: int, step: int) -> Counts:
-        """How much the whole batch of a step holds, over all processes; any epoch's."""
+        """How much the whole batch of a step holds, over all processes."""
         whole = self._whole_span(step)
         rows = whole.stop - whole.start
-        return Counts(rows, rows - self.unlabelled_batch)
+        weights = self._class_weights_until(epoch)
+        class_weight = None if weights is None else float(weights[whole.stop] - weights[whole.start])
+        return Counts(rows, rows - self.unlabelled_batch, class_weight=class_weight)
 
     @property
     def identity(self) -> str:
@@ -276,6 +281,22 @@ class DeviceLoader:
         ends = [self.batch_size * step for step in range(1, len(self))]
         parts = zip(order.tensor_split(ends, dim=1), self._unlabelled_order(address.epoch), strict=True)
         return torch.cat([rows for step in parts for rows in step], dim=1)
+
+    def _class_weights_until(self, epoch: int) -> Tensor | None:
+        """(N + 1,): the sum of the class weights of the images before each place of an epoch's order, on the CPU.
+
+        Mixed images have two classes each, which only their batch knows.
+        """
+        if self.images.class_weights is None or self.mixing:
+            return None
+        if self._weighed_epoch != epoch:
+            numbers = self._images_of(self._order(Address(self.seed, epoch))[0])
+            labelled = numbers < len(self.images)
+            labels = self.images.labels[numbers.clamp(max=len(self.images) - 1)]
+            weights = torch.tensor(self.images.class_weights, dtype=torch.float64)[labels] * labelled
+            self._weights_until = F.pad(weights.cumsum(0), (1, 0))
+            self._weighed_epoch = epoch
+        return self._weights_until
 
     def _repeated(self, order: Tensor) -> Tensor:
         """(2, N): of an order the first images with their copies, and partners; copy c of image i is i + c N."""

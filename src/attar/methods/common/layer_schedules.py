@@ -20,7 +20,8 @@ def by_layer(edges: Sequence[Transfer], output: str, text: str) -> dict[str, ByL
 
     Edges between layers are those that neither start at the labels nor compare outputs. They belong to the learner's
     layer, and the layers are ordered by the numbers in their names ("stage2", "layer3.attention", "blocks.11"), the
-    stem first, "final" and "pooled" last. All other edges come after the last layer.
+    stem first, "final" and "pooled" last; layers without a number, or with the same, stay in the order of the edges.
+    All other edges come after the last layer.
 
     Args:
         edges: of the method.
@@ -51,7 +52,7 @@ def by_layer(edges: Sequence[Transfer], output: str, text: str) -> dict[str, ByL
             f"layer_schedule={text} orders edges between layers, and this method has none; choose internal, at, "
             "fitnet, or another that compares layers"
         )
-    order = sorted(set(layers.values()), key=depth)
+    order = sorted(dict.fromkeys(layers.values()), key=depth)  # layers of one depth stay in the order of the edges
     span = int(numbers[0]) if numbers else None
     place = {key: order.index(layer) for key, layer in layers.items()}
     return {edge.key: ByLayer(kind, place.get(edge.key, len(order)), len(order), span) for edge in edges}
@@ -72,9 +73,9 @@ def layer_of(edge: Transfer) -> str:
 def depth(layer: str) -> tuple[float, ...]:
     """How deep a layer stands, by the numbers in its name.
 
-    >>> sorted(["pooled", "stage10", "stage2", "stem"], key=depth)
-    ['stem', 'stage2', 'stage10', 'pooled']
+    >>> sorted(["pooled.review", "stage10", "stage2", "stem"], key=depth)
+    ['stem', 'stage2', 'stage10', 'pooled.review']
     """
-    if layer in ("final", "pooled"):
+    if layer.partition(".")[0] in ("final", "pooled"):
         return (float("inf"),)
     return tuple(float(number) for number in re.findall(r"\d+", layer))

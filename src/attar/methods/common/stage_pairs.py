@@ -11,7 +11,7 @@ from attar.errors import AttarError, PairError
 from attar.methods.common.edge_options import by_key
 from attar.models import Staged, has_tap, tap_shapes
 from attar.models.surgery.adapters import resized
-from attar.models.surgery.layouts import Arrange, Arranged, arranged_shape
+from attar.models.surgery.layouts import Arrange, Arranged, arranged_shape, as_vector
 from attar.models.surgery.taps import tap_paths
 
 # Pairs of layers, as a recipe writes them: {"student.layer2": "teacher.blocks.5"}.
@@ -72,10 +72,25 @@ def arranged(module: nn.Module, layers: Layers | None, arrange: Arrange) -> nn.M
 
 
 def layer_shapes(
-    net: nn.Module, taps: Sequence[str], image_shape: tuple[int, int, int] | None, arrange: Arrange
+    net: nn.Module,
+    taps: Sequence[str],
+    image_shape: tuple[int, int, int] | None,
+    arrange: Arrange,
+    layers: Layers | None,
 ) -> dict[str, tuple[int, ...]]:
-    """The shapes of taps in one layout, without the batch."""
-    return {tap: arranged_shape(shape, arrange) for tap, shape in tap_shapes(net, taps, image_shape).items()}
+    """The shapes of taps in one layout, without the batch.
+
+    Raises:
+        PairError: a stage gives tokens, which only layers by path bring to another layout (`arranged`).
+    """
+    shapes = tap_shapes(net, taps, image_shape)
+    for tap, shape in shapes.items():
+        if not layers and len(shape) == 2 and arrange is not as_vector:
+            raise PairError(
+                f"{tap} of {type(net).__name__} gives tokens {shape}, expected a map (C, H, W); name layers of square "
+                "images (layers=), or use a method of vectors (rkd, pkt, cc)"
+            )
+    return {tap: arranged_shape(shape, arrange) for tap, shape in shapes.items()}
 
 
 def stage_name(method: str, role: str, net: Staged, stage: int) -> str:

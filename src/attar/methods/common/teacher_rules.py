@@ -44,8 +44,8 @@ def confidence(batch: Batch, logits: Sequence[Tensor]) -> Tensor:
 
 def routed(batch: Batch, logits: Sequence[Tensor], *, pace: int) -> Tensor:
     """(teachers, B): 1 for the one teacher of each image, by its difficulty for the first teacher (CES-KD)."""
-    difficulty = _hardness(_classes("routed", logits)[0], batch).argsort().argsort() / max(len(batch) - 1, 1)
-    chosen = route(difficulty, unlocked(batch.address.epoch, pace, len(logits)))
+    hardness = _hardness(_classes("routed", logits)[0], batch)
+    chosen = route(ranks(hardness, batch), unlocked(batch.address.epoch, pace, len(logits)))
     return F.one_hot(chosen, len(logits)).mT.to(widen(logits[0]))
 
 
@@ -57,6 +57,15 @@ def dropped(batch: Batch, logits: Sequence[Tensor], *, keep: float) -> Tensor:
     # Of those drawn, the smallest draw stays whatever the probability.
     stays = (draws < keep).to(draws).index_fill(0, draws.argmin()[None], 1.0)
     return (stays / stays.sum())[:, None]
+
+
+def ranks(hardness: Tensor, batch: Batch) -> Tensor:
+    """(B,): each row's rank by hardness in the whole batch, which several processes may share, from 0 to 1.
+
+    >>> ranks(torch.tensor([0.3, 2.0, 0.1]), Batch(torch.zeros(3, 1), torch.zeros(3))).tolist()
+    [0.5, 1.0, 0.0]
+    """
+    return batch.own(batch.all_rows(hardness).argsort().argsort()) / max(batch.whole - 1, 1)
 
 
 def route(difficulty: Tensor, unlocked: int) -> Tensor:
