@@ -10,6 +10,7 @@ from rich.console import Console
 from torch import nn
 
 import attar
+from attar.errors import AttarError
 from attar.experiments import job as jobs
 from attar.experiments import launch
 from attar.experiments import training as trainings
@@ -126,3 +127,20 @@ def test_two_teachers_of_one_name_are_two_networks(tmp_path):
     assert [one.recipe.seed for one in job.teacher_trainings.values()] == [0, 1]
     assert len({fingerprint(net) for net in job.teachers}) == 2
     assert [one.title for one in job.teacher_trainings.values()] == ["teacher resnet8", "teacher 2 resnet8"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"optim": {"name": "dot", "lr": "auto"}}, "optim.lr=auto is not for optim.name=dot"),
+        (
+            {"teacher": {"name": "resnet14", "cache": "cache", "cache_top": 20}},
+            "teacher.cache_top must be 1 to 9, got 20",
+        ),
+        ({"optim": {"lr": 0.05, "min_lr": 1.0}}, "optim.min_lr, where schedules end, is 1.0, above optim.lr, 0.05"),
+    ],
+)
+def test_what_cannot_be_is_found_before_the_teacher_is_trained(tmp_path, values, message):
+    with pytest.raises(AttarError, match=message):
+        distil(tmp_path / "run", **values)
+    assert not (tmp_path / "run").exists()

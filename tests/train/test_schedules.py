@@ -23,3 +23,11 @@ def test_rex_stays_above_linear_until_both_end_at_zero():
 
 def test_cosine_keeps_its_curve_with_a_warmup():
     assert rates(schedule="cosine", warmup=1.0)[4:] == rates(schedule="cosine")[4:]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "multistep"])
+@pytest.mark.parametrize(("warmup", "steps"), [(0.01, 10), (0.05, 15), (0.1 * 3, 20), (0.5, 1)])
+def test_a_warm_up_that_ends_within_a_step_stays_below_the_rate(schedule, warmup, steps):
+    recipe = OptimRecipe(lr=0.1, schedule=schedule, warmup=warmup)
+    found = [learning_rate(recipe, step, steps, 3) for step in range(3 * steps)]
+    assert max(found) <= 0.1 + 1e-12

@@ -35,7 +35,7 @@ from attar.metrics.predictions import evaluate_each, predictions_file, save_pred
 from attar.profiling import Cost, Result, cost, read_scores
 from attar.profiling.cost import Sample
 from attar.recipe import Recipe
-from attar.teachers.cached_loader import with_cached_logits
+from attar.teachers.cached_loader import check_cache_top, with_cached_logits
 from attar.teachers.selection import Engines, choose_engines
 from attar.track import Tracking
 from attar.track.following import Following
@@ -107,6 +107,7 @@ class Training:
         """
         for_method(self.method, self.recipe)
         check_components(self.method, self.recipe.optim, team().size, bool(self.recipe.compile))
+        check_cache_top(self.method, self.recipe, self.splits.num_classes)
         self._place()
         check(self.method, next(iter(self.loader.epoch(0))))
 

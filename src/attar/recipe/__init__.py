@@ -4,7 +4,7 @@ YAML files, `key=value` overrides and keyword arguments all fill the same schema
 an unknown name is found before anything is written.
 """
 
-from attar.recipe.layers import layered, normalise, optimiser_defaults
+from attar.recipe.layers import layered, normalise, optimiser_defaults, with_found_rate
 from attar.recipe.read import given_keys, read_recipe, to_yaml
 from attar.recipe.schema import (
     NAMED,
@@ -42,4 +42,5 @@ __all__ = [
     "read_recipe",
     "titled",
     "to_yaml",
+    "with_found_rate",
 ]

@@ -79,6 +79,8 @@ def check_values(recipe: Recipe) -> None:
     for key, number in not_negative.items():
         if not 0 <= number < math.inf:
             raise AttarError(f"{key} must be 0 or above, got {number}")
+    if optim.min_lr > optim.lr:
+        raise AttarError(f"optim.min_lr, where schedules end, is {optim.min_lr}, above optim.lr, {optim.lr}")
     shares = {
         "data.val_fraction": recipe.data.val_fraction,
         "optim.momentum": optim.momentum,

@@ -17,6 +17,19 @@ from attar.recipe.texts import parse
 OF_EDGES = ("weights", "logit_edges", "layer_schedule", "teachers")
 
 
+def with_found_rate(recipe: Recipe, begun: Recipe) -> Recipe:
+    """A recipe of optim.lr=auto as a run that has begun with it keeps it: with the rate that it found.
+
+    >>> from attar.recipe import OptimRecipe
+    >>> with_found_rate(Recipe(optim=OptimRecipe(range_test=True)), Recipe(optim=OptimRecipe(lr=0.03))).optim.lr
+    0.03
+    """
+    if not recipe.optim.range_test:
+        return recipe
+    found = dataclasses.replace(recipe.optim, lr=begun.optim.lr, range_test=begun.optim.range_test)
+    return dataclasses.replace(recipe, optim=found)
+
+
 def normalise(tree: dict[str, Any]) -> dict[str, Any]:
     """Bare names become sections or lists, and keys that a section does not know become its options."""
     tree = dict(tree)

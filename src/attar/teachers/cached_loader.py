@@ -27,6 +27,27 @@ from attar.teachers.usage import teacher_usage
 STALE = 0.05
 
 
+def caches_logits(method: Method, recipe: Recipe) -> bool:
+    """Whether there are a cache and a frozen teacher."""
+    return bool(recipe.teacher.cache) and any(True for _ in method.frozen())
+
+
+def check_cache_top(method: Method, recipe: Recipe, classes: int) -> None:
+    """Refuse a number of cached logits that the outputs do not have.
+
+    Raises:
+        AttarError: networks put out no logits, or not so many.
+    """
+    top = recipe.teacher.cache_top
+    if top is None or not caches_logits(method, recipe):
+        return
+    if method.task.output != "logits":
+        raise AttarError(
+            f"teacher.cache_top keeps the largest logits, and networks put out {method.task.output}; leave it out"
+        )
+    codec_of((classes,), top)
+
+
 def with_cached_logits(
     loader: Loader,
     method: Method,
@@ -42,7 +63,7 @@ def with_cached_logits(
     """
     whole = loader.whole()
     root, top = recipe.teacher.cache, recipe.teacher.cache_top
-    if not root or not any(True for _ in method.frozen()):
+    if root is None or not caches_logits(method, recipe):
         return loader
     if whole.unlabelled_batch:
         log("no teacher cache: it holds every image once an epoch, and unlabelled images have passes of their own")
@@ -50,10 +71,6 @@ def with_cached_logits(
     if recipe.data.repeats > 1:
         log("no teacher cache: it holds every image once an epoch, and data.repeats shows some several times")
         return loader
-    if top and method.task.output != "logits":
-        raise AttarError(
-            f"teacher.cache_top keeps the largest logits, and networks put out {method.task.output}; leave it out"
-        )
     caches = []
     for frozen, reading in zip(method.frozen(), teacher_usage(method, next(iter(whole.epoch(0)))), strict=True):
         if not reading.output:

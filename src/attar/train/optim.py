@@ -120,10 +120,12 @@ def check_components(method: Method, optim: OptimRecipe, processes: int, compile
         compiled: whether the recipe wants compiled steps.
 
     Raises:
-        AttarError: it has not, compiled steps are wanted, or a momentum is outside [0, 1).
+        AttarError: it has not, its rate is to be found, compiled steps are wanted, or a momentum is outside [0, 1).
     """
     if optim.name not in BY_COMPONENT:
         return
+    if optim.range_test:
+        raise AttarError(f"optim.lr=auto is not for optim.name={optim.name}; give a number")
     if processes > 1:
         raise AttarError(f"optim.name={optim.name} runs in one process; leave torchrun out, or give optim.name=sgd")
     if compiled:

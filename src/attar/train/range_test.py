@@ -10,11 +10,10 @@ import torch
 
 from attar.accel.runtime import Runtime
 from attar.data import Loader
-from attar.errors import AttarError
 from attar.methods import Method
 from attar.methods.base import no_grad_clone
 from attar.recipe import Recipe
-from attar.train.optim import BY_COMPONENT, optimiser
+from attar.train.optim import optimiser
 
 # So many steps, from this part of the optimiser's own rate to this multiple of it.
 STEPS, LEAST, MOST = 60, 1e-3, 30.0
@@ -34,14 +33,9 @@ def find_rate(method: Method, loader: Loader, recipe: Recipe, runtime: Runtime) 
     Args:
         method: what is to be trained, on its device.
         loader: of its training.
-        recipe: with the optimiser; its lr is the middle of the range.
+        recipe: with the optimiser, which takes one backward pass a step; its lr is the middle of the range.
         runtime: what it computes with.
-
-    Raises:
-        AttarError: the optimiser takes several backward passes a step.
     """
-    if recipe.optim.name in BY_COMPONENT:
-        raise AttarError(f"optim.lr=auto is not for optim.name={recipe.optim.name}; give a number")
     state = no_grad_clone(method.state_dict())
     optimisers = {phase: optimiser(method.trainable(phase), recipe.optim) for phase in method.phases}
     rates = [recipe.optim.lr * LEAST * (MOST / LEAST) ** (step / (STEPS - 1)) for step in range(STEPS)]

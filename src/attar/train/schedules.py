@@ -21,7 +21,8 @@ def learning_rate(optim: OptimRecipe, step: int, steps_per_epoch: int, epochs: i
     schedule, total = SCHEDULES[optim.schedule], steps_per_epoch * epochs
     rising = optim.warmup * steps_per_epoch
     if schedule.warmup and step < rising:
-        return optim.lr * (step + 1) / rising
+        # The last step of a warm-up that ends within a step is at the full rate, not above.
+        return optim.lr * min(1.0, (step + 1) / rising)
     done = (step - rising) / (total - rising) if schedule.from_warmup else step / total
     return optim.min_lr + (optim.lr - optim.min_lr) * schedule.factor(done, optim)
 
