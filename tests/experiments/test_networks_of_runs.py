@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 
 import pytest
 import torch
+from rich.console import Console
 
 import attar
 from attar.errors import AttarError
@@ -86,3 +88,20 @@ def test_a_damaged_description_is_one_line(run, tmp_path, spec):
     card.write_text(json.dumps({**json.loads(card.read_text()), "spec": spec}))
     with pytest.raises(AttarError, match=r"cannot read .*student\.json"):
         with_networks_of_runs(read_recipe(teacher=str(tmp_path / "seed0"), student="resnet8", method="kd", **SMALL))
+
+
+def test_an_earlier_baseline_of_another_test_set_is_refused_and_of_another_training_named(tmp_path):
+    said = io.StringIO()
+    common = {"student": "resnet8", "teacher": "resnet8", "method": "kd", **SMALL}
+    attar.train_model(student="resnet8", out=str(tmp_path / "first"), **SMALL)
+    baseline = {"alone": str(tmp_path / "first")}
+    prepare(read_recipe(**{**common, "epochs": 2}, **baseline), Console(file=said, width=200))
+    assert "warning: alone=" in said.getvalue()
+    assert "was trained with epochs=1 (here 2): the gain is not the method's alone" in said.getvalue()
+    said.truncate(0)
+    prepare(read_recipe(**common, **baseline), Console(file=said, width=200))
+    assert "was trained with" not in said.getvalue()
+    inputs = tmp_path / "first" / "inputs.json"
+    inputs.write_text(inputs.read_text().replace('"test images": "', '"test images": "0'))
+    with pytest.raises(AttarError, match="was scored on another test set; give alone=train"):
+        prepare(read_recipe(**common, **baseline))

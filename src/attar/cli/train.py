@@ -12,6 +12,7 @@ import typer
 
 from attar.cli.arguments import Plugin, RecipeArguments, RecipeCommand, split_arguments
 from attar.cli.entry import MISTAKE, app, console, loading
+from attar.errors import AttarError
 from attar.plugins import import_files, import_named, imported_files
 
 
@@ -92,6 +93,8 @@ def bench(
         from attar.experiments.suites.cluster import Submission, submit
 
     if search is not None:
+        if against:
+            raise AttarError("--against compares finished runs; leave it out of a search and give it to the best suite")
         _search(suite, overrides or [], search)
         return
     submission, arguments = Submission.of(overrides or [])

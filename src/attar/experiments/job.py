@@ -23,7 +23,7 @@ from attar.data.overview import split_lines
 from attar.deploy import load
 from attar.distributed.team import sign, surviving, team
 from attar.errors import AttarError, Stopped, first_line
-from attar.experiments.baseline import earlier_baseline
+from attar.experiments.baseline import earlier_baseline, trained_otherwise
 from attar.experiments.build import Parts, Sets, fitting, repeats, seeded, task_title
 from attar.experiments.exporting import export_run
 from attar.experiments.given_objects import Given
@@ -117,6 +117,8 @@ class Job:
         Raises:
             AttarError: what does not hold.
         """
+        if self.recipe.optim.range_test and self.team.size > 1:
+            raise AttarError("optim.lr=auto looks for the rate in one process; give a number under torchrun")
         with self.console.status("trying a batch"):
             if not self.accept_changes:
                 check_inputs(self.folder, self.inputs)
@@ -218,13 +220,7 @@ class Job:
                 self.training(self.recipe.seed).fit(self.console, runtime, on_epoch)
 
     def _find_rate(self, runtime: Runtime) -> None:
-        """Put the learning rate of a range test with the first seed's method into the recipe, which is written again.
-
-        Raises:
-            AttarError: several processes work on the run, or the optimiser has no one rate.
-        """
-        if self.team.size > 1:
-            raise AttarError("optim.lr=auto looks for the rate in one process; give a number under torchrun")
+        """Put the learning rate of a range test with the first seed's method into the recipe, and write it again."""
         training = self.training(self.recipe.seed)
         with self.console.status("looking for the learning rate"):
             rate = find_rate(training.method, training.loader, training.recipe, runtime)
@@ -507,7 +503,9 @@ class Job:
         if self.recipe.alone in ("train", "skip"):
             return {}
         root, student, classes = Path(self.recipe.alone), self.recipe.student, self.splits.test.classes
-        return {seed: earlier_baseline(root, student, classes, seed) for seed in self.seeds}
+        found = {seed: earlier_baseline(root, student, classes, seed, self.inputs) for seed in self.seeds}
+        self._warn([trained_otherwise(self.recipe)])
+        return found
 
 
 def outcome_beside(spec: TrainingSpec) -> str:

@@ -26,7 +26,7 @@ from attar.profiling import Measured, Suggestion, suggest
 from attar.profiling.budget import read_budget
 from attar.profiling.candidates import candidate_names
 from attar.profiling.suggestion import ZOO_SIDE
-from attar.recipe import ModelRecipe, Recipe, flat_name, titled
+from attar.recipe import ModelRecipe, Recipe, flat_name, titled, with_found_rate
 from attar.report.search_page import Found, Tried, ordered, write_search_page
 from attar.report.suggestions import over_budget, unsteady
 from attar.report.summary import Summary
@@ -258,14 +258,12 @@ class _Halving:
 
 
 def other_keys(recipe: Recipe, kept: Recipe) -> list[str]:
-    """The keys in which a recipe differs from that of a run in its place; a range test has put its rate there.
+    """The keys in which a recipe differs from that of a run in its place.
 
     >>> other_keys(Recipe(epochs=4), Recipe(epochs=8))
     ['epochs']
     """
-    if recipe.optim.range_test:
-        recipe = replace(recipe, optim=replace(recipe.optim, lr=kept.optim.lr, range_test=kept.optim.range_test))
-    now, before = asdict(recipe), asdict(kept)
+    now, before = asdict(with_found_rate(recipe, kept)), asdict(kept)
     return [key for key in now if now[key] != before[key] and key not in ("track", "jobs", "checkpoint_minutes")]
 
 

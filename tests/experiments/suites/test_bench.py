@@ -249,6 +249,7 @@ def test_the_packaged_suites_are_sound() -> None:
         (SUITE.replace("epochs: 1, b", "optim: {lrr: 1}, epochs: 1, b"), "'optim.lrr'; did you mean 'optim.lr'"),
         (SUITE.replace("epochs: 1, b", "optim: 5, epochs: 1, b"), "optim: expected a section of keys, got 5"),
         (SUITE.replace("epochs: 1, b", "epochs: [1, 2], b"), r"epochs: expected a whole number, got '\[1, 2\]'"),
+        (SUITE.replace("supervised", "{name: supervised, patience: 2}"), "patience is the same for all methods"),
         (SUITE.replace("resnet14", "runs/gone"), "teacher=runs/gone: there is no such folder"),
     ],
 )

@@ -15,6 +15,8 @@ from attar.experiments.suites import search as room
 from attar.experiments.suites.bench import read_suite
 from attar.experiments.suites.search import Search, read_search
 from attar.experiments.suites.search_space import Space, chosen, spaces_of
+from attar.recipe import read_recipe, to_yaml
+from attar.safety.locks import InUseError
 
 SUITE = {
     "methods": ["supervised", {"name": "kd", "search": {"temperature": [1, 8], "ce": {"choices": [0.1, 0.5]}}}],
@@ -125,6 +127,60 @@ def test_a_trial_that_fails_is_not_the_end(search, monkeypatch):
     (table,) = found.run()
     assert table.rows[1] == ["kd", "", "2", "0", "2", "failed"]
     assert [one["reason"] for one in records(found.folder)] == ["no", "no"]
+
+
+def test_trials_of_another_recipe_are_no_part_of_a_search(search):
+    search(2).run()
+    other = {**SUITE["recipe"], "optim": {"lr": 0.1}}
+    with pytest.raises(AttarError, match=r"trials.jsonl has trials of another recipe; give its keys again"):
+        search(3, recipe=other).run()
+    search(3).run()
+
+
+@pytest.mark.parametrize("trouble", [InUseError("in use"), OSError("no space left on device")])
+def test_trouble_from_outside_is_no_failed_trial(search, monkeypatch, trouble):
+    def failing(*_):
+        raise trouble
+
+    fit = Search._fit
+    monkeypatch.setattr(Search, "_fit", failing)
+    found = search(2)
+    with pytest.raises(type(trouble)):
+        found.run()
+    assert not list(found.folder.rglob("trials.jsonl"))
+    monkeypatch.setattr(Search, "_fit", fit)
+    assert found.run()[0].rows[1][4] == "0"
+
+
+def test_a_trial_that_began_with_other_values_is_refused(tmp_path):
+    pytest.importorskip("optuna")
+    recipe = {"data": {"name": "digits", "val_fraction": 0.2, "train_size": 60}, "epochs": 1, "batch_size": 20}
+    tree = {"methods": [{"name": "dml", "search": {"temperature": [1, 8]}}], "pairs": [{"student": "resnet8"}]}
+    file = tmp_path / "suite.yaml"
+    file.write_text(yaml.safe_dump({**tree, "recipe": {**recipe, "precision": "float32"}}))
+
+    def begun():
+        found = read_search(file, [f"out={tmp_path / 'out'}"], 1, Console(file=io.StringIO()))
+        return found, next(found._studies())
+
+    found, study = begun()
+    place = study.folder / "trial0"
+    place.mkdir(parents=True)
+    values = room.suggested(study.spaces, found._asked(study)[1])
+    (place / "recipe.yaml").write_text(to_yaml(read_recipe(**found._cell(study, values).values, out=str(place))))
+    found._check(study)
+    file.write_text(yaml.safe_dump({**tree, "recipe": {**recipe, "precision": "float32", "optim": {"lr": 0.4}}}))
+    found, study = begun()
+    with pytest.raises(AttarError, match=r"trial0 holds a run with optim=.*choose another out="):
+        found._check(study)
+
+
+@pytest.mark.parametrize("option", ["jobs=2", "share=1/2"])
+def test_what_has_no_part_in_a_search_is_refused(tmp_path, option):
+    file = tmp_path / "suite.yaml"
+    file.write_text(yaml.safe_dump(SUITE))
+    with pytest.raises(AttarError, match="leave jobs= and share= out"):
+        read_search(file, [option], 1, Console(quiet=True))
 
 
 def test_trials_never_touch_the_test_set(tmp_path, monkeypatch):

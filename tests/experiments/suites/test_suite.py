@@ -4,6 +4,8 @@ import pytest
 
 from attar.errors import AttarError
 from attar.experiments.suites.suite import Options, load_suite
+from attar.experiments.suites.suite_check import check_recipe
+from attar.recipe import read_recipe, to_yaml
 
 GOOD = {"methods": "[kd]", "pairs": "[{teacher: resnet14, student: resnet8}]"}
 
@@ -83,3 +85,14 @@ def test_options_of_the_command_line_are_checked(given, message):
 def test_options_are_no_part_of_the_recipe():
     found = Options.of(["epochs=3", "out=runs/x", "share=2/4", "optim.lr=0.1", "jobs=2"])
     assert found == Options(["epochs=3", "optim.lr=0.1"], "runs/x", 2, (2, 4))
+
+
+def test_a_run_whose_rate_was_found_is_the_one_that_the_suite_means(tmp_path):
+    given = {"student": "resnet8", "method": "supervised", "optim": {"lr": "auto"}}
+    begun = read_recipe(**{**given, "optim": {"lr": 0.026}})
+    (tmp_path / "recipe.yaml").write_text(to_yaml(begun))
+    check_recipe(tmp_path, given)
+    with pytest.raises(AttarError, match=r"holds a run with optim=.*0.026.*choose another out="):
+        check_recipe(tmp_path, {**given, "optim": {"lr": 0.2}})
+    with pytest.raises(AttarError, match="holds a run with epochs=10, the suite 3"):
+        check_recipe(tmp_path, {**given, "epochs": 3})

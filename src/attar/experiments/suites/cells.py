@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import re
@@ -230,6 +231,9 @@ def one_value(section: dict[str, Any]) -> dict[str, Any]:
 
 def with_method(common: dict[str, Any], section: dict[str, Any]) -> dict[str, Any]:
     """The values of a pair with a method's section: keys of a recipe are the recipe's, others the method's options."""
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    if others := [key for key in section if key in known - {*OF_METHODS, *OF_SUITES}]:
+        raise AttarError(f"{others[0]} is the same for all methods of a suite; write it under recipe:")
     recipe = {key: value for key, value in section.items() if key in OF_METHODS}
     method = {key: value for key, value in section.items() if key not in OF_METHODS}
     return {**layered(common, recipe), "method": method}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from attar.experiments.suites.cells import Cell, cells_of, combinations, folder_
 from attar.experiments.suites.search_space import Path as Place
 from attar.experiments.suites.search_space import Space, chosen, spaces_of, suggested
 from attar.experiments.suites.suite import Options, load_suite, parsed
+from attar.experiments.suites.suite_check import check_begun
 from attar.extras import quiet, require
 from attar.files import write_text
 from attar.metrics import Measure
-from attar.recipe import layered, read_recipe
+from attar.recipe import Recipe, layered, read_recipe
 from attar.records import read_json_lines
 from attar.report.tables import Table
+from attar.safety.locks import InUseError
 from attar.tasks import task_of
 from attar.train.logging import read
 from attar.train.loop import Places
@@ -55,6 +58,7 @@ class Study:
         folder: where its trials are.
         measure: the primary measure of the task.
         epochs: how many a trial has that is not ended early.
+        digest: of the recipe without what is varied; trials of another one are not this study's.
         records: the trials that have ended, as they stand in the folder's trials.jsonl.
     """
 
@@ -66,11 +70,14 @@ class Study:
     folder: Path
     measure: Measure
     epochs: int
+    digest: str
     records: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         file = self.folder / TRIALS
         self.records = read_json_lines(file, REMEDY) if file.exists() else []
+        if any(record.get("recipe") != self.digest for record in self.records):
+            raise AttarError(f"{file} has trials of another recipe; give its keys again, another out=, or {REMEDY}")
 
     def best(self) -> dict[str, Any] | None:
         """The record of the best trial that went to its last epoch."""
@@ -136,7 +143,8 @@ class Search:
                     row, cell = row_name(own), self._cells([one_value(own)], [one_value(pair)])[0]
                     recipe = read_recipe(**cell.untrained)
                     place = self.folder / FOLDER / folder_name(column) / folder_name(row)
-                    yield Study(row, column, own, pair, spaces, place, task_of(recipe).metrics().primary, recipe.epochs)
+                    measure, digest = task_of(recipe).metrics().primary, digest_of(recipe)
+                    yield Study(row, column, own, pair, spaces, place, measure, recipe.epochs, digest)
 
     def _cells(self, methods: list[Any], pairs: list[dict[str, Any]]) -> list[Cell]:
         suite = {"methods": methods, "pairs": pairs, "seeds": [self.seed]}
@@ -147,10 +155,14 @@ class Search:
         return self._cells([one_value(chosen(study.section, values))], [one_value(study.pair)])[0]
 
     def _check(self, study: Study) -> None:
-        """Build the first trial's run and try a batch."""
+        """Build the next trial's run and try a batch; where it is there already, it must be the same run."""
         trial = self._asked(study)[1]
         cell = self._cell(study, suggested(study.spaces, trial))
-        Job(read_recipe(**cell.untrained), study.folder / "check", Console(quiet=True), shared=self.shared).check()
+        job = Job(read_recipe(**cell.untrained), study.folder / "check", Console(quiet=True), shared=self.shared)
+        job.check()
+        begun = study.folder / f"trial{len(study.records)}"
+        if (begun / "recipe.yaml").exists():
+            check_begun(begun, cell.values, job)
         if read_recipe(**cell.values).data.val_fraction == 0:
             raise AttarError("a search scores on the validation set; give data.val_fraction")
 
@@ -192,7 +204,7 @@ class Search:
             self._fit(cell, place, trial, study)
         except Pruned:
             state = "PRUNED"
-        except Stopped:
+        except (Stopped, InUseError, OSError):
             raise
         except Exception as error:  # a trial may do anything with such values
             state, reason = "FAIL", first_line(error)
@@ -202,6 +214,7 @@ class Search:
         state = "FAIL" if value is None or value != value else state
         record = {
             "number": number,
+            "recipe": study.digest,
             "state": state,
             "value": None if state == "FAIL" else value,
             "reason": reason,
@@ -290,6 +303,11 @@ def without_values(table: Table) -> Table:
     return Table(table.title, [table.columns[0], *table.columns[2:]], [[row[0], *row[2:]] for row in table.rows])
 
 
+def digest_of(recipe: Recipe) -> str:
+    """16 hex digits of a recipe, without where its runs are."""
+    return hashlib.blake2b(repr(replace(recipe, out=None)).encode(), digest_size=8).hexdigest()
+
+
 def _searched(method: str | dict[str, Any]) -> dict[str, Any]:
     """The spaces of a method's section.
 
@@ -311,7 +329,7 @@ def read_search(file: str | Path, overrides: list[str], trials: int, console: Co
 
     Args:
         file: the suite; methods with a `search` key are searched.
-        overrides: as for `read_suite`; jobs= and share= have no part in it.
+        overrides: as for `read_suite`, without jobs= and share=: trials follow each other.
         trials: how many trials each method has.
         console: where to print.
 
@@ -319,6 +337,8 @@ def read_search(file: str | Path, overrides: list[str], trials: int, console: Co
         AttarError: the suite is wrong, no method has a `search` key, or Optuna is not installed.
     """
     path, options = Path(file), Options.of(overrides)
+    if options.jobs is not None or options.share is not None:
+        raise AttarError("a search runs one trial after the other; leave jobs= and share= out")
     suite = load_suite(path)
     if not any(isinstance(one, dict) and one.get("search") for one in suite["methods"]):
         raise AttarError(f"no method of {str(path)!r} has a search key, such as search: {{temperature: [1, 8]}}")

@@ -17,7 +17,7 @@ from attar.experiments.shared_resources import SharedResources
 from attar.experiments.suites.cells import TEACHERS
 from attar.files import check_space
 from attar.plugins import naming_imports
-from attar.recipe import Recipe, read_recipe
+from attar.recipe import Recipe, read_recipe, with_found_rate
 
 # Of one run: its title, its folder and its recipe's values.
 Run = tuple[str, Path, dict[str, Any]]
@@ -69,17 +69,33 @@ def _checked(kind: Any, folder: Path, values: dict[str, Any], shared: SharedReso
     check_names(recipe)
     with naming_imports(folder):
         job = Job(recipe, folder, Console(quiet=True), shared=shared)
-    if begun and (changed := changed_inputs(folder, job.inputs)):
-        raise AttarError(
-            f"{folder} began with other {', '.join(changed)}; put them back, delete it to run it again, or choose "
-            "another out="
-        )
+    if begun:
+        check_same_inputs(folder, job)
     if finished:
         return 0
     if kind not in sizes:
         job.check()
         sizes[kind] = job.bytes_needed()
     return sizes[kind]
+
+
+def check_begun(folder: Path, values: dict[str, Any], job: Job) -> None:
+    """A run that is there already must be the one that is meant, with the inputs of today.
+
+    Raises:
+        AttarError: a key of its recipe differs, or an input.
+    """
+    check_recipe(folder, values)
+    check_same_inputs(folder, job)
+
+
+def check_same_inputs(folder: Path, job: Job) -> None:
+    """Refuse other data or weights than a run in a folder began with."""
+    if changed := changed_inputs(folder, job.inputs):
+        raise AttarError(
+            f"{folder} began with other {', '.join(changed)}; put them back, delete it to run it again, or choose "
+            "another out="
+        )
 
 
 def _without_teachers(recipe: Recipe) -> bool:
@@ -94,13 +110,15 @@ def check_recipe(folder: Path, values: dict[str, Any]) -> None:
     Raises:
         AttarError: a key of its recipe differs.
     """
-    there, wanted = read_recipe(folder / "recipe.yaml"), read_recipe(**values)
+    there = read_recipe(folder / "recipe.yaml")
+    wanted = with_found_rate(read_recipe(**values), there)
     for name in (entry.name for entry in dataclasses.fields(Recipe) if entry.name != "out"):
         old, new = getattr(there, name), getattr(wanted, name)
         if name == "teacher" and _moved(old.weights, new.weights):
             new = dataclasses.replace(new, weights=old.weights)
         if old != new:
-            raise AttarError(f"{folder} holds a run with {name}={old}, the suite {new}; choose another out=")
+            last = ", and new pairs after those that are there" if TEACHERS in folder.parts else ""
+            raise AttarError(f"{folder} holds a run with {name}={old}, the suite {new}; choose another out={last}")
 
 
 def _moved(old: str | None, new: str | None) -> bool:
