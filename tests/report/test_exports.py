@@ -49,12 +49,12 @@ def test_profiles():
     assert "ms, 16" in table.columns
     assert "…" not in printed(table)
     assert "(2 threads)" in table.title
-    assert "with 16 images" in profile_notes(16)
+    assert "with 16 inputs" in profile_notes(16)
 
 
 def test_a_notebook_shows_a_profile_as_a_table():
     shown = attar.profile(torch.nn.Linear(4, 2, bias=False), (4,), batch=8)
     assert isinstance(shown, attar.Profile)
     page = shown._repr_html_()
-    assert "Cost of an image" in page
-    assert "with 8 images" in page
+    assert "Cost of one input" in page
+    assert "with 8 inputs" in page

@@ -158,9 +158,10 @@ def test_a_full_disk_under_the_notes_leaves_the_training_alone(distill, tmp_path
     assert server["student"]["epochs"] == []
 
 
-def test_notes_that_somebody_damaged(tmp_path):
-    (tmp_path / "tracking.json").write_text("{")
-    with pytest.raises(AttarError, match=r"tracking\.json is damaged; delete it"):
+@pytest.mark.parametrize("damage", ["{", "[1, 2]", '{"id": 3, "logged": {}, "done": [], "epochs": {}}', "{}"])
+def test_notes_that_somebody_damaged(tmp_path, damage):
+    (tmp_path / "tracking.json").write_text(damage)
+    with pytest.raises(AttarError, match=r"tracking\.json.*delete it to be tracked"):
         Tracking(["remembered"], tmp_path).follow(tmp_path, {}, [], print)
 
 

@@ -73,8 +73,14 @@ def _thinned(line: Line) -> list[tuple[float, float]]:
     return points[:: step or 1] + (points[-1:] if step > 1 and (len(points) - 1) % step else [])
 
 
+def drawable(dots: Sequence[Dot]) -> list[Dot]:
+    """Those with a place on paper: a perplexity may be infinite; the table beside has it."""
+    return [dot for dot in dots if all(map(math.isfinite, (dot.value, dot.low, dot.high, dot.x)))]
+
+
 def dot_plot(title: str, dots: Sequence[Dot], label: str, signed: bool = False) -> str:
     """Values with their intervals, one below another; from `signed` on with a line at zero."""
+    dots = drawable(dots)
     step, top = 46, 8
     height = top + step * len(dots) + 40
     ends = [end for dot in dots for end in (dot.low, dot.high)] + ([0.0] if signed else [])
@@ -100,7 +106,8 @@ def dot_plot(title: str, dots: Sequence[Dot], label: str, signed: bool = False) 
 
 def scatter(title: str, dots: Sequence[Dot], x_label: str, y_label: str, height: int = 250) -> str:
     """Points named beside them, with intervals of their heights; logarithmic from left to right where that helps."""
-    xs = [dot.x for dot in dots]
+    dots = drawable(dots)
+    xs = [dot.x for dot in dots] or [0.0, 1.0]
     spread = min(xs) > 0 and max(xs) / min(xs) > 3
     # Points that cost nearly the same stand close together: an axis never stretches noise over the whole width.
     alike = [min(xs) * 0.75, max(xs) * 1.25] if max(xs) < 1.3 * min(xs) else []

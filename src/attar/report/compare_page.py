@@ -34,7 +34,7 @@ def compare_page(found: Comparison) -> str:
     """The page's HTML."""
     content = found.table()
     measure = found.scoring.primary
-    best = (max if measure.higher else min)(found.students(), key=lambda student: fmean(student.values))
+    best = found.best()
     most, value = "highest" if measure.higher else "lowest", measure.value(fmean(best.values))
     sentence = f"{len(found.runs)} runs on {content.title}. The {most} {measure.label} is {value}, of {best.label}."
     rows = ["best" if name == best.label else "" for name in found.names]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
@@ -128,6 +130,16 @@ class Comparison:
         ]
         columns = ["run", "shared seeds", f"{self.scoring.primary.points} over {self.names[0]}", "95 % interval", "p"]
         return Table(f"Differences from {self.names[0]}, paired by seed", columns, rows, texts=2)
+
+    def best(self) -> Network:
+        """The student with the best mean; a score that is not finite is the worst."""
+        higher = self.scoring.primary.higher
+
+        def rank(student: Network) -> float:
+            mean = fmean(student.values) * (1 if higher else -1)
+            return mean if math.isfinite(mean) else -math.inf
+
+        return max(self.students(), key=rank)
 
     def markdown(self) -> str:
         """Both tables."""

@@ -78,14 +78,14 @@ def profile_table(profiles: Mapping[str, Profile]) -> Table:
     ]
     columns = ["", "params", "M MACs", "ms, 1", f"ms, {first.batch}", "memory", "file"]
     plural = "" if first.threads == 1 else "s"
-    return Table(f"Cost of an image ({first.threads} thread{plural})", columns, rows)
+    return Table(f"Cost of one input ({first.threads} thread{plural})", columns, rows)
 
 
 def profile_notes(batch: int) -> str:
     """What the columns of that table mean."""
     return (
-        f"ms: median of a pass with 1 and with {batch} images (distance of the quartiles); memory: the most that an "
-        "image's activations take at once, weights not counted."
+        f"ms: median of a pass with 1 and with {batch} inputs (distance of the quartiles); memory: the most that an "
+        "input's activations take at once, weights not counted."
     )
 
 

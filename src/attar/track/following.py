@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from attar.errors import AttarError
 from attar.files import write_json
+from attar.records import read_json
 from attar.track.tracker import Epoch, Subject, Tracker, check_installed, flat, tracker_info
 
 Log = Callable[[str], None]
@@ -87,14 +87,18 @@ class Notes:
     def __post_init__(self) -> None:
         if not self.file.exists():
             return
-        try:
-            vars(self).update(json.loads(self.file.read_text(encoding="utf-8")))
-        except ValueError:
-            raise AttarError(f"{self.file} is damaged; delete it to be tracked as another run") from None
+        remedy = "delete it to be tracked as another run"
+        held = read_json(self.file, remedy)
+        if not isinstance(held, dict) or any(type(held.get(key)) is not kind for key, kind in _KINDS.items()):
+            raise AttarError(f"{self.file} is damaged; {remedy}")
+        vars(self).update({key: held[key] for key in _KINDS})
 
     def keep(self) -> None:
         """Write the file."""
         write_json(self.file, {key: value for key, value in vars(self).items() if key != "file"})
+
+
+_KINDS = {"id": str, "logged": dict, "done": list, "epochs": dict}
 
 
 class Following:
