@@ -34,6 +34,8 @@ SUFFIXES = (
 )
 # Named, because Pillow starts Ghostscript for an EPS file whatever it is called.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "HEIF", "AVIF")
+# Folders that systems and tools leave behind.
+SYSTEM = frozenset(("__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "lost+found"))
 # Pixels in one image as it is decoded: Pillow's own limit, which it only warns about.
 MOST_PIXELS = 89_478_485
 # Above so many pixels (about 7 bytes each), images are decoded one at a time on a machine.
@@ -61,6 +63,28 @@ def read_image(file: Path | BytesIO, size: int | tuple[int, int]) -> np.ndarray:
             raise AttarError(f"{pixels / 1e6:.0f} megapixels, above the {MOST_PIXELS / 1e6:.0f} that are read")
         with _one_at_a_time(pixels > LARGE):
             return fitted(image, (height, width))
+
+
+def not_black(file: Path) -> np.ndarray:
+    """(H, W), true where an image file, upright, is not black; values of 16 bits and floats count as they are.
+
+    Raises:
+        OSError, SyntaxError, ValueError: it is missing or damaged, or of a format not in `FORMATS`.
+    """
+    pillow, formats = _pillow()
+    with pillow.open(file, formats=formats) as opened:
+        image = upright(opened)
+        deep = image.mode.startswith("I") or image.mode == "F"  # as bytes, small values would be black
+        return np.asarray(image) > 0 if deep else np.asarray(to_rgb(image)).max(axis=2) > 0
+
+
+def left_by_systems(folder: str) -> bool:
+    """Whether a folder of this name is hidden, or one that systems and tools leave behind.
+
+    >>> [left_by_systems(name) for name in (".ipynb_checkpoints", "__MACOSX", "cats")]
+    [True, True, False]
+    """
+    return folder.startswith(".") or folder.lower() in SYSTEM
 
 
 def image_header(file: Path | BytesIO) -> tuple[tuple[int, int], str]:

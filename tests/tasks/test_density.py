@@ -7,7 +7,7 @@ import torch
 from attar.conformance import check
 from attar.data import divided
 from attar.data.loading.tensor_loader import TensorLoader
-from attar.data.sources.cells import density, flipped, read_cells
+from attar.data.sources.cells import density, flipped, read, read_cells
 from attar.data.tensor_set import TensorSet, TensorSplits
 from attar.errors import AttarError
 from attar.methods import create_method
@@ -41,6 +41,34 @@ def test_the_sums_of_the_maps_are_the_numbers_of_dots(cells):
     assert [len(one) for one in (splits.train, splits.val, splits.test)] == [3, 1, 4]
     assert splits.test.labels.sum((1, 2, 3)).tolist() == pytest.approx([5, 6, 7, 8], rel=1e-5)
     assert splits.test.shape == (3, 32, 32)
+
+
+def test_dots_of_sixteen_bits_count_whatever_their_value(cells):
+    image = pytest.importorskip("PIL.Image")
+    expected = read_cells(cells).labels
+    for file in cells.glob("*dots.png"):
+        marks = np.asarray(image.open(file)).astype(np.uint16) // 255
+        image.fromarray(marks).save(file)
+    assert torch.equal(read_cells(cells).labels, expected)
+
+
+def test_a_photograph_is_counted_upright(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:, :8] = 255
+    image.fromarray(pixels).save(tmp_path / "plain.png")
+    exif = image.Exif()
+    exif[0x0112] = 6  # shown turned by a quarter to the right
+    image.fromarray(np.ascontiguousarray(np.rot90(pixels))).save(tmp_path / "phone.png", exif=exif)
+    assert np.array_equal(read(tmp_path / "phone.png"), read(tmp_path / "plain.png"))
+
+
+def test_too_many_pixels_are_one_line(tmp_path, monkeypatch):
+    image = pytest.importorskip("PIL.Image")
+    image.new("1", (64, 64)).save(tmp_path / "large.png")
+    monkeypatch.setattr(image, "MAX_IMAGE_PIXELS", 64)
+    with pytest.raises(AttarError, match=r"large.png cannot be read"):
+        read(tmp_path / "large.png")
 
 
 def test_a_dot_outside_is_refused():

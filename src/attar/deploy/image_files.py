@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from attar.decoding import SUFFIXES, read_image
+from attar.decoding import SUFFIXES, left_by_systems, read_image
 from attar.errors import AttarError, first_line
 
 
@@ -24,12 +24,18 @@ def image_files(places: Iterable[str | Path]) -> list[Path]:
         if not place.is_dir():
             found.append(place)
             continue
-        inside = (Path(base) / name for base, _, names in os.walk(place) for name in names if not name.startswith("."))
-        images = sorted(file for file in inside if file.suffix.lower() in SUFFIXES)
+        images = sorted(file for file in _inside(place) if file.suffix.lower() in SUFFIXES)
         if not images:
             raise AttarError(f"{place} holds no images ({', '.join(SUFFIXES)}); give another folder, or files")
         found += images
     return found
+
+
+def _inside(place: Path) -> Iterator[Path]:
+    """The files below a folder that are not hidden and lie in no folder that systems leave behind."""
+    for base, folders, names in os.walk(place):
+        folders[:] = [name for name in folders if not left_by_systems(name)]
+        yield from (Path(base) / name for name in names if not name.startswith("."))
 
 
 def read_pixels(file: Path, channels: int, size: int | tuple[int, int]) -> np.ndarray:

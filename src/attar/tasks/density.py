@@ -76,7 +76,7 @@ def counted(request: Request) -> SamplePrediction:
     """How many objects an image shows; what stands over a multiple of 8, at the right and below, is cut off."""
     net, card, file = request.net, request.card, request.file
     if not file.is_file():
-        raise AttarError(f"{file} does not exist")
+        raise AttarError(f"{file} is a folder; give image files" if file.is_dir() else f"{file} does not exist")
     pixels = torch.from_numpy(read(file).copy()).permute(2, 0, 1)[None].float() / 255
     height, width = (side // STRIDE * STRIDE for side in pixels.shape[2:])
     if not height or not width:

@@ -112,3 +112,10 @@ def test_another_file_is_refused(tmp_path):
         load_data("manifest", root=tmp_path / "table.csv")
     with pytest.raises(AttarError, match=r"give data\.root=FILE\.csv"):
         load_data("manifest", root=tmp_path)
+
+
+def test_both_ways_of_writing_an_accent_are_one_class(table):
+    both = ("\u00e4pfel", "a\u0308pfel")
+    lines = [row.replace("red", both[number // 2 % 2]) for number, row in enumerate(rows(range(12)))]
+    splits = load_data("manifest", root=table("path,label", *lines), image_size=8, val_fraction=0)
+    assert splits.classes == ("green", "\u00e4pfel")

@@ -116,3 +116,26 @@ class Stream(IterableDataset):
 def test_what_cannot_be_wrapped_is_refused(dataset, message):
     with pytest.raises(AttarError, match=message):
         wrap(dataset)
+
+
+class Named(list):
+    """Pairs with names of classes."""
+
+    def __init__(self, classes):
+        super().__init__([(torch.zeros(3, 4, 4), 0), (torch.ones(3, 4, 4), 1)])
+        self.classes = classes
+
+
+@pytest.mark.parametrize("classes", [np.array(["a", "b"]), ("a", "b"), {"a": 0, "b": 1}])
+def test_names_of_classes_stand_in_anything_that_has_an_order(classes):
+    assert wrap(Named(classes)).classes == ("a", "b")
+
+
+def test_a_number_of_classes_is_no_list_of_names():
+    with pytest.raises(AttarError, match=r"the classes of .* are 3; expected their names"):
+        wrap(Named(3))
+
+
+def test_an_image_without_pixels_is_named():
+    with pytest.raises(AttarError, match=r"image 0 has shape \(3, 0, 8\) .*; expected 1 or 3 channels of a pixel"):
+        wrap([(torch.zeros(3, 0, 8), 0)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from attar.batch import Inputs
 from attar.data.tensor_set import TensorSet
-from attar.decoding import read_image, require_pillow
+from attar.decoding import image_header, not_black, read_image, require_pillow
 from attar.errors import AttarError, first_line
 
 CELL = re.compile(r"(.*)cell(\.\w+)")
@@ -49,8 +51,8 @@ def read_cells(folder: Path, sigma: float = 4.0) -> TensorSet:
         dots = cell.with_name(f"{name[1]}dots{name[2]}")
         if not dots.is_file():
             raise AttarError(f"{cell} has no {dots.name} beside it; add it, or remove the image")
-        pixels, marks = read(cell), read(dots)
-        if pixels.shape != marks.shape:
+        pixels, marks = read(cell), read_dots(dots)
+        if pixels.shape[:2] != marks.shape:
             raise AttarError(
                 f"{dots} is {marks.shape[1]} x {marks.shape[0]} pixels, its image {pixels.shape[1]} x "
                 f"{pixels.shape[0]}: dots would lie outside the image; draw both at one size"
@@ -58,7 +60,7 @@ def read_cells(folder: Path, sigma: float = 4.0) -> TensorSet:
         if images and pixels.shape != images[0].shape:
             raise AttarError(f"{cell} is of another size than {pairs[0][0].name}; bring all images to one size")
         images.append(pixels)
-        rows, columns = np.nonzero(marks.max(axis=2))
+        rows, columns = np.nonzero(marks)
         maps.append(density(torch.from_numpy(np.stack([rows, columns], 1)), pixels.shape[:2], sigma))
     height, width = images[0].shape[:2]
     if height % STRIDE or width % STRIDE:
@@ -70,18 +72,34 @@ def read_cells(folder: Path, sigma: float = 4.0) -> TensorSet:
 
 
 def read(file: Path) -> np.ndarray:
-    """An image as (H, W, 3) bytes at its own size.
+    """An image as (H, W, 3) bytes at its own size, upright.
 
     Raises:
-        AttarError: it is damaged.
+        AttarError: it is damaged, or too large.
     """
+    with naming(file):
+        width, height = image_header(file)[0]
+        return read_image(file, (height, width))
+
+
+def read_dots(file: Path) -> np.ndarray:
+    """(H, W), true where an image is not black.
+
+    Raises:
+        AttarError: it is damaged, or too large.
+    """
+    with naming(file):
+        return not_black(file)
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Within it, whatever Pillow has against an image is one line with its file."""
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
-            width, height = image.size
-        return read_image(file, (height, width))
-    except (OSError, SyntaxError, ValueError) as error:
+        yield
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise AttarError(f"{file} cannot be read ({first_line(error)}); replace it") from None
 
 

@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attar.decoding import HEIC, SUFFIXES
+from attar.decoding import HEIC, SUFFIXES, left_by_systems
 
-# Folders and files that systems and tools leave behind.
-SYSTEM = frozenset(("__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "lost+found"))
+# Files that systems leave behind.
 SYSTEM_FILES = frozenset(("thumbs.db", "desktop.ini"))
 # Photographs that Pillow cannot read, or not without a further package.
 FOREIGN = (*HEIC, ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".psd", ".svg", ".tga")
@@ -69,7 +68,7 @@ def folders_in(place: Path, left: LeftOut) -> list[Path]:
     # Without a look at every file: a folder may hold a million.
     with os.scandir(place) as entries:
         folders = sorted(place / entry.name for entry in entries if entry.is_dir())
-    kept = [folder for folder in folders if not _system(folder.name)]
+    kept = [folder for folder in folders if not left_by_systems(folder.name)]
     left.hidden += len(folders) - len(kept)
     return kept
 
@@ -78,7 +77,7 @@ def image_files(place: Path, left: LeftOut) -> list[Path]:
     """Every image file below a folder, sorted; other files are counted."""
     found = []
     for base, folders, names in os.walk(place):
-        kept = [name for name in folders if not _system(name)]
+        kept = [name for name in folders if not left_by_systems(name)]
         links = [name for name in kept if os.path.islink(os.path.join(base, name))]
         left.hidden += len(folders) - len(kept)
         left.links += len(links)
@@ -99,7 +98,3 @@ def own_images(place: Path, left: LeftOut, names: Iterable[str] | None = None) -
         else:
             left.suffixes[suffix] += 1
     return sorted(found)
-
-
-def _system(name: str) -> bool:
-    return name.startswith(".") or name.lower() in SYSTEM

@@ -44,10 +44,10 @@ def _channels_first(image: Any, place: int) -> Tensor:
         image = torch.from_numpy(array)
         image = image.permute(2, 0, 1) if image.ndim == 3 else image
     image = image[None] if image.ndim == 2 else image
-    if image.ndim != 3 or image.shape[0] not in (1, 3):
+    if image.ndim != 3 or image.shape[0] not in (1, 3) or not image.numel():
         raise AttarError(
-            f"image {place} has shape {tuple(image.shape)} (channels first); expected 1 or 3 channels: tensors are "
-            "(C, H, W), arrays (H, W, C)"
+            f"image {place} has shape {tuple(image.shape)} (channels first); expected 1 or 3 channels of a pixel or "
+            "more: tensors are (C, H, W), arrays (H, W, C)"
         )
     return image
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from attar.data.images import Splits
 from attar.data.registry import register_dataset
@@ -86,7 +87,7 @@ def read_table(file: Path) -> tuple[Entries, tuple[str, ...]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             rows = csv.DictReader(stream)
-            rows.fieldnames = [column.strip() for column in rows.fieldnames or ()]
+            rows.fieldnames = [normalize("NFC", column.strip()) for column in rows.fieldnames or ()]
             names = label_columns(file, rows.fieldnames)
             for row in rows:
                 found = marked(row, names, f"{file}, line {rows.line_num}") if names else split_up(row)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -149,6 +150,7 @@ class Entries:
         """
         where = f"{self.file}, {self.unit} {number}"
         name, label, split = ((row.get(column) or "").strip() for column in COLUMNS)
+        label = normalize("NFC", label)  # both ways of writing an accent are one class, as in names of folders
         role = role_of(split or "train")
         if not (label or self.optional) or None in row or not (name or item is not None):
             image = "path" if item is None else "image"

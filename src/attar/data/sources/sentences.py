@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import torch
 from torch import Tensor
@@ -264,7 +265,7 @@ def enter(rows: Rows, row: Mapping[Any, Any], columns: Mapping[str, str], where:
         text = "" if value is None else str(value).strip()
         if not text:
             raise AttarError(f"{where} has no {columns[role]}; give it one, or remove the line")
-        held.append(text)
+        held.append(normalize("NFC", text) if role == "label" else text)
     rows.lines.append(line)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -66,8 +66,12 @@ def wrap(dataset: Any, name: str = "custom", classes: Sequence[str] | None = Non
         counts += levels(image[None])
         if kept is not None:
             kept[place] = image
-    own = classes or getattr(dataset, "classes", None)
-    names = tuple(map(str, own or ((False, True) if booleans else _numbered(labels, name))))
+    own = getattr(dataset, "classes", None) if classes is None else classes
+    if own is not None and not isinstance(own, Iterable):
+        raise AttarError(f"the classes of {name!r} are {own!r}; expected their names, such as ['cat', 'dog']")
+    names = tuple(map(str, own if own is not None else ())) or (
+        ("False", "True") if booleans else tuple(map(str, _numbered(labels, name)))
+    )
     if kept is not None:
         return ImageSet(kept, labels, names, name, *moments(counts))
     none = torch.empty(len(dataset), *first.shape, dtype=torch.uint8, device="meta")
