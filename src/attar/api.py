@@ -201,7 +201,7 @@ def predict(
     (.npz with "inputs").
 
     Args:
-        model: a run's folder, an export's folder, or an exported file.
+        model: a run's folder, an export's folder, or an exported ONNX file.
         files: one or several; folders are searched for images.
         top: how many classes a classifier gives for each image.
         tokens: how many tokens a language model adds.

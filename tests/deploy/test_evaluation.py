@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import attar
 from attar.data import load_data
@@ -163,3 +164,65 @@ def test_the_report_of_a_run_has_its_files_classes_and_confusions(photo_run):
 def test_an_unknown_format_is_found_before_anything_is_read(tmp_path):
     with pytest.raises(AttarError, match="unknown format"):
         attar.train_model(student="resnet8", data={"name": "folder", "root": "/nowhere"}, export="onxx")
+
+
+def rewritten(run, folder, rows, **facts):
+    """A copy of a run whose student's classifier has its rows, and so its classes, in another order."""
+    shutil.copytree(run, folder)
+    card = json.loads((folder / "student.json").read_text())
+    card |= {"classes": [card["classes"][row] for row in rows], **facts}
+    (folder / "student.json").write_text(json.dumps(card))
+    weights = load_file(folder / "student.safetensors")
+    for name in [name for name, tensor in weights.items() if len(tensor.shape) and len(tensor) == len(rows)]:
+        weights[name] = weights[name][rows].contiguous()
+    save_file(weights, folder / "student.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def named(pictures, tmp_path_factory):
+    """A student of the pictures under names that are no numbers, and the pictures."""
+    root = tmp_path_factory.mktemp("named")
+    for place in pictures.iterdir():
+        shutil.copytree(place, root / "data" / f"digit {place.name}")
+    data = {"name": str(root / "data"), "options": {"image_size": 8}}
+    values = {"student": "resnet8", "method": "supervised", "alone": "skip", "epochs": 1, "precision": "float32"}
+    attar.train_model(**values, data=data, batch_size=16, out=str(root / "run"))
+    return root / "run", root / "data"
+
+
+def test_a_teacher_keeps_its_own_order_of_the_classes(named, tmp_path):
+    folder, data = named
+    names = json.loads((folder / "student.json").read_text())["classes"]
+    rows = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]
+    other = rewritten(folder, tmp_path / "other", rows, classes=[names[row] for row in rows])
+    found = attar.evaluate(folder, str(data), teacher=other)
+    assert found["agreement"] == 1
+    assert found["kl"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"classes": [f"other {number}" for number in range(10)]}, "was trained on other classes"),
+        ({"classes": ["one", "two"]}, "has 2 classes, the network 10"),
+        ({"task": "multilabel"}, "has task multilabel, the network classification"),
+    ],
+)
+def test_a_teacher_that_cannot_be_compared_is_one_line(named, tmp_path, facts, message):
+    folder, data = named
+    other = rewritten(folder, tmp_path / "other", list(range(10)), **facts)
+    with pytest.raises(AttarError, match=message):
+        attar.evaluate(folder, str(data), teacher=other)
+
+
+def test_a_teacher_keeps_its_own_normalisation(named, tmp_path):
+    folder, data = named
+    card = json.loads((folder / "student.json").read_text())
+    own, shifted = (rewritten(folder, tmp_path / name, list(range(10))) for name in ("own", "shifted"))
+    facts = json.loads((shifted / "student.json").read_text())
+    facts |= {"mean": [mean + 0.2 for mean in card["mean"]], "std": [2 * std for std in card["std"]]}
+    (shifted / "student.json").write_text(json.dumps(facts))
+    same, other = (attar.evaluate(folder, str(data), teacher=one) for one in (own, shifted))
+    assert same["kl"] == pytest.approx(0, abs=1e-6)
+    assert other["kl"] > 0.01

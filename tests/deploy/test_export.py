@@ -222,3 +222,13 @@ def test_a_run_on_objects_needs_them_again(run, tmp_path):
     done = attar.export(tmp_path, "safetensors", data=load_data("digits"))
     assert done.files[0].parity.same_label == 1
     assert done.folder == tmp_path / "export"
+
+
+def test_what_no_export_wrote_is_not_overwritten(run, tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(AttarError, match=r"holds README.md, which no export wrote; choose another folder"):
+        attar.export(run, ["safetensors"], out=tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
+    (tmp_path / "README.md").unlink()
+    for _ in range(2):  # its own files are written again
+        attar.export(run, ["safetensors"], out=tmp_path)

@@ -14,7 +14,7 @@ import torch
 
 import attar
 from attar.deploy import image_files
-from attar.deploy.predict import main, open_classifier, predict
+from attar.deploy.predict import main, of_run, open_classifier, predict
 from attar.errors import AttarError
 
 Image = pytest.importorskip("PIL.Image")
@@ -180,7 +180,10 @@ def test_models_that_are_none(exported, run, digits, tmp_path, monkeypatch):
     (tmp_path / "text.onnx").write_text("no model")
     (tmp_path / "empty").mkdir()
     for place, message in (
-        (tmp_path / "bare.onnx", "has no classes in its metadata; it was not written by `attar export`"),
+        (
+            tmp_path / "bare.onnx",
+            "has no classes in its metadata: it is no classifier of images that `attar export` wrote",
+        ),
         (tmp_path / "text.onnx", "onnxruntime cannot read"),
         (tmp_path / "none.onnx", "does not exist; `attar export RUN onnx` writes one"),
         (tmp_path / "empty", "holds no run"),
@@ -215,3 +218,16 @@ def test_as_a_module_a_file_that_is_missing_is_one_line_and_status_1(capsys):
     assert printed.out == ""
     assert printed.err.startswith("attar: ")
     assert printed.err.count("\n") == 1
+
+
+def test_folders_that_systems_leave_behind_are_passed_over(tmp_path):
+    for place in (".", "deep", ".ipynb_checkpoints", "__MACOSX", "deep/@eaDir"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / place / "a.png")
+    assert image_files.image_files([tmp_path]) == [tmp_path / "a.png", tmp_path / "deep" / "a.png"]
+
+
+def test_an_export_that_cannot_be_read_back_says_so(run, tmp_path):
+    done = attar.export(run, ["pt2"], out=tmp_path / "export")
+    with pytest.raises(AttarError, match="holds an export without an ONNX file, and others cannot be read back"):
+        list(of_run(done.folder, []))

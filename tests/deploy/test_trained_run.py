@@ -63,7 +63,7 @@ def test_what_is_no_run(copy, tmp_path):
     for path, message in (
         (tmp_path / "empty", "holds no run"),
         (tmp_path / "none", "does not exist"),
-        (copy / "recipe.yaml", "is no .safetensors file"),
+        (copy / "recipe.yaml", "cannot be read back; give an ONNX file"),
     ):
         with pytest.raises(AttarError, match=message):
             find_trained(path)

@@ -85,7 +85,7 @@ def export_keys(pairs: list[str]) -> dict[str, Any]:
 
 @app.command(short_help="Label images, continue texts, count.")
 def predict(
-    model: Annotated[Path, typer.Argument(help="A run's folder, an export's folder, or an exported file.")],
+    model: Annotated[Path, typer.Argument(help="A run's folder, an export's folder, or an ONNX file of it.")],
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Image files, or folders of them; texts; arrays (.npz).")
     ],

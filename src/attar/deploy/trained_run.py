@@ -63,7 +63,7 @@ def find_trained(path: str | Path) -> Trained:
 def _weights(path: Path) -> Path:
     if path.is_file():
         if path.suffix != ".safetensors":
-            raise AttarError(f"{path} is no .safetensors file; give one, or a run's folder")
+            raise AttarError(f"{path} cannot be read back; give an ONNX file, a .safetensors file or a run's folder")
         return path
     if not path.is_dir():
         raise AttarError(f"{path} does not exist; give a run's folder or a .safetensors file")
@@ -72,6 +72,10 @@ def _weights(path: Path) -> Path:
             raise _unfinished(path)
         return path / STUDENT
     if not any((path / name).exists() for name in ("recipe.yaml", "checkpoint.pt")):
+        if (path / "export.json").exists():
+            raise AttarError(
+                f"{path} holds an export without an ONNX file, and others cannot be read back; give the run"
+            )
         raise AttarError(f"{path} holds no run (no {STUDENT}); give the folder that `attar distill` printed")
     seeds = students_of_seeds(path)
     if not seeds or not (path / "results.json").is_file():

@@ -13,10 +13,10 @@ import torch
 from attar.accel.runtime import find_device
 from attar.batch import Batch
 from attar.data import ImageSet, Splits, batches_of
-from attar.deploy import load
 from attar.deploy.scored_file import ScoredFile, open_scored
 from attar.errors import AttarError
 from attar.experiments.build import Parts, build, held_for
+from attar.experiments.compared_network import compared_network
 from attar.experiments.sets_of_networks import (
     check_same_classes,
     decoded,
@@ -50,7 +50,8 @@ def evaluate_network(
         data: a folder or the name of a data set; None: what the network was trained on. A folder without a test set is
             tested on as a whole, and may lack some of the network's classes.
         network: the name of the network that `path` holds plain weights of.
-        teacher: another saved network to compare with (agreement, KL).
+        teacher: another saved network to compare with (agreement, KL), of the same task and classes; its own order of
+            the classes, normalisation and image size are kept.
         device: cpu, cuda, xpu, mps or auto; exported files run on the CPU.
         keys: of the recipe's data section; the set, the size and the normalisation default to what the network was
             trained with.
@@ -59,7 +60,7 @@ def evaluate_network(
     Raises:
         AttarError: a file is missing, damaged or not ours, or the data have classes that the network lacks.
     """
-    where, other = find_device(device), load(teacher) if teacher else None
+    where = find_device(device)
     given = {**({} if data is None else {"name": str(data)}), **(keys or {})}
     whole = data is not None
     opened, parts = _plain_weights(path, network, given, whole) if network else _with_facts(path, given, whole)
@@ -69,6 +70,7 @@ def evaluate_network(
         test = in_order_of(opened.card, opened.path, test)
     elif not network:
         check_same_classes(opened.card, opened.path, parts)
+    other = compared_network(teacher, opened.card, test) if teacher else None
     where = torch.device("cpu") if opened.path.suffix in (".onnx", ".pte") else where
     metrics: Metrics = parts.held.task.metrics()
     numbers: list[int] = []

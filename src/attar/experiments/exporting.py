@@ -59,6 +59,8 @@ def export_network(
         raise AttarError(f"out={folder} is a file; choose another folder")
     if trained.weights.parent.resolve() == folder.resolve():
         raise AttarError(f"out={folder} is where the student lies; choose another folder")
+    if not (folder / "export.json").exists() and (taken := taken_names(folder)):
+        raise AttarError(f"out={folder} holds {taken[0]}, which no export wrote; choose another folder")
     if (name := str(trained.card["data"])).startswith(GIVEN) and data is None:
         raise AttarError(f"this run's data was an object in Python ({name}); give it: attar.export(..., data=...)")
     if data is None or isinstance(data, dict):
@@ -177,6 +179,15 @@ def _calibration(splits: Sets, count: int | None) -> Samples:
     if count is not None and count < classes:
         raise AttarError(f"calibration is {count}; give {classes} images or more, one of each class")
     return limit(splits.train, min(count or max(CALIBRATION, classes), len(splits.train)), seed=0)
+
+
+def taken_names(folder: Path) -> list[str]:
+    """What lies in a folder where an export would write."""
+    return [
+        name
+        for name in ("README.md", "export.md", *(FORMATS[kind].file for kind in FORMATS))
+        if (folder / name).exists()
+    ]
 
 
 def _describe(trained: Trained, done: Export, license: str) -> None:

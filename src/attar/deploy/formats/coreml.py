@@ -45,7 +45,8 @@ def write(student: Student, path: Path) -> None:
                 model.user_defined_metadata[f"attar.{key}"] = value
             model.save(str(path))
     except Exception as error:  # the converter raises dozens of types
-        raise AttarError(f"coreml cannot hold this network ({first_line(error)}); leave coreml out") from error
+        remedy = "--bake" if example.dtype == torch.uint8 else "coreml"
+        raise AttarError(f"coreml cannot hold this network ({first_line(error)}); leave {remedy} out") from error
 
 
 def check_structure(student: Student, path: Path) -> None:

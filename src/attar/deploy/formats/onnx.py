@@ -72,7 +72,10 @@ def open_classifier(path: Path) -> Classifier:
     session = _session(path)
     facts = session.get_modelmeta().custom_metadata_map
     if missing := [key for key in NEEDED if key not in facts]:
-        raise AttarError(f"{path} has no {missing[0]} in its metadata; it was not written by `attar export`")
+        raise AttarError(
+            f"{path} has no {missing[0]} in its metadata: it is no classifier of images that `attar export` wrote; of "
+            "other tasks give the run's folder"
+        )
     (node,) = session.get_inputs()
     baked = node.type == "tensor(uint8)"
     try:

@@ -1,0 +1,61 @@
+"""A second saved network to compare a first with: it sees the same samples, its classes in the first one's order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attar.data import ImageSet
+from attar.deploy import load, load_card
+from attar.deploy.package import student_file
+from attar.errors import AttarError
+from attar.models import adapt_input, class_rows
+from attar.models.preprocessing import ImageInput
+
+
+class Reordered(nn.Module):
+    """A network whose logits are put into another order of the classes."""
+
+    rows: Tensor
+
+    def __init__(self, net: nn.Module, rows: Sequence[int]) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("rows", torch.tensor(rows))
+
+    def forward(self, inputs: Any) -> Tensor:
+        logits: Tensor = self.net(inputs)
+        return logits[:, self.rows]
+
+
+def compared_network(path: str | Path, first: Mapping[str, Any], test: Any) -> nn.Module:
+    """A saved network that can be compared on the samples of another one's test set.
+
+    Images are brought to its own normalisation and size, and its logits into the order of the first one's classes.
+
+    Args:
+        path: a run's folder or a .safetensors file.
+        first: the JSON of the network it is compared with.
+        test: what both see, prepared for the first.
+
+    Raises:
+        AttarError: it is of another task, of other classes, or takes other inputs.
+    """
+    net, second = load(path), load_card(student_file(Path(path)))
+    for what, other in (("task", "classification"), ("input_shape", None), ("outputs", None)):
+        one, two = (card.get(what) or other for card in (first, second))
+        if one != two:
+            raise AttarError(f"--teacher {path} has {what} {two}, the network {one}; give one like it")
+    if not isinstance(test, ImageSet) or "image_shape" not in second:
+        return net
+    theirs, own = second.get("classes") or [], first.get("classes") or []
+    if len(theirs) != len(own):
+        raise AttarError(f"--teacher {path} has {len(theirs)} classes, the network {len(own)}; give one like it")
+    if (rows := class_rows(theirs, own, f"--teacher {path}")) is not None:
+        net = Reordered(net, rows)
+    expects = ImageInput(tuple(second["mean"]), tuple(second["std"]), tuple(second["image_shape"][1:]), "bilinear")
+    return adapt_input(net, test.mean, test.std, test.image_shape[1:], expects).eval()
