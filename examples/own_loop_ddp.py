@@ -25,11 +25,12 @@ def main(epochs: int = 2, out: str = ".") -> torch.nn.Module:
         start = state["epoch"] + 1
 
     sampler = DistributedSampler(dataset())
+    batches = loader(sampler=sampler)
     for epoch in range(start, epochs):
         sampler.set_epoch(epoch)
         ddp.train()
-        for step, (inputs, labels) in enumerate(loader(sampler=sampler)):
-            moves = (step + 1) % ACCUMULATE == 0
+        for step, (inputs, labels) in enumerate(batches):
+            moves = (step + 1) % ACCUMULATE == 0 or step + 1 == len(batches)
             with nullcontext() if moves else ddp.no_sync():  # gradients are summed up once an update
                 with torch.autocast("cpu", torch.bfloat16):
                     losses = ddp(inputs, labels, epoch=epoch, epochs=epochs, step=step)

@@ -62,7 +62,7 @@ def main(epochs: int = 2, out: str = ".", accumulate: int = 2) -> torch.nn.Modul
             with torch.autocast("cpu", torch.bfloat16):
                 result = task(inputs, labels)
             (result["loss"] / accumulate).backward()
-            if (step + 1) % accumulate == 0:
+            if (step + 1) % accumulate == 0 or step + 1 == len(batches):  # no gradient is left for the next epoch
                 optimiser.step()
                 optimiser.zero_grad()
         print(epoch, {edge: round(loss.item(), 3) for edge, loss in result.items()})

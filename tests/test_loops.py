@@ -180,3 +180,13 @@ def test_two_processes_under_lightning_hold_the_same_weights(example, tmp_path: 
 def test_two_processes_under_the_trainer_hold_the_same_weights(example, tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
     in_two_processes("own_loop_trainer", tmp_path, disable_tqdm=True, ddp_backend="gloo")
+
+
+@pytest.mark.parametrize("name", ["own_loop", "own_loop_timm", "own_loop_ddp"])
+def test_an_odd_number_of_batches_leaves_no_gradient(example, monkeypatch, tmp_path: Path, name: str) -> None:
+    """Else the epoch after a resume would lack what the epoch before left."""
+    parts = sys.modules[PARTS]
+    three = torch.utils.data.DataLoader(parts.dataset(), 3)
+    monkeypatch.setattr(parts, "loader", lambda **_: three)
+    method = example(name).main(epochs=1, out=str(tmp_path))
+    assert all(parameter.grad is None for parameter in method.trainable())
