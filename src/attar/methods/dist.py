@@ -23,7 +23,8 @@ class DIST(Offline):
     """Knowledge Distillation from A Stronger Teacher (Huang et al., NeurIPS 2022).
 
     L = ce * CE + weight * T^2 (beta * (1 - correlation of rows) + gamma * (1 - correlation of columns)), Pearson
-    correlations of the softened predictions: between the classes of an image, and between the images of a class.
+    correlations of the softened predictions: between the classes of an image, and between the images of a class. With
+    two classes the first is 1 or -1 and has no gradient; the second is left.
 
     Args:
         teacher: a trained network.

@@ -23,7 +23,8 @@ class LSKD(Offline):
     """Logit Standardization in Knowledge Distillation (Sun et al., CVPR 2024), on KD.
 
     L = ce * CE + kd * T^2 KL of the standardised logits, (z - mean) / std of each image in each network, so that the
-    student need not match the teacher's scale.
+    student need not match the teacher's scale. With two classes only their order is left, and the teacher's term has no
+    gradient: choose kd.
 
     Args:
         teacher: a trained network.

@@ -174,7 +174,7 @@ class Recipe:
     seeds: int = 1
     """How many seeds to run, from `seed` upwards; the table then gives means and intervals."""
     alone: str = "train"
-    """The student trained alone, for comparison: train, skip, or the folder of an earlier run."""
+    """The student trained alone, for comparison: train, skip, or the folder of an earlier run on the same test set."""
     patience: int | None = None
     """Stop a training after so many epochs without a better validation measure; best with select=best. None: never."""
     select: str = "last"
