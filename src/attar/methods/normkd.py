@@ -23,7 +23,8 @@ class NormKD(Offline):
     """NormKD: Normalized Logits for Knowledge Distillation (Chi et al., 2023).
 
     L = ce * CE + kd * mean of T_t^2 KL(softmax(z_t / T_t) || softmax(z_s / T_s)), where T = scale * std(z) of each
-    image, in each network. With two classes only their order is left, and the teacher's term has no gradient: choose kd.
+    image, in each network. With two classes only their order is left, and the teacher's term has no gradient: choose
+    kd.
 
     Args:
         teacher: a trained network.
