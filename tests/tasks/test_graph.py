@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 import graphs
 from attar.batch import Address, Batch, Counts
-from attar.data.sources.graphs import read_graph
+from attar.data.sources.graphs import features_of, masks_of, read_graph
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer, total_loss
 from attar.methods import create_method
@@ -204,3 +204,12 @@ def test_the_angles_of_too_many_nodes_are_refused_and_can_be_left_out():
             continue
         with pytest.raises(AttarError, match=r"1,025 samples are 1 billion numbers a step.*method.angle=0"):
             [edge(known) for edge in relations]
+
+
+def test_a_mask_of_numbers_and_rows_of_floats_are_one_line(tmp_path):
+    file = tmp_path / "graph.npz"
+    with pytest.raises(AttarError, match=r"train of .* lists node 0 twice; give each node once, or a mask of booleans"):
+        masks_of({"train": np.array([1, 1, 0, 0, 0]), "test": np.array([4])}, file, 5)
+    rows = {"features": np.array(3), "indices": np.array([0]), "data": np.array([1.0])}
+    with pytest.raises(AttarError, match=r"indptr of .* is float64 .*; expected whole numbers"):
+        features_of({**rows, "indptr": np.array([0.0, 1.0])}, file)

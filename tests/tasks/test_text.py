@@ -1,16 +1,20 @@
 """Sentences with labels: files read and checked, tokens, batches cut to their longest sentence, scores."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from attar.batch import Batch
 from attar.data.loading.tensor_loader import TensorLoader
+from attar.data.sources.sentences import Rows, classes_of
 from attar.errors import AttarError
 from attar.metrics.sentences import SentenceMetrics
 from attar.recipe import read_recipe
-from attar.tasks import task_of
+from attar.tasks import task_of, text
+from attar.tasks.predictions import Request
 
 TRAIN = [("so good", "1"), ("bad", "0"), ('a "fine" one', "1"), ("poor thing", "0")]
 
@@ -182,3 +186,20 @@ def test_the_scores_of_parts_are_those_of_sklearn_on_the_whole(classes):
     constant = SentenceMetrics()
     constant.update(torch.eye(classes)[[0, 0]], Batch(logits[:2], torch.tensor([0, 0])))
     assert constant.compute()["matthews"] == 0.0
+
+
+def test_labels_of_a_sign_are_numbers():
+    assert classes_of(Rows(labels=["1", "-1", "1"]), Path("data")) == ("-1", "1")
+    assert classes_of(Rows(labels=["1", "\u00b2"]), Path("data")) == ("1", "\u00b2")
+
+
+def test_a_byte_order_mark_and_odd_ends_of_lines_are_part_of_no_sentence(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        text, "encoder", lambda _: SimpleNamespace(encode=lambda firsts, *_: seen.extend(firsts) or 1 / 0)
+    )
+    (tmp_path / "a.txt").write_bytes("\ufeffone\u2028film\r\nthe other\n".encode())
+    request = Request(torch.nn.Identity(), {"tokenizer": "bytes", "max_length": 8}, tmp_path / "a.txt")
+    with pytest.raises(ZeroDivisionError):
+        text.labelled(request)
+    assert seen == ["one\u2028film", "the other"]

@@ -122,13 +122,13 @@ def read_array(file: Path) -> np.ndarray:
 
 
 def read_utf8(file: Path) -> str:
-    """A text.
+    """A text, without a byte-order mark.
 
     Raises:
         AttarError: the file is missing or no UTF-8.
     """
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise AttarError(f"{file} cannot be read as UTF-8 text ({first_line(error)})") from None
 

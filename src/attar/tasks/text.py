@@ -81,8 +81,10 @@ def labelled(request: Request) -> SamplePrediction:
         AttarError: the file is missing, no UTF-8, or a line is empty or holds no pair where the network takes pairs.
     """
     net, card, file = request.net, request.card, request.file
-    lines = read_utf8(file).splitlines()
-    if not lines:
+    # As files of sentences are read: other marks that Unicode counts as ends of lines stand within one.
+    text = read_utf8(file).removesuffix("\n")
+    lines = text.split("\n")
+    if not text:
         raise AttarError(f"{file} holds no sentences; write one a line")
     pairs, rows = bool(card.get("pairs")), [line.split("\t") for line in lines]
     for number, row in enumerate(rows, 1):

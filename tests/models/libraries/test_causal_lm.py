@@ -77,3 +77,22 @@ def test_mistakes_are_named():
         create_model("hf-config/gpt2", num_classes=256, n_layers=2)
     with pytest.raises(AttarError, match="sequences have 9 tokens, the network takes 8"):
         gpt2()(torch.zeros(1, 9, dtype=torch.long))
+
+
+@pytest.mark.parametrize("kind", ["bert", "xlnet"])
+def test_a_network_that_sees_the_next_token_is_refused(kind):
+    sizes = {"bert": {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8},
+             "xlnet": {"d_model": 8, "n_layer": 1, "n_head": 1, "d_inner": 8}}  # fmt: skip
+    with pytest.raises(AttarError, match="sees the tokens that it is to predict"):
+        create_model(f"hf-config/{kind}", num_classes=16, image_size=8, **sizes[kind])
+    if kind == "bert":
+        create_model("hf-config/bert", num_classes=16, image_size=8, is_decoder=True, **sizes[kind])
+
+
+def test_a_language_model_saved_in_bfloat16_trains_in_float32(tmp_path):
+    config = transformers.GPT2Config(n_embd=8, n_layer=1, n_head=1, n_positions=8, vocab_size=16)
+    transformers.GPT2LMHeadModel(config).bfloat16().save_pretrained(tmp_path)
+    from attar.models.libraries.causal_lm import from_folder
+
+    net = from_folder(tmp_path, 16)
+    assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}

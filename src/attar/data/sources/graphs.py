@@ -131,6 +131,9 @@ def features_of(arrays: Arrays, file: Path) -> Tensor:
     if given.ndim:
         raise AttarError(f"features of {file} are {given.shape}; expected (N, F), or F beside CSR rows")
     start, columns, values = (array_of(arrays, name, file) for name in ("indptr", "indices", "data"))
+    for name, whole in (("indptr", start), ("indices", columns)):
+        if whole.dtype.kind not in "iu" or whole.ndim != 1:
+            raise AttarError(f"{name} of {file} is {whole.dtype} {whole.shape}; expected whole numbers of CSR rows")
     rows, wide = np.diff(start), int(given)
     fits = len(start) > 1 and start[0] == 0 and (rows >= 0).all() and start[-1] == len(columns) == len(values)
     if not fits or (len(columns) and (columns.min() < 0 or columns.max() >= wide)):
@@ -170,7 +173,11 @@ def masks_of(arrays: Arrays, file: Path, nodes: int) -> dict[str, Tensor]:
             raise AttarError(
                 f"{role} of {file} is {given.dtype} {given.shape}; expected node numbers or a mask ({nodes},)"
             )
-        numbers = torch.from_numpy(given.nonzero()[0] if mask else given.astype(np.int64)).unique()
+        listed = torch.from_numpy(given.nonzero()[0] if mask else given.astype(np.int64))
+        numbers, times = listed.unique(return_counts=True)
+        if len(numbers) < len(listed):
+            twice = int(numbers[times > 1][0])
+            raise AttarError(f"{role} of {file} lists node {twice} twice; give each node once, or a mask of booleans")
         if not len(numbers):
             raise AttarError(f"{role} of {file} has no nodes; give it some")
         if numbers[0] < 0 or numbers[-1] >= nodes:

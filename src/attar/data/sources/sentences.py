@@ -25,6 +25,7 @@ SUFFIXES = (".tsv", ".csv", ".jsonl")
 # The columns that hold sentences and labels where the recipe names none.
 SENTENCES, SECONDS, LABELS = ("sentence", "text", "sentence1"), ("sentence2",), ("label",)
 REMEDY = "say which with data.sentence=, data.second= and data.label="
+WHOLE = re.compile(r"[+-]?[0-9]+")
 MEASURED = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
 # Byte tokens are 0 to 255; these follow them.
 START, END, PAD = 256, 257, 258
@@ -297,12 +298,11 @@ def classes_of(train: Rows, root: Path) -> tuple[str, ...]:
     Raises:
         AttarError: there is only one, or the labels are measured numbers.
 
-    >>> classes_of(Rows(labels=["10", "9", "neutral"]), Path("data"))
-    ('9', '10', 'neutral')
+    >>> classes_of(Rows(labels=["10", "9", "neutral", "-1"]), Path("data"))
+    ('-1', '9', '10', 'neutral')
     """
-    found = sorted(
-        set(train.labels), key=lambda label: (not label.isdigit(), int(label) if label.isdigit() else 0, label)
-    )
+    numbers = {label: int(label) for label in train.labels if WHOLE.fullmatch(label)}
+    found = sorted(set(train.labels), key=lambda label: (label not in numbers, numbers.get(label, 0), label))
     if len(found) < 2:
         raise AttarError(f"{root} has 1 class to train on, {found[0]!r}; expected at least 2")
     if measured := next((label for label in found if MEASURED.fullmatch(label)), None):

@@ -18,6 +18,9 @@ from attar.models.registry import BUILDERS, Spec
 from attar.models.surgery.staged import Layout, Staged
 from attar.models.surgery.taps import logits_of
 
+# A first token's logits follow from it alone up to this share of the largest.
+AHEAD = 1e-5
+
 
 class CausalNet(nn.Module):
     """A causal language model of transformers as a network: token ids (B, L), or inputs by name, to logits (B, L, V).
@@ -135,10 +138,31 @@ def made(config: Any) -> nn.Module:
 
 
 def wrapped(model: Any) -> nn.Module:
-    """A language model of transformers as a network of ours."""
+    """A language model of transformers as a network of ours.
+
+    Raises:
+        AttarError: its attention looks ahead, as that of encoders does.
+    """
+    if looks_ahead(model):
+        remedy = "give the option is_decoder=true" if hasattr(model.config, "is_decoder") else "choose a decoder (gpt2)"
+        kind = model.config.model_type
+        raise AttarError(f"{kind} sees the tokens that it is to predict, so no score of it would be true; {remedy}")
     config = plain_configuration(model.config)
     staged = model.config.model_type == "gpt2" and not model.config.add_cross_attention
     return StagedGPT2(model, config) if staged else CausalNet(model, config)
+
+
+@torch.no_grad()
+def looks_ahead(model: Any) -> bool:
+    """Whether the logits of a first token change with the second."""
+    if model.device.type == "meta":
+        return False
+    training = model.training
+    model.eval()
+    pairs = torch.tensor([[[0, second]] for second in (0, 1)], device=model.device)
+    one, other = (model(input_ids=ids).logits[0, 0] for ids in pairs)
+    model.train(training)
+    return bool((one - other).abs().max() > AHEAD * one.abs().max())
 
 
 def from_folder(folder: Path, vocabulary: int) -> nn.Module:
@@ -159,7 +183,7 @@ def from_folder(folder: Path, vocabulary: int) -> nn.Module:
             f"hf/{folder} has a vocabulary of {model.config.vocab_size} tokens, the data's tokenizer {vocabulary}; "
             "teacher and student need the tokenizer of the data (data.tokenizer=)"
         )
-    return wrapped(model)
+    return wrapped(model.float())  # as it is saved it may be bfloat16, in which small updates are lost
 
 
 def is_causal(config: Mapping[str, Any]) -> bool:
