@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import attar
 from attar.errors import AttarError
 from attar.experiments.launch import check_names, prepare
 from attar.models import create_model
@@ -46,3 +47,16 @@ def test_weights_of_another_number_of_classes_and_channels_pass(weights):
     check_names(recipe("teacher=resnet8", f"teacher.weights={weights['resnet8']}", "method.temperature=2"))
     with pytest.raises(AttarError, match="nowhere"):
         prepare(recipe("teacher=resnet14", f"student.weights={weights['resnet8']}"))
+
+
+def test_weights_of_a_function_whose_layers_follow_the_size_are_tried_at_their_own(tmp_path, monkeypatch):
+    (tmp_path / "nets_of_a_size.py").write_text(
+        "from torch import nn\n\ndef tiny(num_classes, in_channels, image_size):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * image_size**2, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    small = {"data": {"name": "digits", "train_size": 40}, "epochs": 1, "batch_size": 20, "precision": "float32"}
+    attar.train_model(student="nets_of_a_size:tiny", out=str(tmp_path / "run"), jobs=1, **small)
+    values = {"teacher": str(tmp_path / "run"), "student": "nets_of_a_size:tiny", "method": "kd", "alone": "skip"}
+    job = prepare(read_recipe(**values, **small, out=str(tmp_path / "kd")))
+    assert job.recipe.teacher.name == "nets_of_a_size:tiny"

@@ -226,3 +226,26 @@ def test_of_candidates_that_are_equal_the_smallest_is_first():
     large, small, short, worse = tried(3, 40.5, 200), tried(3, 40.5, 100), tried(2, 50.0, 10), tried(3, 40.0, 1)
     found = ordered([large, small, short, worse], SimpleNamespace(higher=True))
     assert found == (small, large, worse, short)
+
+
+def test_a_candidate_that_fails_does_not_end_the_search(nets, tmp_path, monkeypatch):
+    run = student_halving._Halving._run
+
+    def failing(self, recipe, console):
+        if recipe.student.name.endswith("smaller"):
+            raise AttarError("the loss of the first batch is nan")
+        return run(self, recipe, console)
+
+    monkeypatch.setattr(student_halving._Halving, "_run", failing)
+    console = Console(file=io.StringIO(), width=200)
+    keys = {"teacher": nets.teacher, "data": nets.data, "console": console, "params": "1M", **SMALL}
+    found = attar.search(**keys, among=[nets.small, nets.smaller], out=str(tmp_path / "search"))
+    assert [one.cost.name for one in found.tried] == ["nets_to_search:small"]
+    assert "    failed: the loss of the first batch is nan" in console.file.getvalue()
+    with pytest.raises(AttarError, match="the loss of the first batch is nan"):
+        attar.search(**keys, among=[nets.smaller], out=str(tmp_path / "none"))
+
+
+def test_a_bound_that_is_no_number_is_refused(nets, tmp_path):
+    with pytest.raises(AttarError, match="within=nan: give a number of points"):
+        attar.search(teacher=nets.teacher, data=nets.data, among=[nets.small], within=float("nan"), **SMALL)

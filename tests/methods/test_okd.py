@@ -188,3 +188,39 @@ def test_a_teacher_without_layers_and_a_missing_package_are_one_line(monkeypatch
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(AttarError, match=r"needs peft; pip install 'attar\[text\]'"):
         okd(fixed(T), fixed(S))
+
+
+class Tied(nn.Module):
+    """The last layer has the embedding's weights, as in language models."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.middle, self.last = nn.Embedding(7, 5), nn.Linear(5, 5), nn.Linear(5, 7, bias=False)
+        self.last.weight = self.embedding.weight
+
+    def forward(self, ids):
+        return self.last(torch.relu(self.middle(self.embedding(ids))))
+
+
+class Twice(nn.Module):
+    """One layer under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(5, 5)
+        self.second, self.last = self.first, nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.last(self.second(torch.relu(self.first(x))))
+
+
+@pytest.mark.parametrize(
+    ("net", "inputs", "layers"),
+    [(Tied, torch.tensor([[0, 3, 6]]), ["middle", "last"]), (Twice, torch.ones(2, 5), ["last"])],
+)
+def test_layers_that_share_weights_merge_to_the_same_function(net, inputs, layers):
+    low_rank = LowRank(net().requires_grad_(False), rank=2, alpha=4)
+    assert list(low_rank.layers) == layers
+    for parameter in low_rank.parameters():
+        nn.init.normal_(parameter)
+    torch.testing.assert_close(low_rank.merged()(inputs), low_rank(inputs).logits, rtol=1e-4, atol=1e-4)

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from attar.errors import AttarError
-from attar.models import create_model, load_weights
+from attar.models import create_model, fingerprint, load_weights
 
 DATA = Path(os.environ.get("ATTAR_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -157,3 +157,29 @@ def test_a_larger_network_is_not_taken_for_a_wrapped_one(tmp_path):
     torch.save({**state, "extra.weight": torch.zeros(1)}, tmp_path / "net.pth")
     with pytest.raises(AttarError, match=r"1 unexpected \(first 'extra.weight'\)"):
         load_weights(net, tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("beside", [{"decay": 0.9}, {}, {"updates": 3}])
+def test_an_average_without_tensors_leaves_the_weights_beside_it(tmp_path, beside):
+    net, other = create_model("resnet8"), create_model("resnet8")
+    load_weights(other, torch_file(tmp_path / "a.pth", {"ema": beside, "model": net.state_dict()}))
+    assert same(net, other)
+
+
+@pytest.mark.parametrize("change", [lambda x: (127 * x).to(torch.int8), lambda x: x.to_sparse()])
+def test_codes_and_sparse_tensors_are_no_weights_and_change_nothing(tmp_path, change):
+    net = create_model("resnet8")
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    state = {key: change(value) if key == "conv1.weight" else value for key, value in net.state_dict().items()}
+    assert "conv1.weight" in state
+    with pytest.raises(AttarError, match="not quantised or sparse"):
+        load_weights(net, torch_file(tmp_path / "a.pth", state))
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+
+def test_extra_state_that_is_no_tensor_has_a_fingerprint():
+    class Extra(torch.nn.Linear):
+        def get_extra_state(self):
+            return {"version": self.out_features}
+
+    assert fingerprint(Extra(2, 2)) != fingerprint(Extra(2, 3))

@@ -76,3 +76,28 @@ def test_a_token_that_is_expanded_does_not_stop_the_count_of_macs():
     net = Tokened()
     assert macs(net, (5, 4)) == 12
     assert [parameter.requires_grad for parameter in net.parameters()] == [True, False, True]
+
+
+class Attention(nn.Module):
+    """Four heads over ten tokens of sixteen numbers, by one of torch's ways."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.project = way, nn.Linear(16, 48)
+        self.whole = nn.MultiheadAttention(16, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.way == "whole":
+            return self.whole(x, x, x, need_weights=False)[0]
+        q, k, v = self.project(x).view(len(x), 10, 3, 4, 4).permute(2, 0, 3, 1, 4)
+        return nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+def test_attention_counts_in_whatever_form_it_is_computed() -> None:
+    products = 2 * 10 * 10 * 16
+    assert macs(Attention("parts"), (10, 16)) == 3 * 10 * 16 * 16 + products
+    assert macs(Attention("whole"), (10, 16)) == 4 * 10 * 16 * 16 + products
+    fused = torch.backends.mha.get_fastpath_enabled()
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+    assert macs(nn.TransformerEncoder(layer, 2), (10, 16)) == 2 * (4 * 10 * 16 * 16 + products + 2 * 10 * 16 * 32)
+    assert torch.backends.mha.get_fastpath_enabled() is fused

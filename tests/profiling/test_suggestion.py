@@ -200,3 +200,12 @@ def test_networks_that_train_on_more_than_logits_are_left_out():
 def test_mistakes(arguments, message):
     with pytest.raises(AttarError, match=message):
         attar.suggest(**arguments)
+
+
+def test_a_network_that_is_faster_than_its_estimate_is_a_student():
+    def clock(net, image_shape, batch, most):
+        return Latency(100.0 if parameters(net) > 200_000 else 5.0, 0.0)
+
+    found = attar.suggest("resnet20", among=["resnet14"], latency="10ms", clock=clock)
+    assert names(found) == ["resnet14"]
+    assert found.nearest == ()

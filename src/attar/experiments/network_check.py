@@ -7,6 +7,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
+from attar.deploy import load_card
 from attar.errors import AttarError
 from attar.experiments.build import FROM_TEACHER, teacher_parts
 from attar.experiments.given_objects import GIVEN
@@ -48,7 +49,8 @@ def check_network(name: str, weights: str | None, section: ModelRecipe) -> None:
 
 @cache
 def check_weights(name: str, weights: str, options: str, changed: float) -> None:
-    """Load weights into a network of some number of classes, for colour images or for grey ones.
+    """Load weights into a network of some number of classes, for the images that they were trained on: where no JSON
+    beside them says which, for colour images or for grey ones.
 
     Args:
         name: of the network.
@@ -60,17 +62,30 @@ def check_weights(name: str, weights: str, options: str, changed: float) -> None
         AttarError: they do not fit, although the network itself can be made.
     """
     given = json.loads(options)
+    shape = recorded_shape(weights)
+    if shape is None and model_info(name).family == "own":
+        return  # a function's layers may follow the images' size, which is known when they are read
+    kinds, side = ((3, 1), SIDE) if shape is None else ((shape[0],), shape[1:])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the same warnings come when the network is built
         try:
-            create_model(name, CLASSES, 3, SIDE, **given)
+            create_model(name, CLASSES, kinds[0], side, **given)
         except (AttarError, TypeError):
             return
         errors = []
-        for channels in (3, 1):
+        for channels in kinds:
             try:
-                create_model(name, CLASSES, channels, SIDE, weights=weights, head="fresh", **given)
+                create_model(name, CLASSES, channels, side, weights=weights, head="fresh", **given)
                 return
             except AttarError as error:
                 errors.append(error)
     raise errors[0]
+
+
+def recorded_shape(weights: str) -> tuple[int, int, int] | None:
+    """(C, H, W) of the images that weights of a run were trained on; None where nothing says."""
+    try:
+        shape = load_card(weights).get("image_shape")
+    except AttarError:
+        return None
+    return None if shape is None else (shape[0], shape[1], shape[2])

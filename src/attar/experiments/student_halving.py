@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import nn
 from attar.accel.runtime import find_device
 from attar.data import ImageSet, Splits, eval_batches
 from attar.data.overview import split_lines
-from attar.errors import AttarError
+from attar.errors import AttarError, first_line
 from attar.experiments.build import Parts, untrained_teachers
 from attar.experiments.defaults import CHOSEN, with_defaults
 from attar.experiments.given_objects import Given, take_candidates
@@ -30,6 +31,7 @@ from attar.recipe import ModelRecipe, Recipe, flat_name, titled, with_found_rate
 from attar.report.search_page import Found, Tried, ordered, write_search_page
 from attar.report.suggestions import over_budget, unsteady
 from attar.report.summary import Summary
+from attar.safety.locks import InUseError
 from attar.train.logging import read
 from attar.train.progress import only_bars
 
@@ -98,6 +100,8 @@ def check_goal(goal: Goal) -> tuple[tuple[str, ...], dict[str, nn.Module]]:
     read_budget(**goal.budget)
     if goal.candidates < 1:
         raise AttarError(f"candidates={goal.candidates}: give 1 or more")
+    if goal.within is not None and not math.isfinite(goal.within):
+        raise AttarError(f"within={goal.within}: give a number of points")
     names, networks = take_candidates(goal.among)
     if names:
         candidate_names(ZOO_SIDE, names)
@@ -198,6 +202,7 @@ class _Halving:
     def _rounds(self, students: Sequence[Measured], measure: Measure) -> tuple[Tried, ...]:
         """Train all for a part of the epochs, the better half for a larger one; the best first."""
         tried: dict[str, Tried] = {}
+        failed: AttarError | None = None
         left = students
         for number, part in enumerate(RUNGS, 1):
             if len(left) == 1 and tried:
@@ -207,11 +212,21 @@ class _Halving:
                 recipe = replace(recipe, epochs=max(1, round(part * recipe.epochs)))
                 where = f"round {number} of {len(RUNGS)}, {place} of {len(left)}"
                 self._print(f"{where}: {titled(one.name)}, {_epochs(recipe.epochs)}")
-                folder = self._run(recipe, only_bars(self.console)).folder
+                try:
+                    folder = self._run(recipe, only_bars(self.console)).folder
+                except InUseError:
+                    raise
+                except AttarError as error:  # such as a loss that is not finite; the others are tried all the same
+                    failed = error
+                    self._print(f"    failed: {first_line(error)}")
+                    continue
                 value = float(read(folder / "metrics.jsonl")[-1][f"val_{measure.name}"])
                 tried[one.name] = Tried(one, value, recipe.epochs, folder)
                 self._print(f"    validation {measure.phrase(value)}")
-            best = ordered([tried[one.name] for one in left], measure)
+            done = [tried[one.name] for one in left if one.name in tried and tried[one.name].epochs == recipe.epochs]
+            if not done and failed is not None:
+                raise failed
+            best = ordered(done, measure)
             left = [one.cost for one in best[: max(1, (len(best) + 1) // 2)]]
         return ordered(list(tried.values()), measure)
 

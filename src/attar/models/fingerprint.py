@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def fingerprint(net: nn.Module) -> str:
@@ -17,6 +17,9 @@ def fingerprint(net: nn.Module) -> str:
     # The text of a network names its layers with their settings, which the weights alone do not tell.
     digest = hashlib.blake2b(repr(net).encode(), digest_size=8)
     for name, tensor in sorted(net.state_dict().items()):
+        if not isinstance(tensor, Tensor):  # the extra state of a module of the user's
+            digest.update(f"{name} {tensor!r}".encode())
+            continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -117,13 +117,23 @@ def refuse_compressed(path: Path) -> None:
 
 def unwrapped(held: Any, path: Path) -> dict[str, Tensor]:
     """The state dict inside the usual wrappings."""
-    while isinstance(held, Mapping) and (
-        inner := next((key for key in WRAPPINGS if isinstance(held.get(key), Mapping)), None)
-    ):
-        held = held[inner]
-    if not isinstance(held, Mapping) or not held or not all(isinstance(value, Tensor) for value in held.values()):
+    if (found := tensors_in(held)) is None:
         raise AttarError(f"{path} holds no state dict; save one with torch.save(net.state_dict(), path)")
-    return dict(held)
+    return found
+
+
+def tensors_in(held: Any) -> dict[str, Tensor] | None:
+    """The first of the usual wrappings that leads to tensors; None: no one does.
+
+    >>> list(tensors_in({"ema": {"decay": 0.9}, "model": {"state_dict": {"fc.bias": torch.zeros(1)}}}))
+    ['fc.bias']
+    """
+    if not isinstance(held, Mapping) or not held:
+        return None
+    if all(isinstance(value, Tensor) for value in held.values()):
+        return dict(held)
+    inner = (tensors_in(held[key]) for key in WRAPPINGS if key in held)
+    return next((found for found in inner if found is not None), None)
 
 
 def stripped(given: Mapping[str, Tensor], own: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -287,6 +297,11 @@ def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: st
         ]
         raise AttarError(f"{source} is not of this {kind}: {', '.join(parts)}; name the network it was saved from")
     for key, tensor in own.items():
+        if tensor.is_floating_point() != given[key].is_floating_point() or given[key].layout != torch.strided:
+            raise AttarError(
+                f"{key!r} is {given[key].dtype} ({given[key].layout}) in {source}, {tensor.dtype} in the {kind}; save "
+                "the network's own state_dict(), not quantised or sparse"
+            )
         if given[key].shape != tensor.shape:
             raise AttarError(
                 f"{key!r} is {tuple(given[key].shape)} in {source} and {tuple(tensor.shape)} in the {kind}; "

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from safetensors.torch import save_model
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from attar.batch import Inputs, first_tensor
@@ -69,6 +70,8 @@ Sample = tuple[int, ...] | Inputs
 def macs(net: nn.Module, image_shape: Sample) -> int:
     """Multiply-accumulates of one image through convolutions and matrix products: half of torch's FLOPs.
 
+    Those of attention count; those of `nn.LSTM` do not.
+
     Args:
         net: any network that takes (1, *image_shape).
         image_shape: (C, H, W); or the inputs of one sample.
@@ -77,9 +80,21 @@ def macs(net: nn.Module, image_shape: Sample) -> int:
     3456
     """
     counter = FlopCounterMode(display=False)
-    with evaluating(net), _without_gradients(net), counter:
+    with evaluating(net), _without_gradients(net), _counted_attention(), counter:
         run(net, blank_images(net, image_shape, 1))
     return counter.get_total_flops() // 2
+
+
+@contextmanager
+def _counted_attention() -> Iterator[None]:
+    """Attention as matrix products: torch's counter does not see its fused forms on a CPU."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 @contextmanager

@@ -51,6 +51,10 @@ def profile(net: nn.Module, image_shape: Sample, batch: int = 32) -> Profile:
     >>> profile(nn.Linear(4, 2, bias=False), (4,), batch=8).macs
     8
     """
+    if not isinstance(net, nn.Module):
+        raise AttarError(f"expected a network, got {net!r}; make one of a name by attar.create_model")
+    if isinstance(image_shape, list):
+        image_shape = tuple(image_shape)
     if batch < 1:
         raise AttarError(f"batch is {batch}; give 1 or more images")
     try:

@@ -134,7 +134,8 @@ class Search:
                 self.left_out[f"more than {PER_FAMILY} of a family"] += 1
                 continue
             count = operations(one.name, self.shape, self.classes)
-            if reason := self.reason(one, count, seen):
+            # Names with a colon are a user's own: two of one size may be different networks.
+            if reason := self.reason(one, count, set() if ":" in one.name else seen):
                 self.left_out[reason] += 1
                 continue
             assert count is not None
@@ -198,7 +199,10 @@ class Search:
         )
 
     def nearest(self) -> tuple[Measured, ...]:
-        """The networks that miss the budget by the least; a few that were not built are built for it."""
+        """The networks that miss the budget by the least; a few that were not built are built for it.
+
+        One of them that keeps it after all, because its estimate was too high, is a student.
+        """
         if not self.missed and not self.dropped:
             for one in self.sized(self.teacher.parameters - 1):
                 misses = self.limit.misses({"params": one.parameters, "size": one.bytes})
@@ -208,5 +212,7 @@ class Search:
             self.report(f"timing {one.name}", 0, self.top)
             count = operations(one.name, self.shape, self.classes)
             if count is not None and (found := self.built(one, count)):
-                self.missed.append(found)
+                (self.missed if found.misses else self.students).append(found)
+        if self.students:
+            return ()
         return tuple(sorted(self.missed, key=lambda one: max(one.misses.values(), default=0.0))[:NEAREST])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Self
@@ -73,7 +74,9 @@ class LowRank(nn.Module):
         net, adapted = copied(self._nets[0]), self._nets[1]
         for name in self.layers:
             path = name.replace("/", ".")
-            net.get_submodule(path).weight += adapted.get_submodule(path).get_delta_weight(ADAPTER)  # type: ignore
+            layer: Any = net.get_submodule(path)
+            change = adapted.get_submodule(path).get_delta_weight(ADAPTER)  # type: ignore[operator]
+            layer.weight = nn.Parameter(layer.weight + change)  # of its own: another layer may share the old one
         return net
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -93,7 +96,9 @@ def adapted_layers(net: nn.Module, targets: Sequence[str] | None) -> list[str]:
     >>> adapted_layers(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), ["2"])
     ['2']
     """
-    layers = [name for name, module in net.named_modules() if name and _adaptable(module)]
+    places = Counter(module for _, module in net.named_modules(remove_duplicate=False))
+    # A layer with several names would be adapted under one of them alone.
+    layers = [name for name, module in net.named_modules() if name and _adaptable(module) and places[module] == 1]
     if not layers:
         raise PairError(
             f"{type(net).__name__} has no linear layer or convolution inside that low-rank modules can adapt"

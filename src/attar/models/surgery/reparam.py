@@ -163,7 +163,9 @@ def merge(net: Net) -> Net:
     """A copy of a network with every block merged into one convolution: its eval mode, exactly, as a plain network.
 
     The other norms are folded too where they follow a convolution, but for those in a module called "downsample":
-    the authors' code leaves the shortcuts' alone. Computed in float64, kept in the network's own type.
+    the authors' code leaves the shortcuts' alone. Which norm a convolution feeds is read off the order of the modules
+    (`folding.units`), so a norm that stands behind a convolution has to read it, and it alone. Computed in float64,
+    kept in the network's own type.
 
     Args:
         net: what `multi_branch` made; it is left as it is, mode and all.
