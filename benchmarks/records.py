@@ -95,7 +95,8 @@ def brief(record: Path) -> str:
     score, over = whole.columns[2], f"over {tables.files.control}"
     wanted = ["method", score, over, "its interval", "p (Holm)", "published", "parameters", "minutes"]
     rows = []
-    for line, entries in zip(lines, whole.rows, strict=True):
+    # Methods without any finished run stand behind the lines.
+    for line, entries in zip(lines, whole.rows[: len(lines)], strict=True):
         row = dict(zip(whole.columns, entries, strict=True))
         row[score] += f" ± {row['deviation']}" if row.get("deviation") else ""
         if line.kind != "other" and row["n"].isdecimal():
