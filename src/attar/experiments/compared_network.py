@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attar.data import ImageSet
-from attar.deploy import load, load_card
+from attar.deploy import load_card
 from attar.deploy.package import student_file
 from attar.errors import AttarError
 from attar.models import adapt_input, class_rows
@@ -32,20 +32,21 @@ class Reordered(nn.Module):
         return logits[:, self.rows]
 
 
-def compared_network(path: str | Path, first: Mapping[str, Any], test: Any) -> nn.Module:
+def compared_network(net: nn.Module, path: str | Path, first: Mapping[str, Any], test: Any) -> nn.Module:
     """A saved network that can be compared on the samples of another one's test set.
 
     Images are brought to its own normalisation and size, and its logits into the order of the first one's classes.
 
     Args:
-        path: a run's folder or a .safetensors file.
+        net: the saved network.
+        path: where it is from: a run's folder or a .safetensors file.
         first: the JSON of the network it is compared with.
         test: what both see, prepared for the first.
 
     Raises:
         AttarError: it is of another task, of other classes, or takes other inputs.
     """
-    net, second = load(path), load_card(student_file(Path(path)))
+    second = load_card(student_file(Path(path)))
     for what, other in (("task", "classification"), ("input_shape", None), ("outputs", None)):
         one, two = (card.get(what) or other for card in (first, second))
         if one != two:

@@ -13,6 +13,7 @@ import torch
 from attar.accel.runtime import find_device
 from attar.batch import Batch
 from attar.data import ImageSet, Splits, batches_of
+from attar.deploy import load
 from attar.deploy.scored_file import ScoredFile, open_scored
 from attar.errors import AttarError
 from attar.experiments.build import Parts, build, held_for
@@ -60,7 +61,7 @@ def evaluate_network(
     Raises:
         AttarError: a file is missing, damaged or not ours, or the data have classes that the network lacks.
     """
-    where = find_device(device)
+    where, second = find_device(device), load(teacher) if teacher else None
     given = {**({} if data is None else {"name": str(data)}), **(keys or {})}
     whole = data is not None
     opened, parts = _plain_weights(path, network, given, whole) if network else _with_facts(path, given, whole)
@@ -70,7 +71,7 @@ def evaluate_network(
         test = in_order_of(opened.card, opened.path, test)
     elif not network:
         check_same_classes(opened.card, opened.path, parts)
-    other = compared_network(teacher, opened.card, test) if teacher else None
+    other = compared_network(second, teacher, opened.card, test) if second and teacher else None
     where = torch.device("cpu") if opened.path.suffix in (".onnx", ".pte") else where
     metrics: Metrics = parts.held.task.metrics()
     numbers: list[int] = []
