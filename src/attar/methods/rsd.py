@@ -148,9 +148,7 @@ class RSD(Method):
 
     def run(self, batch: Batch) -> Knowledge:
         if self.mixture and batch.mixed:
-            raise AttarError(
-                "rsd mixes images itself; leave mixed images out, or give method.mixture=false"
-            )
+            raise AttarError("rsd mixes images itself; leave mixed images out, or give method.mixture=false")
         mixing = None
         if self.training and self.mixture:
             mixing = Mixing.of(batch, len(cast(Staged, self.student.module).stages))
