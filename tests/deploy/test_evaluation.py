@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 import attar
 from attar.data import load_data
 from attar.errors import AttarError
+from attar.experiments.compared_network import compared_network
 from attar.recipe import read_recipe, to_yaml
 from attar.report.evaluation import Evaluation
 
@@ -226,3 +228,16 @@ def test_a_teacher_keeps_its_own_normalisation(named, tmp_path):
     same, other = (attar.evaluate(folder, str(data), teacher=one) for one in (own, shifted))
     assert same["kl"] == pytest.approx(0, abs=1e-6)
     assert other["kl"] > 0.01
+
+
+@pytest.mark.parametrize(("own", "theirs", "fits"), [([16], [32], True), ([3, 8], [5, 8], False)])
+def test_a_teacher_of_sequences_may_have_seen_other_lengths(tmp_path, own, theirs, fits):
+    card = {"task": "language", "outputs": 256}
+    (tmp_path / "a.json").write_text(json.dumps({**card, "attar": "0", "spec": {}, "input_shape": theirs}))
+    net, first = torch.nn.Identity(), {**card, "input_shape": own}
+    compared = partial(compared_network, net, tmp_path / "a.safetensors", first, None, "language")
+    if fits:
+        assert compared() is net
+        return
+    with pytest.raises(AttarError, match=r"has input_shape \[5, 8\], the network \[3, 8\]"):
+        compared()

@@ -226,9 +226,16 @@ def test_a_run_on_objects_needs_them_again(run, tmp_path):
 
 def test_what_no_export_wrote_is_not_overwritten(run, tmp_path):
     (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(AttarError, match=r"holds README.md, which no export wrote; choose another folder"):
+    with pytest.raises(AttarError, match=r"holds README.md and no export.json, so it may be yours"):
         attar.export(run, ["safetensors"], out=tmp_path)
     assert (tmp_path / "README.md").read_text() == "mine"
     (tmp_path / "README.md").unlink()
     for _ in range(2):  # its own files are written again
         attar.export(run, ["safetensors"], out=tmp_path)
+
+
+def test_an_export_of_a_run_that_was_killed_between_its_files_is_done_again(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    done = attar.export(tmp_path / "run", ["safetensors"])
+    (done.folder / "export.json").unlink()
+    assert (attar.export(tmp_path / "run", ["safetensors"]).folder / "export.json").is_file()

@@ -127,3 +127,9 @@ def test_the_rate_of_a_range_test_is_kept(small, tmp_path):
     assert "sgd: lr 0.2 (a range test around it follows), weight decay" in output.getvalue()
     assert f"lr {kept.lr:g}: a tenth of where the loss was lowest in a range test" in output.getvalue()
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True) is not None
+
+
+def test_a_rate_that_is_found_is_not_below_where_the_schedule_ends(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("attar.experiments.job.find_rate", lambda *_: 1e-4)
+    attar.train_model(**small, epochs=1, batch_size=16, optim={"lr": "auto", "min_lr": 1e-3})
+    assert read_recipe(tmp_path / "run" / "recipe.yaml").optim.lr == 1e-3

@@ -223,4 +223,6 @@ def test_layers_that_share_weights_merge_to_the_same_function(net, inputs, layer
     assert list(low_rank.layers) == layers
     for parameter in low_rank.parameters():
         nn.init.normal_(parameter)
-    torch.testing.assert_close(low_rank.merged()(inputs), low_rank(inputs).logits, rtol=1e-4, atol=1e-4)
+    merged = low_rank.merged()
+    torch.testing.assert_close(merged(inputs), low_rank(inputs).logits, rtol=1e-4, atol=1e-4)
+    assert not any(parameter.requires_grad for parameter in merged.parameters())

@@ -209,3 +209,4 @@ def test_a_network_that_is_faster_than_its_estimate_is_a_student():
     found = attar.suggest("resnet20", among=["resnet14"], latency="10ms", clock=clock)
     assert names(found) == ["resnet14"]
     assert found.nearest == ()
+    assert not any(found.left_out.values())

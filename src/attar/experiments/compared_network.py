@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attar.data import ImageSet
+from attar.data import ImageSet, Samples
 from attar.deploy import load_card
 from attar.deploy.package import student_file
 from attar.errors import AttarError
@@ -32,7 +32,7 @@ class Reordered(nn.Module):
         return logits[:, self.rows]
 
 
-def compared_network(net: nn.Module, path: str | Path, first: Mapping[str, Any], test: Any) -> nn.Module:
+def compared_network(net: nn.Module, path: str | Path, first: Mapping[str, Any], test: Samples, task: str) -> nn.Module:
     """A saved network that can be compared on the samples of another one's test set.
 
     Images are brought to its own normalisation and size, and its logits into the order of the first one's classes.
@@ -42,14 +42,17 @@ def compared_network(net: nn.Module, path: str | Path, first: Mapping[str, Any],
         path: where it is from: a run's folder or a .safetensors file.
         first: the JSON of the network it is compared with.
         test: what both see, prepared for the first.
+        task: of the first, which the JSON in some exported files does not name.
 
     Raises:
         AttarError: it is of another task, of other classes, or takes other inputs.
     """
     second = load_card(student_file(Path(path)))
-    for what, other in (("task", "classification"), ("input_shape", None), ("outputs", None)):
-        one, two = (card.get(what) or other for card in (first, second))
-        if one != two:
+    facts: dict[str, tuple[Any, Any]] = {"task": (task, second.get("task") or "classification")}
+    facts |= {name: (first.get(name), second.get(name)) for name in ("input_shape", "outputs")}
+    for what, (one, two) in facts.items():
+        # Sequences may have any length that a network takes.
+        if one != two and not (what == "input_shape" and one and two and len(one) == len(two) == 1):
             raise AttarError(f"--teacher {path} has {what} {two}, the network {one}; give one like it")
     if not isinstance(test, ImageSet) or "image_shape" not in second:
         return net

@@ -16,7 +16,7 @@ from attar.data import ImageSet, Splits, batches_of
 from attar.deploy import load
 from attar.deploy.scored_file import ScoredFile, open_scored
 from attar.errors import AttarError
-from attar.experiments.build import Parts, build, held_for
+from attar.experiments.build import Parts, build, held_for, task_title
 from attar.experiments.compared_network import compared_network
 from attar.experiments.sets_of_networks import (
     check_same_classes,
@@ -71,7 +71,9 @@ def evaluate_network(
         test = in_order_of(opened.card, opened.path, test)
     elif not network:
         check_same_classes(opened.card, opened.path, parts)
-    other = compared_network(second, teacher, opened.card, test) if second and teacher else None
+    other = None
+    if second is not None and teacher is not None:
+        other = compared_network(second, teacher, opened.card, test, task_title(parts.recipe))
     where = torch.device("cpu") if opened.path.suffix in (".onnx", ".pte") else where
     metrics: Metrics = parts.held.task.metrics()
     numbers: list[int] = []

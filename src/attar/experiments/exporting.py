@@ -59,8 +59,8 @@ def export_network(
         raise AttarError(f"out={folder} is a file; choose another folder")
     if trained.weights.parent.resolve() == folder.resolve():
         raise AttarError(f"out={folder} is where the student lies; choose another folder")
-    if not (folder / "export.json").exists() and (taken := taken_names(folder)):
-        raise AttarError(f"out={folder} holds {taken[0]}, which no export wrote; choose another folder")
+    if out and not (folder / "export.json").exists() and (taken := taken_names(folder)):
+        raise AttarError(f"out={folder} holds {taken[0]} and no export.json, so it may be yours; choose another folder")
     if (name := str(trained.card["data"])).startswith(GIVEN) and data is None:
         raise AttarError(f"this run's data was an object in Python ({name}); give it: attar.export(..., data=...)")
     if data is None or isinstance(data, dict):

@@ -224,6 +224,7 @@ class Job:
         training = self.training(self.recipe.seed)
         with self.console.status("looking for the learning rate"):
             rate = find_rate(training.method, training.loader, training.recipe, runtime)
+        rate = max(rate, self.recipe.optim.min_lr)  # a recipe with less could not be read again
         self._print(f"lr {rate:g}: a tenth of where the loss was lowest in a range test")
         self.recipe = replace(self.recipe, optim=replace(self.recipe.optim, lr=rate, range_test=False))
         write_text(self.folder / "recipe.yaml", to_yaml(self.recipe))

@@ -95,8 +95,8 @@ class Search:
         self.clock, self.report = clock, progress or (lambda *_: None)
         self.students: list[Measured] = []
         self.missed: list[Measured] = []
-        # Sized but not built, with the most that they exceed a budget by.
-        self.dropped: list[tuple[float, Sketch]] = []
+        # Sized but not built, with the most that they exceed a budget by, and what they were left out for.
+        self.dropped: list[tuple[float, Sketch, str]] = []
         self.left_out: Counter[str] = Counter()
         self.paces: dict[str, float] = {}
         self.timed = self.considered = 0
@@ -171,9 +171,11 @@ class Search:
         pace = self.paces.get(one.family, FASTER * best)
         costs = {"macs": count, "size": one.bytes, "latency": count / pace}
         misses = self.limit.misses(costs)
-        if misses:
-            self.dropped.append((max(misses.values()), one))
-        return "" if not misses else "too slow by their MACs" if "latency" in misses else "too many MACs"
+        if not misses:
+            return ""
+        why = "too slow by their MACs" if "latency" in misses else "too many MACs"
+        self.dropped.append((max(misses.values()), one, why))
+        return why
 
     def built(self, one: Sketch, count: int) -> Measured | None:
         """A candidate, built and measured; None where it does not train on such images."""
@@ -206,13 +208,14 @@ class Search:
         if not self.missed and not self.dropped:
             for one in self.sized(self.teacher.parameters - 1):
                 misses = self.limit.misses({"params": one.parameters, "size": one.bytes})
-                self.dropped.append((max(misses.values(), default=1.0), one))
-        close = sorted(self.dropped, key=lambda pair: (pair[0], pair[1].order))[:NEAREST]
-        for _, one in close:
+                self.dropped.append((max(misses.values(), default=1.0), one, "too large"))
+        close = sorted(self.dropped, key=lambda found: (found[0], found[1].order))[:NEAREST]
+        for _, one, why in close:
             self.report(f"timing {one.name}", 0, self.top)
             count = operations(one.name, self.shape, self.classes)
             if count is not None and (found := self.built(one, count)):
                 (self.missed if found.misses else self.students).append(found)
+                self.left_out[why] -= not found.misses
         if self.students:
             return ()
         return tuple(sorted(self.missed, key=lambda one: max(one.misses.values(), default=0.0))[:NEAREST])

@@ -117,7 +117,7 @@ def check_recipe(folder: Path, values: dict[str, Any]) -> None:
         if name == "teacher" and _moved(old.weights, new.weights):
             new = dataclasses.replace(new, weights=old.weights)
         if old != new:
-            last = ", and new pairs after those that are there" if TEACHERS in folder.parts else ""
+            last = ", or put new pairs behind those that are there" if TEACHERS in folder.parts else ""
             raise AttarError(f"{folder} holds a run with {name}={old}, the suite {new}; choose another out={last}")
 
 

@@ -76,7 +76,8 @@ class LowRank(nn.Module):
             path = name.replace("/", ".")
             layer: Any = net.get_submodule(path)
             change = adapted.get_submodule(path).get_delta_weight(ADAPTER)  # type: ignore[operator]
-            layer.weight = nn.Parameter(layer.weight + change)  # of its own: another layer may share the old one
+            # Of its own: another layer may share the old one.
+            layer.weight = nn.Parameter(layer.weight + change, layer.weight.requires_grad)
         return net
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
