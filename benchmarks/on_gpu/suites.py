@@ -25,7 +25,8 @@ from records import keep
 SUITES: dict[str, tuple[str, tuple[str, ...]]] = {
     "cifar100-fast-40": ("cifar100-fast", ("epochs=40",)),
     "five-with-teacher": ("five-with-teacher", ()),
-    "five-alone": ("five-alone", ()),
+    "five-uakd": ("five-uakd", ()),
+    "five-rsd": ("five-rsd", ()),
 }
 # Networks of a suite that only shows that it works.
 TINY = {"resnet56": "resnet14", "resnet20": "resnet8"}
@@ -62,11 +63,12 @@ def link(options: argparse.Namespace) -> list[str]:
 def bench(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """`attar bench` of a suite; asked to stop when the time is up."""
     suite, changes = SUITES[name]
+    file = suite_of(suite, options)
     own = [*link(options), *([] if options.tiny else changes)]
-    if suite == "five-alone":
+    if not any("teacher" in pair for pair in yaml.safe_load(file.read_text())["pairs"]):
         own = [key for key in own if not key.startswith("teacher")]
     jobs = 2 if options.tiny else min(JOBS, os.cpu_count() or 1)
-    line = [sys.executable, "-m", "attar", "bench", str(suite_of(suite, options)), *own, "--against", "literature"]
+    line = [sys.executable, "-m", "attar", "bench", str(file), *own, "--against", "literature"]
     line += [f"out={name}", f"jobs={jobs}", f"device={options.device}", "compile=false"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src") + os.pathsep + os.environ.get("PYTHONPATH", "")}
     begun, file = time.monotonic(), (options.out / f"{name}.log").open("a")

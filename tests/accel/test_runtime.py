@@ -55,6 +55,15 @@ def test_no_step_is_tried_where_the_processor_only_emulates_bfloat16(monkeypatch
     assert 0 < bfloat16_slowness() < 10_000
 
 
+def test_a_busy_moment_does_not_choose_the_precision(monkeypatch):
+    took = iter([0.2, 0.9, 0.2, 0.1, 0.7, 0.1])  # float32 and bfloat16 in turn; the first bfloat16 is disturbed
+    monkeypatch.setattr(runtime, "bfloat16_slowness", lambda: 1.0)
+    monkeypatch.setattr(runtime, "step_seconds", lambda *_: next(took))
+    found = runtime.choose(SimpleNamespace(batch_losses=None), None, torch.device("cpu"), "auto")
+    assert found.precision == "bfloat16"
+    assert found.reason.endswith("2.00 times as fast (float32 200.0 ms, bfloat16 100.0 ms a step)")
+
+
 def test_what_else_the_machine_does_does_not_hide_that_bfloat16_is_emulated(monkeypatch):
     threads = set()
 

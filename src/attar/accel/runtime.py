@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from math import inf
 from typing import Any
 
 import torch
@@ -26,6 +27,9 @@ from attar.methods.common.trial import unchanged
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # After one to warm up; no more begin when the trial has taken so long.
 TRIAL_STEPS, TRIAL_SECONDS = 3, 10.0
+# How often the precisions are timed in turn: a busy machine slows now the one, now the other. No more begin after these
+# seconds.
+ROUNDS, ROUNDS_SECONDS = 3, 60.0
 # Unasked, bfloat16 must be so many times as fast as float32: its steps are less exact.
 CLEARLY = 1.1
 # Without instructions for bfloat16 a convolution takes 34 times as long as in float32, a step 15 times (AVX2).
@@ -93,17 +97,23 @@ def find_device(name: str) -> torch.device:
 
 
 def choose(method: Method, batch: Batch, device: torch.device, precision: str) -> Runtime:
-    """The runtime of a recipe; with precision "auto" a step is timed in each precision.
+    """The runtime of a recipe; with precision "auto" steps are timed in each precision, in turn.
 
-    bfloat16 is chosen where its step is clearly faster (1.1 times), else float32. On a CPU that only emulates it no
-    step is tried. The method's weights and statistics are as before afterwards.
+    bfloat16 is chosen where its shortest step is clearly faster (1.1 times), else float32. On a CPU that only emulates
+    it no step is tried. The method's weights and statistics are as before afterwards.
     """
     if precision != "auto":
         return Runtime(device, precision, f"{precision} on {device}, as in the recipe")
     if device.type == "cpu" and (slower := bfloat16_slowness()) > EMULATED:
         reason = f"float32 on {device}: the processor has no bfloat16 (a convolution takes {slower:.0f} times as long)"
         return Runtime(device, "float32", reason)
-    took = {name: step_seconds(method, method.batch_losses, batch, Runtime(device, name, "")) for name in PRECISIONS}
+    took = dict.fromkeys(PRECISIONS, inf)
+    start, rounds = time.perf_counter(), 0
+    while rounds < ROUNDS and time.perf_counter() - start < ROUNDS_SECONDS:
+        for name in PRECISIONS:
+            seconds = step_seconds(method, method.batch_losses, batch, Runtime(device, name, ""))
+            took[name] = min(took[name], seconds)
+        rounds += 1
     gain = took["float32"] / took["bfloat16"]
     chosen = "bfloat16" if gain >= CLEARLY else "float32"
     times = ", ".join(f"{name} {1000 * s:.1f} ms" for name, s in took.items())
