@@ -58,3 +58,21 @@ def test_a_phase_that_reaches_what_another_phase_steps(method):
     mixed = Turns(teacher=method.teacher.module, student=method.student.module)
     with pytest.raises(AttarError, match=r"phase 'again' sends a gradient to 'student\..*', which it does not step"):
         check(mixed, batch())
+
+
+@pytest.mark.parametrize("options", [{"layer_schedule": "progressive"}, {"layer_schedule": "stacked"}, {}])
+def test_what_learns_in_the_middle_alone_learns(options):
+    """Three layers with a regressor each, of which the second weighs nothing in the first and in the last epoch."""
+    make = {"num_classes": 4, "image_size": 8}
+    nets = {"teacher": create_model("resnet14", **make), "student": create_model("resnet8", **make)}
+    weights = None if options else {"teacher.stage2->student.stage2": "between(2, 5)"}
+    method = create_method("vid", **nets, weights=weights, **options)
+    check(method, replace(batch(), epochs=8))
+
+
+def test_what_never_learns_is_named():
+    make = {"num_classes": 4, "image_size": 8}
+    nets = {"teacher": create_model("resnet14", **make), "student": create_model("resnet8", **make)}
+    method = create_method("vid", **nets, weights={"teacher.stage2->student.stage2": "from(9)"})
+    with pytest.raises(AttarError, match=r"parameter 'regressors.1.0.weight' and \d+ more gets no gradient"):
+        check(method, replace(batch(), epochs=8))

@@ -14,11 +14,12 @@ from attar.errors import AttarError
 from attar.experiments import job as jobs
 from attar.experiments import launch
 from attar.experiments import training as trainings
+from attar.experiments.build import SEEDS_APART, build
 from attar.experiments.job import Job
 from attar.experiments.runtime_record import read_runtime
 from attar.methods.kd import KD
 from attar.models import Tapped, fingerprint
-from attar.recipe import read_recipe
+from attar.recipe import ModelRecipe, read_recipe
 
 VALUES = {
     "teacher": {"name": "resnet14", "epochs": 1, "precision": "float32"},
@@ -124,9 +125,32 @@ def test_a_method_that_trains_its_teacher_gets_a_copy(tmp_path, monkeypatch):
 
 def test_two_teachers_of_one_name_are_two_networks(tmp_path):
     job = Job(recipe(tmp_path, teacher={"name": "resnet8,resnet8"}), tmp_path, Console(file=io.StringIO()))
-    assert [one.recipe.seed for one in job.teacher_trainings.values()] == [0, 1]
+    assert [one.recipe.seed for one in job.teacher_trainings.values()] == [0, 10_000]
     assert len({fingerprint(net) for net in job.teachers}) == 2
     assert [one.title for one in job.teacher_trainings.values()] == ["teacher resnet8", "teacher 2 resnet8"]
+
+
+def test_a_teacher_of_fewer_epochs_than_the_warm_up_has_the_same_part_of_it(tmp_path):
+    optim = {"schedule": "cosine", "warmup": 2}
+    job = Job(recipe(tmp_path, epochs=8, optim=optim), tmp_path, Console(file=io.StringIO()))
+    assert [one.recipe.optim.warmup for one in job.teacher_trainings.values()] == [0.25]
+    assert job.training(0).recipe.optim.warmup == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "apart"),
+    [
+        ({"teacher": "resnet8"}, 1),
+        ({"teacher": "resnet8,resnet8"}, 2),
+        ({"teacher": "resnet14"}, 0),
+        ({"teacher": {"name": "resnet8", "options": {"widths": [8, 16, 32]}}}, 0),
+    ],
+)
+def test_a_student_starts_as_no_teacher_of_its_run_does(tmp_path, values, apart):
+    job = Job(recipe(tmp_path, **values), tmp_path, Console(file=io.StringIO()))
+    student = job.parts.student(0)
+    assert fingerprint(student) not in {fingerprint(net) for net in job.teachers}
+    assert fingerprint(student) == fingerprint(build(ModelRecipe("resnet8"), job.splits, apart * SEEDS_APART))
 
 
 @pytest.mark.parametrize(

@@ -254,3 +254,12 @@ def test_of_a_single_seed_only_its_own_images_stay(readings):
     assert parts.splits(0) is parts.splits(0)
     assert parts.held.whole is None
     assert len(readings) == 1
+
+
+def test_a_split_seed_divides_the_images_alike_for_every_seed():
+    recipe = read_recipe(student="resnet8", data={"val_fraction": 0.2, "split_seed": 7})
+    parts, other = Parts(recipe, held_for(recipe)), read_recipe(student="resnet8", data={"val_fraction": 0.2}, seed=7)
+    first, second = parts.splits(0), parts.splits(1)
+    assert first is second
+    assert torch.equal(first.val.labels, Parts(other, held_for(other)).splits(7).val.labels)
+    assert not torch.equal(first.val.labels, Parts(other, held_for(other)).splits(0).val.labels)

@@ -90,10 +90,34 @@ def test_the_guests_own_parameters_learn(nets, batch):
     assert any("regressor" in name for name, _ in method.named_parameters())
 
 
+@pytest.mark.parametrize("name", ["norm+at", "fcfd+rkd", "fcfd+at"])
+def test_hosts_that_compute_logits_their_own_way_keep_the_taps(nets, batch, name):
+    losses = check(create_method(name, **nets), batch)
+    assert losses["labels->student.logits"] > 0
+    assert all(losses[edge.key] > 0 for edge in create_method(name.split("+")[1], **nets).edges)
+
+
 def test_options_go_to_their_method(nets):
     method = create_method("kd+at", at={"weight": 5}, kd={"temperature": 2}, **nets)
     assert [edge.weight for edge in method.edges] == [0.1, 0.9, 5, 5, 5]
     assert method.edges[1].loss.temperature == 2
+
+
+def test_options_of_edges_go_to_their_method_in_every_task():
+    """Where networks put out something else than logits, the edges between outputs have other names and losses."""
+    make = {"num_classes": 5, "image_size": 16}
+    nets = {"teacher": create_model("resnet14", **make), "student": create_model("resnet8", **make)}
+    mixed = Batch(torch.randn(4, 3, 16, 16), torch.rand(4, 5) > 0.5, output="label_logits")
+
+    def losses(**options):
+        return create_method("kd+rkd", task="multilabel", **nets, **options).batch_losses(mixed)
+
+    key = "labels->student.label_logits"
+    assert losses(kd={"weights": {key: 5.0}}).weights[key] == 5.0
+    inside, outside = losses(kd={"logit_edges": "standardised"}), losses(logit_edges="standardised")
+    assert inside.total.item() == outside.total.item() != losses().total.item()
+    with pytest.raises(AttarError, match=r"no edge 'labels->student.logits'; the edges are 'labels->student.label_log"):
+        losses(kd={"weights": {"labels->student.logits": 5.0}})
 
 
 @pytest.mark.parametrize(("options", "right"), [({"weight": 5}, "at.weight"), ({"kd": 0.5}, "kd.kd")])

@@ -189,3 +189,15 @@ def test_a_vit_of_transformers(batch):
         "fitnet", teacher=teacher, student=Convolutions(4), layers=layers, image_shape=(3, 16, 16)
     )
     check(method, batch)
+
+
+@pytest.mark.parametrize("name", ["vid", "fitnet"])
+def test_a_stage_as_high_as_it_has_channels_is_no_map_of_another_layout(name):
+    """Of images of 16 x 24 the first stage of 16 channels is (16, 16, 24)."""
+    nets = {
+        "teacher": attar.create_model("resnet14", num_classes=4),
+        "student": attar.create_model("resnet8", num_classes=4),
+    }
+    own = {"stage": 1} if name == "fitnet" else {}
+    method = attar.create_method(name, **nets, **own, image_shape=(3, 16, 24))
+    check(method, Batch(torch.randn(4, 3, 16, 24), torch.arange(4)))

@@ -46,6 +46,17 @@ def test_all_pairs_of_seven_maps():
     assert inter_layer(own, theirs).item() == pytest.approx(expected.item())
 
 
+@pytest.mark.parametrize(("height", "width"), [(9, 9), (8, 5), (6, 12)])
+def test_maps_whose_sizes_were_rounded_down_are_brought_to_the_smallest(height, width):
+    """Strides halve 9 to 4 and 4 to 2, which is no fourth of 9."""
+    rng, shapes = torch.Generator().manual_seed(0), [(height, width)]
+    while len(shapes) < 3:
+        shapes.append(tuple(side // 2 for side in shapes[-1]))
+    maps = [torch.rand(2, 3, *shape, generator=rng, dtype=torch.float64) for shape in shapes]
+    assert [one.shape[2] for one in _normalised(maps)] == [shapes[-1][0] * shapes[-1][1]] * 3
+    assert inter_layer(maps, maps).item() == 0 < inter_layer(maps, [one.flip(1) for one in maps]).item()
+
+
 def test_the_batch_is_averaged():
     twice = [torch.cat([one[:1], one[:1]]) for one in (FS, FT)]
     for loss in (intra_layer, inter_layer):

@@ -161,8 +161,27 @@ def test_published_numbers_stand_beside_ours_with_their_sources(tables):
     assert entries(table, "supervised")["published"] == "69.06"
     assert entries(table, "resnet56 (teacher)")["published"] == "72.34"
     note = whole.notes()[-1]
-    assert note.startswith("Published: CIFAR-100 top-1, last of 240 epochs")
+    assert note.startswith("Published: CIFAR-100 top-1, the last or the best of 240 to 960 epochs")
     assert "kd: README of RepDistiller" in note or "supervised, kd: README of RepDistiller" in note
+
+
+def test_the_end_of_a_chain_has_no_published_number(tmp_path):
+    """Its teacher was distilled itself; papers' was trained."""
+    column = "resnet110 -> resnet56 -> resnet20"
+    make(tmp_path / place(column, "kd", 3), 0, "kd", 3)
+    tables = BenchTables(read_bench(listed(tmp_path, columns=[column], rows=["kd"], seeds=[3], literature=True)))
+    assert "70.66" not in tables.pair_table(column).markdown()
+    assert "72.34" not in tables.pair_table(column).markdown()
+
+
+def test_a_difference_that_is_the_same_in_all_seeds_is_not_tested(tables, monkeypatch):
+    found = tables()
+    alike = paired_gap([2.0, 3.0, 4.0], [1.0, 2.0, 3.0])
+    monkeypatch.setattr(BenchTables, "gap", lambda self, row, column: alike if row == "kd" else None)
+    entry = entries(found.pair_table("a -> b"), "kd")
+    assert entry["over supervised"] == "+1.00"
+    assert "p" not in entry
+    assert "A difference that is the same in all seeds has no interval and no p: it cannot be tested." in found.notes()
 
 
 def test_without_published_numbers_there_is_a_line(tmp_path):

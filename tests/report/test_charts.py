@@ -28,14 +28,14 @@ def read(text):
         line_chart("a", [Line("nan", "student", [1, 2], [math.nan, math.inf])], "epoch", "loss"),
         line_chart("a", [Line("flat", "student", [1, 2], [0.0, 0.0])], "epoch", "loss"),
         line_chart("a", [], "epoch", "loss"),
-        dot_plot("a", DOTS, "top-1 %"),
-        dot_plot("a", [Dot("sure", "student", 100.0, 100.0, 100.0)], "top-1 %"),
-        dot_plot("a", [*DOTS, Dot("inf", "student", math.inf, math.nan, math.nan, 1.0)], "perplexity"),
-        dot_plot("a", [Dot("inf", "student", math.inf, math.nan, math.nan)], "perplexity"),
-        scatter("a", [*DOTS, Dot("inf", "student", math.inf, math.nan, math.nan, 1.0)], "ms", "perplexity"),
-        scatter("a", [Dot("inf", "student", math.inf, math.nan, math.nan)], "ms", "perplexity"),
-        scatter("a", DOTS, "ms", "top-1 %"),
-        scatter("a", DOTS[:1], "ms", "top-1 %"),
+        dot_plot("a", DOTS, "top-1 %", 2),
+        dot_plot("a", [Dot("sure", "student", 100.0, 100.0, 100.0)], "top-1 %", 2),
+        dot_plot("a", [*DOTS, Dot("inf", "student", math.inf, math.nan, math.nan, 1.0)], "perplexity", 2),
+        dot_plot("a", [Dot("inf", "student", math.inf, math.nan, math.nan)], "perplexity", 2),
+        scatter("a", [*DOTS, Dot("inf", "student", math.inf, math.nan, math.nan, 1.0)], "ms", "perplexity", 2),
+        scatter("a", [Dot("inf", "student", math.inf, math.nan, math.nan)], "ms", "perplexity", 2),
+        scatter("a", DOTS, "ms", "top-1 %", 2),
+        scatter("a", DOTS[:1], "ms", "top-1 %", 2),
         bars("a", [("<b>", 1.0), ("none", 0.0), None, ("long" * 20, -2.0)], "points"),
         bars("a", [("none", 0.0)], "points"),
         bars("a", [], "points"),
@@ -51,7 +51,7 @@ def test_every_chart_is_well_formed_and_within_its_frame(text):
 
 
 def test_a_dot_stands_where_its_value_is():
-    root = read(scatter("a", [Dot(str(y), "peer", y, y, y, 5.0 + y) for y in (0.0, 5.0, 10.0)], "ms", ""))
+    root = read(scatter("a", [Dot(str(y), "peer", y, y, y, 5.0 + y) for y in (0.0, 5.0, 10.0)], "ms", "", 2))
     places = [(float(dot.get("cx")), float(dot.get("cy"))) for dot in root.iter("circle")]
     assert places[1][0] - places[0][0] == pytest.approx(places[2][0] - places[1][0], abs=0.2)
     assert places[0][1] > places[1][1] > places[2][1]
@@ -59,7 +59,7 @@ def test_a_dot_stands_where_its_value_is():
 
 
 def test_labels_of_equal_points_do_not_cover_each_other():
-    root = read(scatter("a", [Dot(f"run{n}", "peer", 90.0, 89.0, 91.0, 2.0) for n in range(6)], "ms", ""))
+    root = read(scatter("a", [Dot(f"run{n}", "peer", 90.0, 89.0, 91.0, 2.0) for n in range(6)], "ms", "", 2))
     heights = sorted(float(text.get("y")) for text in root.iter("text") if (text.text or "").startswith("run"))
     assert min(b - a for a, b in pairwise(heights)) >= 13
 
@@ -69,7 +69,7 @@ def test_no_label_covers_another_point():
         Dot(f"resnet{n} (teacher)", "teacher", 90.0, 89.0, 91.0, ms)
         for n, ms in ((20, 15), (44, 26), (56, 31), (32, 42))
     ]
-    root = read(scatter("a", dots, "ms", ""))
+    root = read(scatter("a", dots, "ms", "", 2))
     points = [(float(dot.get("cx")), float(dot.get("cy"))) for dot in root.iter("circle")]
     for label in (label for label in root.iter("text") if "teacher" in (label.text or "")):
         wide, y = 6.8 * len(label.text), float(label.get("y"))
@@ -83,10 +83,17 @@ def test_no_label_covers_the_numbers_of_the_axis():
     names = ["wrn_16_1", "resnet20", "resnet14", "torchvision/shufflenet_v2_x0_5", "efficientnet_lite0"]
     values = [(0.711, 33.0), (1.11, 24.5), (0.713, 23.5), (1.47, 20.0), (13.73, 97.0)]
     places = dict(zip(names, values, strict=True))
-    root = read(scatter("a", [Dot(name, "peer", y, y, y, x) for name, (x, y) in places.items()], "ms", ""))
+    root = read(scatter("a", [Dot(name, "peer", y, y, y, x) for name, (x, y) in places.items()], "ms", "", 2))
     for label in (label for label in root.iter("text") if label.text in places):
         wide = 6.8 * len(label.text) if label.get("text-anchor") == "end" else 0
         assert float(label.get("x")) - wide >= 40
+
+
+def test_values_have_the_digits_of_their_measure():
+    svg = dot_plot("a", [Dot("kd", "student", -0.0071, -0.0304, 0.0162)], "NLL", 3, signed=True)
+    assert "kd: -0.007 (95 % interval -0.030 to 0.016)" in svg
+    assert "interval" not in dot_plot("a", [Dot("kd", "student", 1.0, 1.0, 1.0)], "NLL", 3)
+    assert "kd: 0.123 at 2" in scatter("a", [Dot("kd", "student", 0.1234, 0.1, 0.2, 2.0)], "ms", "NLL", 3)
 
 
 def test_labels_of_low_points_stay_above_the_axis():
@@ -94,7 +101,7 @@ def test_labels_of_low_points_stay_above_the_axis():
         Dot("best", "teacher", 95.0, 95.0, 95.0, 2.0),
         *(Dot(f"run{n}", "peer", 10.0, 9, 11, 1.0) for n in range(4)),
     ]
-    root = read(scatter("a", dots, "ms", ""))
+    root = read(scatter("a", dots, "ms", "", 2))
     heights = sorted(float(text.get("y")) for text in root.iter("text") if (text.text or "").startswith("run"))
     assert heights[-1] <= 250 - 42
     assert min(b - a for a, b in pairwise(heights)) >= 13
@@ -102,7 +109,7 @@ def test_labels_of_low_points_stay_above_the_axis():
 
 def test_a_long_name_is_whole_where_there_is_room():
     dots = [Dot("efficientnet_lite0 (teacher)", "teacher", 95.0, 95, 95, 20.0), Dot("s", "student", 10.0, 9, 11, 1.0)]
-    assert "efficientnet_lite0 (teacher)" in [text.text for text in read(scatter("a", dots, "ms", "")).iter("text")]
+    assert "efficientnet_lite0 (teacher)" in [text.text for text in read(scatter("a", dots, "ms", "", 2)).iter("text")]
 
 
 def test_long_curves_are_thinned_and_keep_their_end():

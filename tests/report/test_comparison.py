@@ -1,6 +1,8 @@
 """Runs side by side: the table, the paired differences, and what may not be compared."""
 
 import csv
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,6 +86,20 @@ def test_different_test_sets_are_refused(made_run, compared, tmp_path, changes, 
     with pytest.raises(AttarError, match="have different test sets: " + message):
         compared(made_run("one"), made_run("other", **changes))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_the_same_data_however_it_was_given(made_run, compared):
+    found = compared(
+        made_run("one", data={"name": "folder", "root": "data/photos"}), made_run("other", data={"name": "photos/"})
+    )
+    assert found.table().title.startswith("photos (")
+
+
+def test_a_difference_that_is_no_number_is_left_out(made_run, compared, monkeypatch):
+    found = compared(made_run("one"), made_run("other"))
+    gap = replace(found.gaps()[0][2], mean=math.nan, half_width=None, p=None)
+    monkeypatch.setattr(type(found), "gaps", lambda _: [("other", [0], gap)])
+    assert found.gap_table().rows == [["other", "seed 0", "", "", ""]]
 
 
 def test_different_images_are_refused_by_their_labels(made_run, compared):

@@ -68,7 +68,7 @@ def test_a_comparison_names_students_that_are_worse_or_give_one_class(made_run, 
     status, out, err = attar("compare", "one", "two")
     assert status == 0, err
     lines = " ".join(out.split())
-    assert "two: resnet20 with kd: gives class 2 of 10 to nearly everything" in lines
+    assert "two: resnet20 with kd: gives class 1 (of 0 to 9) to nearly everything" in lines
     assert "one: Distilling made the student worse: train longer" in lines
 
 
@@ -76,7 +76,7 @@ def test_evaluating_a_network_that_gives_one_class_says_so(attar, monkeypatch):
     scores = {"count": 10, "top1": 0.1, "per_class": [0.0, 1.0, 0.0]}
     found = Evaluation("net", "pets", scores, ClassificationMetrics().scoring)
     monkeypatch.setattr("attar.experiments.evaluation.evaluate_network", lambda *_, **__: found)
-    assert "It gives class 2 of 3 to nearly everything." in attar("evaluate", "net.safetensors")[1]
+    assert "It gives class 1 (of 0 to 2) to nearly everything." in attar("evaluate", "net.safetensors")[1]
 
 
 def test_only_this_rule_makes_ratios_of_latencies():

@@ -7,7 +7,7 @@ import pytest
 
 from attar.errors import AttarError
 from attar.methods import list_methods, method_info
-from attar.report.method_records import costs
+from attar.report.method_records import cost_texts, costs
 from attar.report.method_text import cost_sentence, doc_of, explained, method_page, own_names, reflowed, split_sections
 from attar.report.published import published
 
@@ -48,8 +48,11 @@ def test_a_page_has_the_formula_the_options_the_drawing_and_the_numbers():
 
 
 def test_what_a_step_costs_is_a_sentence():
-    sentence = cost_sentence("kd", {"step": 1.041, "extra": 16640})
-    assert sentence.startswith("A step takes 1.04 times a step of kd and trains 16,640 parameters beside the student's")
+    sentence = cost_sentence("fitnet", {"step": 1.141, "extra": 16640})
+    assert sentence.startswith("A step takes 1.1 times a step of kd and trains 16,640 parameters beside the student's")
+    assert sentence.endswith("measured on a busy machine to about a tenth).")
+    assert "takes 1.0 times a step of kd" in cost_sentence("kd", {"step": 1.141, "extra": 0})
+    assert cost_texts("kd") == ("1.0", "0")
     assert cost_sentence("kd", costs()["abkd"]) in explained("abkd", 300)
 
 

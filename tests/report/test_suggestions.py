@@ -11,6 +11,7 @@ import attar
 import attar as library
 from attar.deploy import save
 from attar.profiling import Latency, parameters
+from attar.recipe import read_recipe, to_yaml
 from attar.report.suggestions import next_command, suggestion_json, suggestion_notes, suggestion_table
 
 RESNETS = ["resnet8", "resnet14", "resnet20"]
@@ -51,6 +52,11 @@ def test_students_beside_their_teacher(capsys):
     assert "Left out: 1 timed and over the budget." in notes
     command = next_command(some)
     assert command.startswith("attar distill teacher=resnet56 teacher.weights=FILE student=resnet14 data=folder ")
+
+
+def test_notes_of_one_student_are_in_the_singular():
+    notes = suggestion_notes(library.suggest("resnet56", among=["resnet8"], clock=lambda *_: Latency(1.0, 0.0)))
+    assert "It has stages: every method can work inside it." in notes
 
 
 def test_the_nearest_where_nothing_fits():
@@ -115,6 +121,11 @@ def test_students_of_a_run_take_its_images(attar, tmp_path):
     status, out, _ = attar("suggest", "run", "--among", "resnet8", "--latency", "10s")
     assert status == 0
     assert "attar distill teacher=run student=resnet8 data=folder" in out
+    recipe = read_recipe(student="resnet110", data={"name": "manifest", "root": "my images/table.csv"})
+    (tmp_path / "run" / "recipe.yaml").write_text(to_yaml(recipe))
+    for teacher in ("run", "run/student.safetensors"):
+        shown = library.suggest(teacher, among=["resnet8"], clock=lambda *_: Latency(1.0, 0.0))
+        assert next_command(shown).endswith("=resnet8 data=manifest data.root='my images/table.csv' data.image_size=8")
 
 
 def test_a_notebook_shows_the_table():

@@ -136,9 +136,9 @@ def test_a_loss_within_the_spread_of_the_seeds_is_none_to_be_sure_of():
 @pytest.mark.parametrize(
     ("per_class", "line"),
     [
-        ((0.0, 1.0, 0.0), "gives class 2 of 3 to nearly everything"),
-        ((0.01, 0.02, 0.97, None), "gives class 3 of 4 to nearly everything"),
-        ((0.95, 0.01), "gives class 1 of 2 to nearly everything"),
+        ((0.0, 1.0, 0.0), "gives class 1 (of 0 to 2) to nearly everything"),
+        ((0.01, 0.02, 0.97, None), "gives class 2 (of 0 to 3) to nearly everything"),
+        ((0.95, 0.01), "gives class 0 (of 0 to 1) to nearly everything"),
         ((0.0, 0.0, 0.0), "gets nothing right"),
         ((0.9, 0.2, 0.1), ""),
         ((0.4, 0.3), ""),

@@ -12,7 +12,7 @@ from attar.batch import Batch
 from attar.conformance.mixed_batches import check_mixed
 from attar.conformance.unlabelled_batches import check_unlabelled
 from attar.errors import AttarError
-from attar.knowledge import Losses, weights_of
+from attar.knowledge import Losses, learning, weights_of
 from attar.methods.base import Method
 from attar.schedules import ByLayer
 
@@ -21,7 +21,7 @@ def check(method: Method, batch: Batch) -> Losses:
     """Run one batch through a method and hold what must be true of it; the method is as before afterwards.
 
     Every edge names knowledge that exists and its shapes agree; the loss is one finite number; every trainable
-    parameter gets a gradient, now or in the last epoch, and no frozen one does; every loss and regressor with
+    parameter gets a gradient, now or in another epoch, and no frozen one does; every loss and regressor with
     parameters belongs to the method; no loss follows from the label of a row that has none; where images are mixed,
     edges from the labels alone follow from them.
 
@@ -71,17 +71,20 @@ def _restored(method: Method) -> Iterator[None]:
 
 
 def learns_later(method: Method, batch: Batch) -> set[str]:
-    """The parameters that get a gradient in the last epoch, where an edge that weighs 0 now weighs something then."""
-    last = replace(batch, address=replace(batch.address, epoch=batch.epochs - 1))
+    """The parameters that get a gradient in another epoch, where an edge that weighs 0 now weighs something then."""
     reached: set[str] = set()
     for phase in method.phases:
         edges = [edge for edge in method.edges if edge.phase == phase]
-        now, then = weights_of(edges, batch), weights_of(edges, last)
-        if not any(then[key] != 0.0 for key, weight in now.items() if weight == 0.0):
-            continue
-        method.zero_grad(set_to_none=True)
-        method.batch_losses(replace(last, phase=phase)).total.backward()
-        reached |= {name for name, parameter in method.named_parameters() if parameter.grad is not None}
+        tried = {*learning(weights_of(edges, batch))}
+        # From the end: one epoch shows most schedules whole.
+        for epoch in reversed(range(batch.epochs)):
+            then = replace(batch, phase=phase, address=replace(batch.address, epoch=epoch))
+            if (active := {*learning(weights_of(edges, then))}) <= tried:
+                continue
+            tried |= active
+            method.zero_grad(set_to_none=True)
+            method.batch_losses(then).total.backward()
+            reached |= {name for name, parameter in method.named_parameters() if parameter.grad is not None}
     return reached
 
 

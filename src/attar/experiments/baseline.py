@@ -13,7 +13,7 @@ from attar.experiments.inputs_record import RECORD, Fingerprints, read_inputs
 from attar.models.libraries.configurations import named_kind
 from attar.models.libraries.names import CONFIGS
 from attar.profiling import Result, read_scores
-from attar.recipe import ModelRecipe, Recipe, read_recipe, with_found_rate
+from attar.recipe import ModelRecipe, Recipe, data_title, read_recipe, with_found_rate
 
 
 def earlier_baseline(
@@ -65,7 +65,7 @@ def trained_otherwise(recipe: Recipe) -> str | None:
 
 def trained_with(recipe: Recipe) -> dict[str, Any]:
     """What decides how a network alone is trained; where its data lie does not."""
-    sections = {"data": asdict(replace(recipe.data, root=None)), "optim": asdict(recipe.optim)}
+    sections = {"data": asdict(replace(recipe.data, name=data_title(recipe.data), root=None)), "optim": asdict(recipe.optim)}
     keys = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
     return {"epochs": recipe.epochs, "batch_size": recipe.batch_size, **keys}
 

@@ -37,6 +37,8 @@ Sets = Splits | TensorSplits
 
 # What student.weights has in place of a file.
 FROM_TEACHER = "teacher"
+# Between the seeds of networks that share a name: more than between the seeds of a suite, whose teachers stay apart.
+SEEDS_APART = 10_000
 
 
 def task_title(recipe: Recipe) -> str:
@@ -86,8 +88,9 @@ class Parts:
         Of the seeds only the recipe's first and the last asked for stay in memory.
         """
         size, held = train_size or self.recipe.data.train_size, self.held.divided
+        first, seed = (split_seed(self.recipe, one) for one in (self.recipe.seed, seed))
         if (seed, size) not in held:
-            for other in [key for key in held if key[0] not in (self.recipe.seed, seed)]:
+            for other in [key for key in held if key[0] not in (first, seed)]:
                 del held[other]
             whole = self.held.whole or read_splits(self.held.task, self.recipe, self.given.data)
             if self.recipe.seeds > 1 or self.recipe.teacher.train_size:
@@ -96,17 +99,25 @@ class Parts:
         return held[seed, size]
 
     def student(self, seed: int) -> nn.Module:
-        """The student as it starts, the same for one seed whoever trains it."""
+        """The student as it starts, the same for one seed whoever trains it, and never as a teacher of the run does."""
         if self.given.student is not None:
             return checked(copied(self.given.student), "student", self.splits(seed))
         recipe = self.recipe.student
         if not self.starts_from_teacher:
-            return build(recipe, self.splits(seed), seed)
+            return build(recipe, self.splits(seed), seed + SEEDS_APART * self.namesakes)
         if not self.taught:
             raise AttarError("student.weights=teacher starts from a teacher's layers, and there is none; give teacher=")
         net = build(replace(recipe, weights=None), self.splits(seed), seed)
         start_from_layers(net, self.taught[0])
         return net
+
+    @property
+    def namesakes(self) -> int:
+        """How many networks like the student the run trains as teachers: it must not start as one of them does."""
+        recipe = self.recipe.student
+        if recipe.weights or recipe.options != self.recipe.teacher.options:
+            return 0
+        return sum(name == recipe.name for _, name in self.untrained())
 
     @property
     def starts_from_teacher(self) -> bool:
@@ -161,15 +172,14 @@ def untrained_teachers(teacher: TeacherRecipe) -> list[tuple[int, str]]:
 
 
 def repeats(teacher: TeacherRecipe) -> dict[int, int]:
-    """How many networks of its name come before each teacher without weights: what is added to the seed of its
-    training, because networks trained alike would be one network.
+    """What is added to the seed of each teacher without weights: those of one name would else be one network.
 
     >>> repeats(TeacherRecipe("resnet20,resnet56,resnet20,resnet20"))
-    {0: 0, 1: 0, 2: 1, 3: 2}
+    {0: 0, 1: 0, 2: 10000, 3: 20000}
     """
     seen, found = Counter[str](), dict[int, int]()
     for number, name in untrained_teachers(teacher):
-        found[number] = seen[name]
+        found[number] = seen[name] * SEEDS_APART
         seen[name] += 1
     return found
 
@@ -192,8 +202,13 @@ def read_splits(task: Task, recipe: Recipe, given: Any = None) -> Any:
     return read_data(given, data.root, augment=data.augment, unlabelled=data.unlabelled, **options)
 
 
+def split_seed(recipe: Recipe, seed: int) -> int:
+    """The seed that divides the samples of a run: the data's own, or that of the run."""
+    return seed if recipe.data.split_seed is None else recipe.data.split_seed
+
+
 def divided_splits(whole: Any, recipe: Recipe, seed: int, train_size: int | None = None) -> Any:
-    """What one seed makes of all samples."""
+    """What the seed of a split makes of all samples."""
     data = recipe.data
     size = train_size or data.train_size
     return divided(whole, data.val_fraction, seed, size, data.options.get("class_weights"))

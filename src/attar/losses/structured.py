@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -76,15 +77,20 @@ def gram(first: Tensor, second: Tensor) -> Tensor:
 
 def _normalised(maps: Sequence[Tensor]) -> list[Tensor]:
     """Each map at the smallest one's size, with mean 0 and deviation 1 in every channel: (B, C, H W)."""
-    least = min(one.shape[2] for one in maps)
+    least = min((one.shape[2:] for one in maps), key=prod)
     found = []
     for one in maps:
-        factor = round(one.shape[2] / least)
-        pooled = F.max_pool2d(widen(one), factor, ceil_mode=True) if factor > 1 else widen(one)
-        rows = pooled.flatten(2)
+        rows = _pooled(widen(one), least).flatten(2)
         spread = rows.var(2, correction=0, keepdim=True)
         found.append((rows - rows.mean(2, keepdim=True)) * (spread + _SMALL).rsqrt())
     return found
+
+
+def _pooled(maps: Tensor, size: torch.Size) -> Tensor:
+    """The largest values of equal cells; where sizes were rounded down on the way, cells that overlap by a row."""
+    factors = [max(round(old / new), 1) for old, new in zip(maps.shape[2:], size, strict=True)]
+    pooled = F.max_pool2d(maps, factors, ceil_mode=True) if max(factors) > 1 else maps
+    return pooled if pooled.shape[2:] == size else F.adaptive_max_pool2d(maps, size)
 
 
 def _check(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> None:

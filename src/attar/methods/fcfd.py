@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -114,7 +115,7 @@ class FCFD(Offline):
                     path = self._tail(self.student.module, start, cut)
             paths.append(path.logits)
         idle = [p for one in self.to_student if one not in used for p in one.parameters()]
-        known = Knowledge(batch, teacher=theirs.logits, student=Unused.apply(own.logits, *idle))
+        known = Knowledge(batch, teacher=theirs, student=replace(own, logits=Unused.apply(own.logits, *idle)))
         for number, logits in enumerate(paths, 1):
             known.add(f"path{number}.{batch.output}", logits)
         pairs = [(feature, theirs.tap(tap)) for tap in self.taps for feature in arrived[tap]]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attar.batch import Batch
-from attar.knowledge import Knowledge, Output, Transfer
+from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE
 from attar.losses.numerics import widen
 from attar.methods.base import Offline
@@ -101,7 +101,8 @@ class NORM(Offline):
         expanded = self.expand(final)
         joined = final + self.back(expanded)
         logits = net.output(joined, net.average(joined))
-        known = Knowledge(batch, teacher=Output(spread(teacher.logits)), student=Output(spread(logits)))
+        teacher, student = replace(teacher, logits=spread(teacher.logits)), replace(student, logits=spread(logits))
+        known = Knowledge(batch, teacher=teacher, student=student)
         size = (min(final.shape[-2], theirs.shape[-2]), min(final.shape[-1], theirs.shape[-1]))
         known.add("student.expanded", F.adaptive_avg_pool2d(expanded, size))
         return known.add("teacher.repeated", F.adaptive_max_pool2d(theirs, size).repeat(1, self.copies, 1, 1))

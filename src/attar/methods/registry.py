@@ -164,11 +164,11 @@ def create_method(
     ['labels->student.logits', 'teacher.logits->student.logits']
     """
     teacher, ensemble = _joined(name, teacher, teachers)
+    chosen = create_task(task) if isinstance(task, str) else task
     if "+" in name:
-        method: Method = _compose(name, student, teacher, image_shape, options)
+        method: Method = _compose(name, student, teacher, image_shape, chosen, options)
     else:
         method = _single(name, student, teacher, image_shape, options)
-    chosen = create_task(task) if isinstance(task, str) else task
     for part in method.modules():
         if isinstance(part, Method):
             part.task = chosen
@@ -275,14 +275,12 @@ def _joined(
     return together, FrozenEnsemble(together, read_rule(rule or "mean", len(teacher)))
 
 
-def _compose(name: str, student: nn.Module, teacher: Any, image_shape: Any, options: dict[str, Any]) -> Composed:
+def _compose(
+    name: str, student: nn.Module, teacher: Any, image_shape: Any, task: Task, options: dict[str, Any]
+) -> Composed:
     check_options(name, options)
     names = [part.strip() for part in name.split("+")]
     if owner := next((part for part in names if "teachers" in options.get(part, {})), None):
         raise AttarError(f"method.{owner}.teachers: joined methods share their teachers; give method.teachers")
-    return Composed(
-        *(
-            create_method(part, student=student, teacher=teacher, image_shape=image_shape, **options.get(part, {}))
-            for part in names
-        )
-    )
+    given = {"student": student, "teacher": teacher, "image_shape": image_shape, "task": task}
+    return Composed(*(create_method(part, **given, **options.get(part, {})) for part in names))

@@ -81,7 +81,7 @@ class RSD(Method):
     network, whose convolutions have biases and whose norms are folded in.
 
     Deviates: the authors' last published code drops nothing in ResNets and VGGs, through a lost method; the dropping
-    here is that of the commit before. External teacher: the weights are those of an unused loop in their code.
+    here is that of a later commit (a6779001). External teacher: the weights are those of an unused loop in their code.
 
     Args:
         student: the network to train; a copy of it is restructured and its blocks are drawn anew.

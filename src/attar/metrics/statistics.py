@@ -11,6 +11,8 @@ import numpy as np
 
 from attar.errors import AttarError
 
+ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -37,10 +39,24 @@ class Gap(Mean):
     """The mean of paired differences a - b.
 
     Attributes:
-        p: two-sided, of the paired t test that the true gap is 0; None where there is no deviation.
+        p: two-sided, of the paired t test that the true gap is 0; None where there is no deviation, or one of 0: of
+            equal differences, which counts of few images give by chance, t knows nothing.
     """
 
     p: float | None
+
+    @property
+    def untested(self) -> str:
+        """Why there is no interval, empty where there is one.
+
+        >>> paired_gap([2.0, 3.0], [1.0, 2.0]).untested
+        'the same in all 2 seeds, so no interval'
+        """
+        if self.half_width is not None:
+            return ""
+        if self.count == 1:
+            return "1 seed, so no interval"
+        return f"{'the same in' if isfinite(self.mean) else 'not finite over'} all {self.count} seeds, so no interval"
 
 
 def summarise(values: Sequence[float], level: float = 0.95) -> Mean:
@@ -88,19 +104,14 @@ def paired_gap(a: Sequence[float], b: Sequence[float]) -> Gap:
     if len(a) != len(b):
         raise AttarError(f"{len(a)} values against {len(b)}; a paired comparison needs the same seeds on both sides")
     found = summarise([x - y for x, y in zip(a, b, strict=True)])
-    return Gap(found.mean, found.std, found.half_width, found.count, _p_value(found))
-
-
-def _p_value(gap: Mean) -> float | None:
-    """Two-sided, by Student's t; differences that are all alike leave no doubt either way."""
-    if gap.std is None:
-        return None
-    if gap.std == 0.0:
-        return 1.0 if gap.mean == 0.0 else 0.0
+    # What subtracting leaves of numbers this large counts as 0.
+    if found.std is None or found.std <= ROUNDING * max(map(abs, (*a, *b))):
+        return Gap(found.mean, found.std and 0.0, None, found.count, None)
 
     from scipy.special import stdtr
 
-    return float(2 * stdtr(gap.count - 1, -abs(gap.mean) / gap.std * gap.count**0.5))
+    p = float(2 * stdtr(found.count - 1, -abs(found.mean) / found.std * found.count**0.5))
+    return Gap(found.mean, found.std, found.half_width, found.count, p)
 
 
 def holm(values: Sequence[float]) -> list[float]:

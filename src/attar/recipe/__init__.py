@@ -18,7 +18,7 @@ from attar.recipe.schema import (
     attribute_docs,
     describe,
 )
-from attar.recipe.texts import flat_name, listed, load_yaml, parse, titled
+from attar.recipe.texts import data_title, flat_name, listed, load_yaml, parse, titled
 
 __all__ = [
     "NAMED",
@@ -30,6 +30,7 @@ __all__ = [
     "TaskRecipe",
     "TeacherRecipe",
     "attribute_docs",
+    "data_title",
     "describe",
     "flat_name",
     "given_keys",

@@ -20,9 +20,11 @@ class ModelRecipe:
     """A network."""
 
     name: str = ""
-    """A network of the zoo (`attar list networks`), of a library (timm/NAME), or a finished run's folder."""
+    """A network of the zoo (`attar list networks`), of a library (timm/NAME, torchvision/NAME, efficientnet_lite0 to 2,
+    pyg/NAME, hf-config/MODEL), with its weights (hf/FOLDER, onnx/FILE), or a finished run's folder."""
     weights: str | None = None
-    """A .safetensors or .pth file to start from; of a student also teacher: layers of the teacher, a transformer."""
+    """A .safetensors or .pth file; pretrained: what the network's library publishes; for a student also teacher: copy
+    layers from the teacher (transformers)."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the network's constructor."""
     classes: Any = None
@@ -36,7 +38,7 @@ class TeacherRecipe(ModelRecipe):
     epochs: int | None = None
     """How long to train the teacher first when it has no weights; None: as long as the student."""
     train_size: int | None = None
-    """How many images that training sees; None: as many as the student's."""
+    """Training images for training the teacher; None: as many as the student's."""
     precision: str = "auto"
     """Its precision in distillation: float32, bfloat16, int8, or auto: the fastest that agrees with float32."""
     cache: str | None = None
@@ -70,6 +72,8 @@ class DataRecipe:
     """The part of the training set kept apart for validation, the same share of every class."""
     train_size: int | None = None
     """Train on only so many images, the same share of every class; None: all."""
+    split_seed: int | None = None
+    """Seed that chooses the validation images and those of train_size; None: the run's."""
     view_seed: int | None = None
     """Seed of the crops and flips; None: the run's. Seeds that share one can share a teacher's cache."""
     unlabelled: str | None = None
@@ -156,7 +160,7 @@ class Recipe:
     chain: list[str] = field(default_factory=list)
     """Networks, each distilled from the one before it, in place of teacher and student; see docs/chains.md."""
     chain_from: str = "last"
-    """Whom each network of a chain learns from: last, the one before it, or all before it (DGKD)."""
+    """last: each network learns from the one before it; all: from all before it (DGKD)."""
     data: DataRecipe = field(default_factory=DataRecipe)
     """The data, also written data=NAME."""
     task: TaskRecipe = field(default_factory=TaskRecipe)
@@ -192,7 +196,7 @@ class Recipe:
     metrics: list[str] = field(default_factory=list)
     """What results are scored by beside the task's own measures, also written metrics=NAME; `attar list metrics`."""
     track: list[str] = field(default_factory=list)
-    """Who follows the run, also written track=NAME: tensorboard, wandb, mlflow, trackio."""
+    """Trackers that log the run, also written track=NAME: tensorboard, wandb, mlflow, trackio."""
     export: list[str] = field(default_factory=list)
     """Formats that the finished student is exported to, checked and timed, also written export=onnx,int8; `attar list
     formats`. The files go to export/ in the run's folder."""

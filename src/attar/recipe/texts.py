@@ -14,7 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from attar.errors import AttarError
-from attar.recipe.schema import NAMED, Recipe
+from attar.recipe.schema import NAMED, DataRecipe, Recipe
 from attar.yaml_text import MOST_BYTES, Loader, check_yaml
 
 # OmegaConf's messages on a value of another type.
@@ -129,6 +129,17 @@ def titled(name: str) -> str:
     ('ResNet', 'timm/resnet10t, ViT')
     """
     return ", ".join(one.removeprefix("given:") for one in name.split(","))
+
+
+def data_title(data: DataRecipe) -> str:
+    """What the data are called: a folder, however it was given, by the last part of its path.
+
+    >>> data_title(DataRecipe("folder", root="data/photos")), data_title(DataRecipe("data/photos/"))
+    ('photos', 'photos')
+    >>> data_title(DataRecipe("cifar100", root="data")), data_title(DataRecipe("given:Photos"))
+    ('cifar100', 'Photos')
+    """
+    return Path(data.root if data.name == "folder" and data.root else titled(data.name)).name
 
 
 def flat_name(*names: str) -> str:

@@ -76,9 +76,9 @@ def _sentence(tables: BenchTables) -> str:
     for column in files.columns:
         methods = [line for line in _drawn(tables.lines(column)) if line.kind == "method"]
         if methods and (measure := tables.measure(column)):
-            best = (max if measure.higher else min)(methods, key=lambda line: fmean(line.network.values))
+            best = (max if measure.higher else min)(methods, key=lambda line: line.network.mean)
             most = "highest" if measure.higher else "lowest"
-            value = measure.value(fmean(best.network.values))
+            value = measure.value(best.network.mean)
             parts.append(f"{column}: the {most} mean {measure.label} is {value}, of {best.label}.")
     return " ".join(parts)
 
@@ -113,7 +113,7 @@ def _pair(tables: BenchTables, column: str) -> str:
     name = caption(measure)
     places = {row: hue(number) for number, row in enumerate(tables.files.rows)}
     dots = [_dot(line, places) for line in _drawn(lines) if line.kind != "other"]
-    drawing = dot_plot(f"{name} on {column}", dots, measure.title) if dots else ""
+    drawing = dot_plot(f"{name} on {column}", dots, measure.title, measure.digits) if dots else ""
     figures = [html.figure(name, "with 95 % intervals", drawing)] if drawing else []
     gaps = [(row, gap) for row in tables.files.rows if (gap := tables.gap(row, column)) is not None]
     if gaps:
@@ -124,7 +124,7 @@ def _pair(tables: BenchTables, column: str) -> str:
         ]
         over = f"{measure.points} over {tables.files.control}"
         title = f"{over[:1].upper()}{over[1:]}"
-        figures.append(html.figure(title, "paired by seed", dot_plot(title, moved, over, signed=True)))
+        figures.append(html.figure(title, "paired by seed", dot_plot(title, moved, over, measure.digits, signed=True)))
     figures.append(_cost(tables, column, lines, places))
     figures.append(_curves(tables, column, places))
     kinds = [{"teacher": "teacher", "method": "", "other": ""}[line.kind] for line in lines]
@@ -135,12 +135,12 @@ def _pair(tables: BenchTables, column: str) -> str:
 
 def _drawn(lines: list[Row]) -> list[Row]:
     """The lines that have a place in a chart: a mean may be infinite or NaN."""
-    return [line for line in lines if isfinite(fmean(line.network.values))]
+    return [line for line in lines if isfinite(line.network.mean)]
 
 
 def _dot(line: Row, places: dict[str, str], x: float = 0.0) -> Dot:
     role = "teacher" if line.kind == "teacher" else places[line.of]
-    return Dot(line.label, role, fmean(line.network.values), *line.network.range, x=x)
+    return Dot(line.label, role, line.network.mean, *line.network.range, x=x)
 
 
 def _cost(tables: BenchTables, column: str, lines: list[Row], places: dict[str, str]) -> str:
@@ -153,7 +153,9 @@ def _cost(tables: BenchTables, column: str, lines: list[Row], places: dict[str, 
     if measure is None or not dots:
         return ""
     title = f"{caption(measure)} against minutes of training"
-    return html.figure(title, better_corner(measure).capitalize(), scatter(title, dots, "minutes", measure.title))
+    return html.figure(
+        title, better_corner(measure).capitalize(), scatter(title, dots, "minutes", measure.title, measure.digits)
+    )
 
 
 def _curves(tables: BenchTables, column: str, places: dict[str, str]) -> str:

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from attar.metrics import Gap, Measure, Ranking, holm, paired_gap, ranking, summarise
+from attar.recipe import data_title
 from attar.report.bench_files import BenchCell, BenchFiles, by_seed, read_note
 from attar.report.published import published_score
 from attar.report.run_files import RunFiles
@@ -90,14 +91,20 @@ class BenchTables:
         return found if found and isfinite(found.mean) else None
 
     @cached_property
+    def gaps(self) -> dict[tuple[str, str], Gap]:
+        """The difference of each row and column from the control."""
+        places = [(row, column) for column in self.files.columns for row in self.files.rows]
+        return {place: gap for place in places if (gap := self.gap(*place)) is not None}
+
+    @property
+    def untested(self) -> bool:
+        """Whether a difference is the same in all of several seeds."""
+        return any(gap.count > 1 and gap.untested for gap in self.gaps.values())
+
+    @cached_property
     def corrected(self) -> dict[tuple[str, str], float]:
         """Holm's p-value of each row and column, over all comparisons of the suite."""
-        found = {}
-        for column in self.files.columns:
-            for row in self.files.rows:
-                gap = self.gap(row, column)
-                if gap is not None and gap.p is not None:
-                    found[row, column] = gap.p
+        found = {place: gap.p for place, gap in self.gaps.items() if gap.p is not None}
         return dict(zip(found, holm(list(found.values())), strict=True))
 
     def pair_table(self, column: str) -> Table:
@@ -129,7 +136,7 @@ class BenchTables:
         if run is None:
             return column
         count, scoring = run.summary.runs[0]["student"].scores["count"], run.summary.scoring
-        return f"{column}: {scoring.primary.title}, {run.recipe.data.name} ({count:,} test {scoring.samples})"
+        return f"{column}: {scoring.primary.title}, {data_title(run.recipe.data)} ({count:,} test {scoring.samples})"
 
     def _absent(self, column: str) -> list[str]:
         """The rows without any finished run."""
@@ -180,12 +187,12 @@ class BenchTables:
         found = self.published(line, column)
         if found is None:
             return ["", ""]
-        mean = summarise(line.network.values).mean
-        return [f"{found[0]:.2f}", f"{mean - found[0]:+.2f}"]
+        return [f"{found[0]:.2f}", f"{line.network.mean - found[0]:+.2f}"]
 
     def published(self, line: Row, column: str) -> tuple[float, str] | None:
         """What was published about a line, and where."""
-        if line.kind == "other":
+        # The last network of a chain has a distilled teacher, papers' pairs a trained one.
+        if line.kind == "other" or column.count(" -> ") > 1:
             return None
         run = next(iter(self.runs(column).values()))
         recipe = run.recipe if line.kind == "teacher" else self.runs(column)[line.of].recipe
@@ -277,6 +284,8 @@ class BenchTables:
                 f"Differences are paired by seed; p: two-sided paired t test against {self.files.control}; p (Holm): "
                 f"corrected for the {count} comparison{'s' if count > 1 else ''} of this suite."
             )
+        if self.untested:
+            found.append("A difference that is the same in all seeds has no interval and no p: it cannot be tested.")
         if ranks := self.ranks():
             certainty = "" if ranks[1].p is None else f"Friedman's test: {p_phrase(ranks[1].p)}; "
             found.append(
@@ -299,7 +308,8 @@ class BenchTables:
         if not by_source:
             return ["Nothing is published about these pairs and data."]
         listed = "; ".join(f"{', '.join(names)}: {source}" for source, names in by_source.items())
-        return [f"Published: CIFAR-100 top-1, last of 240 epochs, with each paper's own settings. {listed}."]
+        epochs = "the last or the best of 240 to 960 epochs"
+        return [f"Published: CIFAR-100 top-1, {epochs}, each with its paper's own settings. {listed}."]
 
     def markdown(self) -> str:
         """All tables, with the notes below."""

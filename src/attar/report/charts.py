@@ -78,8 +78,8 @@ def drawable(dots: Sequence[Dot]) -> list[Dot]:
     return [dot for dot in dots if all(map(math.isfinite, (dot.value, dot.low, dot.high, dot.x)))]
 
 
-def dot_plot(title: str, dots: Sequence[Dot], label: str, signed: bool = False) -> str:
-    """Values with their intervals, one below another; from `signed` on with a line at zero."""
+def dot_plot(title: str, dots: Sequence[Dot], label: str, digits: int, signed: bool = False) -> str:
+    """Values with their intervals, one below another; `signed` ones with a line at zero."""
     dots = drawable(dots)
     step, top = 46, 8
     height = top + step * len(dots) + 40
@@ -96,15 +96,16 @@ def dot_plot(title: str, dots: Sequence[Dot], label: str, signed: bool = False) 
     for number, dot in enumerate(dots):
         place = top + step * number + 32
         parts.append(text(12, place - 15, clipped(dot.name, 36), f"name {dot.role}"))
-        shown = f"{dot.value:+.2f}" if signed else f"{dot.value:.2f}"
+        shown = f"{dot.value:{'+' if signed else ''}.{digits}f}"
         parts.append(text(RIGHT, place - 15, shown.replace("-", MINUS), f"name {dot.role}", "end"))
         parts.append(f'<path class="range {dot.role}" d="M{x(dot.low):g} {place}H{x(dot.high):g}"/>')
-        note = f"{dot.name}: {shown} (95 % interval {dot.low:.2f} to {dot.high:.2f})"
+        within = f" (95 % interval {dot.low:.{digits}f} to {dot.high:.{digits}f})" if dot.low < dot.high else ""
+        note = f"{dot.name}: {shown}{within}"
         parts.append(_mark(x(dot.value), place, dot.role, note))
     return drawing(title, height, parts)
 
 
-def scatter(title: str, dots: Sequence[Dot], x_label: str, y_label: str, height: int = 250) -> str:
+def scatter(title: str, dots: Sequence[Dot], x_label: str, y_label: str, digits: int, height: int = 250) -> str:
     """Points named beside them, with intervals of their heights; logarithmic from left to right where that helps."""
     dots = drawable(dots)
     xs = [dot.x for dot in dots] or [0.0, 1.0]
@@ -120,7 +121,7 @@ def scatter(title: str, dots: Sequence[Dot], x_label: str, y_label: str, height:
         parts.append(text(name.x, name.y, name.text, f"name {dot.role}", name.anchor))
     for dot in dots:
         parts.append(f'<path class="range {dot.role}" d="M{x(dot.x):g} {y(dot.low):g}V{y(dot.high):g}"/>')
-        parts.append(_mark(x(dot.x), y(dot.value), dot.role, f"{dot.name}: {dot.value:.2f} at {dot.x:,.4g}"))
+        parts.append(_mark(x(dot.x), y(dot.value), dot.role, f"{dot.name}: {dot.value:.{digits}f} at {dot.x:,.4g}"))
     return drawing(title, height, parts)
 
 

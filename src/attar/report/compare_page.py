@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
 from attar.files import write_text
 from attar.report import html
@@ -35,7 +34,7 @@ def compare_page(found: Comparison) -> str:
     content = found.table()
     measure = found.scoring.primary
     best = found.best()
-    most, value = "highest" if measure.higher else "lowest", measure.value(fmean(best.values))
+    most, value = "highest" if measure.higher else "lowest", measure.value(best.mean)
     sentence = f"{len(found.runs)} runs on {content.title}. The {most} {measure.label} is {value}, of {best.label}."
     rows = ["best" if name == best.label else "" for name in found.names]
     title = " · ".join(found.names) if len(found.names) <= TITLE else f"{len(found.names)} runs"
@@ -58,12 +57,12 @@ def hue(place: int) -> str:
 
 def _dots(found: Comparison) -> list[Dot]:
     students = enumerate(found.students())
-    return [Dot(student.label, hue(n), fmean(student.values), *student.range) for n, student in students]
+    return [Dot(student.label, hue(n), student.mean, *student.range) for n, student in students]
 
 
 def _scores(found: Comparison) -> str:
     measure = found.scoring.primary
-    drawing = dot_plot(f"{caption(measure)} with intervals", _dots(found), measure.title)
+    drawing = dot_plot(f"{caption(measure)} with intervals", _dots(found), measure.title, measure.digits)
     return html.grid([html.figure(caption(measure), "of the distilled student", drawing)])
 
 
@@ -77,7 +76,7 @@ def _costs(found: Comparison) -> str:
                 dots.append(Dot(own.name, own.role, own.value, own.low, own.high, x))
         title = f"{caption(measure)} against {kind}"
         if dots:
-            drawings.append(html.figure(title, "", scatter(title, dots, label, measure.title)))
+            drawings.append(html.figure(title, "", scatter(title, dots, label, measure.title, measure.digits)))
     return html.grid(drawings)
 
 
@@ -109,9 +108,10 @@ def _gaps(found: Comparison) -> str:
         Dot(name, hue(places[name]), gap.mean, gap.mean - (gap.half_width or 0.0), gap.mean + (gap.half_width or 0.0))
         for name, _, gap in gaps
     ]
-    points = found.scoring.primary.points
+    primary = found.scoring.primary
+    points = primary.points
     title = f"{points[:1].upper()}{points[1:]} over {found.names[0]}"
-    drawing = dot_plot(title, dots, f"difference in {found.scoring.primary.label}", signed=True)
+    drawing = dot_plot(title, dots, f"difference in {primary.label}", primary.digits, signed=True)
     return html.pair(html.figure(title, "", drawing), html.table(found.gap_table()))
 
 

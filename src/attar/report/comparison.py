@@ -6,13 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 
 from attar.errors import AttarError
 from attar.metrics import Gap, Scoring, paired_gap
-from attar.recipe import titled
+from attar.recipe import data_title, titled
 from attar.report import html
 from attar.report.bench_files import by_seed, is_bench, read_bench
 from attar.report.run_files import RunFiles, read_run
@@ -81,7 +80,7 @@ class Comparison:
         columns += ["params", "ms", *(one.title for one in others)]
         first = self.runs[0]
         count = first.summary.runs[0]["student"].scores["count"]
-        return Table(f"{first.recipe.data.name} ({count:,} test {scoring.entries})", columns, rows, texts=4)
+        return Table(f"{data_title(first.recipe.data)} ({count:,} test {scoring.entries})", columns, rows, texts=4)
 
     def hints(self) -> list[str]:
         """Lines about what a reader should not overlook: the hints of each run, and runs in different precisions."""
@@ -106,7 +105,7 @@ class Comparison:
         return Table(full.title, [full.columns[n] for n in kept], rows)
 
     def gaps(self) -> list[tuple[str, list[int], Gap]]:
-        """Every other run minus the first in the primary measure: its name, the shared seeds, and the difference."""
+        """Every other run minus the first in the primary measure: its name, the seeds of both, and the difference."""
         base, found = by_seed(self.runs[0]), []
         for name, run in zip(self.names[1:], self.runs[1:], strict=True):
             own = by_seed(run)
@@ -121,14 +120,14 @@ class Comparison:
         rows = [
             [
                 name,
-                ", ".join(map(str, seeds)),
-                f"{gap.mean:+.{digits}f}",
+                f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}",
+                f"{gap.mean:+.{digits}f}" if math.isfinite(gap.mean) else "",
                 "" if gap.half_width is None else bounds(gap, digits).removeprefix("95 % interval "),
                 "" if gap.p is None else p_text(gap.p),
             ]
             for name, seeds, gap in self.gaps()
         ]
-        columns = ["run", "shared seeds", f"{self.scoring.primary.points} over {self.names[0]}", "95 % interval", "p"]
+        columns = ["run", "seeds of both", f"{self.scoring.primary.points} over {self.names[0]}", "95 % interval", "p"]
         return Table(f"Differences from {self.names[0]}, paired by seed", columns, rows, texts=2)
 
     def best(self) -> Network:
@@ -136,7 +135,7 @@ class Comparison:
         higher = self.scoring.primary.higher
 
         def rank(student: Network) -> float:
-            mean = fmean(student.values) * (1 if higher else -1)
+            mean = student.mean * (1 if higher else -1)
             return mean if math.isfinite(mean) else -math.inf
 
         return max(self.students(), key=rank)
@@ -180,8 +179,9 @@ def _difference(one: RunFiles, other: RunFiles) -> str:
     """What shows that two runs were not tested on the same images; nothing where all that is kept is alike."""
     counts = [run.summary.runs[0]["student"].scores["count"] for run in (one, other)]
     scorings = [run.summary.scoring for run in (one, other)]
-    if one.recipe.data.name != other.recipe.data.name:
-        return f"data {one.recipe.data.name!r} and {other.recipe.data.name!r}"
+    names = [data_title(run.recipe.data) for run in (one, other)]
+    if names[0] != names[1]:
+        return f"data {names[0]!r} and {names[1]!r}"
     if scorings[0].primary != scorings[1].primary:
         return "they are scored by {} and by {}".format(*(scoring.primary.label for scoring in scorings))
     if one.classes != other.classes:

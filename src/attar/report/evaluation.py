@@ -20,6 +20,8 @@ from attar.report.tables import Table
 
 # A confusion matrix of more classes goes to its file alone; of more classes in the table of classes so many are shown.
 MOST_CLASSES, SHOWN = 12, 20
+# What a classifier's folder holds besides the scores.
+FILES = ("per_class.csv", "confusion.csv", "mistakes.csv")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,18 +117,30 @@ class Evaluation(Mapping[str, Any]):
         return [f"It {line}."] if line else []
 
     def write(self, folder: str | Path) -> Path:
-        """scores.json, and of classifiers per_class.csv, confusion.csv and mistakes.csv; the folder."""
-        folder = Path(folder)
+        """scores.json, and of classifiers per_class.csv, confusion.csv and mistakes.csv; the folder.
+
+        Without classes the tables that an earlier evaluation left there are deleted.
+        """
+        folder, held = Path(folder), self._files()
         write_json(folder / "scores.json", {"network": self.network, "data": self.data, **self.scores})
-        if self.confusion is None:
-            return folder
-        heads = ["class", "precision %", "recall %", "F1 %", "count"]
-        write_text(folder / "per_class.csv", Table("", heads, self._class_rows(self.per_class())).csv())
-        write_text(folder / "confusion.csv", Table("", ["true class", *self.classes], self._counts()).csv())
-        keys = ["file", "truth", "predicted", "probability", "second", "second_probability"]
-        mistakes = [[str(row.get(key, "")) for key in keys] for row in self.mistakes()]
-        write_text(folder / "mistakes.csv", Table("", keys, mistakes).csv())
+        for name in FILES:
+            if name in held:
+                write_text(folder / name, held[name].csv())
+            else:
+                (folder / name).unlink(missing_ok=True)
         return folder
+
+    def _files(self) -> dict[str, Table]:
+        """The tables of a classifier by the name of their file."""
+        if self.confusion is None:
+            return {}
+        keys = ["file", "truth", "predicted", "probability", "second", "second_probability"]
+        tables = (
+            Table("", ["class", "precision %", "recall %", "F1 %", "count"], self._class_rows(self.per_class())),
+            Table("", ["true class", *self.classes], self._counts()),
+            Table("", keys, [[str(row.get(key, "")) for key in keys] for row in self.mistakes()]),
+        )
+        return dict(zip(FILES, tables, strict=True))
 
     def _class_rows(self, found: Mapping[str, ClassScore]) -> list[list[str]]:
         return [

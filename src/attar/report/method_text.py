@@ -16,7 +16,7 @@ from attar.methods.common.runs_on import pairs_of
 from attar.methods.registry import MethodInfo
 from attar.models import create_model
 from attar.report.drawing import svg
-from attar.report.method_records import costs
+from attar.report.method_records import ACCURACY, costs, step_text
 from attar.report.published import published
 from attar.report.tables import Table
 
@@ -166,8 +166,8 @@ def cost_sentence(name: str, record: Mapping[str, float]) -> str:
     extra = int(record["extra"])
     parameters = "1 parameter" if extra == 1 else f"{extra:,} parameters"
     return (
-        f"A step takes {record['step']:.2f} times a step of kd and trains {parameters} beside the student's ({pair}, "
-        "benchmarks/step_cost.py)."
+        f"A step takes {step_text(name, record['step'])} times a step of kd and trains {parameters} beside the "
+        f"student's ({pair}, benchmarks/step_cost.py, {ACCURACY})."
     )
 
 

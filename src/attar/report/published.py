@@ -36,19 +36,23 @@ def published_score(method: str, teacher: str, student: str, data: str) -> tuple
 
     Args:
         method: its name; "supervised": the student alone, "teacher": the teacher.
-        teacher: the teacher's name in the zoo.
+        teacher: the teacher's name in the zoo; of no account for a student alone.
         student: the student's.
         data: the data set.
 
     >>> published_score("kd", "resnet56", "resnet20", "cifar100")
     (70.66, 'README of RepDistiller; README and configurations of mdistiller')
+    >>> published_score("supervised", "", "resnet20", "cifar100")[0]
+    69.06
     >>> published_score("kd", "resnet56", "resnet20", "digits")
     """
     if data != DATA:
         return None
     held, pair = published(), f"{TITLES.get(teacher, teacher)}, {TITLES.get(student, student)}"
     if method in ("supervised", "teacher"):
-        top1 = held["student" if method == "supervised" else "teacher"].get(pair)
+        # Alone, a student is the same in every pair.
+        alone = {names.split(", ")[1]: top1 for names, top1 in held["student"].items()}
+        top1 = held["teacher"].get(pair) if method == "teacher" else alone.get(pair.split(", ")[1])
         return None if top1 is None else (top1, "; ".join(held["methods"]["kd"]["sources"]))
     record = held["methods"].get(method, {})
     top1 = record.get("top1", {}).get(pair)

@@ -12,7 +12,7 @@ from attar.deploy import read_export
 from attar.files import write_text
 from attar.metrics import Gap, Measure
 from attar.profiling import Cost
-from attar.recipe import titled, to_yaml
+from attar.recipe import data_title, titled, to_yaml
 from attar.report import html
 from attar.report.axes import MINUS, clipped
 from attar.report.charts import Dot, Line, dot_plot, line_chart, scatter
@@ -48,7 +48,7 @@ def run_page(run: RunFiles) -> str:
     """The page's HTML."""
     summary, recipe = run.summary, run.recipe
     title = " → ".join(filter(None, [titled(recipe.teacher.name), titled(recipe.student.name)]))
-    above = f"Attar · {recipe.method.name} · {titled(recipe.data.name)}"
+    above = f"Attar · {recipe.method.name} · {data_title(recipe.data)}"
     sections = [
         html.header(above, title, summary.sentence() or _plainly(run)),
         html.notes(summary.hints()),
@@ -173,7 +173,7 @@ def signed(value: float, digits: int = 2) -> str:
 
 def _within(gap: Gap, digits: int) -> str:
     if gap.half_width is None:
-        return "1 seed, so no interval"
+        return gap.untested
     low, high = (signed(gap.mean + side * gap.half_width, digits) for side in (-1, 1))
     return f"95 % interval {low} to {high}"
 
@@ -184,7 +184,7 @@ def _scores(run: RunFiles) -> str:
     rows = [[*row[:2], one.between, *row[2:]] for row, one in zip(content.rows, networks, strict=True)]
     content = Table(content.title, [*content.columns[:2], "95 % interval", *content.columns[2:]], rows)
     name = caption(measure)
-    drawing = dot_plot(f"{name} with intervals", [dot(network) for network in networks], measure.title)
+    drawing = dot_plot(f"{name} with intervals", [dot(network) for network in networks], measure.title, measure.digits)
     notes = [one.note for one in summary.scoring.measures if one.note and one.title in content.columns]
     return html.section(
         "Scores",
@@ -205,7 +205,11 @@ def _cost(run: RunFiles) -> str:
     sizes = [dot(network, count) for network, count in counts if count]
     kinds = (("latency", times, f"ms for one {sample}"), ("parameters", sizes, "parameters"))
     drawings = [
-        html.figure(f"{name} against {kind}", better, scatter(f"{name} against {kind}", dots, label, measure.title))
+        html.figure(
+            f"{name} against {kind}",
+            better,
+            scatter(f"{name} against {kind}", dots, label, measure.title, measure.digits),
+        )
         for kind, dots, label in kinds
         if dots
     ]

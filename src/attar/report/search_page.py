@@ -161,7 +161,7 @@ def _scatter(found: Found, kind: str) -> str:
     dots = [dot(found.teacher, found.teacher_value, "teacher")]
     dots += [dot(one.cost, one.value, "student" if one.cost.name == winner else "peer") for one in found.tried]
     label = "ms for one image" if kind == "latency" else "MB"
-    return scatter(f"{found.measure.label} against {kind}", dots, label, found.measure.title)
+    return scatter(f"{found.measure.label} against {kind}", dots, label, found.measure.title, found.measure.digits)
 
 
 def ordered(tried: Sequence[Tried], measure: Measure) -> tuple[Tried, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from attar.methods import list_methods, method_info
 from attar.profiling import Measured, Suggestion
+from attar.recipe import read_recipe
 from attar.report import html
 from attar.report.latency import milliseconds, verdict
 from attar.report.summary import size
@@ -87,9 +88,10 @@ def stages_note(students: Sequence[Measured]) -> list[str]:
     """Which students have no stages, and which methods that rules out; nothing where all have them."""
     without = [one.name for one in students if not one.stages]
     if not without:
-        return ["All have stages: every method can work inside them."]
+        has, them = ("It has", "it") if len(students) == 1 else ("All have", "them")
+        return [f"{has} stages: every method can work inside {them}."]
     inside = [name for name in list_methods() if {"stages", "classifier"} & {*method_info(name).needs}]
-    which = "All" if len(without) == len(students) else ", ".join(without)
+    which = "All" if len(without) == len(students) > 1 else ", ".join(without)
     return [f"Without stages, so not for {', '.join(inside)}: {which}."]
 
 
@@ -98,8 +100,8 @@ def weights_note(students: Sequence[Measured]) -> list[str]:
     without = [one.name for one in students if not one.pretrained]
     if len(without) == len(students):
         return []
-    which = f"All but {', '.join(without)}" if without else "All"
-    return [f"{which} have published weights to begin from: student.weights=pretrained."]
+    which = f"All but {', '.join(without)} have" if without else "It has" if len(students) == 1 else "All have"
+    return [f"{which} published weights to begin from: student.weights=pretrained."]
 
 
 def next_command(found: Suggestion) -> str:
@@ -109,8 +111,18 @@ def next_command(found: Suggestion) -> str:
     weights = "" if Path(found.teacher.name).expanduser().exists() else "teacher.weights=FILE "
     return (
         f"attar distill teacher={quote(found.teacher.name)} {weights}student={found.students[0].name} {smaller}"
-        f"data=folder data.root=DIR data.image_size={largest}"
+        f"{data_of(found.teacher.name)} data.image_size={largest}"
     )
+
+
+def data_of(teacher: str) -> str:
+    """The keys of the data that a teacher's run learnt from; placeholders where no recipe names them."""
+    place = Path(teacher).expanduser()
+    file = (place if place.is_dir() else place.parent) / "recipe.yaml"
+    data = read_recipe(file).data if place.exists() and file.is_file() else None
+    if data is None or data.name.startswith("given:"):
+        return "data=folder data.root=DIR"
+    return f"data={quote(data.name)}" + (f" data.root={quote(data.root)}" if data.root else "")
 
 
 def suggestion_json(found: Suggestion) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class Network:
         return values_of(self.measure, [result.scores for result in self.results])
 
     @property
+    def mean(self) -> float:
+        """The mean of the values; infinite or NaN where one is."""
+        return summarise(self.values).mean
+
+    @property
     def bounds(self) -> tuple[float, float] | None:
         """The 95 % interval of the primary measure: over the seeds; of one run's share, what its samples leave open.
 
@@ -66,8 +71,7 @@ class Network:
     @property
     def range(self) -> tuple[float, float]:
         """The ends of the interval; the mean twice where there is none."""
-        mean = summarise(self.values).mean
-        return self.bounds or (mean, mean)
+        return self.bounds or (self.mean, self.mean)
 
     @property
     def collapse(self) -> str:
@@ -200,8 +204,7 @@ class Summary:
         if self.teachers:
             parts.append(self._beside_teacher())
         if (gap := self.gap) is not None:
-            within = "" if gap.half_width is None else bounds(gap, digits)
-            seeds = f"{within}, paired over {gap.count} seeds" if within else "1 seed, so no interval"
+            seeds = gap.untested or f"{bounds(gap, digits)}, paired over {gap.count} seeds"
             certainty = "" if gap.p is None else f", {p_phrase(gap.p)}"
             parts.append(f"Distilled - alone: {gap.mean:+.{digits}f} {points} ({seeds}{certainty}).")
         if (gap := self.teacher_gap) is not None:
@@ -319,9 +322,9 @@ def one_class(per_class: Sequence[float | None]) -> str:
     gives); or none is right at all, because the one class is not among the samples.
 
     >>> one_class([0.0, 1.0, 0.0]), one_class([0.3, 0.9, 0.1]), one_class([0.0, 0.0])
-    ('gives class 2 of 3 to nearly everything', '', 'gets nothing right')
+    ('gives class 1 (of 0 to 2) to nearly everything', '', 'gets nothing right')
     """
-    hits = [(hit, number) for number, hit in enumerate(per_class, 1) if hit is not None]
+    hits = [(hit, number) for number, hit in enumerate(per_class) if hit is not None]
     if len(hits) < 2:
         return ""
     (highest, number), others = max(hits), sum(hit for hit, _ in hits)
@@ -329,7 +332,7 @@ def one_class(per_class: Sequence[float | None]) -> str:
         return "gets nothing right"
     most = min(MOST_OF_OTHERS, 0.5 / len(hits))
     collapsed = highest >= MOST_OF_ONE and (others - highest) / (len(hits) - 1) <= most
-    return f"gives class {number} of {len(per_class)} to nearly everything" if collapsed else ""
+    return f"gives class {number} (of 0 to {len(per_class) - 1}) to nearly everything" if collapsed else ""
 
 
 def average(values: list[float], digits: int) -> str:

@@ -222,7 +222,7 @@ def test_a_run_that_gives_one_class_to_everything_is_named(finished: Bench, tmp_
     tree["runs"][0]["student"]["scores"]["per_class"] = [1.0, *[0.0] * 9]
     file.write_text(json.dumps(tree))
     bench.run()
-    line = "supervised, resnet14 -> resnet8, seed 0: resnet8 trained: gives class 1 of 10"
+    line = "supervised, resnet14 -> resnet8, seed 0: resnet8 trained: gives class 0 (of 0 to 9)"
     assert line in bench.console.file.getvalue()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from attar.errors import AttarError
+from attar.experiments.build import split_seed
 from attar.experiments.suites.cells import Places, cells_of, combinations, folder_name
 from attar.recipe import read_recipe
 
@@ -128,7 +129,16 @@ def test_of_several_teachers_those_without_weights_are_trained():
 
 def test_networks_of_one_name_are_trained_from_seeds_of_their_own():
     found = cells(["kd"], [{"teacher": {"name": "resnet14,resnet8,resnet14"}, "student": "resnet8"}])[0]
-    assert [read_recipe(**one.values).seed for one in found.teachers] == [0, 0, 1]
+    assert [read_recipe(**one.values).seed for one in found.teachers] == [0, 0, 10_000]
+    assert [one.folder.name for one in found.teachers] == ["seed0"] * 3
+
+
+def test_seeds_share_no_teacher_and_the_teachers_of_one_seed_see_the_same_images():
+    """The second teacher of seed 0 is not the first of seed 1, and its validation images are those of the student."""
+    found = cells(["kd"], [{"teacher": {"name": "resnet8,resnet8"}, "student": "resnet8"}], seeds=[0, 1])
+    recipes = [read_recipe(**one.values) for cell in found for one in cell.teachers]
+    assert [one.seed for one in recipes] == [0, 10_000, 1, 10_001]
+    assert [split_seed(one, one.seed) for one in recipes] == [0, 0, 1, 1]
 
 
 def test_a_teachers_training_may_see_fewer_images():

@@ -13,6 +13,7 @@ from attar.errors import AttarError, Stopped
 from attar.experiments.job import Job
 from attar.experiments.suites import search as room
 from attar.experiments.suites.bench import read_suite
+from attar.experiments.suites.cells import folder_name
 from attar.experiments.suites.search import Search, read_search
 from attar.experiments.suites.search_space import Space, chosen, spaces_of
 from attar.recipe import read_recipe, to_yaml
@@ -124,9 +125,50 @@ def test_a_trial_that_fails_is_not_the_end(search, monkeypatch):
 
     monkeypatch.setattr(Search, "_fit", failing)
     found = search(2)
-    (table,) = found.run()
-    assert table.rows[1] == ["kd", "", "2", "0", "2", "failed"]
+    with pytest.raises(AttarError, match=r"every trial of supervised on resnet14 -> resnet8 failed \(no\); give other"):
+        found.run()
+    assert "| kd |  | 2 | 0 | 2 | failed |" in (found.folder / "search" / "table.md").read_text()
+    assert not list(found.folder.rglob("best-*.yaml"))
     assert [one["reason"] for one in records(found.folder)] == ["no", "no"]
+
+
+def test_one_that_fails_throughout_leaves_the_others_their_suite(search, monkeypatch):
+    fit = Search._fit
+
+    def failing(self, cell, *arguments):
+        if cell.row.startswith("kd"):
+            raise ValueError("no")
+        fit(self, cell, *arguments)
+
+    monkeypatch.setattr(Search, "_fit", failing)
+    found = search(2)
+    with pytest.raises(AttarError, match=r"every trial of kd on .* failed \(no\)"):
+        found.run()
+    (file,) = found.folder.rglob("best-*.yaml")
+    assert yaml.safe_load(file.read_text())["methods"] == [{"name": "supervised"}]
+
+
+def test_a_method_beside_its_searched_form_has_trials_of_its_own(search):
+    searched = SUITE["methods"][1]
+    found = search(3, methods=["kd", searched, {**searched, "search": {"temperature": [1, 2]}}], control="kd")
+    (table,) = found.run()
+    names = ["kd", "kd search=ce,temperature", "kd search=temperature"]
+    assert [row[0] for row in table.rows] == names
+    assert [len(records(found.folder, folder_name(name))) for name in names] == [1, 3, 3]
+    (file,) = found.folder.rglob("best-*.yaml")
+    assert read_suite(file, [], Console()).control == "kd"
+    with pytest.raises(AttarError, match="the suite has the method 'kd search=ce,temperature' twice; leave one out"):
+        search(1, methods=[searched, searched]).run()
+
+
+@pytest.mark.parametrize("control", ["kd optim.lr=0.05", "kd search=ce,temperature"])
+def test_the_suite_of_the_best_has_the_same_control(search, control):
+    own = {"name": "kd", "optim": {"lr": 0.05}}
+    found = search(2, methods=["kd", own, {**SUITE["methods"][1], "name": "kd"}], control=control)
+    found.run()
+    (file,) = found.folder.rglob("best-*.yaml")
+    row = read_suite(file, [], Console()).control
+    assert row == control if control.endswith("0.05") else "temperature=" in row
 
 
 def test_trials_of_another_recipe_are_no_part_of_a_search(search):

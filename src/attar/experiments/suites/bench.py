@@ -12,13 +12,13 @@ import torch
 from rich.console import Console
 
 from attar.accel.threads import Share
-from attar.errors import AttarError, Stopped, unknown
+from attar.errors import AttarError, Stopped
 from attar.experiments.job import Job
 from attar.experiments.kept_choices import FILE as CHOICES
 from attar.experiments.kept_choices import Choices
 from attar.experiments.shared_resources import SharedResources
 from attar.experiments.suites.attempts import Outcome, attempt_logged
-from attar.experiments.suites.cells import Cell, cells_of
+from attar.experiments.suites.cells import Cell, cells_of, control_of
 from attar.experiments.suites.queue import Queue
 from attar.experiments.suites.suite import Options, load_suite, parsed
 from attar.experiments.suites.suite_check import check_suite
@@ -269,19 +269,3 @@ def read_suite(file: str | Path, overrides: list[str], console: Console, against
         raise AttarError(f"--against {' --against '.join(named)}: give one control, and literature beside it")
     literature = "literature" in against
     return Bench(cells, folder, console, control_of(named[0], rows), options.jobs, options.share, literature)
-
-
-def control_of(name: str, rows: list[str]) -> str:
-    """The row of a control: its whole label, or a method's name that only one row has.
-
-    Raises:
-        AttarError: no row or several have it.
-    """
-    if name in rows:
-        return name
-    found = [row for row in rows if row.split(" ")[0] == name]
-    if len(found) > 1:
-        raise AttarError(f"control {name!r} is the name of {len(found)} rows; give one of: {'; '.join(found)}")
-    if not found:
-        raise unknown("control", name, rows)
-    return found[0]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attar.errors import AttarError
+from attar.errors import AttarError, unknown
 from attar.experiments.build import repeats, teacher_parts, untrained_teachers
 from attar.experiments.networks_of_runs import with_networks_of_runs
 from attar.experiments.suites.suite_chains import suite_links, without_weights
@@ -160,6 +160,9 @@ class Kind:
     def at(self, seed: int, weights: dict[int, str] | None = None, teachers: tuple[Cell, ...] = ()) -> Cell:
         """The run of a seed, with the weights of the teachers that are trained for it."""
         values = untrained = {**self.values, "seed": seed + self.again}
+        if self.again:  # another network, of the same images
+            data = values.get("data", {})
+            values = untrained = {**values, "data": {**data, "split_seed": data.get("split_seed", seed)}}
         if weights:
             files = [weights.get(number, file) for number, file in enumerate(self.weights)]
             # How a teacher is trained is in the recipe of its own run.
@@ -247,6 +250,22 @@ def row_name(method: dict[str, Any]) -> str:
     """
     given = flat({key: value for key, value in method.items() if key != "name"})
     return " ".join([method["name"], *(f"{key}={_shown(value)}" for key, value in given.items())])
+
+
+def control_of(name: str, rows: list[str]) -> str:
+    """The row of a control: its whole label, or a method's name that only one row has.
+
+    Raises:
+        AttarError: no row or several have it.
+    """
+    if name in rows:
+        return name
+    found = [row for row in rows if row.split(" ")[0] == name]
+    if len(found) > 1:
+        raise AttarError(f"control {name!r} is the name of {len(found)} rows; give one of: {'; '.join(found)}")
+    if not found:
+        raise unknown("control", name, rows)
+    return found[0]
 
 
 def column_names(whole: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str]:

@@ -19,7 +19,16 @@ from attar.experiments.kept_choices import Choices
 from attar.experiments.parallel import LOG
 from attar.experiments.shared_resources import SharedResources
 from attar.experiments.suites.attempts import attempt_logged
-from attar.experiments.suites.cells import Cell, cells_of, combinations, folder_name, named, one_value, row_name
+from attar.experiments.suites.cells import (
+    Cell,
+    cells_of,
+    combinations,
+    control_of,
+    folder_name,
+    named,
+    one_value,
+    row_name,
+)
 from attar.experiments.suites.search_space import Path as Place
 from attar.experiments.suites.search_space import Space, chosen, spaces_of, suggested
 from attar.experiments.suites.suite import Options, load_suite, parsed
@@ -38,7 +47,6 @@ from attar.train.loop import Places
 FOLDER, TRIALS = "search", "trials.jsonl"
 # Successive halving: after a ninth (at least three) and a third of the epochs, the best third of the trials goes on.
 REDUCTION, RUNGS, FEWEST = 3, 9, 3
-REMEDY = "delete it to search again"
 
 
 class Pruned(Exception):  # noqa: N818 - no error: the trial was not among the best
@@ -50,7 +58,7 @@ class Study:
     """The search of a method on a pair.
 
     Attributes:
-        row: the method with what its section gives.
+        row: the method with what its section gives; where several would have one name, with what is searched too.
         column: the pair.
         section: the method's section, without its `search`.
         pair: the pair's section.
@@ -75,9 +83,10 @@ class Study:
 
     def __post_init__(self) -> None:
         file = self.folder / TRIALS
-        self.records = read_json_lines(file, REMEDY) if file.exists() else []
+        remedy = f"delete {self.folder} to search again"
+        self.records = read_json_lines(file, remedy) if file.exists() else []
         if any(record.get("recipe") != self.digest for record in self.records):
-            raise AttarError(f"{file} has trials of another recipe; give its keys again, another out=, or {REMEDY}")
+            raise AttarError(f"{file} has trials of another recipe; give its keys again, another out=, or {remedy}")
 
     def best(self) -> dict[str, Any] | None:
         """The record of the best trial that went to its last epoch."""
@@ -129,6 +138,12 @@ class Search:
         tables = self._tables(studies)
         text = "\n\n".join(f"## {one.title}\n\n{one.markdown()}" for one in tables)
         write_text(self.folder / FOLDER / "table.md", text + "\n")
+        if failed := next((study for study in studies if study.best() is None), None):
+            reason = next((one["reason"] for one in failed.records if one["reason"]), "no score is a number")
+            raise AttarError(
+                f"every trial of {failed.row} on {failed.column} failed ({reason}); give other ranges, and delete "
+                f"{failed.folder} to search again. The others are in {self.folder / FOLDER / 'table.md'}"
+            )
         return tables
 
     def _studies(self) -> Iterator[Study]:
@@ -136,15 +151,18 @@ class Search:
         sections = [named(one) | {"search": _searched(one)} for one in self.suite["methods"]]
         pairs = [pair for one in self.suite["pairs"] for pair in combinations(one)]
         columns = [cell.column for cell in self._cells(["supervised"], list(map(one_value, pairs)))]
+        methods = [
+            (own, spaces_of(section["search"]))
+            for section in sections
+            for own in combinations({key: value for key, value in section.items() if key != "search"})
+        ]
         for column, pair in zip(columns, pairs, strict=True):
-            for section in sections:
-                spaces = spaces_of(section["search"])
-                for own in combinations({key: value for key, value in section.items() if key != "search"}):
-                    row, cell = row_name(own), self._cells([one_value(own)], [one_value(pair)])[0]
-                    recipe = read_recipe(**cell.untrained)
-                    place = self.folder / FOLDER / folder_name(column) / folder_name(row)
-                    measure, digest = task_of(recipe).metrics().primary, digest_of(recipe)
-                    yield Study(row, column, own, pair, spaces, place, measure, recipe.epochs, digest)
+            for row, (own, spaces) in zip(study_names(methods), methods, strict=True):
+                cell = self._cells([one_value(own)], [one_value(pair)])[0]
+                recipe = read_recipe(**cell.untrained)
+                place = self.folder / FOLDER / folder_name(column) / folder_name(row)
+                measure, digest = task_of(recipe).metrics().primary, digest_of(recipe)
+                yield Study(row, column, own, pair, spaces, place, measure, recipe.epochs, digest)
 
     def _cells(self, methods: list[Any], pairs: list[dict[str, Any]]) -> list[Cell]:
         suite = {"methods": methods, "pairs": pairs, "seeds": [self.seed]}
@@ -155,16 +173,21 @@ class Search:
         return self._cells([one_value(chosen(study.section, values))], [one_value(study.pair)])[0]
 
     def _check(self, study: Study) -> None:
-        """Build the next trial's run and try a batch; where it is there already, it must be the same run."""
+        """Build the next trial's run and try a batch."""
         trial = self._asked(study)[1]
         cell = self._cell(study, suggested(study.spaces, trial))
         job = Job(read_recipe(**cell.untrained), study.folder / "check", Console(quiet=True), shared=self.shared)
         job.check()
-        begun = study.folder / f"trial{len(study.records)}"
-        if (begun / "recipe.yaml").exists():
-            check_begun(begun, cell.values, job)
+        self._check_begun(study, cell)
         if read_recipe(**cell.values).data.val_fraction == 0:
             raise AttarError("a search scores on the validation set; give data.val_fraction")
+
+    def _check_begun(self, study: Study, cell: Cell) -> None:
+        """Where the next trial's run is there already, it must be this one: its scores would count as the trial's."""
+        begun = study.folder / f"trial{len(study.records)}"
+        if (begun / "recipe.yaml").exists():
+            quiet_job = Job(read_recipe(**cell.values), begun, Console(quiet=True), shared=self.shared)
+            check_begun(begun, cell.values, quiet_job)
 
     def _asked(self, study: Study) -> tuple[Any, Any]:
         """Optuna's study with all that has ended, and its next trial: the same whenever it is asked."""
@@ -199,6 +222,7 @@ class Search:
         values = suggested(study.spaces, trial)
         cell, place = self._cell(study, values), study.folder / f"trial{number}"
         self._train_teachers(cell)
+        self._check_begun(study, cell)
         state, reason = "COMPLETE", ""
         try:
             self._fit(cell, place, trial, study)
@@ -282,20 +306,44 @@ class Search:
         return tables
 
     def _write_best(self, column: str, studies: list[Study]) -> None:
-        """A suite of the best methods of a pair."""
-        methods = []
+        """A suite of the best methods of a pair, with the suite's control among them."""
+        sections = {}
         for study in studies:
             if best := study.best():
                 values = {path: best["values"][".".join(path)] for path in study.spaces}
-                methods.append(one_value(chosen(study.section, values)))
+                sections[study.row] = chosen(study.section, values)
+        if not sections:
+            return
+        control = self.suite["control"] and sections.get(
+            control_of(self.suite["control"], [one.row for one in studies])
+        )
         tree = {
-            "methods": methods,
+            "methods": [one_value(one) for one in {row_name(one): one for one in sections.values()}.values()],
             "pairs": [one_value(studies[0].pair)],
             "seeds": self.suite["seeds"],
-            **({"control": self.suite["control"].split(" ")[0]} if self.suite["control"] else {}),
+            **({"control": row_name(control)} if control else {}),
             "recipe": self.common,
         }
         write_text(self.folder / FOLDER / f"best-{folder_name(column)}.yaml", yaml.safe_dump(tree, sort_keys=False))
+
+
+def study_names(methods: list[tuple[dict[str, Any], dict[Place, Space]]]) -> list[str]:
+    """The rows of methods, each with what is searched; this is named only where methods would else have one name.
+
+    Raises:
+        AttarError: two are the same.
+
+    >>> study_names([({"name": "kd"}, {}), ({"name": "kd"}, {("ce",): ("float", 0, 1)})])
+    ['kd', 'kd search=ce']
+    """
+    rows = [row_name(own) for own, _ in methods]
+    names = [
+        f"{row} search={','.join('.'.join(path) for path in spaces)}" if spaces and rows.count(row) > 1 else row
+        for row, (_, spaces) in zip(rows, methods, strict=True)
+    ]
+    if again := next((name for name in names if names.count(name) > 1), None):
+        raise AttarError(f"the suite has the method {again!r} twice; leave one out")
+    return names
 
 
 def without_values(table: Table) -> Table:

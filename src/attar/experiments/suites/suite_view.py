@@ -79,6 +79,8 @@ class TimeLeft:
         """The seconds until all that wait and go on are done; None where nothing is known."""
         now, total = time.monotonic(), 0.0
         for cell in [*queue.waiting, *queue.running.values()]:
+            if queue.finished(cell):  # done before; it is only read
+                continue
             whole = self.of(cell)
             if whole is None:
                 return None

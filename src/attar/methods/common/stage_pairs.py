@@ -90,6 +90,8 @@ def layer_shapes(
                 f"{tap} of {type(net).__name__} gives tokens {shape}, expected a map (C, H, W); name layers of square "
                 "images (layers=), or use a method of vectors (rkd, pkt, cc)"
             )
+    if not layers and arrange is not as_vector:  # a stage's map is (C, H, W), whatever its sizes
+        return shapes
     return {tap: arranged_shape(shape, arrange) for tap, shape in shapes.items()}
 
 

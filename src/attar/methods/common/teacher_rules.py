@@ -104,18 +104,20 @@ class Maker:
     Attributes:
         make: make(*numbers) gives shares(batch, logits).
         takes: what the numbers are, for messages.
+        reads_labels: as of a `TeacherRule`.
     """
 
     make: Callable[..., Callable[[Batch, Sequence[Tensor]], Tensor]]
     takes: str = ""
+    reads_labels: bool = False
 
 
 RULES = {
     "mean": Maker(lambda: mean),
     "fixed": Maker(lambda *weights: partial(fixed, weights=weights), "a weight for each teacher"),
     "entropy": Maker(lambda: entropy),
-    "confidence": Maker(lambda: confidence),
-    "routed": Maker(lambda pace=20: partial(routed, pace=pace), "epochs until all teachers are in use"),
+    "confidence": Maker(lambda: confidence, reads_labels=True),
+    "routed": Maker(lambda pace=20: partial(routed, pace=pace), "epochs until all teachers are in use", True),
     "dropped": Maker(lambda keep=0.75: partial(dropped, keep=keep), "the probability that a teacher stays"),
 }
 
@@ -143,7 +145,7 @@ def read_rule(text: str, teachers: int) -> TeacherRule:
     if name == "dropped" and numbers and not 0 < numbers[0] <= 1:
         raise AttarError(f"teachers={text}: the probability that a teacher stays is above 0 and at most 1")
     try:
-        return TeacherRule(str(text), RULES[name].make(*numbers))
+        return TeacherRule(str(text), RULES[name].make(*numbers), RULES[name].reads_labels)
     except TypeError:
         takes = RULES[name].takes or "no numbers"
         raise AttarError(f"teachers: {name} takes {takes}, got {text!r}") from None

@@ -18,8 +18,9 @@ def as_map(x: Tensor) -> Tensor:
     """A feature as a map (B, C, H, W).
 
     Args:
-        x: a map; a map (B, H, W, C), known by its two middle sizes, which are equal and not its last; or tokens
-            (B, N, C) of a square image: the last H * H tokens are its patches, up to 8 others stand before them.
+        x: a map; a map (B, H, W, C), known by its two middle sizes, which are equal and not its last (of an image that
+            is not square, a map (B, C, H, W) with C = H is taken for one); or tokens (B, N, C) of a square image: the
+            last H * H tokens are its patches, up to 8 others stand before them.
 
     Raises:
         PairError: a vector, or tokens that are no square.
