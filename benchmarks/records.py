@@ -6,8 +6,9 @@
 
 A record is a suite's folder with what its tables need: recipes, scores, times and environments, without weights,
 checkpoints and predictions. `attar report` and `attar compare` read it as they read the suite, and a copy of it is a
-suite's folder that `attar bench` goes on with: a method that is added to the suite is trained alone. A note in
-benchmarks/records/NAME/about.md stands above its tables; its first line is the heading.
+suite's folder that `attar bench` goes on with: a method that is added to the suite is trained, and before it, for each
+seed, a teacher that had no weights. A record without choices.json leaves threads and the engine to the machine. A note
+in benchmarks/records/NAME/about.md stands above its tables; its first line is the heading.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import attar
+import attar as package
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -37,8 +37,8 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_every_public_name_is_in_the_reference() -> None:
     pages = "\n".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
     rooms = dict(re.findall(r"^::: (\S+)\n((?:    .*\n)*)", pages, flags=re.M))
-    for name in attar.__all__:
-        home = attar._HOME[name]
+    for name in package.__all__:
+        home = package._HOME[name]
         assert home in rooms, f"{name} of {home}"
         listed = re.search(r"members: \[(.*)\]", rooms[home])
         shown = listed[1].split(", ") if listed else importlib.import_module(home).__all__
@@ -73,6 +73,21 @@ def test_examples_print_what_they_show(page: Path) -> None:
     text = re.sub(r"^```.*$", "", page.read_text(), flags=re.M)
     examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
     assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(examples).failed == 0
+
+
+@pytest.mark.usefixtures("forget")
+def test_the_first_method_of_the_page_passes_the_checks_and_distils(attar, tmp_path: Path) -> None:
+    """The page's file and its commands, in fewer steps."""
+    (block, *_) = re.findall(r"^```python\n(.*?)^```", (DOCS / "writing-a-method.md").read_text(), flags=re.M | re.S)
+    (tmp_path / "hint.py").write_text(block)
+    status, printed, errors = attar("methods", "hint", "--import", "hint.py", "--svg", "hint.svg")
+    assert status == 0, errors
+    assert "teacher -->" in printed
+    assert "deploys" in package.check_method("hint")
+    short = ["seeds=1", "epochs=1", "teacher.epochs=1", "teacher.train_size=100", "alone=skip", "precision=float32"]
+    status, _, errors = attar("distill", "method=hint", *short, "compile=false", "jobs=1", "--import", "hint.py")
+    assert status == 0, errors
+    assert (tmp_path / "runs/hint-resnet8x4-resnet8-digits/student.safetensors").exists()
 
 
 @pytest.mark.slow

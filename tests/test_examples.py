@@ -34,6 +34,7 @@ def test_own_method_is_short_checked_drawn_and_run(attar, tmp_path: Path) -> Non
     status, printed, errors = attar("methods", "cosine", "--import", file, "--svg", "cosine.svg")
     assert status == 0, errors
     assert "teacher -->" in printed
+    assert printed.endswith("Drawing: cosine.svg\n")
     assert "5 x Cosine" in (tmp_path / "cosine.svg").read_text()
     status, printed, errors = attar(
         "distill", "method=cosine", "method.weight=2", "epochs=1", "teacher=resnet8", "teacher.epochs=1", "seeds=1",

@@ -1,6 +1,7 @@
 """--import on every command: a data set, a network, an optimiser and a format of one's own, from training to labels."""
 
 import json
+import re
 
 import pytest
 
@@ -103,6 +104,22 @@ def test_list_shows_the_kinds_and_refuses_others(attar):
     assert "sgd" not in out
     status, _, err = attar("list", "format")
     assert (status, err) == (2, "attar: unknown kind 'format'; did you mean 'formats'?\n")
+
+
+def test_list_has_the_data_of_tasks_and_names_the_other_networks(attar, monkeypatch):
+    from attar.models.libraries.names import CONFIGS, FILES, GRAPHS, LIBRARIES
+    from attar.tasks.registry import data_names
+
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, _ = attar("list", "datasets")
+    assert status == 0
+    assert [name for name in (*data_names(), "cifar100") if not re.search(rf"^ {name} ", out, re.M)] == []
+    assert re.search(r"^ digit_mosaics +Mosaics of", out, re.M)
+    status, out, _ = attar("list", "datasets", "se*")
+    assert "of the task text" in out
+    assert "cifar" not in out
+    status, out, _ = attar("list", "networks", "resnet8")
+    assert [start for start in (*LIBRARIES, *FILES, CONFIGS, GRAPHS) if start not in out] == []
 
 
 def test_version(attar):

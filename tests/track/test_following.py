@@ -4,6 +4,7 @@ import io
 import json
 import random
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -178,6 +179,22 @@ def test_a_mistake_is_one_line_before_anything_is_written(distill, tmp_path, nam
     with pytest.raises(AttarError, match=MISTAKES[name]):
         distill("mistake", f"track=[{name}]")
     assert not (tmp_path / "mistake").exists()
+
+
+def test_a_finished_run_names_the_file_of_its_tracker(attar, forget, small, tmp_path):
+    """Of a run that goes on, the message is the same: either one asks for its trackers here."""
+    page = (Path(__file__).parents[2] / "docs/tracking.md").read_text()
+    (tmp_path / "lines.py").write_text(page.partition("```python\n")[2].partition("```")[0])
+    status, _, err = attar("distill", *small, "epochs=1", "out=run", "track=lines", "--import", "lines.py")
+    assert (status, (tmp_path / "lines.txt").read_text().count("\n")) == (0, 1), err
+    forget()
+    status, _, err = attar("resume", "run")
+    assert status == 2
+    assert err.startswith("attar: unknown tracker 'lines'; ")
+    assert err.endswith("; this run imported lines.py; give --import lines.py\n")
+    forget()
+    status, out, err = attar("resume", "run", "--import", "lines.py")
+    assert (status, "Student: run/student.safetensors" in out) == (0, True), err
 
 
 def test_a_folder_of_wandb_files_is_not_the_package(tmp_path, monkeypatch):

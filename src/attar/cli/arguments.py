@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from rich import box
@@ -39,7 +39,13 @@ Plugin = Annotated[
 
 
 class RecipeCommand(TyperCommand):
-    """A command whose help ends with the keys of a recipe, read from the dataclasses' attribute docs."""
+    """A command whose help ends with the keys of a recipe, read from the dataclasses' attribute docs.
+
+    Attributes:
+        refused: how the keys begin that the command does not take.
+    """
+
+    refused: ClassVar[tuple[str, ...]] = ()
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from attar.recipe import describe
@@ -47,9 +53,17 @@ class RecipeCommand(TyperCommand):
         super().format_help(ctx, formatter)
         table = Table("key", "default", "meaning", box=box.SIMPLE_HEAD, pad_edge=False, title="Keys of a recipe")
         table.columns[0].no_wrap = True
+        table.columns[-1].overflow = "fold"  # a path has no place to break
         for row in describe():
-            table.add_row(*map(escape, row))
+            if not row[0].startswith(self.refused):
+                table.add_row(*map(escape, row))
         console.print(table)
+
+
+class TrainCommand(RecipeCommand):
+    """A recipe's command that learns from labels alone: the keys of distillation are left out."""
+
+    refused = ("teacher.", "chain", "method.", "alone")
 
 
 def split_arguments(arguments: list[str] | None) -> tuple[str | None, list[str]]:

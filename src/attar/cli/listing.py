@@ -37,6 +37,8 @@ def listing(
     if not found.rows:
         raise AttarError(f"no {kind} match {pattern!r}; `attar list {kind}` shows all")
     console.print(found)
+    if kind in NOTES:
+        console.print(NOTES[kind], markup=False)
 
 
 def _methods(pattern: str) -> Table:
@@ -54,10 +56,16 @@ def _networks(pattern: str) -> Table:
 
 
 def _datasets(pattern: str) -> Table:
-    from attar.data import dataset_info, list_datasets
+    from fnmatch import fnmatch
 
-    infos = [dataset_info(name) for name in list_datasets(pattern)]
-    return _table("data set", [], [[one.name, f"{one.title} ({one.source})"] for one in infos])
+    from attar.data import dataset_info, list_datasets
+    from attar.tasks.registry import TASKS
+
+    of_tasks = {name: f"of the task {task} (attar list tasks)" for task in TASKS for name in TASKS[task].data}
+    known = {name: what for name, what in of_tasks.items() if fnmatch(name, pattern)}
+    for one in map(dataset_info, list_datasets(pattern)):
+        known[one.name] = f"{one.title} ({one.source})"
+    return _table("data set", [], [[name, what] for name, what in sorted(known.items())])
 
 
 def _augmentations(pattern: str) -> Table:
@@ -132,6 +140,11 @@ def _table(kind: str, between: list[str], rows: list[list[str]]) -> Table:
     return Table("", columns, rows, texts=len(columns))
 
 
+# What a kind's table does not have.
+NOTES = {
+    "networks": "Also timm/NAME, torchvision/NAME, efficientnet_lite0 to 2 and pyg/NAME, each listed by such a pattern "
+    'as "timm/*"; hf-config/MODEL, hf/FOLDER, onnx/FILE; and folders of finished runs. See docs/models.md.'
+}
 # Of each kind: where it is named, and its table for a pattern.
 KINDS: dict[str, tuple[str, Callable[[str], Table]]] = {
     "methods": ("method=", _methods),

@@ -95,7 +95,8 @@ def evaluate(
         console.print(line, markup=False)
     with console.status("writing the tables"):
         found.write(out)
-    console.print(f"Tables and mistakes: {out}", markup=False, soft_wrap=True)
+    written = "Scores" if found.confusion is None else "Tables and mistakes"
+    console.print(f"{written}: {out}", markup=False, soft_wrap=True)
 
 
 def data_keys(pairs: list[str]) -> dict[str, Any]:

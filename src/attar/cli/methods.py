@@ -52,13 +52,14 @@ def print_families(names: Sequence[str]) -> None:
     from attar.methods import method_info
     from attar.methods.registry import Family
     from attar.report.catalogue import costs_table
+    from attar.report.method_records import ACCURACY
 
     for family in get_args(Family):
         if chosen := [name for name in names if method_info(name).family == family]:
             console.print(costs_table(chosen, title=f"{family} ({len(chosen)})"))
     console.print(
-        "step: its time, where a step of kd takes 1; extra: parameters trained beside the student's; gain: published "
-        "top-1 on CIFAR-100 over kd's, the mean of (so many) pairs. `attar methods NAME` explains one."
+        f"step: its time, where a step of kd takes 1, {ACCURACY}; extra: parameters trained beside the student's; "
+        "gain: published top-1 on CIFAR-100 over kd's, the mean of (so many) pairs. `attar methods NAME` explains one."
     )
 
 
@@ -71,6 +72,7 @@ def explain(name: str, svg: Path | None) -> None:
     console.print(explained(name, console.width), markup=False, soft_wrap=True, highlight=False)
     if svg:
         write_text(svg, draw(example_graph(name)))
+        console.print(f"Drawing: {svg}", markup=False, soft_wrap=True)
 
 
 def list_for(keys: Sequence[str]) -> None:

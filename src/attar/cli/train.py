@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from attar.cli.arguments import Plugin, RecipeArguments, RecipeCommand, split_arguments
+from attar.cli.arguments import Plugin, RecipeArguments, RecipeCommand, TrainCommand, split_arguments
 from attar.cli.entry import MISTAKE, app, console, loading
 from attar.errors import AttarError
 from attar.plugins import import_files, import_named, imported_files
@@ -35,7 +35,7 @@ def distill(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     show(launch.start(read_recipe(file, overrides), console, beside=_beside(), file=file, keys=keys))
 
 
-@app.command(cls=RecipeCommand, short_help="Train a network on the labels alone.")
+@app.command(cls=TrainCommand, short_help="Train a network on the labels alone.")
 def train(arguments: RecipeArguments = None, plugins: Plugin = None) -> None:
     """Train a network on the labels alone: a teacher, or a baseline.
 
@@ -71,7 +71,12 @@ def bench(
     ] = None,
     against: Annotated[
         list[str] | None,
-        typer.Option("--against", metavar="NAME", help="The control, and literature: numbers that papers published."),
+        typer.Option(
+            "--against",
+            metavar="NAME",
+            help="Compare with this row (default: the suite's control, else the first); literature adds published "
+            "numbers. May be repeated.",
+        ),
     ] = None,
     search: Annotated[
         int | None,

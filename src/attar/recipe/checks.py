@@ -82,8 +82,8 @@ def check_values(recipe: Recipe) -> None:
             raise AttarError(f"{key} must be 0 or above, got {number}")
     if SCHEDULES[optim.schedule].warmup and optim.warmup > recipe.epochs:
         raise AttarError(
-            f"optim.warmup={optim.warmup:g} epochs are longer than the training, epochs={recipe.epochs}; give a shorter "
-            "warm-up or more epochs"
+            f"optim.warmup={optim.warmup:g} epochs are longer than the training, epochs={recipe.epochs}; give a "
+            "shorter warm-up or more epochs"
         )
     if optim.min_lr > optim.lr:
         raise AttarError(f"optim.min_lr, where schedules end, is {optim.min_lr}, above optim.lr, {optim.lr}")

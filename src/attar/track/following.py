@@ -11,6 +11,7 @@ from typing import Any
 
 from attar.errors import AttarError
 from attar.files import write_json
+from attar.plugins import naming_imports
 from attar.records import read_json
 from attar.track.tracker import Epoch, Subject, Tracker, check_installed, flat, tracker_info
 
@@ -28,7 +29,7 @@ class Tracking:
         folder: the job's folder.
 
     Raises:
-        AttarError: a tracker is unknown, or its package is not installed.
+        AttarError: a tracker is unknown, with the files that the run imported; or its package is not installed.
 
     >>> Tracking(["tensorbord"], Path("runs/kd"))
     Traceback (most recent call last):
@@ -36,7 +37,8 @@ class Tracking:
     """
 
     def __init__(self, names: Sequence[str], folder: Path) -> None:
-        self.trackers = [tracker_info(name) for name in dict.fromkeys(names)]
+        with naming_imports(folder):
+            self.trackers = [tracker_info(name) for name in dict.fromkeys(names)]
         for info in self.trackers:
             check_installed(info)
         self.folder = folder
