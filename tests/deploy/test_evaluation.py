@@ -14,10 +14,14 @@ from safetensors.torch import load_file, save_file
 
 import attar
 from attar.data import load_data
+from attar.deploy import Student, scored_file
+from attar.deploy.formats import FORMATS
+from attar.deploy.formats.pt2 import to_pt2
 from attar.errors import AttarError
 from attar.experiments.compared_network import compared_network
+from attar.models.graphs.traced import Deployed
 from attar.recipe import read_recipe, to_yaml
-from attar.report.evaluation import Evaluation
+from attar.report.evaluation import FILES, Evaluation
 
 pytest.importorskip("onnxruntime")
 
@@ -241,3 +245,76 @@ def test_a_teacher_of_sequences_may_have_seen_other_lengths(tmp_path, own, their
         return
     with pytest.raises(AttarError, match=r"has input_shape \[5, 8\], the network \[3, 8\]"):
         compared()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "message"),
+    [
+        ({"tokenizer_digest": "ab"}, {"tokenizer_digest": "cd"}, "has tokenizer_digest cd, the network ab; give one"),
+        ({"pairs": False}, {"pairs": True}, "has pairs True, the network False"),
+        ({"classes": ["a", "b"]}, {"classes": ["b", "a"]}, r"has classes \['b', 'a'\], the network \['a', 'b'\]"),
+        ({"tokenizer_digest": "ab"}, {}, None),
+    ],
+)
+def test_a_teacher_of_texts_reads_the_same_ids_and_names_the_same_classes(tmp_path, ours, theirs, message):
+    card = {"task": "text", "outputs": 2, "input_shape": [16]}
+    (tmp_path / "a.json").write_text(json.dumps({**card, **theirs, "attar": 1, "spec": {}}))
+    net = torch.nn.Identity()
+    compared = partial(compared_network, net, tmp_path / "a.safetensors", {**card, **ours}, None, "text")
+    if message is None:
+        assert compared() is net
+        return
+    with pytest.raises(AttarError, match=message):
+        compared()
+
+
+@pytest.fixture(scope="module")
+def features_file(tmp_path_factory):
+    """A network of features, exported."""
+    splits = load_data("digits", val_fraction=0)
+    few = splits.test.subset(torch.arange(20))
+    net = attar.create_model("resnet8", num_classes=0, in_channels=1, image_size=8).eval()
+    card = {**few.card, "classes": [], "task": "features", "task_options": {}, "data": "digits"}
+    file = tmp_path_factory.mktemp("features") / "student.pt2"
+    FORMATS["pt2"].write(Student(net, card, few, few, attar.create_task("features")), file)
+    return file
+
+
+def test_a_file_is_scored_by_its_own_task(features_file):
+    found = attar.evaluate(features_file, "digits")
+    assert found["knn"] > 0.5
+    assert "top1" not in found
+
+
+def test_a_file_of_an_older_version_names_no_task(features_file):
+    facts = FORMATS["pt2"].facts(features_file)
+    assert facts.pop("task") == "features"
+    assert facts.pop("task_options") == "{}"
+    assert scored_file._card(facts, features_file, features_file.parent)["task"] == "features"
+    classes = {**facts, "classes": '["a"]'}
+    assert scored_file._card(classes, features_file, features_file.parent)["task"] == ""
+    with pytest.raises(AttarError, match="has damaged metadata"):
+        scored_file._card({**facts, "task_options": "3"}, features_file, features_file.parent)
+
+
+def test_a_graph_of_a_run_over_several_seeds_finds_the_record_of_the_first(tmp_path, monkeypatch):
+    for place in ("export", "seed10", "seed2"):
+        (tmp_path / place).mkdir()
+    net, inputs = Deployed(torch.nn.Linear(4, 3), [0.0], [1.0], bake=False).eval(), torch.zeros(2, 4)
+    (tmp_path / "export" / "student.pt2").write_bytes(to_pt2(net, inputs, {"task": "series"}))
+    for seed in (10, 2):
+        card = {"data": "x", "classes": [], "input_shape": [4], "outputs": 3, "task": "series", "seed": seed}
+        attar.deploy.save(torch.nn.Linear(4, 3), tmp_path / f"seed{seed}" / "student.safetensors", **card)
+        file = tmp_path / f"seed{seed}" / "student.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "spec": {}}))
+    monkeypatch.chdir(tmp_path / "export")
+    opened = scored_file.open_scored("student.pt2")
+    assert (opened.card["seed"], opened.run) == (2, tmp_path)
+
+
+def test_a_folder_keeps_no_tables_of_another_network(features_file, run, tmp_path, request):
+    attar.evaluate(run).write(tmp_path)
+    assert {one.name for one in tmp_path.iterdir()} == {"scores.json", *FILES}
+    status, printed, _ = request.getfixturevalue("attar")("evaluate", features_file, "digits", "--out", tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["scores.json"]
+    assert (status, printed.splitlines()[-1]) == (0, f"Scores: {tmp_path}")

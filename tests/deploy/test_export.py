@@ -12,10 +12,11 @@ from torch import nn
 
 import attar
 from attar.data import load_data
-from attar.deploy import Student, export, export_student, find_trained
+from attar.deploy import Student, export, export_student, find_trained, read_export
 from attar.deploy.formats import FORMATS
 from attar.deploy.formats.pt2 import META, open_pt2
 from attar.errors import AttarError
+from attar.models.fingerprint import fingerprint
 from attar.models.graphs.onnx import open_onnx
 
 onnx = pytest.importorskip("onnx")
@@ -239,3 +240,56 @@ def test_an_export_of_a_run_that_was_killed_between_its_files_is_done_again(run,
     done = attar.export(tmp_path / "run", ["safetensors"])
     (done.folder / "export.json").unlink()
     assert (attar.export(tmp_path / "run", ["safetensors"]).folder / "export.json").is_file()
+
+
+def names(folder):
+    return {one.name for one in folder.iterdir()}
+
+
+def test_further_formats_of_a_network_join_the_earlier_ones(run, tmp_path):
+    attar.export(run, ["onnx", "safetensors"], out=tmp_path)
+    done = attar.export(run, ["pt2", "safetensors"], out=tmp_path)
+    assert [file.format for file in done.files] == ["safetensors", "pt2"]
+    held = read_export(tmp_path)
+    assert [file.format for file in held.files] == list(FLOAT)
+    assert held.weights == fingerprint(attar.load(run))
+    for name in ("README.md", "export.md"):
+        assert all(f"| {kind} |" in (tmp_path / name).read_text() for kind in FLOAT)
+    (tmp_path / "student.pt2").unlink()
+    attar.export(run, ["safetensors"], out=tmp_path)
+    assert [file.format for file in read_export(tmp_path).files] == ["safetensors", "onnx"]
+
+
+@pytest.mark.parametrize("other", ["weights", "bake", "damaged"])
+def test_the_files_of_another_network_are_deleted(run, tmp_path, other):
+    attar.export(run, ["onnx", "safetensors"], out=tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    if other == "damaged":
+        (tmp_path / "export.json").write_text("{")
+    attar.export(run / "teacher" if other == "weights" else run, ["pt2"], out=tmp_path, bake=other == "bake")
+    assert names(tmp_path) == {"student.pt2", "export.json", "export.md", "README.md", "notes.txt"}
+    assert [file.format for file in read_export(tmp_path).files] == ["pt2"]
+
+
+def test_what_a_killed_export_left_is_not_mixed_with_another(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    folder = attar.export(tmp_path / "run", ["onnx"], bake=True).folder
+    (folder / "export.json").unlink()
+    attar.export(tmp_path / "run", ["safetensors"])
+    assert "student.onnx" not in names(folder)
+
+
+class Stuck(nn.Module):
+    def forward(self, images):
+        raise RuntimeError("no kernel for this type\nat line 7")
+
+
+@pytest.mark.parametrize("when", ["open", "run"])
+def test_a_network_that_a_runtime_cannot_run_is_one_line_and_the_others_are_kept(student, tmp_path, monkeypatch, when):
+    wrong = replace(FORMATS["pt2"], open=lambda path: Stuck()(None) if when == "open" else Stuck())
+    monkeypatch.setitem(FORMATS._records, "pt2", wrong)
+    monkeypatch.setattr(export, "latency", lambda *_, **__: attar.profiling.Latency(1.0, 0.0))
+    done = export_student(student, tmp_path, ["pt2", "safetensors"])
+    assert [file.format for file in done.files] == ["safetensors"]
+    assert done.failures["pt2"] == "pt2 does not run this network (no kernel for this type); leave pt2 out"
+    assert names(tmp_path) == {"student.safetensors", "student.json"}

@@ -1,6 +1,7 @@
 """Eight bits within a budget: what is tried, in which order, what is refused; and a temperature baked in."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,14 +10,16 @@ from torch import nn
 
 import attar
 from attar.data import eval_batches
-from attar.deploy import Student, export_student, int8_budget
+from attar.deploy import Student, export_student, find_trained, int8_budget
 from attar.deploy.quantisation_aware import ROUNDED, RoundedInputs, RoundedWeight, trained
 from attar.deploy.temperature import fitted_temperature
 from attar.errors import AttarError
-from attar.losses import cross_entropy
+from attar.experiments.exporting import with_validation
+from attar.losses import KLDivergence, cross_entropy
 from attar.models.copying import copied
 from attar.models.graphs.onnx import to_onnx
 from attar.models.graphs.quantise import quantised
+from attar.recipe import read_recipe, to_yaml
 from attar.report.exports import export_notes
 
 pytest.importorskip("onnxruntime")
@@ -55,7 +58,7 @@ def test_post_training_comes_first_then_distillation_then_an_honest_no(student, 
     scores = iter([-1.0] * 6)
     for name in ("quantised", "to_onnx"):
         monkeypatch.setattr(int8_budget, name, lambda *given: None)
-    monkeypatch.setattr(int8_budget, "trained", lambda net, train, few, epochs: iter([net] * epochs))
+    monkeypatch.setattr(int8_budget, "trained", lambda net, train, few, epochs, imitation: iter([net] * epochs))
     monkeypatch.setattr(int8_budget, "score", lambda model, student, samples: next(scores))
     done = export_student(replace(student, within=1.0), tmp_path, ["int8"])
     (reason,) = done.failures.values()
@@ -95,7 +98,7 @@ def test_distillation_brings_rounded_logits_nearer_to_the_floats(student):
         rounded.remove()
         return found
 
-    before, *_, after = map(distance, (net, *trained(net, student.train, student.calibration, 3)))
+    before, *_, after = map(distance, (net, *trained(net, student.train, student.calibration, 3, KLDivergence(1.0))))
     assert after < 0.7 * before
 
 
@@ -114,7 +117,7 @@ def test_the_temperature_has_the_least_nll_and_is_inside_the_graphs(run, tmp_pat
     losses = [float(cross_entropy(logits.double() / (found * factor), labels)) for factor in (0.9, 1.0, 1.1)]
     assert losses[1] == min(losses)
     plain = attar.export(run, ["onnx"], out=tmp_path / "plain")
-    done = attar.export(run, ["onnx"], out=tmp_path / "even", temperature=True, within=50)
+    done = attar.export(run, ["onnx", "onnx-int8"], out=tmp_path / "even", temperature=True, within=50)
     assert not done.failures
     assert done.temperature != 1
     assert done.files[0].parity.score == plain.files[0].parity.score
@@ -129,3 +132,56 @@ def test_the_temperature_has_the_least_nll_and_is_inside_the_graphs(run, tmp_pat
 def test_a_budget_is_a_number_of_points(run, tmp_path, keys, message):
     with pytest.raises(AttarError, match=message):
         attar.export(run, ["onnx-int8"], out=tmp_path, **keys)
+
+
+@pytest.mark.parametrize(
+    ("formats", "keys", "message"),
+    [
+        (["onnx"], {"within": 1.0}, "--within changes nothing in onnx; name onnx-int8 too, or leave --within out"),
+        (["safetensors"], {"temperature": True}, "--temperature changes nothing in safetensors; name onnx too"),
+        (["safetensors"], {"bake": True}, "--bake changes nothing in safetensors; name onnx too, or leave --bake out"),
+    ],
+)
+def test_a_flag_that_changes_no_file_is_refused(run, tmp_path, formats, keys, message):
+    with pytest.raises(AttarError, match=message):
+        attar.export(run, formats, out=tmp_path, **keys)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_rounded_outputs_imitate_the_float_ones_by_the_loss_of_the_task(student, monkeypatch):
+    given = []
+    monkeypatch.setattr(int8_budget, "quantised", lambda *arguments: None)
+    monkeypatch.setattr(int8_budget, "trained", lambda *arguments: iter(given.append(arguments) or ()))
+    logits, shifted = torch.zeros(2, 10), torch.full((2, 10), 3.0)
+    for task, same in (("classification", True), ("multilabel", False)):
+        list(int8_budget.candidates(replace(student, task=attar.create_task(task)), lambda one: None))
+        assert (float(given[-1][-1](shifted, logits)) == pytest.approx(0, abs=1e-6)) == same
+
+
+def validation(path):
+    whole = attar.load_data("digits", val_fraction=0)
+    return with_validation(find_trained(path), whole).val.images
+
+
+def test_validation_images_are_those_that_the_run_kept_apart(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    recipe = read_recipe(folder / "recipe.yaml")
+    for seed in (None, 7):
+        data = replace(recipe.data, val_fraction=0.2, split_seed=seed)
+        (folder / "recipe.yaml").write_text(to_yaml(replace(recipe, data=data)))
+        kept = attar.load_data("digits", val_fraction=0.2, seed=recipe.seed if seed is None else seed).val.images
+        for place in (folder, folder / "teacher", folder / "teacher" / "student.safetensors"):
+            assert torch.equal(validation(place), kept)
+
+
+def test_without_its_recipe_nobody_knows_the_validation_images(run, tmp_path):
+    for name in ("student.safetensors", "student.json"):
+        shutil.copy(run / name, tmp_path / name)
+    for place in (tmp_path, tmp_path / "student.safetensors"):
+        with pytest.raises(AttarError, match=r"no recipe\.yaml of it is in .* or above; give the run's folder"):
+            validation(place)
+    other = read_recipe(run / "recipe.yaml")
+    (tmp_path / "recipe.yaml").write_text(to_yaml(replace(other, data=replace(other.data, name="cifar10"))))
+    with pytest.raises(AttarError, match=r"no recipe\.yaml of it"):
+        validation(tmp_path)

@@ -111,3 +111,11 @@ def test_several_seeds_are_a_mean_and_say_whose_files_these_are(text, tmp_path):
     page = replace(text, trained=replace(text.trained, folder=tmp_path)).text()
     assert f"| student | {top1 + 1:.2f} ± 1.41 |" in page
     assert f"of 2 seeds; these files are of seed 0: top-1 {top1:.2f} %" in page
+
+
+def test_calibrated_graphs_are_not_called_uncalibrated(text):
+    page = replace(text, export=replace(text.export, temperature=1.5)).text()
+    assert "calibrate them before" in text.text()
+    assert "calibrate them before" not in page
+    assert "Probabilities from its weights alone are off by" in page
+    assert "the graph files divide the logits by the temperature 1.50, fitted on validation images." in page

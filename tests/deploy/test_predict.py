@@ -89,6 +89,22 @@ def test_the_module_needs_onnxruntime_numpy_and_pillow_alone(exported, digits):
     ]
 
 
+def test_without_torch_a_folder_is_read_without_its_weights(exported, digits, tmp_path):
+    """And weights alone are one line."""
+    both, weights = tmp_path / "both", tmp_path / "weights"
+    for place, names in ((both, ("student.int8.onnx", "student.safetensors")), (weights, ("student.safetensors",))):
+        place.mkdir()
+        for name in (*names, "student.json"):
+            shutil.copy(exported.folder / name, place / name)
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({ABSENT})); from attar.deploy.predict import main; "
+        f"sys.exit(10 * main([{str(weights)!r}, {str(digits)!r}]) + main([{str(both)!r}, {str(digits)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == f"attar: {weights} needs torch; pip install attar, or give an exported .onnx file\n"
+    assert (done.returncode, len(done.stdout.splitlines())) == (10, 5)
+
+
 @pytest.mark.slow
 def test_an_environment_of_three_packages_labels_images(exported, digits, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "empty"], check=True)

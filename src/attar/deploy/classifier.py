@@ -65,10 +65,15 @@ def open_run(path: Path) -> Classifier:
     """The student of a run's folder, or of a .safetensors file with its JSON.
 
     Raises:
-        AttarError: there is none, the run is not finished, or it takes images that files do not hold.
+        AttarError: there is none, the run is not finished, it takes images that files do not hold, or torch is not
+            installed.
     """
-    from attar.deploy.package import load
-    from attar.deploy.trained_run import find_trained
+    try:
+        from attar.deploy.package import load
+        from attar.deploy.trained_run import find_trained
+    except ImportError as error:
+        missing = (error.name or "torch").partition(".")[0]
+        raise AttarError(f"{path} needs {missing}; pip install attar, or give an exported .onnx file") from None
 
     trained = find_trained(path)
     return classifier_of(load(trained.weights), trained.card, path)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from attar.data import ImageSet
-from attar.deploy.formats import FORMATS
+from attar.deploy.formats import FORMATS, Format
 from attar.deploy.parity import Parity, check, compare, measured
 from attar.deploy.student import Student
-from attar.errors import AttarError
+from attar.errors import AttarError, Stopped, first_line
 from attar.extras import quiet, require
 from attar.metrics import Scoring
+from attar.models.fingerprint import fingerprint
 from attar.profiling import Latency, latency, threads
 from attar.records import damaged, read_json
 
@@ -67,6 +68,7 @@ class Export:
         baked: whether the graph formats normalise inside.
         temperature: what the graph formats divide logits by.
         within: how many points eight bits were allowed to lose; None: any.
+        weights: the fingerprint of the student in memory; "" in records of older versions.
     """
 
     folder: Path
@@ -78,6 +80,7 @@ class Export:
     baked: bool = False
     temperature: float = 1.0
     within: float | None = None
+    weights: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Everything above as plain data."""
@@ -90,6 +93,7 @@ class Export:
             "normalisation_inside": self.baked,
             "temperature": self.temperature,
             "within": self.within,
+            "weights": self.weights,
             "files": [file.to_json() for file in self.files],
             "failures": self.failures,
         }
@@ -110,7 +114,8 @@ def read_export(folder: Path) -> Export | None:
         files = [_read_file(one) for one in tree["files"]]
         count, data, baked = int(tree[scoring.samples]), str(tree["data"]), bool(tree["normalisation_inside"])
         temperature, within = float(tree.get("temperature", 1)), tree.get("within")
-        return Export(folder, files, scoring, dict(tree["failures"]), count, data, baked, temperature, within)
+        what = (count, data, baked, temperature, within, str(tree.get("weights", "")))
+        return Export(folder, files, scoring, dict(tree["failures"]), *what)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(file, f"it lacks {error}", remedy) from None
 
@@ -182,9 +187,13 @@ def export_student(
         except AttarError as error:
             failures[name] = str(error)
             FORMATS[name].remove(folder)
-    scoring = student.task.metrics().scoring
+    return replace(without_files(student, folder), files=files, failures=failures)
+
+
+def without_files(student: Student, folder: Path) -> Export:
+    """What is known of an export before anything is written."""
     what = (len(student.test), student.test.name, student.bake, student.temperature, student.within)
-    return Export(folder, files, scoring, failures, *what)
+    return Export(folder, [], student.task.metrics().scoring, {}, *what, fingerprint(student.net))
 
 
 def check_budget(name: str, student: Student, score: float) -> None:
@@ -208,9 +217,23 @@ def _export(student: Student, folder: Path, name: str) -> Exported:
     with quiet():
         for package in kind.packages:
             require(package, name, kind.extra)
-    path = folder / kind.file
     folder.mkdir(parents=True, exist_ok=True)
-    kind.write(student, path)
+    kind.write(student, folder / kind.file)
+    try:
+        return _checked(student, folder, kind)
+    except (AttarError, Stopped):
+        raise
+    except Exception as error:  # every runtime raises types of its own
+        raise AttarError(f"{name} does not run this network ({first_line(error)}); leave {name} out") from error
+
+
+def _checked(student: Student, folder: Path, kind: Format) -> Exported:
+    """A file that was written, read again, compared with the student, scored and timed.
+
+    Raises:
+        AttarError: it is not what it should be.
+    """
+    name, path = kind.name, folder / kind.file
     if kind.open is None:
         assert kind.check is not None
         kind.check(student, path)

@@ -57,7 +57,8 @@ def candidates(student: Student, float_model: Callable[[Student], Any]) -> Itera
         yield f"post-training ({method})", quantised(model, net, student.calibration, method)
     train = student.train or student.calibration
     assert isinstance(train, ImageSet)
-    for epoch, better in enumerate(trained(student.net, train, student.calibration, EPOCHS), 1):
+    better_ones = trained(student.net, train, student.calibration, EPOCHS, student.task.imitate(1.0))
+    for epoch, better in enumerate(better_ones, 1):
         other = replace(student, net=better)
         plural = "" if epoch == 1 else "s"
         how = f"{epoch} epoch{plural} of quantisation-aware distillation"

@@ -230,9 +230,12 @@ class CardText:
                 limit = f"gives each of its {count} labels a probability of its own, and finds no other"
             lines.insert(0, f"- It {limit}.")
         if "ece" in (test := self.card.get("test") or {}):
+            off = f"off by {100 * test['ece']:.1f} points on average (ECE, 15 bins)"
             lines.append(
-                f"- Its probabilities are off by {100 * test['ece']:.1f} points on average (ECE, 15 bins); calibrate "
-                "them before they are used as such."
+                f"- Its probabilities are {off}; calibrate them before they are used as such."
+                if self.export.temperature == 1
+                else f"- Probabilities from its weights alone are {off}; the graph files divide the logits by the "
+                f"temperature {self.export.temperature:.2f}, fitted on validation images."
             )
         if self.card.get("teacher"):
             lines.append(f"- What its teacher gets wrong it may have learnt, and biases of the training {samples} too.")

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ class Prediction:
 def open_classifier(path: str | Path) -> Classifier:
     """A model from an exported file, the folder of an export, or a run.
 
-    Of a folder with several files the one is taken that is exact and needs the least: a graph before weights.
+    Of a folder with several files the one is taken that is exact and needs the least: a graph before weights, which
+    are passed over without torch.
 
     Raises:
         AttarError: it is missing, damaged or not ours, or a package is not installed.
@@ -51,7 +53,8 @@ def open_classifier(path: str | Path) -> Classifier:
     path = Path(path)
     kinds = [kind for kind in map(FORMATS.__getitem__, FORMATS) if kind.classifier]
     if path.is_dir():
-        inside = [kind for kind in kinds if (path / kind.file).is_file()]
+        with_torch = find_spec("torch") is not None
+        inside = [kind for kind in kinds if (path / kind.file).is_file() and (kind.graph or with_torch)]
         kinds = sorted(inside, key=lambda kind: (not kind.exact, not kind.graph))
         file = path / kinds[0].file if kinds and kinds[0].graph else path
     else:

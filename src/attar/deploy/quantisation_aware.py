@@ -10,7 +10,6 @@ from torch.nn.utils import parametrize
 
 from attar.batch import Address
 from attar.data import ImageSet, eval_batches
-from attar.losses import kl_divergence
 from attar.metrics.accuracy import output_of
 from attar.models.copying import copied
 
@@ -72,16 +71,19 @@ class RoundedInputs:
             hook.remove()
 
 
-def trained(net: nn.Module, train: ImageSet, calibration: ImageSet, epochs: int) -> Iterator[nn.Module]:
+def trained(
+    net: nn.Module, train: ImageSet, calibration: ImageSet, epochs: int, imitation: nn.Module
+) -> Iterator[nn.Module]:
     """The network after each epoch of quantisation-aware distillation from itself; batch norms keep their statistics.
 
-    Every step rounds weights and activations, and its loss is KL(p_float || p_rounded).
+    Every step rounds weights and activations.
 
     Args:
         net: the float student; it is not changed.
         train: training images; 2,048 of them are shown, not varied.
         calibration: images that activations' ranges are read off.
         epochs: how many.
+        imitation: the loss of rounded outputs against the float ones, `task.imitate(1.0)` of the student's task.
 
     Yields:
         A float network whose weights lose little when they are rounded.
@@ -97,7 +99,7 @@ def trained(net: nn.Module, train: ImageSet, calibration: ImageSet, epochs: int)
         for batch in eval_batches(train.subset(order), BATCH):
             with torch.no_grad():
                 wanted = output_of(net, batch.inputs)
-            loss = kl_divergence(output_of(student, batch.inputs), wanted, temperature=1.0, reduction="batchmean")
+            loss = imitation(output_of(student, batch.inputs), wanted)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -84,32 +84,35 @@ def _exported(path: Path, kind: Format) -> ScoredFile:
         require(package, kind.name, kind.extra)
     assert kind.facts is not None
     assert kind.open is not None
-    facts = kind.facts(path)
-    card, run = _card(facts, path), path.parent.parent
-    net = kind.open(path)
+    facts, run = kind.facts(path), path.absolute().parent.parent
+    card, net = _card(facts, path, run), kind.open(path)
     if facts.get("input", "").startswith("uint8"):
         net = FromPixels(net, Deployed(nn.Identity(), card["mean"], card["std"], bake=True).inputs)
     return ScoredFile(net, card, path, run)
 
 
-def _card(facts: dict[str, str], path: Path) -> dict[str, Any]:
+def _card(facts: dict[str, str], path: Path, run: Path) -> dict[str, Any]:
     """The facts in a file as the JSON beside weights has them; of other samples than images, those of the run.
 
     Raises:
         AttarError: there are none, or they are damaged.
     """
     if "classes" not in facts:
-        beside = path.parent.parent / "student.json"
+        beside = student_file(run).with_suffix(".json")
         if not beside.is_file():
             raise AttarError(
                 f"{path} names no classes in its metadata, and lies in no run's export folder; give the run's folder"
             )
         return load_facts(beside)
     try:
-        mean, std, size, read = (json.loads(facts[key]) for key in ("mean", "std", "image_size", "read_size"))
+        needed = ("classes", "mean", "std", "image_size", "read_size")
+        classes, mean, std, size, read = (json.loads(facts[key]) for key in needed)
         options = {} if read in (size, size[0]) else {"resize_size": read}
         return {
-            "classes": json.loads(facts["classes"]),
+            "classes": classes,
+            # Files of older versions name no task; of their networks those of features alone have no classes.
+            "task": facts.get("task") or ("" if classes else "features"),
+            "task_options": dict(json.loads(facts.get("task_options", "{}"))),
             "image_shape": [len(mean), *size],
             "mean": mean,
             "std": std,

@@ -15,6 +15,7 @@ from attar.deploy.package import student_file
 from attar.errors import AttarError
 from attar.models import adapt_input, class_rows
 from attar.models.preprocessing import ImageInput
+from attar.records import shortened
 
 
 class Reordered(nn.Module):
@@ -45,15 +46,19 @@ def compared_network(net: nn.Module, path: str | Path, first: Mapping[str, Any],
         task: of the first, which the JSON in some exported files does not name.
 
     Raises:
-        AttarError: it is of another task, of other classes, or takes other inputs.
+        AttarError: it is of another task, of other classes, or takes other inputs or ids of another tokenizer.
     """
     second = load_card(student_file(Path(path)))
     facts: dict[str, tuple[Any, Any]] = {"task": (task, second.get("task") or "classification")}
-    facts |= {name: (first.get(name), second.get(name)) for name in ("input_shape", "outputs")}
+    # Records of older versions lack what an id means; images are brought to their own order of the classes.
+    told = ("tokenizer_digest", "pairs", *(() if isinstance(test, ImageSet) else ("classes",)))
+    names = ("input_shape", "outputs", *(name for name in told if name in first and name in second))
+    facts |= {name: (first.get(name), second.get(name)) for name in names}
     for what, (one, two) in facts.items():
         # Sequences may have any length that a network takes.
         if one != two and not (what == "input_shape" and one and two and len(one) == len(two) == 1):
-            raise AttarError(f"--teacher {path} has {what} {two}, the network {one}; give one like it")
+            its, other = (value if isinstance(value, str) else shortened(value) for value in (one, two))
+            raise AttarError(f"--teacher {path} has {what} {other}, the network {its}; give one like it")
     if not isinstance(test, ImageSet) or "image_shape" not in second:
         return net
     theirs, own = second.get("classes") or [], first.get("classes") or []

@@ -21,11 +21,11 @@ from attar.deploy.model_card import CardText
 from attar.deploy.parity import measured
 from attar.deploy.temperature import fitted_temperature
 from attar.errors import AttarError, Stopped, first_line
-from attar.experiments.build import Sets
+from attar.experiments.build import Sets, split_seed
+from attar.experiments.export_folder import continued, merged, taken_names
 from attar.experiments.given_objects import GIVEN
-from attar.experiments.sets_of_networks import check_same_classes, parts_of
+from attar.experiments.sets_of_networks import check_same_classes, parts_of, recipe_of
 from attar.files import write_json, write_text
-from attar.recipe import Recipe, read_recipe
 from attar.report.exports import export_notes, export_table
 from attar.report.run_page import write_report
 from attar.tasks import Task
@@ -73,6 +73,7 @@ def export_network(
         raise AttarError(f"within is {within}; give the points that eight bits may lose, 0 or more")
     if within is not None or temperature:
         splits = with_validation(trained, splits)
+    check_flags(names, bake, within, temperature)
     budget = (within, temperature)
     done = written(trained, splits, parts.held.task, names, folder, bake, calibration, license, progress, budget)
     if folder == trained.folder / FOLDER and (trained.folder / "report.html").is_file():
@@ -84,15 +85,41 @@ def with_validation(trained: Trained, splits: Sets) -> Sets:
     """The sets with the validation images that the run kept apart: the same seed draws the same ones.
 
     Raises:
-        AttarError: the samples are no images, or the run kept none apart.
+        AttarError: the samples are no images, the run kept none apart, or its recipe is not there.
     """
     if not isinstance(splits, Splits):
         raise AttarError("--within and --temperature are for classified images; leave them out")
-    place = next((one for one in (trained.folder, trained.weights.parent) if (one / "recipe.yaml").is_file()), None)
-    recipe = read_recipe(place / "recipe.yaml") if place else Recipe()
-    if splits.val is None and not recipe.data.val_fraction:
+    if splits.val is not None:
+        return splits
+    place = trained.weights.parent
+    recipe = recipe_of(trained.card, place)
+    if recipe is None:
+        raise AttarError(
+            "--within and --temperature need the validation images that the run kept apart, and no recipe.yaml of it "
+            f"is in {place} or above; give the run's folder, or leave them out"
+        )
+    if not recipe.data.val_fraction:
         raise AttarError("--within and --temperature need validation images; this run kept none (data.val_fraction=0)")
-    return divided(splits, recipe.data.val_fraction, int(trained.card.get("seed", recipe.seed)))
+    # A teacher that is trained several times, each with a seed of its own, sees the same images every time.
+    seed = recipe.seed if place.name.startswith("teacher") else int(trained.card.get("seed", recipe.seed))
+    return divided(splits, recipe.data.val_fraction, split_seed(recipe, seed))
+
+
+def check_flags(names: Sequence[str], bake: bool, within: float | None, temperature: bool) -> None:
+    """Refuse what none of the formats would hold.
+
+    Raises:
+        AttarError: a flag is given, and no format that it changes.
+    """
+    kinds = [FORMATS[name] for name in names]
+    graph, small = any(kind.graph for kind in kinds), any(kind.calibrated for kind in kinds)
+    for flag, given, changed, example in (
+        ("--bake", bake, graph, "onnx"),
+        ("--temperature", temperature, graph, "onnx"),
+        ("--within", within is not None, small, "onnx-int8"),
+    ):
+        if given and not changed:
+            raise AttarError(f"{flag} changes nothing in {', '.join(names)}; name {example} too, or leave {flag} out")
 
 
 def export_run(student: Path, formats: Sequence[str], splits: Sets, task: Task, console: Console) -> None:
@@ -146,8 +173,9 @@ def written(
     student = Student(net, trained.card, test, few, task, bake, within, splits.train, splits.val)
     if calibrated:
         student = replace(student, temperature=_temperature(student))
+    earlier = continued(student, folder)
     done = export_student(student, folder, names, progress)
-    _describe(trained, done, license)
+    _describe(trained, merged(earlier, done, names), license)
     return done
 
 
@@ -179,15 +207,6 @@ def _calibration(splits: Sets, count: int | None) -> Samples:
     if count is not None and count < classes:
         raise AttarError(f"calibration is {count}; give {classes} images or more, one of each class")
     return limit(splits.train, min(count or max(CALIBRATION, classes), len(splits.train)), seed=0)
-
-
-def taken_names(folder: Path) -> list[str]:
-    """What lies in a folder where an export would write."""
-    return [
-        name
-        for name in ("README.md", "export.md", *(FORMATS[kind].file for kind in FORMATS))
-        if (folder / name).exists()
-    ]
 
 
 def _describe(trained: Trained, done: Export, license: str) -> None:

@@ -18,7 +18,7 @@ from attar.experiments.build import Parts, held_for
 from attar.experiments.given_objects import GIVEN, Given
 from attar.models.class_order import numbered
 from attar.plugins import names_function, naming_imports
-from attar.recipe import read_recipe
+from attar.recipe import Recipe, read_recipe
 from attar.sizes import shortest
 from attar.tasks import data_names
 
@@ -111,17 +111,26 @@ def _data_of(card: Mapping[str, Any], path: Path, other: str | None, whole: bool
     if "image_shape" in card:
         seen |= {"mean": card["mean"], "std": card["std"], "image_size": shortest(card["image_shape"][1:])}
     same = {"name": card["data"], **card.get("data_options", {}), **seen}
-    # A seed's folder lies in its job's, and so do alone/, teacher/ and export/.
-    for place in (path, *path.parents[:2]):
-        if (place / "recipe.yaml").is_file():
-            recipe = read_recipe(place / "recipe.yaml")
-            same |= {"root": recipe.data.root} if recipe.data.name == card["data"] else {}
-            break
+    if (recipe := recipe_of(card, path)) is not None:
+        same["root"] = recipe.data.root
     if other is None or _same_place(other, same):
         return same
     read = {"resize_size": card["data_options"]["resize_size"]} if "resize_size" in card.get("data_options", {}) else {}
     read = read if "resize_size" in options_of(other) else {}
     return {"name": other, **seen, **read, **(whole_set(other) if whole else {})}
+
+
+def recipe_of(card: Mapping[str, Any], path: Path) -> Recipe | None:
+    """The recipe of the run that a network lies in; None where there is none, or its data are not the network's.
+
+    Args:
+        card: the JSON beside the network's weights.
+        path: the folder that they lie in; a seed's lies in its job's, and so do alone/, teacher/ and export/.
+    """
+    path = path.absolute()
+    place = next((one for one in (path, *path.parents[:2]) if (one / "recipe.yaml").is_file()), None)
+    recipe = read_recipe(place / "recipe.yaml") if place else None
+    return recipe if recipe and recipe.data.name == card["data"] else None
 
 
 def options_of(name: str) -> tuple[str, ...]:

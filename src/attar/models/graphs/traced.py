@@ -94,7 +94,7 @@ class Loaded(nn.Module):
 
 
 def facts(card: dict[str, Any], bake: bool, read_size: int | tuple[int, int] | None = None) -> dict[str, str]:
-    """The metadata of a file: all that is needed to prepare an image and to name what was recognised.
+    """The metadata of a file: all that is needed to prepare an image, to name what was recognised, and to score it.
 
     Args:
         card: the JSON beside the student's weights.
@@ -117,6 +117,8 @@ def facts(card: dict[str, Any], bake: bool, read_size: int | tuple[int, int] | N
         "std": json.dumps(card["std"]),
         "input": f"uint8 {shape}, pixels 0..255" if bake else f"float32 {shape}, (pixels / 255 - mean) / std",
         "resize": RESIZE,
+        "task": card.get("task") or "",
+        "task_options": json.dumps(card.get("task_options") or {}, ensure_ascii=False),
         "data": card["data"],
         "method": card.get("method") or "",
         "producer": "attar",
