@@ -31,6 +31,24 @@ def test_an_optimiser_of_ones_own_is_named_by_a_recipe():
     assert made.param_groups[0]["lr"] == 0.5
 
 
+def test_a_class_gets_the_groups_and_the_momentum_that_a_name_gets():
+    weights = list(torch.nn.Linear(2, 3).parameters())
+    plain = choices.of_class(torch.optim.SGD, weights, OptimRecipe(momentum=0.0))
+    assert not plain.param_groups[0]["nesterov"]
+    parted = choices.of_class(torch.optim.AdamW, weights, OptimRecipe(name="adamw", decay_vectors=False))
+    assert [group["weight_decay"] for group in parted.param_groups] == [5e-4, 0.0]
+    assert len(choices.of_class(torch.optim.Rprop, weights, OptimRecipe(decay_vectors=False)).param_groups) == 1
+
+
+def test_what_a_class_refuses_is_one_line():
+    class Fussy(torch.optim.SGD):
+        def __init__(self, params, lr):
+            raise ValueError("lr must be a power of two")
+
+    with pytest.raises(AttarError, match=r"optim.name=Fussy does not take lr=0.3 \(lr must be a power of two\)"):
+        choices.of_class(Fussy, [torch.nn.Parameter(torch.zeros(2))], OptimRecipe(lr=0.3))
+
+
 def test_a_schedule_of_ones_own_with_and_without_warm_up():
     choices.register_schedule("half", title="a half")(lambda done, optim: 0.5)
     choices.register_schedule("half-now", title="a half", warmup=False)(lambda done, optim: 0.5)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from attar.errors import AttarError, first_line
 from attar.registry import Registry
 
 
@@ -61,10 +62,40 @@ def _optimiser(name: str, thing: Any) -> OptimiserInfo:
 
 
 def of_class(cls: type, parameters: list[Any], optim: Any) -> Any:
-    """An optimiser of a class, with those of lr, momentum, nesterov and weight_decay that it takes."""
+    """An optimiser of a class, with those of lr, momentum, nesterov and weight_decay that it takes.
+
+    Raises:
+        AttarError: the class refuses one of them.
+    """
     takes = inspect.signature(cls).parameters
-    keys = [key for key in ("lr", "momentum", "nesterov", "weight_decay") if key in takes]
-    return cls(parameters, **{key: getattr(optim, key) for key in keys})
+    settings = {key: getattr(optim, key) for key in ("lr", "momentum", "weight_decay") if key in takes}
+    if "nesterov" in takes:
+        settings["nesterov"] = optim.nesterov and optim.momentum > 0
+    groups = decay_groups(parameters, optim) if "weight_decay" in takes else parameters
+    try:
+        return cls(groups, **settings)
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{key}={value}" for key, value in settings.items())
+        raise AttarError(
+            f"optim.name={cls.__name__} does not take {given} ({first_line(error)}); change these"
+        ) from None
+
+
+def decay_groups(parameters: list[Any], optim: Any) -> list[dict[str, Any]]:
+    """Parameter groups: one, or two where vectors (norms and biases) have no weight decay.
+
+    >>> from attar.recipe import OptimRecipe
+    >>> from torch import nn
+    >>> parameters = list(nn.Linear(2, 3).parameters())
+    >>> [len(group["params"]) for group in decay_groups(parameters, OptimRecipe(decay_vectors=False))]
+    [1, 1]
+    """
+    if optim.decay_vectors:
+        return [{"params": parameters}]
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def _schedule(name: str, factor: Callable[..., float]) -> ScheduleInfo:

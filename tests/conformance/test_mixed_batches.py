@@ -51,6 +51,13 @@ def batch(labelled=None):
     return Batch(images, labels, torch.arange(ROWS), epochs=2, labelled=labelled, mixed=True, views=views)
 
 
+def test_a_rule_for_teachers_that_reads_labels_is_named():
+    teacher, student = networks()
+    method = create_method("kd", student=student, teacher=[teacher, networks()[1]], teachers="confidence").train()
+    with pytest.raises(AttarError, match=r"method\.teachers=confidence weighs teachers by the labels"):
+        check_mixed(method, batch())
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weights", [None, (1.0, 2.0, 0.5, 3.0, 1.0, 0.125)])
 def test_the_loss_is_that_of_both_labels_by_their_shares(smoothing, weights):

@@ -10,6 +10,7 @@ from rich.console import Console
 from attar.deploy import load
 from attar.errors import AttarError, Stopped
 from attar.experiments import launch
+from attar.experiments.build import SEEDS_APART
 from attar.experiments.chain import chain_links, check_chain, link_recipe, links_in
 from attar.recipe import read_recipe
 
@@ -50,6 +51,13 @@ def test_each_link_learns_from_all_before_it():
     assert last.teacher.weights == ",".join(
         [f"chain/{part}/student.safetensors" for part in ("link1-resnet14/teacher", "link1-resnet14", "link2-resnet8")]
     )
+
+
+def test_generations_of_a_network_have_seeds_of_their_own():
+    made = links(recipe(chain=["resnet8"] * 4, method="bornagain", seed=3))
+    assert [link.seed for link in made] == [3 + 2 * SEEDS_APART, 3 + 4 * SEEDS_APART, 3]
+    assert [link.data.split_seed for link in made] == [3, 3, None]
+    assert {link.seed for link in links(recipe(chain=["resnet20", "resnet14", "resnet8"], seed=3))} == {3}
 
 
 def test_networks_with_weights_are_read():

@@ -14,6 +14,7 @@ import attar
 from attar import plugins
 from attar.choices import OPTIMISERS, SCHEDULES
 from attar.data.transforms.registry import AUGMENTATIONS
+from attar.experiments.given_objects import take_parts
 from attar.metrics import Measure, MetricInfo
 from attar.metrics.registry import METRICS
 from attar.models.registry import MODELS
@@ -150,6 +151,30 @@ def test_objects_that_stand_in_no_module_train_and_say_that_they_cannot_be_resum
     assert "name: torch.optim.rprop:Rprop" in recipe
     with pytest.raises(attar.AttarError, match="was an object in Python"):
         attar.resume(run.folder)
+
+
+def test_an_optimiser_that_refuses_its_settings_does_so_before_anything_is_written(tmp_path):
+    class Fussy(torch.optim.SGD):
+        def __init__(self, params, lr):
+            raise ValueError("no")
+
+    with pytest.raises(attar.AttarError, match=r"optim\.name=Fussy does not take lr=0\.1"):
+        distill(tmp_path / "run", teacher="resnet8", student="resnet8", data="digits", optim={"name": Fussy, "lr": 0.1})
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_function_without_a_name_of_its_own_is_found_by_one():
+    callbacks, augments = ([lambda *_, one=one: seen.append(one) for one in group] for group in ("ab", "cd"))
+    seen = []
+    values, names = take_parts(
+        {"track": callbacks, "data": {"name": "digits", "augment": dict.fromkeys(augments, 1.0)}}
+    )
+    for name in values["track"]:
+        (tracker := TRACKERS[name].make()).start(None, 0)
+        tracker.epoch(None)
+    assert seen == ["a", "b"]
+    assert [AUGMENTATIONS[name].change for name in values["data"]["augment"]] == augments
+    assert len(set(names)) == 4
 
 
 def test_a_recipe_imports_nothing_by_itself(parts, tmp_path):

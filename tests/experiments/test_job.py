@@ -125,7 +125,7 @@ def test_a_method_that_trains_its_teacher_gets_a_copy(tmp_path, monkeypatch):
 
 def test_two_teachers_of_one_name_are_two_networks(tmp_path):
     job = Job(recipe(tmp_path, teacher={"name": "resnet8,resnet8"}), tmp_path, Console(file=io.StringIO()))
-    assert [one.recipe.seed for one in job.teacher_trainings.values()] == [0, 10_000]
+    assert [one.recipe.seed for one in job.teacher_trainings.values()] == [10_000, 20_000]
     assert len({fingerprint(net) for net in job.teachers}) == 2
     assert [one.title for one in job.teacher_trainings.values()] == ["teacher resnet8", "teacher 2 resnet8"]
 
@@ -140,17 +140,18 @@ def test_a_teacher_of_fewer_epochs_than_the_warm_up_has_the_same_part_of_it(tmp_
 @pytest.mark.parametrize(
     ("values", "apart"),
     [
-        ({"teacher": "resnet8"}, 1),
-        ({"teacher": "resnet8,resnet8"}, 2),
-        ({"teacher": "resnet14"}, 0),
-        ({"teacher": {"name": "resnet8", "options": {"widths": [8, 16, 32]}}}, 0),
+        ({"teacher": "resnet8"}, [1]),
+        ({"teacher": "resnet8,resnet8"}, [1, 2]),
+        ({"teacher": "resnet14"}, [0]),
+        ({"teacher": {"name": "resnet8", "options": {"widths": [8, 16, 32]}}}, [0]),
     ],
 )
-def test_a_student_starts_as_no_teacher_of_its_run_does(tmp_path, values, apart):
+def test_no_teacher_of_a_run_starts_as_its_student_does(tmp_path, values, apart):
     job = Job(recipe(tmp_path, **values), tmp_path, Console(file=io.StringIO()))
     student = job.parts.student(0)
     assert fingerprint(student) not in {fingerprint(net) for net in job.teachers}
-    assert fingerprint(student) == fingerprint(build(ModelRecipe("resnet8"), job.splits, apart * SEEDS_APART))
+    assert fingerprint(student) == fingerprint(build(ModelRecipe("resnet8"), job.splits, 0))
+    assert [one.recipe.seed for one in job.teacher_trainings.values()] == [number * SEEDS_APART for number in apart]
 
 
 @pytest.mark.parametrize(

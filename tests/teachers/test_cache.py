@@ -129,6 +129,13 @@ def test_seeds_and_methods_with_one_view_seed_share(tmp_path):
     assert len(files(tmp_path / "cache")) == 2
 
 
+def test_seeds_with_one_split_and_one_view_seed_share(tmp_path):
+    data = {"view_seed": 0, "split_seed": 0, "val_fraction": 0.2}
+    recipe = recipe_of(tmp_path / "run", tmp_path / "cache", seeds=2, jobs=1, epochs=1, data=data)
+    launch.start(recipe, Console(file=io.StringIO()))
+    assert len(files(tmp_path / "cache")) == 1
+
+
 def test_a_run_with_a_cache_differs_from_a_live_one_by_float16_alone(filled, monkeypatch):
     folder, metrics = filled
     live, _ = distil(folder / "live", None)
@@ -173,6 +180,9 @@ def test_rows_of_another_teacher_under_the_same_key_are_noticed(filled):
     again, output = distil(root / "second", root / "cache")
     assert again == metrics
     assert "is of another teacher" in " ".join(output.split())
+    again, output = distil(root / "third", root / "cache")
+    assert again == metrics
+    assert "is of another teacher" not in " ".join(output.split())
 
 
 def test_an_epoch_that_broke_off_leaves_no_file(tmp_path):
@@ -210,7 +220,10 @@ def test_a_full_disk_only_costs_the_cache(filled, monkeypatch, calls):
     assert not list((root / "small").rglob("*.tmp"))
 
 
-def test_a_file_that_may_not_grow_is_an_error_before_anything_is_mapped(tmp_path):
+@pytest.mark.parametrize("allocates", [True, False])
+def test_a_file_that_may_not_grow_is_an_error_before_anything_is_mapped(tmp_path, monkeypatch, allocates):
+    if not allocates:
+        monkeypatch.delattr(os, "posix_fallocate")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (65536, hard))
     try:
@@ -219,6 +232,16 @@ def test_a_file_that_may_not_grow_is_an_error_before_anything_is_mapped(tmp_path
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_is_written_where_the_system_cannot_allocate(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate")
+    monkeypatch.setattr(teacher_cache, "BLOCK", 7)
+    cache, rows = TeacherCache(tmp_path, {}, images=4, codec=Dense(2)), torch.arange(16, dtype=torch.uint8).view(4, 4)
+    writer = cache.writer(0)
+    writer.write(torch.arange(4), rows)
+    writer.commit()
+    assert torch.equal(cache.read(0), rows)
 
 
 # A process that dies by SIGKILL when the cache makes its n-th step: a batch written, or a file about to get its name.

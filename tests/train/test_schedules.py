@@ -1,7 +1,12 @@
-import pytest
+import io
 
-from attar.recipe import OptimRecipe
-from attar.train.schedules import learning_rate
+import pytest
+from rich.console import Console
+
+from attar.errors import AttarError
+from attar.experiments import launch
+from attar.recipe import OptimRecipe, read_recipe
+from attar.train.schedules import check_warmup, learning_rate
 
 
 def rates(**settings):
@@ -31,3 +36,16 @@ def test_a_warm_up_that_ends_within_a_step_stays_below_the_rate(schedule, warmup
     recipe = OptimRecipe(lr=0.1, schedule=schedule, warmup=warmup)
     found = [learning_rate(recipe, step, steps, 3) for step in range(3 * steps)]
     assert max(found) <= 0.1 + 1e-12
+
+
+def test_a_warm_up_longer_than_the_training_is_refused(tmp_path):
+    message = r"optim\.warmup=5 epochs are longer than the training, epochs=2"
+    with pytest.raises(AttarError, match=message):
+        check_warmup(OptimRecipe(schedule="cosine", warmup=5), 2)
+    check_warmup(OptimRecipe(schedule="onecycle", warmup=5), 2)
+    check_warmup(OptimRecipe(schedule="cosine", warmup=2), 2)
+    keys = {"student": "resnet8", "method": "supervised", "alone": "skip", "out": str(tmp_path / "run")}
+    recipe = read_recipe(**keys, epochs=2, optim={"schedule": "cosine", "warmup": 5})
+    with pytest.raises(AttarError, match=message):
+        launch.start(recipe, Console(file=io.StringIO()))
+    assert not (tmp_path / "run").exists()

@@ -79,3 +79,40 @@ def test_erasing_covers_its_share_of_the_images():
     assert changed.max() < 0.36
     assert changed[changed > 0].mean() == pytest.approx(0.175, abs=0.03)
     assert torch.equal(erase(images, numbers, 0), images)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vit_tiny_patch16_224", {"depth": 8, "embed_dim": 24, "num_heads": 3}),
+        ("swin_tiny_patch4_window7_224", {"depths": (2, 1, 3, 1), "embed_dim": 12, "num_heads": (1, 2, 3, 3)}),
+        ("convnext_atto", {"depths": (1, 2, 3, 1), "dims": (8, 8, 16, 16)}),
+        ("regnetx_002", {}),
+    ],
+)
+def test_a_library_networks_blocks_have_the_rates_of_timm(name, options):
+    timm, optim = pytest.importorskip("timm"), pytest.importorskip("timm.optim")
+    net = timm.create_model(name, num_classes=4, **options)
+    groups = optim.param_groups_layer_decay(net, layer_decay=0.5)
+    called = {id(parameter): name for name, parameter in net.named_parameters()}
+    theirs = {called[id(parameter)]: group["lr_scale"] for group in groups for parameter in group["params"]}
+    assert len(set(theirs.values())) > 7
+    student = create_model(f"timm/{name}", 4, 3, 224, **options)
+    one = torch.optim.SGD(student.parameters(), lr=1.0)
+    scale_by_layer(one, create_method("supervised", student=student), 0.5)
+    factors = {id(parameter): group[SCALE] for group in one.param_groups for parameter in group["params"]}
+    found = {student.native[own]: factors[id(parameter)] for own, parameter in student.named_parameters()}
+    # The norm behind the last block moves as the classifier does.
+    assert found == {name: 1.0 if name.startswith("norm.") else factor for name, factor in theirs.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [("vit_b_16", 12), ("swin_t", 15), ("mobilenet_v2", 17), ("regnet_x_400mf", 22)],
+)
+def test_every_block_of_torchvision_counts(name, blocks):
+    pytest.importorskip("torchvision")
+    student = create_model(f"torchvision/{name}", 4, 3, 224)
+    depths = layer_depths(student)
+    assert set(depths.values()) == set(range(blocks + 2))
+    assert depths[id(student.linear.weight)] == blocks + 1

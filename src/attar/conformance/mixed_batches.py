@@ -9,6 +9,7 @@ from attar.conformance.unlabelled_batches import FIT, same, terms
 from attar.errors import AttarError, first_line
 from attar.knowledge import owner
 from attar.methods.base import Method
+from attar.models import FrozenEnsemble
 
 
 def check_mixed(method: Method, batch: Batch) -> None:
@@ -43,7 +44,13 @@ def check_mixed(method: Method, batch: Batch) -> None:
 
 
 def refusal(method: Method, reason: str) -> AttarError:
-    """That this method cannot, and why."""
+    """That this method cannot, and why; where its rule for several teachers is to blame, that one."""
+    rules = [held.rule for held in vars(method).values() if isinstance(held, FrozenEnsemble)]
+    for rule in (one for one in rules if one.reads_labels):
+        return AttarError(
+            f"method.teachers={rule.text} weighs teachers by the labels, and a mixed image has two; "
+            "choose mean, fixed, entropy or dropped, or leave data.mixup and data.cutmix out"
+        )
     return AttarError(
         f"method {method.name!r} cannot learn from mixed images: {reason}; choose one that reads labels only along "
         f"edges from them ({', '.join(FIT)}), or leave data.mixup and data.cutmix out"

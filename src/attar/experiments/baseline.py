@@ -65,7 +65,10 @@ def trained_otherwise(recipe: Recipe) -> str | None:
 
 def trained_with(recipe: Recipe) -> dict[str, Any]:
     """What decides how a network alone is trained; where its data lie does not."""
-    sections = {"data": asdict(replace(recipe.data, name=data_title(recipe.data), root=None)), "optim": asdict(recipe.optim)}
+    sections = {
+        "data": asdict(replace(recipe.data, name=data_title(recipe.data), root=None)),
+        "optim": asdict(recipe.optim),
+    }
     keys = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
     return {"epochs": recipe.epochs, "batch_size": recipe.batch_size, **keys}
 

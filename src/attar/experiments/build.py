@@ -99,25 +99,17 @@ class Parts:
         return held[seed, size]
 
     def student(self, seed: int) -> nn.Module:
-        """The student as it starts, the same for one seed whoever trains it, and never as a teacher of the run does."""
+        """The student as it starts, the same for one seed whoever trains it."""
         if self.given.student is not None:
             return checked(copied(self.given.student), "student", self.splits(seed))
         recipe = self.recipe.student
         if not self.starts_from_teacher:
-            return build(recipe, self.splits(seed), seed + SEEDS_APART * self.namesakes)
+            return build(recipe, self.splits(seed), seed)
         if not self.taught:
             raise AttarError("student.weights=teacher starts from a teacher's layers, and there is none; give teacher=")
         net = build(replace(recipe, weights=None), self.splits(seed), seed)
         start_from_layers(net, self.taught[0])
         return net
-
-    @property
-    def namesakes(self) -> int:
-        """How many networks like the student the run trains as teachers: it must not start as one of them does."""
-        recipe = self.recipe.student
-        if recipe.weights or recipe.options != self.recipe.teacher.options:
-            return 0
-        return sum(name == recipe.name for _, name in self.untrained())
 
     @property
     def starts_from_teacher(self) -> bool:
@@ -130,7 +122,7 @@ class Parts:
         if self.given.teachers:
             return [checked(copied(net), "teacher", self.splits(seed)) for net in self.given.teachers]
         teacher = self.recipe.teacher
-        again = repeats(teacher)
+        again = repeats(self.recipe)
         return [
             build(
                 ModelRecipe(name, weights, teacher.options, teacher.classes),
@@ -171,13 +163,22 @@ def untrained_teachers(teacher: TeacherRecipe) -> list[tuple[int, str]]:
     ]
 
 
-def repeats(teacher: TeacherRecipe) -> dict[int, int]:
-    """What is added to the seed of each teacher without weights: those of one name would else be one network.
+def repeats(recipe: Recipe) -> dict[int, int]:
+    """What is added to the seed of each teacher without weights, by its number.
 
-    >>> repeats(TeacherRecipe("resnet20,resnet56,resnet20,resnet20"))
-    {0: 0, 1: 0, 2: 10000, 3: 20000}
+    Networks of one name would else start as one network, the student's too; born-again networks each have a start of
+    their own (arXiv:1805.04770).
+
+    >>> three = TeacherRecipe("resnet20,resnet56,resnet20")
+    >>> repeats(Recipe(teacher=three, student=ModelRecipe("resnet8")))
+    {0: 0, 1: 0, 2: 10000}
+    >>> repeats(Recipe(teacher=three, student=ModelRecipe("resnet20")))
+    {0: 10000, 1: 0, 2: 20000}
     """
+    student, teacher = recipe.student, recipe.teacher
     seen, found = Counter[str](), dict[int, int]()
+    if not student.weights and student.options == teacher.options:
+        seen[student.name] = 1
     for number, name in untrained_teachers(teacher):
         found[number] = seen[name] * SEEDS_APART
         seen[name] += 1

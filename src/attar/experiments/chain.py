@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from attar.errors import AttarError
-from attar.experiments.build import teacher_parts
+from attar.experiments.build import SEEDS_APART, split_seed, teacher_parts
 from attar.methods import method_info
 from attar.models import model_info
 from attar.recipe import ModelRecipe, Recipe, TeacherRecipe
@@ -87,7 +87,7 @@ def chain_links(recipe: Recipe, place: Place) -> Iterator[Recipe]:
         teachers = range(number) if recipe.chain_from == "all" else range(number - 1, number)
         link = link_recipe(recipe, number, [(chain[one], weights[one]) for one in teachers])
         folder = place(link, number)
-        yield replace(link, out=str(folder))
+        yield replace(with_own_seed(link, number, chain), out=str(folder))
         for position, one in enumerate(teachers):
             trained = folder / ("teacher" if position == 0 else f"teacher{position + 1}") / WEIGHTS
             weights[one] = weights[one] or str(trained)
@@ -111,6 +111,18 @@ def run_chain(recipe: Recipe, place: Place, run_link: RunLink, log: Callable[[st
         log(f"link {link.teacher.name} to {link.student.name}")
         summaries.append(run_link(link))
     return summaries[-1]
+
+
+def with_own_seed(link: Recipe, number: int, chain: Sequence[str]) -> Recipe:
+    """A link whose network stands in the chain before has a seed of its own, with the images of the chain's seed.
+
+    Generations of one network start from different weights (arXiv:1805.04770). The last one keeps the seed, by which
+    it is compared with other runs. A link that trains its teacher, too, uses two seeds (`build.repeats`).
+    """
+    if number == len(chain) - 1 or chain[number] not in chain[:number]:
+        return link
+    data = replace(link.data, split_seed=split_seed(link, link.seed))
+    return replace(link, seed=link.seed + 2 * number * SEEDS_APART, data=data)
 
 
 def link_recipe(recipe: Recipe, number: int, teachers: Sequence[tuple[str, str | None]]) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -112,7 +113,7 @@ def take_parts(values: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]
     Returns:
         The values, and the names of those that stand in no module.
     """
-    given: list[str] = []
+    given: dict[str, Any] = {}
 
     def name(table: Registry[Any], thing: Any) -> Any:
         if isinstance(thing, str):
@@ -120,9 +121,9 @@ def take_parts(values: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]
         found = name_of(thing)
         if found is None:
             own = str(getattr(thing, "name", None) or getattr(thing, "__name__", type(thing).__name__))
-            found = GIVEN + re.sub(r"\W", "", own)
+            found = _free_name(GIVEN + re.sub(r"\W", "", own), thing, given)
             table.put(found, thing)
-            given.append(found)
+            given[found] = thing
         return found
 
     values = dict(values)
@@ -136,6 +137,16 @@ def take_parts(values: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]
     if isinstance(data := values.get("data"), dict) and isinstance(augment := data.get("augment"), dict):
         values["data"] = {**data, "augment": {name(AUGMENTATIONS, key): one for key, one in augment.items()}}
     return values, tuple(given)
+
+
+def _free_name(name: str, thing: Any, given: dict[str, Any]) -> str:
+    """A name, with a number where another object has it, as all lambdas would.
+
+    >>> _free_name("given:lambda", print, {"given:lambda": len})
+    'given:lambda2'
+    """
+    names = (name + (str(number) if number > 1 else "") for number in itertools.count(1))
+    return next(one for one in names if given.get(one, thing) is thing)
 
 
 def named(thing: object) -> str:

@@ -61,7 +61,9 @@ from attar.report.summary import Summary
 from attar.report.thumbnails import save_pictures
 from attar.safety.locks import held, locked
 from attar.track import Tracking
+from attar.train.loop import Places
 from attar.train.range_test import find_rate
+from attar.train.schedules import for_epochs
 
 
 @dataclass
@@ -223,7 +225,9 @@ class Job:
         """Put the learning rate of a range test with the first seed's method into the recipe, and write it again."""
         training = self.training(self.recipe.seed)
         with self.console.status("looking for the learning rate"):
-            rate = find_rate(training.method, training.loader, training.recipe, runtime)
+            training.prepare()
+            places = Places(training.folder)
+            rate = find_rate(training.method, training.loader, training.recipe, runtime, places)
         rate = max(rate, self.recipe.optim.min_lr)  # a recipe with less could not be read again
         self._print(f"lr {rate:g}: a tenth of where the loss was lowest in a range test")
         self.recipe = replace(self.recipe, optim=replace(self.recipe.optim, lr=rate, range_test=False))
@@ -453,20 +457,23 @@ class Job:
     def _teacher_trainings(self) -> dict[int, Training]:
         """The trainings of teachers without weights, by number, built before anything is written."""
         trainings = {}
+        epochs = self.recipe.teacher.epochs or self.recipe.epochs
         for number, name in self.parts.untrained():
             recipe = replace(
                 self.recipe,
                 student=ModelRecipe(name, None, self.recipe.teacher.options),
                 teacher=TeacherRecipe(),
                 method=MethodRecipe("supervised"),
-                epochs=self.recipe.teacher.epochs or self.recipe.epochs,
+                epochs=epochs,
+                optim=for_epochs(self.recipe.optim, epochs, self.recipe.epochs),
             )
             # A copy, because methods freeze the teacher that they are given.
             method = self._supervised(copied(self.teachers[number]))
             splits = self.parts.splits(recipe.seed, self.recipe.teacher.train_size)
-            again = repeats(self.recipe.teacher)[number]
+            again = repeats(self.recipe)[number]
             recipe = replace(recipe, seed=recipe.seed + again)
-            title, folder = f"teacher {number + 1} {name}" if again else f"teacher {name}", self._teacher_folder(number)
+            title = f"teacher {number + 1} {name}" if number and again else f"teacher {name}"
+            folder = self._teacher_folder(number)
             trainings[number] = Training(method, splits, recipe, folder, title, tracking=self.tracking)
         return trainings
 

@@ -34,6 +34,7 @@ from attar.report.summary import Summary
 from attar.safety.locks import InUseError
 from attar.train.logging import read
 from attar.train.progress import only_bars
+from attar.train.schedules import for_epochs
 
 # The parts of the recipe's epochs that candidates are trained for; each time the better half goes on.
 RUNGS = (0.25, 0.5)
@@ -209,7 +210,8 @@ class _Halving:
                 break
             for place, one in enumerate(left, 1):
                 recipe = self._recipe(one.name, self.folder / f"round{number}" / flat_name(one.name))
-                recipe = replace(recipe, epochs=max(1, round(part * recipe.epochs)))
+                epochs = max(1, round(part * recipe.epochs))
+                recipe = replace(recipe, epochs=epochs, optim=for_epochs(recipe.optim, epochs, recipe.epochs))
                 where = f"round {number} of {len(RUNGS)}, {place} of {len(left)}"
                 self._print(f"{where}: {titled(one.name)}, {_epochs(recipe.epochs)}")
                 try:

@@ -41,8 +41,9 @@ from attar.track import Tracking
 from attar.track.following import Following
 from attar.train.logging import read
 from attar.train.loop import Places, fit
-from attar.train.optim import BY_COMPONENT, check_components, for_method
+from attar.train.optim import BY_COMPONENT, check_components, for_method, optimiser
 from attar.train.progress import Progress
+from attar.train.schedules import check_warmup
 
 # How many images a fast teacher must agree on before it is used.
 COMPARED = 512
@@ -105,9 +106,12 @@ class Training:
         Raises:
             AttarError: what does not hold, with the message of `check`.
         """
-        for_method(self.method, self.recipe)
+        optim, _ = for_method(self.method, self.recipe)
+        for phase in self.method.phases:
+            optimiser(self.method.trainable(phase), optim)
         check_components(self.method, self.recipe.optim, team().size, bool(self.recipe.compile))
         check_cache_top(self.method, self.recipe, self.splits.num_classes)
+        check_warmup(self.recipe.optim, self.recipe.epochs)
         self._place()
         check(self.method, next(iter(self.loader.epoch(0))))
 
@@ -211,8 +215,8 @@ class Training:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._place()
         self._engines.attach(self.method, runtime.teachers)
-        if type(self.method).prepare is not Method.prepare and not Places(self.folder).checkpoint.exists():
-            self.method.prepare(self._prepared())
+        if not Places(self.folder).checkpoint.exists():
+            self.prepare()
         recipe, size = self.recipe, self.loader.batch_size + self.loader.unlabelled_batch
         lengths = (recipe.epochs, len(self.loader), size, recipe.optim.accumulate)
         sample = self.method.task.metrics().sample
@@ -223,11 +227,13 @@ class Training:
             loader = with_cached_logits(self.loader, self.method, recipe, train, runtime, progress.log)
             fit(self.method, loader, self.splits.val, recipe, runtime, places, progress)
 
-    def _prepared(self) -> Iterator[Batch]:
-        """Training images from all of the set, not varied, for `Method.prepare`."""
+    def prepare(self) -> None:
+        """Show training images from all of the set, not varied, to a method that wants some before its first step."""
+        if type(self.method).prepare is Method.prepare:
+            return
         train = self.splits.train
         places = torch.linspace(0, len(train) - 1, min(PREPARED, len(train))).long()
-        return eval_batches(train.subset(places), self.loader.batch_size, self.device)
+        self.method.prepare(eval_batches(train.subset(places), self.loader.batch_size, self.device))
 
     def _shown_unlabelled(self, images: ImageSet) -> str:
         more = self.loader.unlabelled_batch

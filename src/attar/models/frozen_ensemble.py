@@ -22,10 +22,12 @@ class TeacherRule:
     Attributes:
         text: how it is written.
         shares: shares(batch, outputs) gives (teachers, B) or (teachers, 1), each column of which sums to 1.
+        reads_labels: whether the shares follow from the class of each image.
     """
 
     text: str
     shares: Callable[[Batch, Sequence[Tensor]], Tensor]
+    reads_labels: bool = False
 
 
 class FrozenEnsemble:

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from typing import Any
 
-from attar.choices import SCHEDULES
 from attar.errors import AttarError, unknown
 from attar.recipe.schema import CHOICES, Recipe
 
@@ -80,11 +79,6 @@ def check_values(recipe: Recipe) -> None:
     for key, number in not_negative.items():
         if not 0 <= number < math.inf:
             raise AttarError(f"{key} must be 0 or above, got {number}")
-    if SCHEDULES[optim.schedule].warmup and optim.warmup > recipe.epochs:
-        raise AttarError(
-            f"optim.warmup={optim.warmup:g} epochs are longer than the training, epochs={recipe.epochs}; give a "
-            "shorter warm-up or more epochs"
-        )
     if optim.min_lr > optim.lr:
         raise AttarError(f"optim.min_lr, where schedules end, is {optim.min_lr}, above optim.lr, {optim.lr}")
     shares = {

@@ -75,7 +75,7 @@ class DataRecipe:
     split_seed: int | None = None
     """Seed that chooses the validation images and those of train_size; None: the run's."""
     view_seed: int | None = None
-    """Seed of the crops and flips; None: the run's. Seeds that share one can share a teacher's cache."""
+    """Seed of the crops and flips; None: the run's. Seeds with the same one and the same split_seed share a cache."""
     unlabelled: str | None = None
     """A folder of images without labels, of any layout, that join the training batches; see docs/data.md."""
     unlabelled_batch: int | None = None

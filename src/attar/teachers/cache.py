@@ -25,6 +25,8 @@ FORMAT = 1
 DIGEST = 16
 # An epoch's rows up to so many bytes lie on the device, where a step finds them without waiting.
 MOST_ON_DEVICE = 10**9
+# Zeros are written so many bytes at a time.
+BLOCK = 2**20
 # Seconds after which an unfinished file is abandoned, on a file system without locks.
 ABANDONED = 7 * 24 * 3600
 
@@ -115,7 +117,8 @@ class Writer:
         try:
             os.ftruncate(self._handle, 0)
             # Blocks now: a full disk is found here, not by a signal in the middle of a memory-mapped write.
-            os.posix_fallocate(self._handle, 0, images * row_bytes + DIGEST)
+            allocate = getattr(os, "posix_fallocate", write_zeros)  # macOS has none
+            allocate(self._handle, 0, images * row_bytes + DIGEST)
             self._whole = np.memmap(self._temporary, np.uint8, mode="r+")
         except OSError:
             self.discard()
@@ -146,6 +149,17 @@ class Writer:
         if self._handle >= 0:
             os.close(self._handle)
         self._handle = -1
+
+
+def write_zeros(handle: int, start: int, length: int) -> None:
+    """What `os.posix_fallocate` does, by writing.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    end = start + length
+    while start < end:
+        start += os.pwrite(handle, bytes(min(BLOCK, end - start)), start)
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -135,27 +135,40 @@ class CachedLoader(Wrapped):
         rows = cache.read(epoch)
         if rows is None and cache.file(epoch).exists():
             self.log(f"{cache.file(epoch)} is damaged; it is written again")
-        entries = _EpochLogits(frozen, cache, rows, None, self.log)
-        # A file holds the images of all processes, each of which sees only its own.
-        if rows is None and start_step == 0 and team().size == 1:
-            entries.start_writing(epoch)
-        return entries
+        # A file holds the images of the whole epoch and of all processes, each of which sees only its own.
+        seen_whole = start_step == 0 and team().size == 1
+        return _EpochLogits(frozen, cache, rows, epoch if seen_whole else None, self.log)
 
 
 @dataclass
 class _EpochLogits:
-    """One teacher's cached logits during one epoch."""
+    """One teacher's logits during one epoch: read where there are rows, and otherwise computed and written.
+
+    Attributes:
+        frozen: the teacher.
+        cache: its cache.
+        rows: what the cache holds of the epoch.
+        epoch: where computed logits are written; None where not all of them are seen here.
+        log: called with a line when the cache is not what it should be.
+    """
 
     frozen: Frozen
     cache: TeacherCache
     rows: Tensor | None
-    writer: Writer | None
+    epoch: int | None
     log: Callable[[str], object]
+    writer: Writer | None = None
     checked: bool = False
 
-    def start_writing(self, epoch: int) -> None:
+    def __post_init__(self) -> None:
+        if self.rows is None:
+            self._start_writing()
+
+    def _start_writing(self) -> None:
+        if self.epoch is None:
+            return
         try:
-            self.writer = self.cache.writer(epoch)
+            self.writer = self.cache.writer(self.epoch)
         except (OSError, AttarError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             self.log(f"the teacher cache cannot be written ({reason}); this epoch goes on without it")
@@ -183,8 +196,9 @@ class _EpochLogits:
         computed = codec.decode(codec.encode(self.frozen.engine(batch.inputs).logits))
         found = self.cache.decode(self.rows, batch.index)
         if not float((found - computed).norm()) <= STALE * float(computed.norm()):
-            self.log(f"{self.cache.folder} is of another teacher; its logits are computed (delete that folder)")
+            self.log(f"{self.cache.folder} is of another teacher or augmentation; its logits are computed again")
             self.rows = None
+            self._start_writing()
 
     def finish(self) -> None:
         """The epoch is over: a file that was written gets its name."""

@@ -176,7 +176,7 @@ class Fit:
         """Forward and backward in each phase, and an update where the batch completes its group."""
         epoch, step, optim = batch.address.epoch, batch.address.step, self.recipe.optim
         steps = len(self.loader)
-        self.rate = learning_rate(optim, epoch * steps + step, steps, self.recipe.epochs)
+        self.rate = self.rate_at(batch.address)
         # An epoch's last group of accumulated batches may be smaller.
         first = step // optim.accumulate * optim.accumulate
         group = min(optim.accumulate, steps - first)
@@ -196,6 +196,11 @@ class Fit:
                 if optim.clip_norm is not None:
                     clip(one, optim.clip_norm, norm)
                 update(one, self.rate)
+
+    def rate_at(self, address: Address) -> float:
+        """The learning rate of a step, by the recipe's schedule."""
+        steps = len(self.loader)
+        return learning_rate(self.recipe.optim, address.epoch * steps + address.step, steps, self.recipe.epochs)
 
     def _counts(self, epoch: int, steps: Sequence[int]) -> Counts:
         """How much accumulated batches hold together, over all processes."""

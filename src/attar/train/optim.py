@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from attar.choices import OPTIMISERS, register_optimiser
+from attar.choices import OPTIMISERS, decay_groups, register_optimiser
 from attar.errors import AttarError
 from attar.methods import Method
 from attar.recipe import OptimRecipe, Recipe
@@ -146,18 +145,3 @@ def by_component(parameters: list[nn.Parameter], optim: OptimRecipe, momenta: di
     nesterov = optim.nesterov and optim.momentum > 0
     groups = decay_groups(parameters, optim)
     return ComponentSGD(groups, optim.lr, momenta, optim.momentum, optim.weight_decay, nesterov)
-
-
-def decay_groups(parameters: list[nn.Parameter], optim: OptimRecipe) -> list[dict[str, Any]]:
-    """Parameter groups: one, or two where vectors (norms and biases) have no weight decay.
-
-    >>> parameters = list(nn.Linear(2, 3).parameters())
-    >>> [len(group["params"]) for group in decay_groups(parameters, OptimRecipe(decay_vectors=False))]
-    [1, 1]
-    """
-    if optim.decay_vectors:
-        return [{"params": parameters}]
-    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
-    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]

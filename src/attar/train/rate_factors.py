@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,9 +11,11 @@ from torch import nn
 
 # The entry of a parameter group that multiplies the learning rate.
 SCALE = "lr_scale"
-# A block of a network in the name of a parameter: up to its first number, and a second one right behind it or one
-# name further ("blocks.3", "layer2.0", "stages.1.blocks.2").
-BLOCK = re.compile(r"^(.*?\.?[A-Za-z_]*\d+(?:\.(?:[A-Za-z_]+\.)?\d+)?)\.")
+# A block of a network in the name of a parameter: up to its first number, and on as long as numbered parts stand right
+# behind it or in what libraries call a stage's blocks ("blocks.3", "layer2.0", "stages.1.blocks.2", "s1.b2"). What a
+# staged library network has before and after its stages ("entry", "exit") holds no block; methods wrap it as "module".
+INNER = r"(?:(?:blocks|layers)\.)?(?:b|denselayer|block\d+-)?\d+"
+BLOCK = re.compile(rf"^(?!(?:module\.)?(?:entry|exit)\.)(.*?\d+(?:\.{INNER})*)\.")
 
 
 def scale_by_layer(optimiser: torch.optim.Optimizer, method: nn.Module, decay: float) -> None:
@@ -52,18 +55,28 @@ def scale(optimiser: torch.optim.Optimizer, factors: dict[int, float]) -> None:
 def layer_depths(net: nn.Module) -> dict[int, int]:
     """The depth of every parameter by its id: 0 before the first block, one more for each block, the last for the head.
 
+    What a stage has beside its blocks, to make the map smaller, belongs to its first one, as in timm.
+
     >>> net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
     >>> list(layer_depths(net).values())
     [1, 2]
     """
-    blocks: dict[str, int] = {}
+    named = [(BLOCK.match(name), parameter) for name, parameter in net.named_parameters()]
+    numbers = block_numbers([block[1] for block, _ in named if block])
     found: dict[int, int] = {}
-    before: list[nn.Parameter] = []
-    after: list[nn.Parameter] = []
-    for name, parameter in net.named_parameters():
-        if block := BLOCK.match(name):
-            found[id(parameter)] = blocks.setdefault(block[1], len(blocks) + 1)
-        else:
-            (after if blocks else before).append(parameter)
-    found |= {id(parameter): 0 for parameter in before}
-    return found | {id(parameter): len(blocks) + 1 for parameter in after}
+    begun = False
+    for block, parameter in named:
+        begun = begun or block is not None
+        found[id(parameter)] = numbers[block[1]] if block else begun * (1 + max(numbers.values(), default=0))
+    return found
+
+
+def block_numbers(names: Sequence[str]) -> dict[str, int]:
+    """The number of each block, from 1; a name inside which others stand has the number of the first of these.
+
+    >>> block_numbers(["stages.0", "stages.0.blocks.0", "stages.0.blocks.1"])
+    {'stages.0': 1, 'stages.0.blocks.0': 1, 'stages.0.blocks.1': 2}
+    """
+    within = {name: [one for one in names if one.startswith(f"{name}.")] for name in names}
+    blocks = [name for name, inner in within.items() if not inner]
+    return {name: 1 + blocks.index(inner[0] if inner else name) for name, inner in within.items()}

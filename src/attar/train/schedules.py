@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from attar.choices import SCHEDULES, register_schedule
+from attar.errors import AttarError
 from attar.recipe import OptimRecipe
 
 # One-cycle: 30 % of the training up from lr/25, then down to practically nothing (Smith's policy, as in PyTorch).
@@ -25,6 +27,28 @@ def learning_rate(optim: OptimRecipe, step: int, steps_per_epoch: int, epochs: i
         return optim.lr * min(1.0, (step + 1) / rising)
     done = (step - rising) / (total - rising) if schedule.from_warmup else step / total
     return optim.min_lr + (optim.lr - optim.min_lr) * schedule.factor(done, optim)
+
+
+def check_warmup(optim: OptimRecipe, epochs: int) -> None:
+    """Refuse a warm-up that the training does not reach the end of.
+
+    Raises:
+        AttarError: it is longer than the training, and the schedule has one.
+    """
+    if SCHEDULES[optim.schedule].warmup and optim.warmup > epochs:
+        raise AttarError(
+            f"optim.warmup={optim.warmup:g} epochs are longer than the training, epochs={epochs}; give a shorter "
+            "warm-up or more epochs"
+        )
+
+
+def for_epochs(optim: OptimRecipe, epochs: int, whole: int) -> OptimRecipe:
+    """The settings for fewer epochs than the recipe's: a warm-up longer than these keeps its part of the training.
+
+    >>> for_epochs(OptimRecipe(warmup=5), 2, 20).warmup, for_epochs(OptimRecipe(warmup=5), 10, 20).warmup
+    (0.5, 5)
+    """
+    return replace(optim, warmup=optim.warmup * epochs / whole) if optim.warmup > epochs else optim
 
 
 @register_schedule("onecycle", title="30 % of the training up from lr/25, then down to lr/250,000", warmup=False)

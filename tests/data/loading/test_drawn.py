@@ -117,6 +117,25 @@ def test_a_generator_of_the_data_sets_own_is_warned_of_and_a_set_that_does_not_d
         assert not isinstance(load_data([(torch.zeros(1, 4, 4), 0), (torch.ones(1, 4, 4), 1)] * 10).train, DrawnSet)
 
 
+class SeldomMirrored(torch.utils.data.Dataset):
+    """Images of which each is mirrored in a twentieth of its readings."""
+
+    classes = ("0", "1")
+
+    def __len__(self):
+        return 300
+
+    def __getitem__(self, place):
+        image = torch.arange(16, dtype=torch.uint8).view(1, 4, 4)
+        return (image.flip(-1) if random.random() < 0.05 else image), place % 2
+
+
+def test_a_set_that_draws_seldom_is_read_anew_whatever_was_drawn_before():
+    for seed in range(8):
+        random.seed(seed)
+        assert isinstance(load_data(SeldomMirrored()).train, DrawnSet)
+
+
 def test_images_of_another_size_are_one_line():
     with pytest.raises(attar.AttarError, match=r"images of 'custom' are drawn at \(6, 6\); give another size there"):
         load_data(Cropped(), image_size=8)

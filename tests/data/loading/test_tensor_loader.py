@@ -64,6 +64,17 @@ def test_the_slices_of_processes_make_the_batch(named):
         assert own[0].whole == len(batch)
 
 
+def test_slices_of_sequences_are_as_long_as_the_whole_batch_is():
+    lengths = torch.tensor([3, 5, 2, 30, 9, 4, 20, 6])
+    tokens = (torch.arange(40) < lengths[:, None]).long()
+    sentences = TensorSet({"tokens": tokens}, torch.arange(8), "sentences", 2, lengths=lengths)
+    whole = list(TensorLoader(sentences, 4, shuffle=False).epoch(0))
+    parts = [list(TensorLoader(sentences, 4, shuffle=False, share=(rank, 2)).epoch(0)) for rank in (0, 1)]
+    for step, batch in enumerate(whole):
+        assert torch.equal(torch.cat([one[step].inputs["tokens"] for one in parts]), batch.inputs["tokens"])
+    assert [batch.inputs["tokens"].shape[1] for batch in whole] == [32, 24]
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(AttarError, match="batch_size must be 1 to 11"):
         TensorLoader(samples(), 12)

@@ -129,7 +129,7 @@ def test_of_several_teachers_those_without_weights_are_trained():
 
 def test_networks_of_one_name_are_trained_from_seeds_of_their_own():
     found = cells(["kd"], [{"teacher": {"name": "resnet14,resnet8,resnet14"}, "student": "resnet8"}])[0]
-    assert [read_recipe(**one.values).seed for one in found.teachers] == [0, 0, 10_000]
+    assert [read_recipe(**one.values).seed for one in found.teachers] == [0, 10_000, 10_000]
     assert [one.folder.name for one in found.teachers] == ["seed0"] * 3
 
 
@@ -137,8 +137,15 @@ def test_seeds_share_no_teacher_and_the_teachers_of_one_seed_see_the_same_images
     """The second teacher of seed 0 is not the first of seed 1, and its validation images are those of the student."""
     found = cells(["kd"], [{"teacher": {"name": "resnet8,resnet8"}, "student": "resnet8"}], seeds=[0, 1])
     recipes = [read_recipe(**one.values) for cell in found for one in cell.teachers]
-    assert [one.seed for one in recipes] == [0, 10_000, 1, 10_001]
+    assert [one.seed for one in recipes] == [10_000, 20_000, 10_001, 20_001]
     assert [split_seed(one, one.seed) for one in recipes] == [0, 0, 1, 1]
+
+
+def test_a_teacher_of_fewer_epochs_than_the_warm_up_has_the_same_part_of_it():
+    optim = {"schedule": "cosine", "warmup": 4}
+    (teacher,) = cells(["kd"], [PAIR], epochs=8, optim=optim)[0].teachers
+    assert read_recipe(**teacher.values).optim.warmup == 1.5
+    assert read_recipe(**cells(["kd"], [PAIR], epochs=8, optim=optim)[0].values).optim.warmup == 4
 
 
 def test_a_teachers_training_may_see_fewer_images():

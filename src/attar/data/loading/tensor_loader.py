@@ -89,9 +89,9 @@ class TensorLoader:
         for step in range(start_step, len(self)):
             span = self._span(step)
             part = part_of(span.stop - span.start, *self.share)
-            rows = order[span.start + part.start : span.start + part.stop]
+            whole, rows = order[span], order[span.start + part.start : span.start + part.stop]
             index = rows.to(self.device)
-            inputs, labels = self._cut(rows_of(self._inputs, index), rows), self._labels[index]
+            inputs, labels = self._cut(rows_of(self._inputs, index), whole), self._labels[index]
             if vary is not None and draws is not None:
                 inputs, labels = vary(inputs, labels, draws[rows].to(self.device))
             weight = None if self._weight is None else self._weight[index]
@@ -101,16 +101,20 @@ class TensorLoader:
                 yield batch
                 continue
             counts = self.counts(epoch, step)
-            whole = Counts(counts.rows, counts.labelled, counts.weight, self.share[1])
-            batch.counts = whole
+            batch.counts = Counts(counts.rows, counts.labelled, counts.weight, self.share[1])
             yield Part(**vars(batch), start=part.start, count=counts.rows)
 
-    def _cut(self, inputs: Inputs, rows: Tensor) -> Inputs:
-        """Inputs without the columns that are padding in every row; lengths are of the CPU, so nothing waits."""
+    def _cut(self, inputs: Inputs, whole: Tensor) -> Inputs:
+        """Inputs without the columns that are padding in the whole batch, so that all processes have one shape.
+
+        Args:
+            inputs: of the rows of this process.
+            whole: the numbers of the batch's samples, over all processes; on the CPU as lengths are, so nothing waits.
+        """
         if self.images.lengths is None:
             return inputs
         # In steps of eight, so that shapes repeat.
-        longest = -(-int(self.images.lengths[rows].max()) // STEP) * STEP
+        longest = -(-int(self.images.lengths[whole].max()) // STEP) * STEP
 
         def cut(tensor: Tensor) -> Tensor:
             # A copy: graphs that are traced on a view expect views.

@@ -16,8 +16,8 @@ from attar.data.sources.drawn import DrawnSet, drawing
 from attar.data.sources.items import pair
 from attar.errors import AttarError
 
-# How many items, about, are read a second time: of an image that is mirrored by chance every other reading differs.
-READ_TWICE = 8
+# How many items, about, are read a second time: of images that change once in twenty readings some differ all the same.
+READ_TWICE = 256
 # Of labels above this a gap is looked for below it.
 MOST_CLASSES = 10**6
 
@@ -105,18 +105,24 @@ def moments(counts: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def is_drawn(dataset: Any, name: str) -> bool:
-    """Whether images differ when they are read again; a warning where they do from the same random numbers too."""
+    """Whether images differ from other random numbers; a warning where they do from the same ones too.
+
+    The numbers are those of two fixed addresses, so that a resumed run finds the same.
+    """
     drawn = False
+
+    def read(seed: int, place: int) -> Tensor:
+        with drawing(Address(seed), place):
+            return pair(dataset[place], place)[0]
+
     for place in range(0, len(dataset), max(1, len(dataset) // READ_TWICE)):
-        one, other = (pair(dataset[place], place)[0] for _ in range(2))
+        one, other = read(0, place), read(1, place)
         if one.shape != other.shape:
             raise AttarError(f"image {place} of {name!r} has another size at every reading; bring it to one size")
-        drawn = drawn or not torch.equal(one, other)
-        same = []
-        for _ in range(2 * drawn):
-            with drawing(Address(), place):
-                same.append(pair(dataset[place], place)[0])
-        if same and not torch.equal(*same):
+        if torch.equal(one, other):
+            continue
+        drawn = True
+        if not torch.equal(other, read(1, place)):
             warnings.warn(
                 f"images of {name!r} are drawn from a generator of the data set's own: every epoch differs, but a "
                 "resumed run cannot repeat it; draw from torch's, NumPy's or Python's global one",

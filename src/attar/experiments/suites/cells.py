@@ -16,6 +16,7 @@ from attar.experiments.build import repeats, teacher_parts, untrained_teachers
 from attar.experiments.networks_of_runs import with_networks_of_runs
 from attar.experiments.suites.suite_chains import suite_links, without_weights
 from attar.recipe import Recipe, layered, normalise, read_recipe
+from attar.train.schedules import for_epochs
 
 # Keys of a recipe that may stand in a method's section beside its options; the others belong to pairs or to the suite.
 OF_METHODS = (
@@ -146,7 +147,7 @@ class Kind:
         folder: that of the seeds' folders, below the suite's.
         teachers: the teachers that are trained for it, by their number among its teachers.
         weights: the files of its teachers as the recipe has them; empty where one has none.
-        again: what is added to the seed, of a teacher whose network is among those before it.
+        again: what is added to the seed, of a teacher whose network is the student's or among those before it.
     """
 
     row: str
@@ -326,17 +327,21 @@ def teacher_kind(number: int, name: str, values: dict[str, Any], recipe: Recipe,
         recipe: that of a run which learns from it.
         places: where it goes.
     """
-    teacher = recipe.teacher
+    teacher, shared_epochs = recipe.teacher, values.get("epochs", Recipe.epochs)
     own = {
         **{key: value for key, value in values.items() if key not in ("teacher", "method")},
         "student": {"name": name, "options": dict(teacher.options)},
         "method": "supervised",
         "data": {**values.get("data", {}), **({"train_size": teacher.train_size} if teacher.train_size else {})},
-        "epochs": teacher.epochs or values.get("epochs", Recipe.epochs),
+        "epochs": teacher.epochs or shared_epochs,
         "alone": "skip",
     }
-    label = places.teacher(f"teacher{number + 1 if number else ''} {name}", repr(sorted(flat(own).items(), key=str)))
-    return Kind(label, "", own, places.of_teacher(label), again=repeats(teacher)[number])
+    if (optim := read_recipe(**own).optim) != (fewer := for_epochs(optim, own["epochs"], shared_epochs)):
+        own["optim"] = {**values.get("optim", {}), "warmup": fewer.warmup}
+    again = repeats(recipe)[number]
+    alike = repr((again, sorted(flat(own).items(), key=str)))
+    label = places.teacher(f"teacher{number + 1 if number else ''} {name}", alike)
+    return Kind(label, "", own, places.of_teacher(label), again=again)
 
 
 class Places:

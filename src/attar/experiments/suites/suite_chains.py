@@ -9,8 +9,10 @@ from typing import Any
 
 import yaml
 
+from attar.experiments.build import repeats, split_seed
 from attar.experiments.chain import WEIGHTS, chain_links, check_chain, first_weights
 from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
+from attar.train.schedules import for_epochs
 
 # Where the links go, in the folder of a suite.
 LINKS = "links"
@@ -36,13 +38,14 @@ def suite_links(values: dict[str, Any], folder: Path) -> tuple[list[Link], dict[
     found: list[Recipe] = []
 
     def place(link: Recipe, number: int) -> Path:
-        # The same wherever the suite's folder is.
-        text = to_yaml(replace(link, out=None, seed=0)).replace(str(whole), "")
+        # The same wherever the suite's folder is, and for every seed.
+        of_all = replace(link, out=None, seed=0, data=replace(link.data, split_seed=None))
+        text = to_yaml(of_all).replace(str(whole), "")
         digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         return whole / LINKS / f"{link.student.name}-{link.method.name}-{digest}" / f"seed{link.seed}"
 
     if not first_weights(recipe):
-        teacher = first_network(recipe)
+        teacher = first_network(recipe, next(chain_links(recipe, place)))
         found.append(replace(teacher, out=str(place(teacher, 0))))
         kept = replace(recipe.teacher, weights=str(place(teacher, 0) / WEIGHTS), epochs=None, train_size=None)
         recipe = replace(recipe, teacher=kept)
@@ -51,9 +54,13 @@ def suite_links(values: dict[str, Any], folder: Path) -> tuple[list[Link], dict[
     return links[:-1], links[-1][1]
 
 
-def first_network(recipe: Recipe) -> Recipe:
-    """The run that trains a chain's first network."""
-    teacher = recipe.teacher
+def first_network(recipe: Recipe, link: Recipe) -> Recipe:
+    """The run that trains a chain's first network, from the seed that it has as the teacher of the first link."""
+    teacher, data = recipe.teacher, recipe.data
+    epochs = teacher.epochs or recipe.epochs
+    seed = link.seed + repeats(link)[0]
+    if seed != recipe.seed:
+        data = replace(data, split_seed=split_seed(recipe, recipe.seed))
     return replace(
         recipe,
         chain=[],
@@ -62,8 +69,10 @@ def first_network(recipe: Recipe) -> Recipe:
         method=MethodRecipe("supervised"),
         alone="skip",
         export=[],
-        epochs=teacher.epochs or recipe.epochs,
-        data=replace(recipe.data, train_size=teacher.train_size or recipe.data.train_size),
+        epochs=epochs,
+        optim=for_epochs(recipe.optim, epochs, recipe.epochs),
+        data=replace(data, train_size=teacher.train_size or data.train_size),
+        seed=seed,
     )
 
 
