@@ -81,7 +81,10 @@ def page() -> str:
 
 def section(record: Path) -> str:
     """The heading, the note, the tables and the environment of one record."""
-    heading, _, note = (record / "about.md").read_text().partition("\n")
+    about = record / "about.md"
+    if not about.is_file():
+        raise SystemExit(f"{record} has no about.md; write what it shows, the heading in its first line")
+    heading, _, note = about.read_text().partition("\n")
     tables = BenchTables(read_bench(record))
     runs = [run for column in tables.files.columns for run in tables.runs(column).values()]
     text = re.sub("^## ", "### ", tables.markdown().strip(), flags=re.MULTILINE)
