@@ -47,7 +47,7 @@ def whole_batch_losses(loss: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def seeing_everything(edges: Sequence[Transfer], sizes: list[int]) -> Iterator[None]:
-    """Inside, batch norm in training and the losses that need it see the rows of all processes.
+    """Inside, batch norm in training and the losses that need it see the rows of all processes, each row once.
 
     Args:
         edges: of the method that runs inside.
@@ -57,14 +57,24 @@ def seeing_everything(edges: Sequence[Transfer], sizes: list[int]) -> Iterator[N
     def gather(
         loss: nn.Module, inputs: tuple[Value, ...], named: dict[str, Value]
     ) -> tuple[tuple[Value, ...], dict[str, Value]]:
+        within.append(loss)
         return tuple(_gathered(value, sizes) for value in inputs), {
             name: _gathered(value, sizes) for name, value in named.items()
         }
 
+    def leave(*_: object) -> None:
+        within.pop()
+
+    def norm(*arguments: Any, **keys: Any) -> Tensor:
+        # A loss that sees the whole batch has every row already.
+        return (F.batch_norm if within else batch_norm)(*arguments, **keys)
+
+    within = list[nn.Module]()
     with ExitStack() as stack:
         for loss in {loss for edge in edges for loss in whole_batch_losses(edge.loss)}:
             stack.enter_context(loss.register_forward_pre_hook(gather, with_kwargs=True))
-        stack.enter_context(norms_by(batch_norm))
+            stack.enter_context(loss.register_forward_hook(leave, always_call=True))
+        stack.enter_context(norms_by(norm))
         yield
 
 
