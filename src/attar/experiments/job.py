@@ -24,14 +24,14 @@ from attar.deploy import load
 from attar.distributed.team import sign, surviving, team
 from attar.errors import AttarError, Stopped, first_line
 from attar.experiments.baseline import earlier_baseline, trained_otherwise
-from attar.experiments.build import Parts, Sets, fitting, repeats, seeded, task_title
+from attar.experiments.build import Parts, Sets, fitting, seeded, task_title
 from attar.experiments.exporting import export_run
 from attar.experiments.given_objects import Given
 from attar.experiments.input_warnings import odd_teachers, overlap
 from attar.experiments.inputs_record import Fingerprints, changed_inputs, check_inputs, data_fingerprints, write_inputs
 from attar.experiments.kept_choices import FILE as CHOICES
 from attar.experiments.kept_choices import Choices
-from attar.experiments.layout import seed_folder, training_place, training_recipe
+from attar.experiments.layout import seed_folder, teacher_recipe, training_place, training_recipe
 from attar.experiments.parallel import LOCK, LOG, TrainingSpec, side_by_side
 from attar.experiments.runtime_choice import RuntimeChoice, check_jobs
 from attar.experiments.shared_resources import SharedResources
@@ -53,7 +53,7 @@ from attar.models.copying import copied
 from attar.models.libraries.names import FILES
 from attar.plugins import record_imports
 from attar.profiling import Result, latencies, read_scores, threads
-from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
+from attar.recipe import Recipe, read_recipe, to_yaml
 from attar.report.drawing import svg
 from attar.report.run_files import read_run
 from attar.report.run_page import write_report
@@ -63,7 +63,6 @@ from attar.safety.locks import held, locked
 from attar.track import Tracking
 from attar.train.loop import Places
 from attar.train.range_test import find_rate
-from attar.train.schedules import for_epochs
 
 
 @dataclass
@@ -457,23 +456,12 @@ class Job:
     def _teacher_trainings(self) -> dict[int, Training]:
         """The trainings of teachers without weights, by number, built before anything is written."""
         trainings = {}
-        epochs = self.recipe.teacher.epochs or self.recipe.epochs
         for number, name in self.parts.untrained():
-            recipe = replace(
-                self.recipe,
-                student=ModelRecipe(name, None, self.recipe.teacher.options),
-                teacher=TeacherRecipe(),
-                method=MethodRecipe("supervised"),
-                epochs=epochs,
-                optim=for_epochs(self.recipe.optim, epochs, self.recipe.epochs),
-            )
+            splits = self.parts.splits(self.recipe.seed, self.recipe.teacher.train_size)
             # A copy, because methods freeze the teacher that they are given.
             method = self._supervised(copied(self.teachers[number]))
-            splits = self.parts.splits(recipe.seed, self.recipe.teacher.train_size)
-            again = repeats(self.recipe)[number]
-            recipe = replace(recipe, seed=recipe.seed + again)
-            title = f"teacher {number + 1} {name}" if number and again else f"teacher {name}"
-            folder = self._teacher_folder(number)
+            recipe, folder = teacher_recipe(self.recipe, number), self._teacher_folder(number)
+            title = f"teacher {number + 1} {name}" if number and recipe.seed != self.recipe.seed else f"teacher {name}"
             trainings[number] = Training(method, splits, recipe, folder, title, tracking=self.tracking)
         return trainings
 

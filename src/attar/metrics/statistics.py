@@ -11,6 +11,7 @@ import numpy as np
 
 from attar.errors import AttarError
 
+# Differences whose deviation is this part of the numbers differ by rounding alone.
 ROUNDING = 1e-12
 
 
@@ -39,8 +40,8 @@ class Gap(Mean):
     """The mean of paired differences a - b.
 
     Attributes:
-        p: two-sided, of the paired t test that the true gap is 0; None where there is no deviation, or one of 0: of
-            equal differences, which counts of few images give by chance, t knows nothing.
+        p: two-sided, of the paired t test that the true gap is 0; None for a single run and for equal differences,
+            which few images give by chance and the test cannot judge.
     """
 
     p: float | None
@@ -104,9 +105,10 @@ def paired_gap(a: Sequence[float], b: Sequence[float]) -> Gap:
     if len(a) != len(b):
         raise AttarError(f"{len(a)} values against {len(b)}; a paired comparison needs the same seeds on both sides")
     found = summarise([x - y for x, y in zip(a, b, strict=True)])
-    # What subtracting leaves of numbers this large counts as 0.
-    if found.std is None or found.std <= ROUNDING * max(map(abs, (*a, *b))):
-        return Gap(found.mean, found.std and 0.0, None, found.count, None)
+    if found.std is None:
+        return Gap(found.mean, None, None, found.count, None)
+    if found.std <= ROUNDING * max(map(abs, (*a, *b))):
+        return Gap(found.mean, 0.0, None, found.count, None)
 
     from scipy.special import stdtr
 

@@ -1,11 +1,13 @@
 """The runs that a suite stands for, and the teachers that are trained for them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from attar.errors import AttarError
 from attar.experiments.build import split_seed
+from attar.experiments.layout import teacher_recipe
 from attar.experiments.suites.cells import Places, cells_of, combinations, folder_name
 from attar.recipe import read_recipe
 
@@ -146,6 +148,18 @@ def test_a_teacher_of_fewer_epochs_than_the_warm_up_has_the_same_part_of_it():
     (teacher,) = cells(["kd"], [PAIR], epochs=8, optim=optim)[0].teachers
     assert read_recipe(**teacher.values).optim.warmup == 1.5
     assert read_recipe(**cells(["kd"], [PAIR], epochs=8, optim=optim)[0].values).optim.warmup == 4
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("teacher", ["resnet8", "resnet14", "resnet14,resnet8,resnet14"])
+def test_a_suite_trains_the_teachers_that_one_run_trains(teacher, seed):
+    pair = {"teacher": {"name": teacher, "epochs": 3, "train_size": 50}, "student": "resnet8"}
+    optim = {"schedule": "cosine", "warmup": 4}
+    (cell,) = cells(["kd"], [pair], seeds=[seed], epochs=8, optim=optim)
+    recipe = read_recipe(**cell.untrained)
+    for number, trained in enumerate(read_recipe(**one.values) for one in cell.teachers):
+        own = teacher_recipe(recipe, number)
+        assert replace(trained, out=None, teacher=own.teacher) == own
 
 
 def test_a_teachers_training_may_see_fewer_images():

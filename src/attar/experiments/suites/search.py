@@ -186,8 +186,8 @@ class Search:
         """Where the next trial's run is there already, it must be this one: its scores would count as the trial's."""
         begun = study.folder / f"trial{len(study.records)}"
         if (begun / "recipe.yaml").exists():
-            quiet_job = Job(read_recipe(**cell.values), begun, Console(quiet=True), shared=self.shared)
-            check_begun(begun, cell.values, quiet_job)
+            job = Job(read_recipe(**cell.values), begun, Console(quiet=True), shared=self.shared)
+            check_begun(begun, cell.values, job)
 
     def _asked(self, study: Study) -> tuple[Any, Any]:
         """Optuna's study with all that has ended, and its next trial: the same whenever it is asked."""

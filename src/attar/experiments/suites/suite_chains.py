@@ -9,10 +9,9 @@ from typing import Any
 
 import yaml
 
-from attar.experiments.build import repeats, split_seed
 from attar.experiments.chain import WEIGHTS, chain_links, check_chain, first_weights
-from attar.recipe import MethodRecipe, ModelRecipe, Recipe, TeacherRecipe, read_recipe, to_yaml
-from attar.train.schedules import for_epochs
+from attar.experiments.layout import teacher_recipe
+from attar.recipe import Recipe, read_recipe, to_yaml
 
 # Where the links go, in the folder of a suite.
 LINKS = "links"
@@ -45,35 +44,13 @@ def suite_links(values: dict[str, Any], folder: Path) -> tuple[list[Link], dict[
         return whole / LINKS / f"{link.student.name}-{link.method.name}-{digest}" / f"seed{link.seed}"
 
     if not first_weights(recipe):
-        teacher = first_network(recipe, next(chain_links(recipe, place)))
+        teacher = teacher_recipe(next(chain_links(recipe, place)), 0)
         found.append(replace(teacher, out=str(place(teacher, 0))))
         kept = replace(recipe.teacher, weights=str(place(teacher, 0) / WEIGHTS), epochs=None, train_size=None)
         recipe = replace(recipe, teacher=kept)
     found += chain_links(recipe, place)
     links = [(Path(str(link.out)).relative_to(whole), values_of(link)) for link in found]
     return links[:-1], links[-1][1]
-
-
-def first_network(recipe: Recipe, link: Recipe) -> Recipe:
-    """The run that trains a chain's first network, from the seed that it has as the teacher of the first link."""
-    teacher, data = recipe.teacher, recipe.data
-    epochs = teacher.epochs or recipe.epochs
-    seed = link.seed + repeats(link)[0]
-    if seed != recipe.seed:
-        data = replace(data, split_seed=split_seed(recipe, recipe.seed))
-    return replace(
-        recipe,
-        chain=[],
-        teacher=TeacherRecipe(),
-        student=ModelRecipe(recipe.chain[0], None, teacher.options),
-        method=MethodRecipe("supervised"),
-        alone="skip",
-        export=[],
-        epochs=epochs,
-        optim=for_epochs(recipe.optim, epochs, recipe.epochs),
-        data=replace(data, train_size=teacher.train_size or data.train_size),
-        seed=seed,
-    )
 
 
 def values_of(recipe: Recipe) -> dict[str, Any]:
