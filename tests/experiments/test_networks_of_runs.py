@@ -12,6 +12,7 @@ from rich.console import Console
 
 import attar
 from attar.errors import AttarError
+from attar.experiments.baseline import trained_with
 from attar.experiments.launch import prepare
 from attar.experiments.networks_of_runs import with_networks_of_runs
 from attar.recipe import read_recipe
@@ -105,3 +106,10 @@ def test_an_earlier_baseline_of_another_test_set_is_refused_and_of_another_train
     inputs.write_text(inputs.read_text().replace('"test images": "', '"test images": "0'))
     with pytest.raises(AttarError, match="was scored on another test set; give alone=train"):
         prepare(read_recipe(**common, **baseline))
+
+
+def test_a_folder_is_the_same_training_data_however_it_was_given():
+    given = ({"name": "folder", "root": "data/photos"}, "data/photos", {"name": "folder", "root": "elsewhere/photos"})
+    one, *others = (trained_with(read_recipe(student="resnet8", data=data)) for data in given)
+    assert others == [one, one]
+    assert trained_with(read_recipe(student="resnet8", data="data/other")) != one

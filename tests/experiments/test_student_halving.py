@@ -82,6 +82,7 @@ def test_candidates_are_tried_and_the_best_is_trained_in_full(teacher, tmp_path,
     keys = {
         "teacher": teacher, "data": {"name": "digits", "train_size": 60, "val_fraction": 0.2}, "batch_size": 30,
         "epochs": 4, "precision": "float32", "alone": "skip", "out": str(tmp_path / "search"), "compile": False,
+        "optim": {"schedule": "cosine", "warmup": 2},
     }  # fmt: skip
     goal = {"candidates": 2, "among": "resnet8,resnet14", "params": "1M", "within": 100}
     output = io.StringIO()
@@ -89,7 +90,9 @@ def test_candidates_are_tried_and_the_best_is_trained_in_full(teacher, tmp_path,
     assert {one.cost.name for one in found.tried} == {"resnet8", "resnet14"}
     assert [one.epochs for one in found.tried] == [1, 1]
     assert found.tried[0].cost.name == found.winner.recipe.student.name
-    assert read_recipe(tmp_path / "search" / "winner" / "recipe.yaml").epochs == 4
+    winner = read_recipe(tmp_path / "search" / "winner" / "recipe.yaml")
+    assert (winner.epochs, winner.optim.warmup) == (4, 2)
+    assert {read_recipe(file).optim.warmup for file in (tmp_path / "search" / "round1").glob("*/recipe.yaml")} == {0.5}
     kept = {read_recipe(file).teacher.cache for file in (tmp_path / "search").glob("*/*/recipe.yaml")}
     assert kept == {str(tmp_path / "search" / "teacher-logits")}
     choices = json.loads((tmp_path / "search" / "choices.json").read_text())

@@ -96,6 +96,14 @@ def test_values_have_the_digits_of_their_measure():
     assert "kd: 0.123 at 2" in scatter("a", [Dot("kd", "student", 0.1234, 0.1, 0.2, 2.0)], "ms", "NLL", 3)
 
 
+def test_the_line_at_zero_stays_clear_of_the_values():
+    """Where all differences are losses, zero is at the right, where the values stand."""
+    svg = dot_plot("a", [Dot("uakd", "student", -0.78, -0.9, -0.6)], "points", 2, signed=True)
+    zero = float(re.search(r'class="axis" d="M([\d.]+) ', svg)[1])
+    (value,) = (text for text in read(svg).iter("text") if "0.78" in (text.text or ""))
+    assert zero < float(value.get("x")) - 7 * len(value.text)
+
+
 def test_labels_of_low_points_stay_above_the_axis():
     dots = [
         Dot("best", "teacher", 95.0, 95.0, 95.0, 2.0),

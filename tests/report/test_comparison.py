@@ -95,6 +95,14 @@ def test_a_folder_is_the_same_data_however_it_was_given(made_run, compared):
     assert found.table().title.startswith("photos (")
 
 
+def test_records_of_runs_without_curves_have_no_section_of_them(made_run, compared):
+    runs = [made_run("one"), made_run("other")]
+    assert "How they learnt" in compared(*runs).report.read_text()
+    for run in runs:
+        (run.folder / "metrics.jsonl").unlink()
+    assert "How they learnt" not in compared(*runs).report.read_text()
+
+
 def test_a_difference_that_is_no_number_is_left_out(made_run, compared, monkeypatch):
     found = compared(made_run("one"), made_run("other"))
     gap = replace(found.gaps()[0][2], mean=math.nan, half_width=None, p=None)

@@ -14,6 +14,8 @@ from attar.report.axes import MINUS, WIDTH, Axis, clipped, drawing, fitted, fram
 from attar.report.point_names import placed_names
 
 LEFT, RIGHT = 40, WIDTH - 12
+# The width of a value with its sign.
+VALUES = 48
 # More points than this are not seen at this width.
 POINTS = 150
 # From so large a ratio on, a curve of losses is drawn on a logarithmic scale.
@@ -84,7 +86,8 @@ def dot_plot(title: str, dots: Sequence[Dot], label: str, digits: int, signed: b
     step, top = 46, 8
     height = top + step * len(dots) + 40
     ends = [end for dot in dots for end in (dot.low, dot.high)] + ([0.0] if signed else [])
-    x = fitted(ends, 12, RIGHT)
+    # The line at zero stays clear of the values, which stand at the right.
+    x = fitted(ends, 12, RIGHT - (VALUES if signed else 0))
     bottom = top + step * len(dots)
     parts = []
     for value in x.ticks():

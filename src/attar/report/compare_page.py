@@ -36,6 +36,7 @@ def compare_page(found: Comparison) -> str:
     best = found.best()
     most, value = "highest" if measure.higher else "lowest", measure.value(best.mean)
     sentence = f"{len(found.runs)} runs on {content.title}. The {most} {measure.label} is {value}, of {best.label}."
+    curves = _curves(found)
     rows = ["best" if name == best.label else "" for name in found.names]
     title = " · ".join(found.names) if len(found.names) <= TITLE else f"{len(found.names)} runs"
     sections = [
@@ -44,7 +45,7 @@ def compare_page(found: Comparison) -> str:
         html.section("Results", intervals(measure), _scores(found), html.table(content, rows)),
         html.section(f"{caption(measure)} against cost", better_corner(measure).capitalize() + ".", _costs(found)),
         html.section("Differences", _how(found), _gaps(found)),
-        html.section("How they learnt", _which(found), _legend(found), _curves(found)),
+        html.section("How they learnt", _which(found), *([_legend(found), curves] if curves else [])),
     ]
     version = found.runs[0].environment.get("attar", "")
     return html.document("Attar: comparison", "\n".join(filter(None, sections)), f"Attar {version}")

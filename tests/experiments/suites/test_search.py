@@ -217,6 +217,25 @@ def test_a_trial_that_began_with_other_values_is_refused(tmp_path):
         found._check(study)
 
 
+def test_what_another_search_left_of_a_later_trial_is_refused(search, monkeypatch):
+    """Not the first trial alone: the scores that lie there would count as the trial's."""
+    found, seen = search(3), []
+
+    def refused(place, values, job):
+        seen.append((place.name, values["method"]["name"]))
+        raise AttarError(f"{place} holds another run")
+
+    monkeypatch.setattr(room, "check_begun", refused)
+    monkeypatch.setattr(room, "Job", lambda *_, **__: None)
+    (study,) = [one for one in found._studies() if one.spaces]
+    (study.folder / "trial1").mkdir(parents=True)
+    (study.folder / "trial1" / "recipe.yaml").write_text("")
+    with pytest.raises(AttarError, match="trial1 holds another run"):
+        found.run()
+    assert seen == [("trial1", "kd")]
+    assert len(records(found.folder)) == 1
+
+
 @pytest.mark.parametrize("option", ["jobs=2", "share=1/2"])
 def test_what_has_no_part_in_a_search_is_refused(tmp_path, option):
     file = tmp_path / "suite.yaml"

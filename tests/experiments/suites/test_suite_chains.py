@@ -5,9 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from attar.experiments.build import split_seed
+from attar.experiments.chain import chain_links, links_in
+from attar.experiments.layout import teacher_recipe
 from attar.experiments.suites import bench
 from attar.experiments.suites.cells import cells_of
 from attar.experiments.suites.suite_chains import suite_links, without_weights
+from attar.recipe import read_recipe
 
 COMMON = {"data": {"name": "digits", "train_size": 64}, "epochs": 1, "batch_size": 32, "precision": "float32"}
 VALUES = {"data": "digits", "method": "takd", "alone": "skip", "epochs": 3, "teacher": {"epochs": 7}}
@@ -51,6 +55,16 @@ def test_the_first_network_learns_from_the_labels_for_the_teachers_epochs():
     (_, first), (_, second) = links
     assert (first["method"]["name"], first["epochs"], second["epochs"]) == ("supervised", 7, 3)
     assert last["teacher"]["name"] == last["student"]["name"] == "resnet8"
+
+
+def test_generations_have_the_seeds_and_the_images_of_a_chain_that_runs_alone():
+    values = {**VALUES, "chain": ["resnet8", "resnet8", "resnet8"], "seed": 3}
+    links, last = suite_links(values, Path("suite"))
+    made = [read_recipe(**one) for one in (*(link for _, link in links), last)]
+    second, third = chain_links(read_recipe(**values), links_in(Path("chain")))
+    own = [teacher_recipe(second, 0), second, third]
+    assert [one.seed for one in made] == [one.seed for one in own] == [30_003, 20_003, 3]
+    assert [split_seed(one, one.seed) for one in made] == [split_seed(one, one.seed) for one in own] == [3, 3, 3]
 
 
 def test_a_first_network_with_weights_is_read():
