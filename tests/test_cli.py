@@ -354,7 +354,11 @@ OTHER_MISTAKES = {
     "for no student": (["methods", "--for", "teacher=vgg13"], "--for: give teacher=NAME student=NAME"),
     "for an unknown key": (["methods", "--for", "techer=vgg13"], "unknown key 'techer'; did you mean 'teacher'"),
     "no such methods": (["methods", "nothing*"], "no method matches 'nothing*'; `attar methods` lists all"),
-    "nothing to list": (["list", "networks", "no*"], "no networks match 'no*'; `attar list networks` shows all"),
+    "nothing to list": (
+        ["list", "networks", "no*"],
+        "no networks match 'no*'; `attar list networks` shows all; those of timm and torchvision: \"timm/no*\", "
+        '"torchvision/no*"',
+    ),
     "a search of nothing fast": ([*SEARCH, "latency=5"], "it has no unit"),
     "a search of no network": ([*SEARCH, "among=no*"], "no network matches 'no*'"),
     "a search of no candidates": ([*SEARCH, "candidates=0"], "candidates=0: give 1 or more"),

@@ -68,6 +68,19 @@ def test_post_training_comes_first_then_distillation_then_an_honest_no(student, 
     assert not [*tmp_path.iterdir()]
 
 
+def test_eight_bits_that_no_runtime_runs_leave_the_other_files(student, tmp_path, monkeypatch):
+    def refused(*given):
+        raise RuntimeError("no kernel for this type")
+
+    for name in ("quantised", "to_onnx"):
+        monkeypatch.setattr(int8_budget, name, lambda *given: None)
+    monkeypatch.setattr(int8_budget, "score", refused)
+    done = export_student(replace(student, within=1.0), tmp_path, ["safetensors", "int8"])
+    reason = "onnx-int8 does not run this network (no kernel for this type); leave onnx-int8 out"
+    assert done.failures == {"onnx-int8": reason}
+    assert [file.format for file in done.files] == ["safetensors"]
+
+
 def test_what_validation_images_promise_is_held_on_the_test_set(student, tmp_path, monkeypatch):
     monkeypatch.setattr(int8_budget, "score", lambda model, student, samples: 1.0)
     held = replace(student, within=1.0)

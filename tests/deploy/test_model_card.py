@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 import yaml
 
+import attar
 from attar.deploy import find_trained
 from attar.deploy.model_card import CardText
+from attar.experiments.training import card
+from attar.recipe import read_recipe
 
 
 @pytest.fixture
@@ -15,9 +18,9 @@ def text(run, exported):
     return CardText(find_trained(run), exported, "the table", "mit")
 
 
-def split(card):
+def split(text):
     """The front matter as data, and the page."""
-    _, front, page = card.split("---\n", 2)
+    _, front, page = text.split("---\n", 2)
     return yaml.safe_load(front), page
 
 
@@ -56,7 +59,7 @@ def test_the_page_has_the_runs_numbers(exported, run):
 
 def test_nasty_names_stay_names(text):
     nasty = 'a: "b" #c\n- ${d} | *e*'
-    card = with_card(text, data=nasty, teacher=nasty, classes=[nasty] * 10, method=nasty)
+    card = with_card(text, data_title=nasty, teacher=nasty, classes=[nasty] * 10, method=nasty)
     front, page = split(replace(card, licence="yes: no").text())
     assert front["datasets"] == [nasty]
     assert front["license"] == "yes: no"
@@ -66,11 +69,14 @@ def test_nasty_names_stay_names(text):
     )
 
 
-def test_a_folder_of_images_does_not_say_where_it_lies(text):
-    card = with_card(text, data="/home/somebody/pets", data_options={"resize_size": 10})
-    assert "somebody" not in card.text()
-    assert "on pets" in card.text()
-    assert "(read size 10)" in card.text()
+def test_a_folder_of_images_does_not_say_where_it_lies(text, run):
+    older = with_card(text, data="/home/somebody/pets", data_title=None, data_options={"resize_size": 10})
+    assert "(read size 10)" in older.text()
+    recipe = read_recipe(run / "recipe.yaml", ["data.name=hf", "data.root=/home/somebody/pets"])
+    facts = card(attar.load_data("digits").test, {}, recipe)
+    for one in (older, with_card(text, data_title=facts["data_title"])):
+        assert "somebody" not in one.text()
+        assert "on pets" in one.text()
 
 
 def test_a_teacher_from_a_hub_is_the_base_model(text):

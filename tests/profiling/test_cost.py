@@ -59,6 +59,23 @@ def test_too_few_repeats_are_refused() -> None:
         latency(nn.Identity(), (4,), repeats=1)
 
 
+class Recurrent(nn.Module):
+    def __init__(self, kind, **options):
+        super().__init__()
+        self.layer = kind(3, 5, batch_first=True, **options)
+
+    def forward(self, sequences):
+        return self.layer(sequences)[0]
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)])
+def test_each_step_of_a_recurrent_layer_counts(kind, gates):
+    first, second = gates * 5 * (3 + 5), gates * 5 * (5 + 5)
+    assert macs(Recurrent(kind), (7, 3)) == 7 * first
+    assert macs(Recurrent(kind, bidirectional=True), (7, 3)) == 2 * 7 * first
+    assert macs(Recurrent(kind, num_layers=2), (7, 3)) == 7 * (first + second)
+
+
 def test_a_token_that_is_expanded_does_not_stop_the_count_of_macs():
     class Tokened(nn.Module):
         def __init__(self):

@@ -35,7 +35,7 @@ def listing(
         raise unknown("kind", kind, KINDS)
     found = KINDS[kind][1](pattern)
     if not found.rows:
-        raise AttarError(f"no {kind} match {pattern!r}; `attar list {kind}` shows all")
+        raise AttarError(f"no {kind} match {pattern!r}; `attar list {kind}` shows all{_elsewhere(kind, pattern)}")
     console.print(found)
     if kind in NOTES:
         console.print(NOTES[kind], markup=False)
@@ -126,6 +126,13 @@ def _trackers(pattern: str) -> Table:
 
     infos = [tracker_info(name) for name in list_trackers(pattern)]
     return _table("tracker", ["extra"], [[one.name, one.extra, one.title] for one in infos])
+
+
+def _elsewhere(kind: str, pattern: str) -> str:
+    """Where else a pattern may match that matches no name of Attar's own."""
+    if kind != "networks" or "/" in pattern:
+        return ""
+    return f'; those of timm and torchvision: "timm/{pattern}", "torchvision/{pattern}"'
 
 
 def _first_line(thing: object) -> str:

@@ -218,8 +218,8 @@ def _export(student: Student, folder: Path, name: str) -> Exported:
         for package in kind.packages:
             require(package, name, kind.extra)
     folder.mkdir(parents=True, exist_ok=True)
-    kind.write(student, folder / kind.file)
     try:
+        kind.write(student, folder / kind.file)
         return _checked(student, folder, kind)
     except (AttarError, Stopped):
         raise

@@ -58,8 +58,8 @@ class CardText:
 
     @property
     def data(self) -> str:
-        """The data set's name; of a folder the last part, because the rest is about somebody's machine."""
-        return PurePath(str(self.card["data"])).name
+        """What the data are called; of a folder the last part, because the rest is about somebody's machine."""
+        return PurePath(str(self.card.get("data_title") or self.card["data"])).name
 
     @property
     def network(self) -> str:

@@ -56,6 +56,7 @@ FACTS: dict[str, Callable[[Any], bool]] = {
     "mean": _all(_number),
     "std": _all(lambda value: _number(value) and value > 0),
     "data": _text,
+    "data_title": _text,
     "data_options": lambda value: isinstance(value, dict),
     "method": lambda value: value is None or _text(value),
     "teacher": lambda value: value is None or _text(value),

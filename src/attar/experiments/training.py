@@ -34,7 +34,7 @@ from attar.metrics import Metrics
 from attar.metrics.predictions import evaluate_each, predictions_file, save_predictions
 from attar.profiling import Cost, Result, cost, read_scores
 from attar.profiling.cost import Sample
-from attar.recipe import Recipe
+from attar.recipe import Recipe, data_title
 from attar.teachers.cached_loader import check_cache_top, with_cached_logits
 from attar.teachers.selection import Engines, choose_engines
 from attar.track import Tracking
@@ -387,6 +387,7 @@ def card(samples: Samples, scores: dict[str, Any], recipe: Recipe) -> dict[str, 
         "task": task_title(recipe),
         "task_options": recipe.task.options,
         "data": recipe.data.name,
+        "data_title": data_title(recipe.data),
         "data_options": recipe.data.options,
         "seed": recipe.seed,
         "method": recipe.method.name,

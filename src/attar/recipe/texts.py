@@ -131,15 +131,21 @@ def titled(name: str) -> str:
     return ", ".join(one.removeprefix("given:") for one in name.split(","))
 
 
+# Names of forms that data have, not of data: these are called after their folder or file.
+FORMS = ("folder", "hf", "manifest", "label_table", "webdataset", "text", "sentences", "cells", "graph", "channels")
+
+
 def data_title(data: DataRecipe) -> str:
-    """What the data are called: a folder, however it was given, by the last part of its path.
+    """What the data are called: a folder or file of your own, however it was given, by the last part of its path.
 
     >>> data_title(DataRecipe("folder", root="data/photos")), data_title(DataRecipe("data/photos/"))
     ('photos', 'photos')
+    >>> data_title(DataRecipe("sentences", root="data/sst2"))
+    'sst2'
     >>> data_title(DataRecipe("cifar100", root="data")), data_title(DataRecipe("given:Photos"))
     ('cifar100', 'Photos')
     """
-    return Path(data.root if data.name == "folder" and data.root else titled(data.name)).name
+    return Path(data.root if data.name in FORMS and data.root else titled(data.name)).name
 
 
 def flat_name(*names: str) -> str:
