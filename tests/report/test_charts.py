@@ -64,6 +64,15 @@ def test_labels_of_equal_points_do_not_cover_each_other():
     assert min(b - a for a, b in pairwise(heights)) >= 13
 
 
+def test_a_name_that_had_to_move_is_led_to_by_a_line():
+    root = read(scatter("a", [Dot(f"run{n}", "peer", 90.0, 89.0, 91.0, 2.0) for n in range(4)], "ms", "", 2))
+    (dot, *_) = root.iter("circle")
+    heights = [float(text.get("y")) for text in root.iter("text") if (text.text or "").startswith("run")]
+    lines = [path.get("d") for path in root.iter("path") if (path.get("class") or "").startswith("leader")]
+    assert len(lines) == sum(abs(height - 4 - float(dot.get("cy"))) > 13 for height in heights) > 0
+    assert all(line.startswith(f"M{dot.get('cx')} {dot.get('cy')}L") for line in lines)
+
+
 def test_no_label_covers_another_point():
     dots = [
         Dot(f"resnet{n} (teacher)", "teacher", 90.0, 89.0, 91.0, ms)

@@ -122,6 +122,9 @@ def scatter(title: str, dots: Sequence[Dot], x_label: str, y_label: str, digits:
     names = placed_names([(x(dot.x), y(dot.value), dot.name) for dot in dots], (LEFT, RIGHT), (30, height - 42))
     for dot, name in zip(dots, names, strict=True):
         parts.append(text(name.x, name.y, name.text, f"name {dot.role}", name.anchor))
+        if name.away(y(dot.value)):
+            to = f"{name.x + (-2 if name.anchor == 'start' else 2):g} {name.y - 4:g}"
+            parts.append(f'<path class="leader {dot.role}" d="M{x(dot.x):g} {y(dot.value):g}L{to}"/>')
     for dot in dots:
         parts.append(f'<path class="range {dot.role}" d="M{x(dot.x):g} {y(dot.low):g}V{y(dot.high):g}"/>')
         parts.append(_mark(x(dot.x), y(dot.value), dot.role, f"{dot.name}: {dot.value:.{digits}f} at {dot.x:,.4g}"))

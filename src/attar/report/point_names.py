@@ -40,6 +40,10 @@ class PlacedName:
         left = self.x if self.anchor == "start" else self.x - wide
         return left, self.y - LINE + BELOW, left + wide, self.y + BELOW
 
+    def away(self, y: float) -> bool:
+        """Whether the name stands more than a line from its point, so that a line has to lead to it."""
+        return abs(self.y - 4 - y) > LINE
+
 
 def placed_names(
     points: Sequence[tuple[float, float, str]], across: tuple[float, float], down: tuple[float, float]

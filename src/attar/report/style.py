@@ -102,6 +102,7 @@ svg .grid { stroke: var(--line); fill: none; } svg .axis { stroke: var(--mid); f
 svg .honest { stroke: var(--soft); stroke-dasharray: 3 4; fill: none; }
 svg .line { fill: none; stroke: var(--hue); stroke-width: 1.9; stroke-linejoin: round; stroke-linecap: round; }
 svg .line.faint { stroke-width: 1; stroke-opacity: .32; }
+svg .leader { stroke: var(--hue); stroke-width: .8; stroke-opacity: .6; }
 svg .range { stroke: var(--hue); stroke-width: 2.2; stroke-linecap: round; stroke-opacity: .5; }
 svg .dot { fill: var(--hue); stroke: var(--paper); stroke-width: 1.5; }
 svg .fill { fill: var(--hue); } svg .gain { fill: var(--accent); } svg .loss { fill: var(--mid); }
