@@ -9,6 +9,7 @@ from torch import nn
 
 from attar.errors import AttarError
 from attar.profiling import cost, file_size, latency, macs, parameters
+from attar.profiling.cost import RECURRENT
 
 
 def small() -> nn.Sequential:
@@ -74,6 +75,9 @@ def test_each_step_of_a_recurrent_layer_counts(kind, gates):
     assert macs(Recurrent(kind), (7, 3)) == 7 * first
     assert macs(Recurrent(kind, bidirectional=True), (7, 3)) == 2 * 7 * first
     assert macs(Recurrent(kind, num_layers=2), (7, 3)) == 7 * (first + second)
+    # As a GPU is asked for it, in one call.
+    weights = [weight.shape for weight in kind(3, 5, num_layers=2).parameters()]
+    assert RECURRENT[torch.ops.aten._cudnn_rnn](torch.Size([1, 7, 3]), weights) == 2 * 7 * (first + second)
 
 
 def test_a_token_that_is_expanded_does_not_stop_the_count_of_macs():

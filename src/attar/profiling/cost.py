@@ -79,15 +79,24 @@ def macs(net: nn.Module, image_shape: Sample) -> int:
     >>> macs(nn.Conv2d(3, 8, 3, padding=1), (3, 4, 4))  # 8 * 3 * 9 * 16
     3456
     """
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _lstm_flops})
+    counter = FlopCounterMode(display=False, custom_mapping=RECURRENT)
     with evaluating(net), _without_gradients(net), _counted_attention(), counter:
         run(net, blank_images(net, image_shape, 1))
     return counter.get_total_flops() // 2
 
 
-def _lstm_flops(inputs: torch.Size, of_inputs: torch.Size, of_state: torch.Size, *rest: Any, **named: Any) -> int:
-    """FLOPs of one layer of `nn.LSTM` in one direction: its fused form on a CPU, unknown to torch's counter."""
+def _layer_flops(inputs: torch.Size, of_inputs: torch.Size, of_state: torch.Size, *rest: Any, **named: Any) -> int:
+    """FLOPs of one layer of `nn.LSTM` in one direction."""
     return 2 * inputs[0] * inputs[1] * (of_inputs.numel() + of_state.numel())
+
+
+def _layers_flops(inputs: torch.Size, weights: Sequence[torch.Size], *rest: Any, **named: Any) -> int:
+    """FLOPs of all layers of a recurrent module; biases are among the weights."""
+    return 2 * inputs[0] * inputs[1] * sum(one.numel() for one in weights if len(one) == 2)
+
+
+# Fused recurrent layers, of a CPU and of a GPU, which torch's counter does not know.
+RECURRENT = {torch.ops.aten.mkldnn_rnn_layer: _layer_flops, torch.ops.aten._cudnn_rnn: _layers_flops}
 
 
 @contextmanager
