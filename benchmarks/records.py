@@ -92,20 +92,24 @@ def section(record: Path) -> str:
 
 
 def brief(record: Path) -> str:
-    """A record's first table as the README shows it: the teacher, and one line a method that has all its seeds."""
+    """A record's first table as the README shows it: the teacher, and one line a method that has all its seeds.
+
+    While no method has them, nothing.
+    """
     tables = BenchTables(read_bench(record))
     column = tables.files.columns[0]
     lines, whole = tables.lines(column), tables.pair_table(column)
     score, over = whole.columns[2], f"over {tables.files.control}"
     wanted = ["method", score, over, "its interval", "p (Holm)", "published", "parameters", "minutes"]
-    rows = []
+    rows, finished = [], False
     # Methods without any finished run stand behind the lines.
     for line, entries in zip(lines, whole.rows[: len(lines)], strict=True):
         row = dict(zip(whole.columns, entries, strict=True))
         row[score] += f" ± {row['deviation']}" if row.get("deviation") else ""
         if line.kind != "other" and row["n"].isdecimal():
             rows.append([row[name] for name in wanted if name in row])
-    return Table("", [name for name in wanted if name in whole.columns], rows).markdown()
+            finished |= line.kind == "method"
+    return Table("", [name for name in wanted if name in whole.columns], rows).markdown() if finished else ""
 
 
 def picture(record: Path, file: Path) -> None:
