@@ -283,7 +283,7 @@ def agreement(outputs: list[Output], truth: list[Output], distributions: bool = 
         distributions: whether outputs are logits of classes, (B, K) or (B, L, K); others are compared as taps are.
 
     >>> one = [Output(torch.tensor([[2.0, 0.0]]))]
-    >>> agreement([Output(torch.tensor([[2.1, 0.0]]))], one).holds
+    >>> agreement([Output(torch.tensor([[2.1, 0.0]]))], one).holds(INT8)
     True
     """
     labels, nats, apart = 1.0, 0.0, None
