@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from attar.accel.engine_spec import INT8
+from attar.accel.openvino_core import openvino_core
 from attar.data import ImageSet, Samples, eval_batches
 from attar.errors import AttarError
-from attar.extras import require
 from attar.knowledge import Output
 from attar.models.copying import copied
 from attar.models.graphs.onnx import to_onnx
@@ -40,7 +40,7 @@ class Int8:
     def __init__(self, module: nn.Module, images: Samples) -> None:
         if not isinstance(images, ImageSet):
             raise AttarError("an int8 teacher is for classified images")
-        openvino = require("openvino", "an int8 teacher", "speed")
+        core = openvino_core("an int8 teacher")
         # OpenVINO misreads 8-bit weights that were exported channels last.
         module = copied(module).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         net = Deployed(module, list(images.mean), list(images.std), bake=False)
@@ -54,7 +54,6 @@ class Int8:
             # Pinned, the runs of several processes would share the first core.
             "ENABLE_CPU_PINNING": False,
         }
-        core = openvino.Core()
         compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
         self._request = compiled.create_infer_request()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from attar.accel.openvino_core import openvino_core
 from attar.deploy.formats.onnx import PACKAGES, float_model
 from attar.deploy.formats.registry import register_format
 from attar.errors import AttarError, first_line
@@ -41,10 +42,9 @@ def open_file(path: Path) -> nn.Module:
 
     from attar.models.graphs.traced import Loaded
 
-    openvino = require("openvino", "openvino", "speed")
     settings = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     # Pinned, the runs of several processes would share the first core.
-    compiled = _read(openvino, path, {**settings, "ENABLE_CPU_PINNING": False})
+    compiled = _read(path, {**settings, "ENABLE_CPU_PINNING": False})
     request = compiled.create_infer_request()
 
     def run(*tensors: torch.Tensor) -> torch.Tensor:
@@ -56,9 +56,10 @@ def open_file(path: Path) -> nn.Module:
     return Loaded(run, names if len(names) > 1 else ())
 
 
-def _read(openvino: Any, path: Path, settings: dict[str, Any]) -> Any:
+def _read(path: Path, settings: dict[str, Any]) -> Any:
+    core = openvino_core("openvino")
     try:
-        return openvino.Core().compile_model(str(path), "CPU", settings)
+        return core.compile_model(str(path), "CPU", settings)
     except RuntimeError:
         raise AttarError(f"OpenVINO cannot read {path} with its .bin; export the run again") from None
 
@@ -69,9 +70,9 @@ def read_facts(path: Path) -> dict[str, str]:
     Raises:
         AttarError: it is damaged, or `attar export` did not write it.
     """
-    openvino = require("openvino", "openvino", "speed")
+    core = openvino_core("openvino")
     try:
-        held = openvino.Core().read_model(str(path)).get_rt_info([SECTION])
+        held = core.read_model(str(path)).get_rt_info([SECTION])
         return {key: str(value) for key, value in held.value.items()}
     except RuntimeError:
         raise AttarError(f"{path} was not written by `attar export`, or its .bin is missing") from None
