@@ -9,14 +9,14 @@ from torch import nn
 from attar.accel.engine_spec import INT8, EngineSpec
 from attar.accel.runtime import Runtime
 from attar.batch import Batch
-from attar.data import load_data
+from attar.data import eval_batches, load_data
 from attar.errors import AttarError
 from attar.knowledge import Output
 from attar.methods import create_method
 from attar.models import Plain, create_model
 from attar.teachers import selection
 from attar.teachers.engines import Folded
-from attar.teachers.selection import Engines, agreement, choose_engines
+from attar.teachers.selection import Agreement, Engines, agreement, choose_engines
 from attar.teachers.usage import ignores_logits, teacher_usage
 
 FLOAT = Runtime(torch.device("cpu"), "float32", "")
@@ -170,15 +170,42 @@ def test_int8_teaches_where_quantising_pays(fast, digits):
     eight(-images)
     assert torch.equal(output, first)  # the answer is not overwritten by the next
     assert engines.make(one.teacher.module, INT8) is eight
-    with pytest.raises(Exception, match="has no taps"):
-        eight(images, ("stage1",))
 
 
-def test_int8_is_not_tried_where_features_are_read_or_the_student_is_float32(monkeypatch):
+def test_int8_teaches_features_too(fast, digits):
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    images, teacher = next(iter(eval_batches(digits, 5))).images, net("resnet14").eval()
+    engines, taps = Engines(digits), ("stage2", "layer1.0.conv1", "stage3.preact")
+    eight, ends = (engines.make(teacher, replace(INT8, cut=cut)) for cut in (False, True))
+    assert (eight.name, ends.name) == ("int8", "int8, cut")
+    output, short, true = (engine(images, taps) for engine in (eight, ends, Plain(teacher)))
+    assert short.logits.shape == (5, 0)
+    assert (output.logits - true.logits).norm() < 0.2 * true.logits.norm()
+    for tap in taps:
+        for found in (output.tap(tap), short.tap(tap)):
+            assert (found - true.tap(tap)).norm() < 0.1 * true.tap(tap).norm()
+            assert found.is_contiguous(memory_format=torch.channels_last)
+    first = output.tap("stage2").clone()
+    eight(-images, taps)
+    assert torch.equal(output.tap("stage2"), first)  # the answer is not overwritten by the next
+    with torch.autocast("cpu", torch.bfloat16):
+        assert eight(images, taps).tap("stage2").dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize(("error", "kept"), [(0.04, {"folded", "int8"}), (0.08, {"int8"}), (0.12, set())])
+def test_a_tap_in_eight_bits_may_be_twice_as_far_off(error, kept):
+    near = Agreement(1.0, 0.0, error)
+    assert {spec.kind for spec in (EngineSpec("folded", "bfloat16"), INT8) if near.holds(spec)} == kept
+    assert not replace(near, taps=0.0, outputs=0.08).holds(INT8)
+
+
+def test_int8_is_not_tried_where_the_student_is_float32(monkeypatch):
     tried = []
     monkeypatch.setattr(Engines, "make", lambda self, module, spec: tried.append(str(spec)) or Plain(module))
     for one, runtime, expected in (
-        (method("at"), HALF, {"folded bfloat16"}),
+        (method("at"), HALF, {"folded bfloat16", "int8"}),
         (method(), FLOAT, {"folded float32"}),
         (method(), HALF, {"folded bfloat16", "int8"}),
     ):
@@ -268,7 +295,7 @@ def test_agreement_in_numbers():
     # KL of (.269, .731) from (.731, .269), over two images of which one agrees.
     assert near.nats == pytest.approx(0.5 * 0.4621, abs=1e-3)
     broken = agreement([Output(torch.full((2, 2), float("nan")))], [Output(truth[0].logits)])
-    assert not broken.holds
+    assert not broken.holds(EngineSpec("folded", "float32"))
 
 
 def test_engines_are_made_once_for_the_same_weights(digits):

@@ -18,7 +18,7 @@ class EngineSpec:
 
     Attributes:
         kind: "plain": the network itself, in the caller's precision; "folded": batch norms folded into convolutions;
-            "compiled": folded, and through torch.compile; "int8": 8-bit weights and activations, logits only.
+            "compiled": folded, and through torch.compile; "int8": 8-bit weights and activations.
         dtype: "float32" or "bfloat16" for folded and compiled; "" for the others.
         cut: whether a staged network ends at the last tap that is asked for, without logits.
 

@@ -1,8 +1,11 @@
-"""8-bit frozen teachers: logits only, CPU only."""
+"""8-bit frozen teachers of images, on the CPU."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,51 +18,80 @@ from attar.knowledge import Output
 from attar.models.copying import copied
 from attar.models.graphs.onnx import to_onnx
 from attar.models.graphs.quantise import quantised
-from attar.models.graphs.traced import Deployed
+from attar.models.graphs.traced import WithTaps
 
 CALIBRATION = 256
 
 
 class Int8:
-    """The teacher's logits from 8-bit weights and activations, run by OpenVINO with as many threads as torch has.
+    """The teacher's logits and taps from 8-bit weights and activations, run by OpenVINO on all threads of torch's.
 
     Scales are read off the first training images, each channel's weights on their own; the file format and the
-    quantiser are those of `attar export`.
+    quantiser are those of `attar export`. A network is quantised at the first call for its taps, in some ten seconds.
 
     Args:
         module: the network, in eval mode.
         images: the training set; its first images calibrate.
 
     Raises:
-        AttarError: a package of the `speed` extra is missing, the samples are no images, or the network cannot be
-            exported or quantised.
+        AttarError: openvino is missing, or the samples are no images; at a first call: another package of the `speed`
+            extra is missing, or the network cannot be exported or quantised.
     """
-
-    name = str(INT8)
 
     def __init__(self, module: nn.Module, images: Samples) -> None:
         if not isinstance(images, ImageSet):
             raise AttarError("an int8 teacher is for classified images")
-        core = openvino_core("an int8 teacher")
-        # OpenVINO misreads 8-bit weights that were exported channels last.
-        module = copied(module).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        net = Deployed(module, list(images.mean), list(images.std), bake=False)
-        sample = images.subset(torch.arange(min(len(images), CALIBRATION)))
-        example = next(iter(eval_batches(sample, 2))).images
-        with torch.autocast("cpu", enabled=False):
-            model = quantised(to_onnx(net.eval(), example), net, sample)
+        self._core = openvino_core("an int8 teacher")
+        self._module, self._images = module, images
+        self._graphs: dict[tuple[str, ...], bytes] = {}
+        self._requests: dict[tuple[str, ...], Any] = {}
+        self.name, self._cut = str(INT8), False
+
+    def cut(self) -> Self:
+        """The same network, ending at the last of its taps, without logits; it is not quantised again."""
+        twin = copy.copy(self)
+        twin.name, twin._cut, twin._requests = str(replace(INT8, cut=True)), True, {}
+        return twin
+
+    def __call__(self, images: Tensor, taps: Sequence[str] = ()) -> Output:
+        wanted = tuple(taps)
+        if wanted not in self._requests:
+            self._requests[wanted] = self._compiled(wanted)
+        found = self._requests[wanted].infer({0: images.float().contiguous().numpy()})
+        # The request writes every output into the same memory.
+        outputs = [torch.from_numpy(found[number]) for number in range(len(found))]
+        logits = torch.empty(len(images), 0) if self._cut else outputs.pop(0).clone()
+        return Output(logits, {tap: as_computed(value) for tap, value in zip(wanted, outputs, strict=True)})
+
+    def _compiled(self, taps: tuple[str, ...]) -> Any:
+        if taps not in self._graphs:
+            self._graphs[taps] = self._quantised(taps)
         settings = {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
             # Pinned, the runs of several processes would share the first core.
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
-        self._request = compiled.create_infer_request()
+        model = self._core.read_model(self._graphs[taps])
+        if self._cut:
+            import openvino
 
-    def __call__(self, images: Tensor, taps: Sequence[str] = ()) -> Output:
-        if taps:
-            raise AttarError(f"an int8 teacher has no taps ({', '.join(taps)}); set teacher.precision=bfloat16")
-        logits = self._request.infer({0: images.float().contiguous().numpy()})[0]
-        # The request writes every output into the same memory.
-        return Output(torch.from_numpy(logits.copy()))
+            model = openvino.Model(model.get_results()[1:], model.get_parameters())
+        return self._core.compile_model(model, "CPU", settings).create_infer_request()
+
+    def _quantised(self, taps: tuple[str, ...]) -> bytes:
+        # OpenVINO misreads 8-bit weights that were exported channels last.
+        module = copied(self._module).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        net = WithTaps(module, taps).eval()
+        sample = self._images.subset(torch.arange(min(len(self._images), CALIBRATION)))
+        example = next(iter(eval_batches(sample, 2))).images
+        with torch.autocast("cpu", enabled=False):
+            model = quantised(to_onnx(net, example), net, sample)
+        return bytes(model.SerializeToString())
+
+
+def as_computed(value: Tensor) -> Tensor:
+    """A copy in the layout of a convolution's output, in the type that autocast computes in."""
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else value.dtype
+    layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format
+    return value.to(dtype, copy=True, memory_format=layout)

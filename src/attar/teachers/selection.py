@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ from attar.teachers.usage import TeacherUsage, ignores_logits, teacher_usage
 LABELS = 0.99
 # ... its distributions are this near on average (KL in nats at temperature 1), ...
 NATS = 0.01
-# ... and each tap is this near (norm of the difference over the norm).
+# ... and each tap is this near (norm of the difference over the norm), in eight bits twice as far.
 TAPS = 0.05
 # Quantising takes some ten seconds; it is tried where the bfloat16 teacher would compute for longer than this.
 WORTH_QUANTISING = 120.0
@@ -37,7 +37,6 @@ CLEARLY = 1.2
 TIMED = 3
 # What is not faster is timed so many times again.
 AGAIN = 3
-NOT_USED = f" (not used: at least {100 * LABELS:g} %, {NATS} nats, features {100 * TAPS:g} %)"
 Once = Callable[[str, str, Callable[[], Any]], Any]
 
 
@@ -53,26 +52,37 @@ class Agreement:
     Attributes:
         labels: share of images with the same class.
         nats: mean KL divergence of the class distributions.
-        taps: the largest relative error of a tap, and of an output that is no distribution; 0 without either.
-        distributions: whether the outputs are logits of classes.
+        taps: the largest relative error of a tap; 0 without one.
+        outputs: that of an output that is no distribution; None where outputs are logits of classes.
     """
 
     labels: float
     nats: float
     taps: float
-    distributions: bool = True
+    outputs: float | None = None
 
-    @property
-    def holds(self) -> bool:
-        return self.labels >= LABELS and self.nats <= NATS and self.taps <= TAPS
+    def holds(self, spec: EngineSpec) -> bool:
+        """Whether that is near enough for such an engine."""
+        near = self.labels >= LABELS and self.nats <= NATS and (self.outputs is None or self.outputs <= TAPS)
+        return near and self.taps <= most_error(spec)
 
     def __str__(self) -> str:
-        if not self.distributions:
-            return f"outputs and features within {100 * self.taps:.1f} %"
+        if self.outputs is not None:
+            return f"outputs and features within {100 * max(self.outputs, self.taps):.1f} %"
         features = f", features within {100 * self.taps:.1f} %" if self.taps else ""
         return (
             f"same class for {100 * self.labels:.1f} % of the outputs, {max(self.nats, 0.0):.4f} nats apart{features}"
         )
+
+
+def most_error(spec: EngineSpec) -> float:
+    """How far a tap of such an engine may be off."""
+    return 2 * TAPS if spec.kind == INT8.kind else TAPS
+
+
+def not_used(spec: EngineSpec) -> str:
+    """What an engine that is not near enough would need."""
+    return f" (not used: at least {100 * LABELS:g} %, {NATS} nats, features {100 * most_error(spec):g} %)"
 
 
 class Engines:
@@ -102,8 +112,8 @@ class Engines:
         self._made = {}
 
     def _new(self, module: nn.Module, spec: EngineSpec) -> Engine:
-        if spec == INT8:
-            return Int8(module, self.images)
+        if spec.kind == INT8.kind:
+            return cast(Int8, self.make(module, INT8)).cut() if spec.cut else Int8(module, self.images)
         return Folded(module, getattr(torch, spec.dtype), compiled=spec.kind == "compiled", cut=spec.cut)
 
     def attach(self, method: Method, specs: tuple[EngineSpec, ...]) -> None:
@@ -194,7 +204,7 @@ class Trial:
         if isinstance(near, str):
             return PLAIN, f"computes {PLAIN}; chosen before, {spec}: {near}"
         line = f"{spec}, chosen before: {near}"
-        return (spec, f"computes {line}") if near.holds else (PLAIN, f"computes {PLAIN}; {line}{NOT_USED}")
+        return (spec, f"computes {line}") if near.holds(spec) else (PLAIN, f"computes {PLAIN}; {line}{not_used(spec)}")
 
     def _fastest(self) -> tuple[EngineSpec, str]:
         """Of the candidates, from slow to fast, the last that agrees and is faster than those before it.
@@ -205,7 +215,7 @@ class Trial:
         usual = self._seconds(PLAIN)
         best, before, lines = PLAIN, usual, []
         total = usual * self.passes / len(self.batches[0])
-        for spec in _candidates(self.reading, self.runtime, self.precision, total):
+        for spec in _candidates(self.runtime, self.precision, total):
             near, took = self._tried(spec)
             if isinstance(near, str):
                 lines.append(f"{spec}: {near}")
@@ -217,8 +227,8 @@ class Trial:
                 usual, took = min(usual, self._seconds(PLAIN)), min(took, self._seconds(spec))
                 before = usual if best == PLAIN else before
             lines.append(f"{spec}: {usual / took:.2f} times the speed, {near}")
-            if not near.holds:
-                lines[-1] += NOT_USED
+            if not near.holds(spec):
+                lines[-1] += not_used(spec)
             elif self.precision != "auto" or took * needed < before:
                 best, before = spec, took
             else:
@@ -251,12 +261,12 @@ class Trial:
             return [Plain(self.frozen.module)(one, self.reading.taps) for one in self.images]
 
 
-def _candidates(reading: TeacherUsage, runtime: Runtime, precision: str, total: float) -> list[EngineSpec]:
+def _candidates(runtime: Runtime, precision: str, total: float) -> list[EngineSpec]:
     """Engines worth trying: only what computes in the precision asked for."""
     if precision != "auto":
         return [INT8 if precision == "int8" else EngineSpec("folded", precision)]
     specs = [EngineSpec("folded", runtime.precision)]
-    fits = runtime.device.type == "cpu" and runtime.precision == "bfloat16" and not reading.taps
+    fits = runtime.device.type == "cpu" and runtime.precision == "bfloat16"
     if fits and total > WORTH_QUANTISING:
         specs.append(INT8)
     if runtime.device.type == "cuda" and total > WORTH_COMPILING:
@@ -273,23 +283,23 @@ def agreement(outputs: list[Output], truth: list[Output], distributions: bool = 
         distributions: whether outputs are logits of classes, (B, K) or (B, L, K); others are compared as taps are.
 
     >>> one = [Output(torch.tensor([[2.0, 0.0]]))]
-    >>> agreement([Output(torch.tensor([[2.1, 0.0]]))], one).holds
+    >>> agreement([Output(torch.tensor([[2.1, 0.0]]))], one).holds(INT8)
     True
     """
-    labels, nats, near = 1.0, 0.0, []
+    labels, nats, apart = 1.0, 0.0, None
     if distributions:
         logits, true = (torch.cat([one.logits.float().flatten(0, -2) for one in some]) for some in (outputs, truth))
         log_p, log_q = true.log_softmax(1), logits.log_softmax(1)
         nats = float((log_p.exp() * (log_p - log_q)).sum(1).mean())
         labels = float((logits.argmax(1) == true.argmax(1)).float().mean())
     else:
-        near = [_relative_error(one.logits, other.logits) for one, other in zip(outputs, truth, strict=True)]
-    taps = near + [
+        apart = max(_relative_error(one.logits, other.logits) for one, other in zip(outputs, truth, strict=True))
+    taps = [
         max(_relative_error(one.taps[tap], other.taps[tap]) for one, other in zip(outputs, truth, strict=True))
         for tap in truth[0].taps
     ]
     # NaN compares as not near.
-    return Agreement(labels, nats if nats == nats else float("inf"), max(taps, default=0.0), distributions)
+    return Agreement(labels, nats if nats == nats else float("inf"), max(taps, default=0.0), apart)
 
 
 def _relative_error(value: Tensor, true: Tensor) -> float:

@@ -34,7 +34,7 @@ def to_onnx(net: Traced, example: Inputs) -> Any:
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[*example] if isinstance(example, dict) else [INPUT],
-                output_names=[OUTPUT],
+                output_names=getattr(net, "outputs", [OUTPUT]),
                 dynamic_shapes=axes(example, getattr(net.net, "open_sizes", None)),
                 verbose=False,
             )

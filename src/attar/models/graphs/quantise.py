@@ -9,7 +9,7 @@ from typing import Any
 from attar.data import Samples, eval_batches
 from attar.errors import AttarError, first_line
 from attar.extras import quiet, require
-from attar.models.graphs.traced import INPUT, Deployed
+from attar.models.graphs.traced import INPUT, Deployed, WithTaps
 
 # The calibration holds every activation of a batch, and larger ones were no faster: resnet32x4 took 4 s with 4, 16 and
 # 50 images, and 0.3, 0.6 and 1.4 GB.
@@ -24,7 +24,7 @@ USUAL = "minimum and maximum"
 ONE_BY_ONE = {"CalibStridedMinMax": 1}
 
 
-def quantised(model: Any, net: Deployed, images: Samples, method: str = USUAL) -> Any:
+def quantised(model: Any, net: Deployed | WithTaps, images: Samples, method: str = USUAL) -> Any:
     """A float model with 8-bit weights and activations (static, QDQ, per channel).
 
     Activations are unsigned and weights signed: with onnxruntime 1.31 on a CPU with VNNI that ran 2.7 times as fast as
@@ -62,6 +62,7 @@ def quantised(model: Any, net: Deployed, images: Samples, method: str = USUAL) -
                 # Products of 8-bit weights saturate on processors without VNNI, silently; those of 7 bits cannot.
                 reduce_range=True,
                 extra_options={} if method == USUAL else ONE_BY_ONE,
+                nodes_to_exclude=_clipping_outputs(onnx.load(str(prepared))),
             )
         except Exception as error:  # onnxruntime raises plain exceptions of many types
             reason = first_line(error)
@@ -69,7 +70,13 @@ def quantised(model: Any, net: Deployed, images: Samples, method: str = USUAL) -
         return onnx.load(str(small))
 
 
-def _reader(quantization: Any, net: Deployed, images: Samples) -> Any:
+def _clipping_outputs(model: Any) -> list[str]:
+    """The nodes that clip an output: quantised, they would give it the range of what they let through."""
+    outputs = {output.name for output in model.graph.output}
+    return [node.name for node in model.graph.node if node.op_type in ("Relu", "Clip") and node.input[0] in outputs]
+
+
+def _reader(quantization: Any, net: Deployed | WithTaps, images: Samples) -> Any:
     """The images as onnxruntime's calibration asks for them: a batch a call, so many of them at a time, then None."""
 
     class Reader(quantization.CalibrationDataReader):

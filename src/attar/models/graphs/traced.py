@@ -14,6 +14,7 @@ from attar.batch import Inputs
 from attar.errors import AttarError
 from attar.files import utf8
 from attar.knowledge import Output, logits_of
+from attar.models.surgery.taps import observe
 
 INPUT, OUTPUT = "images", "logits"
 # Of inputs by name the dimensions whose size is open, besides the batch.
@@ -74,7 +75,32 @@ class DeployedByName(nn.Module):
         return logits_of(self.net(**dict(zip(self.names, tensors, strict=True))))
 
 
-Traced = Deployed | DeployedByName
+class WithTaps(nn.Module):
+    """A frozen network as a graph: normalised images to its logits, then the taps in their order.
+
+    Args:
+        net: in eval mode.
+        taps: what `attar.models.observe` can watch.
+    """
+
+    def __init__(self, net: nn.Module, taps: Sequence[str]) -> None:
+        super().__init__()
+        self.net, self.taps = net, tuple(taps)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        output = observe(self.net, images, self.taps)
+        return (output.logits, *(output.tap(tap) for tap in self.taps))
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """Normalised images as this network takes them."""
+        return images
+
+    @property
+    def outputs(self) -> list[str]:
+        return [OUTPUT, *self.taps]
+
+
+Traced = Deployed | DeployedByName | WithTaps
 
 
 class Loaded(nn.Module):
