@@ -174,6 +174,15 @@ def test_class_means_run_over_the_images_seen():
     assert found["teacher.pooled->student.pooled"].item() == pytest.approx(expected.item(), abs=1e-12)
 
 
+def test_kdpp_weighs_as_in_the_authors_code():
+    method = built("kdpp", "resnet8x4")
+    assert list(method.batch_losses(batch(epoch=3)).weights.values()) == [1.0, 4 / 20, 2.0]
+    norm, dropout, linear = method.embed
+    assert (norm.num_features, dropout.p, linear.out_features) == (64, 0.5, 256)
+    assert not linear.bias.any()
+    assert isinstance(built("kdpp").embed, torch.nn.Identity)
+
+
 def test_kdpp_evaluates_without_learning_the_means():
     method = built("kdpp").eval()
     method.batch_losses(batch())

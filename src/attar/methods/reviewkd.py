@@ -40,8 +40,7 @@ class ReviewKD(Offline):
         teacher: a trained staged network.
         student: the staged network to train; the last stages are paired where the counts differ.
         weight: of the reviews (0.6 for resnet56 to resnet20; 1 for resnet110 to resnet32, 5 for resnet32x4 to
-        resnet8x4,
-            wide ResNets and ShuffleNetV1, 8 for ShuffleNetV2).
+            resnet8x4, wide ResNets and ShuffleNetV1, 8 for ShuffleNetV2).
         ce: weight of the labels (1).
         warmup: epochs until the weight is full (20).
         width: channels of the fused maps at most (512); never more than the student's last level has.
