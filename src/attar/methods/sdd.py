@@ -34,14 +34,16 @@ class SDD(Offline):
     about the whole image, or the other way round, counts twice (`attar.losses.scale_decoupled`).
 
     The map of logits is made first and averaged then, which is the same for a linear classifier; nothing is added to
-    the networks. The values of alpha, beta and warm-up are DKD's; per-pair values of the paper were not found.
+    the networks. Alpha, temperature and warm-up of the code are the same for all pairs.
 
     Args:
         teacher: a trained staged network with a linear classifier.
         student: the staged network to train.
-        scales: s, cells on a side; the first must be 1, the whole image (1, 2, 4; some pairs 1, 2).
+        scales: s, cells on a side; the first must be 1, the whole image (1, 2, 4; the code's log has 1, 2 for vgg13 to
+            vgg8).
         alpha: of the label's own class (1).
-        beta: of the other classes (8, DKD's for resnet32x4).
+        beta: of the other classes (8; the code has 2 for resnet56 to resnet20 and resnet110 to resnet32, and 6 for
+            vgg13, wrn_40_2 to wide ResNets and to MobileNetV2).
         temperature: T (4).
         weight: of the cells (1).
         ce: weight of the labels (1).

@@ -26,12 +26,13 @@ class VkD(Offline):
     """V_kD: Improving Knowledge Distillation using Orthogonal Projections (Miles, Elezi, Deng, CVPR 2024).
 
     L = ce * CE + weight * SmoothL1(O f_s, LayerNorm(f_t)), O with orthonormal rows or columns, on the pooled features.
-    The paper trains DeiT students; its weight for other students is not known, 1 is ours.
+    Deviates: the code trains DeiT students, whose distillation token also learns the teacher's logits; that term is
+    left out here, because other students have no such token. For other students the code has no weight.
 
     Args:
         teacher: a trained network.
         student: the network to train.
-        weight: of the features (1).
+        weight: of the features (1, the code's default).
         ce: weight of the labels (1).
         image_shape: (C, H, W) of one image; by default the networks' own.
     """
