@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from attar.accel.engine_spec import INT8
 from attar.data import ImageSet, Samples, eval_batches
 from attar.errors import AttarError
+from attar.extras import openvino_core
 from attar.knowledge import Output
 from attar.models.copying import copied
 from attar.models.graphs.onnx import to_onnx
-from attar.models.graphs.openvino_core import openvino_core
 from attar.models.graphs.quantise import quantised
 from attar.models.graphs.traced import WithTaps
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attar.deploy.formats.onnx import PACKAGES, float_model
 from attar.deploy.formats.registry import register_format
 from attar.errors import AttarError, first_line
-from attar.extras import quiet, require
-from attar.models.graphs.openvino_core import openvino_core
+from attar.extras import openvino_core, quiet, require
 
 if TYPE_CHECKING:
     from torch import nn
