@@ -6,12 +6,15 @@ import sys
 import pytest
 
 TEACHERS = """
-from attar.data import load_data
+from attar.data import eval_batches, load_data
 from attar.models import create_model
 from attar.teachers.int8 import Int8
 
 images = load_data("digits").train
 first, second = (Int8(create_model("resnet8", num_classes=10, in_channels=1).eval(), images) for _ in range(2))
+for teacher in (first, second):  # compiled at the first call
+    teacher(next(iter(eval_batches(images, 2))).images)
+del teacher
 """
 
 FILES = """
