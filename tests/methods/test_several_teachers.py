@@ -44,10 +44,10 @@ def total(method, **when):
     [
         ("averkd", (T, U), {}, CE + 0.131014),
         ("ebkd", (T, U), {}, CE + 0.062816),
-        ("camkd", (T, U), {}, CE + 0.060623),
+        ("camkd", (T, U), {"feature": 0}, CE + 0.060623),
         ("averkd", (T,), {}, CE + 0.102828),
         ("ebkd", (T,), {}, CE + 0.102828),
-        ("camkd", (T,), {}, CE + 0.102828),
+        ("camkd", (T,), {"feature": 0}, CE + 0.102828),
         ("dgkd", (T, U, T), {"drop": 0}, 0.365265),
         ("ceskd", (T,), {}, 0.124399),
     ],
@@ -67,6 +67,61 @@ def test_teachers_that_are_all_certain_share_alike():
     sure = torch.tensor([[300.0, 0.0, 0.0], [300.0, 0.0, 1.0]])
     torch.testing.assert_close(entropy_shares((sure, 2 * sure)), torch.full((2, 2), 0.5))
     assert entropy_shares((sure, torch.zeros(2, 3)))[0].tolist() == [1.0, 1.0]
+
+
+def staged(seed, image_size=16, name="resnet8"):
+    torch.manual_seed(seed)
+    return create_model(name, num_classes=3, image_size=image_size).double()
+
+
+@pytest.mark.parametrize("student_name", ["resnet8", "resnet8x4"])
+def test_camkd_compares_maps_as_the_teachers_classifiers_read_them(student_name):
+    teachers = [staged(1), staged(2, name="resnet8x4")]
+    method = create_method("camkd", teacher=teachers, student=staged(0, name=student_name)).double()
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = method.losses(images, Y, epoch=1, epochs=4, step=0)
+
+    own, errors, hits = found.knowledge["student.final"], [], []
+    for number, net in enumerate(teachers):
+        convolution, norm, _ = method.connectors[number]
+        raw = torch.einsum("bchw,dc->bdhw", own, convolution.weight[:, :, 0, 0])
+        mean, deviation = raw.mean((0, 2, 3), keepdim=True), raw.var((0, 2, 3), keepdim=True, unbiased=False)
+        connected = ((raw - mean) / (deviation + norm.eps).sqrt()).clamp_min(0)
+        errors.append((connected - found.knowledge[f"teacher{number + 1}.final"]).square().mean((1, 2, 3)))
+        logits = connected.mean((2, 3)) @ net.classifier.weight.T + net.classifier.bias
+        hits.append(logits.softmax(1).gather(1, Y[:, None])[:, 0])
+    # exp of a cross-entropy is one over the probability of the label.
+    wrong = 1 / torch.stack(hits)
+    expected = ((1 - wrong / wrong.sum(0)) * torch.stack(errors)).sum() / 4
+    assert found["teachers.final->student.connected"].item() == pytest.approx(expected.item(), rel=1e-9)
+    assert found.weights["teachers.final->student.connected"] == 50
+    found.total.backward()
+    assert all(one.grad is not None for one in method.connectors.parameters())
+    assert all(parameter.grad is None for net in teachers for parameter in net.parameters())
+
+
+def test_camkd_leaves_the_maps_out_of_the_first_epoch():
+    method = create_method("camkd", teacher=[staged(1), staged(2)], student=staged(0)).double()
+    found = method.losses(torch.zeros(2, 3, 16, 16, dtype=torch.float64), Y, epoch=0, epochs=4, step=0)
+    assert found.weights["teachers.final->student.connected"] == 0
+    logits = sum(found[f"{source}->student.logits"] for source in ("labels", "teachers.logits"))
+    assert found.total.item() == pytest.approx(logits.item(), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "mode"), [("vgg8", "resnet8", "pool"), ("resnet8", "vgg8", "interpolate")]
+)
+def test_camkd_brings_the_students_map_to_the_teachers_size(teacher, student, mode):
+    nets = {"teacher": staged(1, 32, teacher), "student": staged(0, 32, student)}
+    method = create_method("camkd", **nets).double()
+    assert method.connectors[0][0].mode == mode
+    found = method.losses(torch.zeros(2, 3, 32, 32, dtype=torch.float64), Y, epoch=1, epochs=4, step=0)
+    assert found.knowledge["student.connected"][0].shape == found.knowledge["teacher1.final"].shape
+
+
+def test_camkd_without_stages_names_the_option():
+    with pytest.raises(AttarError, match=r"Constant has no stages; method\.feature=0 leaves the maps out"):
+        built("camkd", T, U)
 
 
 def test_dgkd_drops_exactly_so_many():

@@ -1,5 +1,6 @@
 """A broken promise of a run is found by its epoch's end and named; a healthy run of any method hears nothing."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from attar.data import batches_of, load_data
 from attar.errors import AttarError
 from attar.experiments.input_warnings import exchanged_classes, overlap, probabilities, weak_teacher
 from attar.knowledge import Knowledge, Transfer
-from attar.losses import MSE
+from attar.losses import MSE, CrossEntropy
 from attar.methods.dml import DML
 from attar.methods.kd import KD
 from attar.methods.supervised import Supervised
@@ -39,7 +40,7 @@ def test_a_frozen_network_that_moves_is_an_error(tiny, monkeypatch, part):
 
 def test_a_frozen_network_in_training_mode_is_an_error(tiny):
     method = tiny("kd").method
-    invariants = Invariants(method, print)
+    invariants = Invariants(method, 2, print)
     method.teacher.module.bn1.train()
     with pytest.raises(AttarError, match="left a frozen network in training mode"):
         invariants.end_epoch(0)
@@ -105,6 +106,18 @@ def test_a_parameter_that_no_optimiser_steps_is_a_warning(tiny, monkeypatch):
     assert "warning: parameter 'student.module.conv1.weight' learnt nothing" in tiny("supervised").fit()
 
 
+@pytest.mark.parametrize(("labels_teach", "named"), [(True, []), (False, ["student.module.fc.weight"])])
+def test_what_only_a_later_edge_reaches_is_judged_once_that_edge_has_taught(tiny, monkeypatch, labels_teach, named):
+    """The labels join in the second epoch; with a loss that is constant they teach the classifier nothing then."""
+    one = tiny("ab", options={"init": 1}, epochs=3)
+    if not labels_teach:
+        monkeypatch.setattr(CrossEntropy, "forward", lambda self, learner, *_, **__: 0 * learner.sum())
+    message = one.fit()
+    found = re.findall(r"warning: parameter '([^']*)' and \d+ more learnt nothing in 2 epochs", message)
+    assert found == named
+    assert "learnt nothing in the first epoch" not in message
+
+
 def test_an_edge_that_never_changes_is_a_warning(tiny, monkeypatch):
     transfers = Supervised.transfers
 
@@ -135,7 +148,7 @@ class Leaky(Transfer):
 def test_a_network_that_forgets_what_it_came_with_is_a_warning(tiny, first, warned):
     """As ATSC's teacher does in the authors' form: the loss on labels rises to chance, ln 10 = 2.30."""
     one, heard = tiny("supervised"), []
-    invariants = Invariants(one.method, heard.append)
+    invariants = Invariants(one.method, 2, heard.append)
     batch = next(iter(one.loader.epoch(0)))
     for number, losses in enumerate([[first, 2.0], [1.1, 2.25]]):
         invariants.start_epoch(number)

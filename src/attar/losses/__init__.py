@@ -78,7 +78,14 @@ from attar.losses.similarities import (
     sp,
 )
 from attar.losses.structured import InterLayer, IntraLayer, inter_layer, intra_layer
-from attar.losses.teachers import AverageKL, ConfidenceWeightedKL, DenselyGuidedKL, EntropyWeightedKL, RoutedKL
+from attar.losses.teachers import (
+    AverageKL,
+    ConfidenceWeightedKL,
+    ConfidenceWeightedMSE,
+    DenselyGuidedKL,
+    EntropyWeightedKL,
+    RoutedKL,
+)
 from attar.losses.tether import L2ToStart, l2_to_start
 from attar.losses.tokens import SpatialTokens, spatial_tokens
 from attar.losses.transport import WKDLogits, transport_cost, wkd_logits
@@ -111,6 +118,7 @@ __all__ = [
     "ClassStructure",
     "ConfidenceWeightedCE",
     "ConfidenceWeightedKL",
+    "ConfidenceWeightedMSE",
     "ConfidentKL",
     "Contrast",
     "CorrelationInformation",

@@ -12,6 +12,7 @@ from torch import Tensor
 from attar.errors import AttarError
 from attar.losses.checks import check_logits, check_positive
 from attar.losses.entropy import entropy
+from attar.losses.features import mse
 from attar.losses.loss import Loss
 from attar.losses.numerics import divergence_terms, log_probabilities, widen
 
@@ -100,6 +101,28 @@ class ConfidenceWeightedKL(Loss):
 
     def forward(self, learner: Tensor, source: Sequence[Tensor], labels: Tensor) -> Tensor:
         return (confidence_shares(source, labels) * divergences(learner, source, self.temperature)).mean()
+
+
+@dataclass(eq=False, repr=False)
+class ConfidenceWeightedMSE(Loss):
+    """CA-MKD's maps: loss(student's maps, teachers' maps, labels, logits), `confidence_shares` of those logits.
+
+    One map (B, C, H, W) of the student for each teacher, in that teacher's shape, and the logits (B, K) that the
+    teacher's classifier gives for it: a teacher whose classifier reads the map well counts more. The mean over
+    teachers and images, as released.
+
+    >>> maps = (torch.ones(2, 4, 1, 1), torch.zeros(2, 4, 1, 1))
+    >>> theirs, even = (torch.zeros(2, 4, 1, 1),) * 2, (torch.zeros(2, 3),) * 2
+    >>> ConfidenceWeightedMSE()(maps, theirs, torch.tensor([0, 1]), even).item()
+    0.25
+    """
+
+    def forward(
+        self, learner: Sequence[Tensor], source: Sequence[Tensor], labels: Tensor, logits: Sequence[Tensor]
+    ) -> Tensor:
+        pairs = zip(learner, source, strict=True)
+        errors = torch.stack([mse(own, theirs, "none").flatten(1).mean(1) for own, theirs in pairs])
+        return (confidence_shares(logits, labels) * errors).mean()
 
 
 @dataclass(eq=False, repr=False)

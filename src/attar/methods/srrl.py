@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attar.batch import Batch
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE, LogitsMSE
 from attar.methods.base import Offline
+from attar.methods.common.borrowed_classifier import borrowed_logits
 from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
 from attar.models import tap_shapes
 from attar.models.surgery.adapters import shrunk
-from attar.models.surgery.staged import averaged
 
 
 @register(
@@ -65,12 +64,10 @@ class SRRL(Offline):
         final, theirs = known["student.final"], known["teacher.final"]
         assert isinstance(final, Tensor)
         assert isinstance(theirs, Tensor)
-        connected, classifier = self.connector(final), self.teacher.classifier
-        bias = None if classifier.bias is None else classifier.bias.detach()
-        regressed = F.linear(averaged(connected), classifier.weight.detach(), bias)
+        connected = self.connector(final)
         known.add("student.connected", shrunk(connected, theirs.shape[-2:]))
         known.add("teacher.connected", shrunk(theirs, connected.shape[-2:]))
-        return known.add("student.regressed", regressed)
+        return known.add("student.regressed", borrowed_logits(self.teacher.classifier, connected))
 
     def transfers(self) -> Iterable[Transfer]:
         yield self.label_edge(weight=self.ce)

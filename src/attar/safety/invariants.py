@@ -15,6 +15,7 @@ from attar.losses import CrossEntropy
 from attar.methods import Method
 from attar.methods.common.own_loop import layers_in_eval_mode
 from attar.methods.common.trial import unchanged
+from attar.schedules import value
 
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # Three equal values of a loss over three different batches are no accident.
@@ -29,16 +30,19 @@ class Invariants:
 
     Errors, because every number of the run would be wrong: a frozen network that changed or left eval mode, a student
     that trains in eval mode, a source that learns from its own edge. Warnings, because the run may still be what was
-    meant: a parameter that does not learn in the first epoch (a branch may be dead on purpose), an edge whose loss
-    never changes (a margin may be met by every image), a network that came with what it had learnt and is at chance.
+    meant: a parameter that has learnt nothing once every edge has taught for an epoch (a branch may be dead on
+    purpose), an edge whose loss never changes (a margin may be met by every image), a network that came with what it
+    had learnt and is at chance.
 
     Args:
         method: what trains, as it starts.
-        say: where a warning goes, one line each.
+        epochs: of the training.
+        warn: where a warning goes, one line each.
     """
 
-    def __init__(self, method: Method, warn: Callable[[str], None]) -> None:
+    def __init__(self, method: Method, epochs: int, warn: Callable[[str], None]) -> None:
         self.method, self.warn = method, warn
+        self._all_teach = max((first_epoch(edge, epochs) for edge in method.edges), default=0)
         self._frozen = [state_checksums(one.module) for one in method.frozen()]
         self._named = {name: p for name, p in method.named_parameters() if p.requires_grad}
         self._start: Tensor | None = None
@@ -49,9 +53,10 @@ class Invariants:
         self._said: set[str] = set()
 
     def start_epoch(self, epoch: int) -> None:
-        """Forget the epoch before; the first one is where parameters must show that they learn."""
+        """Forget the losses of the epoch before; in the first ones parameters must show that they learn."""
         self._terms = {}
-        self._start = self._reached = None
+        if epoch > self._all_teach:
+            self._start = self._reached = None
         if epoch == 0:
             self._start = checksums(list(self._named.values()))
             self._reached = torch.zeros_like(self._start, dtype=torch.bool)
@@ -89,16 +94,17 @@ class Invariants:
                     "nothing; check what it compares, or leave it out",
                 )
         self._check_forgetting(epoch)
-        if self._start is None or self._reached is None or not self._terms:
+        if self._start is None or self._reached is None or not self._terms or epoch != self._all_teach:
             return
         moved = checksums(list(self._named.values())) != self._start
         idle = [name for name, learns in zip(self._named, (self._reached & moved).tolist(), strict=True) if not learns]
         if idle:
             more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
+            when = f"{epoch + 1} epochs" if epoch else "the first epoch"
             self._warn(
                 idle[0],
-                f"parameter {idle[0]!r}{more} learnt nothing in the first epoch: its gradient is zero or it did not "
-                "move; check the edges that should reach it, or freeze it",
+                f"parameter {idle[0]!r}{more} learnt nothing in {when}: its gradient is zero or it did not move; "
+                "check the edges that should reach it, or freeze it",
             )
 
     def _check_forgetting(self, epoch: int) -> None:
@@ -121,6 +127,11 @@ class Invariants:
         if about not in self._said:
             self._said.add(about)
             self.warn(f"warning: {line}")
+
+
+def first_epoch(edge: Transfer, epochs: int) -> int:
+    """The first epoch, from 0, in which an edge has a weight; 0 where it never has one."""
+    return next((epoch for epoch in range(epochs) if value(edge.weight, epoch, epochs)), 0)
 
 
 def classes_of(method: Method, losses: Losses, phase: str) -> dict[str, int]:

@@ -143,7 +143,7 @@ class Fit:
         check_components(method, recipe.optim, self.members.size)
         self.ema = Ema(method, recipe.optim.ema) if recipe.optim.ema else None
         self.state = self._restored()
-        self.invariants, self._saved_at = Invariants(method, progress.log), time.monotonic()
+        self.invariants, self._saved_at = Invariants(method, recipe.epochs, progress.log), time.monotonic()
 
     def _restored(self) -> Checkpoint:
         """The checkpoint of the run's folder, put back; the state of now where there is none."""

@@ -31,7 +31,7 @@ def optimiser(parameters: list[nn.Parameter], recipe: OptimRecipe) -> Optimizer:
 @register_optimiser("sgd", title="SGD with optim.momentum, L2 penalty optim.weight_decay", **SGDS)
 def sgd(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
     """Stochastic gradient descent with (Nesterov) momentum."""
-    return SGD(
+    made = SGD(
         decay_groups(parameters, optim),
         lr=optim.lr,
         momentum=optim.momentum,
@@ -39,6 +39,21 @@ def sgd(parameters: list[nn.Parameter], optim: OptimRecipe) -> Optimizer:
         weight_decay=optim.weight_decay,
         fused=True,
     )
+    made.register_step_pre_hook(start_late_momenta)
+    return made
+
+
+def start_late_momenta(made: Optimizer, *_: object) -> None:
+    """A momentum of 0 for parameters whose first gradient comes after that of others, which fused SGD cannot take.
+
+    So it is where an edge's weight is 0 in the first epochs: what it alone reaches begins to learn later.
+    """
+    for group in made.param_groups:
+        moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+        late = [parameter for parameter in moved if made.state[parameter].get("momentum_buffer") is None]
+        if group["momentum"] and len(late) < len(moved):
+            for parameter in late:
+                made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 @register_optimiser("adamw", title="AdamW (arXiv:1711.05101), decoupled optim.weight_decay", lr=1e-3, weight_decay=1e-2)
