@@ -151,7 +151,8 @@ class Case:
         rows = self.task.example().rows(torch.arange(size) % 2)
         inputs = rows.inputs
         if isinstance(inputs, dict):
-            inputs = {name: varied(one, generator) for name, one in inputs.items()}
+            # Padding stays at the end, where real sentences have it.
+            inputs = {name: one if name == "attention_mask" else varied(one, generator) for name, one in inputs.items()}
         else:
             inputs = varied(inputs, generator)
         return inputs, varied(rows.labels, generator)
