@@ -87,6 +87,22 @@ class ExponentialDecay:
 
 
 @dataclass(frozen=True)
+class CosineDecay:
+    """`weight` for `after` epochs, then along half a cosine to 0 in the last one (WKD, after 150 of 240).
+
+    >>> [round(CosineDecay(2)(epoch, 6), 4) for epoch in range(6)]
+    [1.0, 1.0, 0.8536, 0.5, 0.1464, 0.0]
+    """
+
+    after: int
+    weight: float = 1.0
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        done = max(epoch + 1 - self.after, 0) / max(epochs - self.after, 1)
+        return self.weight * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+
+
+@dataclass(frozen=True)
 class From:
     """0 before an epoch and `weight` from it on: the labels after an initialisation phase (AB, FSP, FT).
 
@@ -188,6 +204,7 @@ BY_NAME: dict[str, Callable[..., WeightSchedule]] = {
     "linear": Linear,
     "rampup": ExponentialRampUp,
     "decay": ExponentialDecay,
+    "cosine": CosineDecay,
     "from": From,
     "until": Until,
     "between": Between,
@@ -198,7 +215,8 @@ def read_weight(text: str | float | WeightSchedule) -> float | WeightSchedule:
     """A weight as a recipe writes it: a number, or a schedule such as "linear(0, 1, 20)".
 
     The schedules are warmup(over, weight), linear(start, end, over), rampup(over, weight), decay(start, rate),
-    from(epoch, weight), until(epoch, weight) and between(start, stop, weight), see the classes of this module.
+    cosine(after, weight), from(epoch, weight), until(epoch, weight) and between(start, stop, weight), see the classes
+    of this module.
 
     Raises:
         AttarError: no finite number and no schedule, or arguments that it does not take.

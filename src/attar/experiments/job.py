@@ -223,8 +223,8 @@ class Job:
     def _find_rate(self, runtime: Runtime) -> None:
         """Put the learning rate of a range test with the first seed's method into the recipe, and write it again."""
         training = self.training(self.recipe.seed)
+        training.prepare(self.console)
         with self.console.status("looking for the learning rate"):
-            training.prepare()
             places = Places(training.folder)
             rate = find_rate(training.method, training.loader, training.recipe, runtime, places)
         rate = max(rate, self.recipe.optim.min_lr)  # a recipe with less could not be read again

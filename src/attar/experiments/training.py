@@ -47,8 +47,6 @@ from attar.train.schedules import check_warmup
 
 # How many images a fast teacher must agree on before it is used.
 COMPARED = 512
-# Training images that a method reads statistics off before its first step.
-PREPARED = 4096
 Log = Callable[[str], None]
 Shown = Callable[[Iterable[Batch]], Iterable[Batch]]
 OnEpoch = Callable[[dict[str, Any], float], None]
@@ -216,7 +214,7 @@ class Training:
         self._place()
         self._engines.attach(self.method, runtime.teachers)
         if not Places(self.folder).checkpoint.exists():
-            self.prepare()
+            self.prepare(console)
         recipe, size = self.recipe, self.loader.batch_size + self.loader.unlabelled_batch
         lengths = (recipe.epochs, len(self.loader), size, recipe.optim.accumulate)
         sample = self.method.task.metrics().sample
@@ -227,13 +225,15 @@ class Training:
             loader = with_cached_logits(self.loader, self.method, recipe, train, runtime, progress.log)
             fit(self.method, loader, self.splits.val, recipe, runtime, places, progress)
 
-    def prepare(self) -> None:
+    def prepare(self, console: Console) -> None:
         """Show training images from all of the set, not varied, to a method that wants some before its first step."""
-        if type(self.method).prepare is Method.prepare:
+        train, wanted = self.splits.train, self.method.wanted_images()
+        if not wanted:
             return
-        train = self.splits.train
-        places = torch.linspace(0, len(train) - 1, min(PREPARED, len(train))).long()
-        self.method.prepare(eval_batches(train.subset(places), self.loader.batch_size, self.device))
+        places = torch.linspace(0, len(train) - 1, min(wanted, len(train))).long()
+        batches = eval_batches(train.subset(places), self.loader.batch_size, self.device)
+        with console.status(f"{self.title}: looking at training images") as status:
+            self.method.prepare(counted(status, f"{self.title}: looking at training images", batches))
 
     def _shown_unlabelled(self, images: ImageSet) -> str:
         more = self.loader.unlabelled_batch
@@ -318,18 +318,18 @@ def test_bar(console: Console, title: str) -> Shown:
 
     def shown(batches: Iterable[Batch]) -> Iterator[Batch]:
         with console.status(f"{title}: testing") as status:
-            yield from counted(status, title, batches)
+            yield from counted(status, f"{title}: testing", batches)
 
     return shown
 
 
-def counted(status: Status, title: str, batches: Iterable[Batch]) -> Iterator[Batch]:
-    """Passes the batches of a test on and counts the samples that are done in a line."""
+def counted(status: Status, doing: str, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Passes batches on and counts the samples that are done in a line."""
     done = 0
     for batch in batches:
         yield batch
         done += len(batch)
-        status.update(f"{title}: testing, {done:,} done")
+        status.update(f"{doing}, {done:,} done")
 
 
 def report_results(folder: Path, following: Following) -> list[Result]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attar.errors import PairError
+from attar.errors import AttarError, PairError
 from attar.losses.checks import check_same_shape
 from attar.losses.loss import Loss
 from attar.losses.numerics import widen
@@ -41,30 +42,58 @@ class VariationalInformation(nn.Module):
         return 0.5 * ((widen(learner) - widen(source)).square() / variance + variance.log()).mean()
 
 
-def gaussian_wasserstein(student_map: Tensor, teacher_map: Tensor, mean_weight: float = 4.0) -> Tensor:
-    """WKD-F: W2 between the channels' Gaussians, w ||mu_s - mu_t||^2 + ||sd_s - sd_t||^2, batch mean
-    (arXiv:2412.08139).
+def gaussian_wasserstein(student_map: Tensor, teacher_map: Tensor, mean_weight: float = 4.0, grid: int = 1) -> Tensor:
+    """WKD-F: W2 between the channels' Gaussians, w ||mu_s - mu_t||^2 + ||sd_s - sd_t||^2, the mean over images and
+    cells (arXiv:2412.08139).
 
-    Mean and deviation are over positions; the variance is the unbiased one, that of a single position 0, with 1e-5
-    added below the root.
+    Mean and deviation are over the positions of a cell; the variance is the unbiased one, that of a single position 0,
+    with 1e-5 added below the root.
 
     Args:
         student_map: (B, C, H, W), projected.
         teacher_map: (B, C, H', W').
         mean_weight: w (4).
+        grid: cells along each side of a map; where a side is no multiple of it, cells overlap as in adaptive pooling.
+
+    Raises:
+        AttarError: more cells than positions.
 
     >>> S = torch.tensor([[[[1.0, 2], [3, 4]], [[0, 0], [1, 1]]]])
     >>> T = torch.tensor([[[[2.0, 2], [2, 2]], [[1, 0], [1, 0]]]])
-    >>> round(gaussian_wasserstein(S, T).item(), 4)
-    2.6585
+    >>> round(gaussian_wasserstein(S, T).item(), 4), round(gaussian_wasserstein(S, T, grid=2).item(), 4)
+    (2.6585, 8.0)
     """
-    means, deviations = [], []
-    for one in (widen(student_map).flatten(2), widen(teacher_map).flatten(2)):
-        means.append(one.mean(2))
-        variance = one.var(2) if one.shape[2] > 1 else torch.zeros_like(means[-1])
-        deviations.append((variance + _SMALL).sqrt())
-    gap = mean_weight * (means[0] - means[1]).square() + (deviations[0] - deviations[1]).square()
-    return gap.sum(1).mean()
+    total = student_map.new_zeros((), dtype=widen(student_map).dtype)
+    for own, theirs in zip(cells(widen(student_map), grid), cells(widen(teacher_map), grid), strict=True):
+        (mean_s, deviation_s), (mean_t, deviation_t) = _moments(own), _moments(theirs)
+        gap = mean_weight * (mean_s - mean_t).square() + (deviation_s - deviation_t).square()
+        total = total + gap.sum(1).mean()
+    return total / grid**2
+
+
+def cells(feature: Tensor, grid: int) -> Iterator[Tensor]:
+    """The cells of a map (B, C, H, W), row by row, each (B, C, positions); bounds are those of adaptive pooling.
+
+    Raises:
+        AttarError: more cells than positions.
+
+    >>> [cell.flatten().tolist() for cell in cells(torch.arange(9.0).reshape(1, 1, 3, 3), 2)]
+    [[0.0, 1.0, 3.0, 4.0], [1.0, 2.0, 4.0, 5.0], [3.0, 4.0, 6.0, 7.0], [4.0, 5.0, 7.0, 8.0]]
+    """
+    sides = feature.shape[2:]
+    if not 1 <= grid <= min(sides):
+        raise AttarError(f"grid={grid}: expected 1 or more and no more than the map's {sides[0]}x{sides[1]} positions")
+    rows, columns = ([(k * side // grid, -(-(k + 1) * side // grid)) for k in range(grid)] for side in sides)
+    for top, bottom in rows:
+        for left, right in columns:
+            yield feature[:, :, top:bottom, left:right].flatten(2)
+
+
+def _moments(cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation over the positions of (B, C, positions)."""
+    mean = cell.mean(2)
+    variance = cell.var(2) if cell.shape[2] > 1 else torch.zeros_like(mean)
+    return mean, (variance + _SMALL).sqrt()
 
 
 @dataclass(eq=False, repr=False)
@@ -72,9 +101,10 @@ class GaussianWasserstein(Loss):
     """`gaussian_wasserstein` as a module: loss(student_map, teacher_map)."""
 
     mean_weight: float = 4.0
+    grid: int = 1
 
     def forward(self, learner: Tensor, source: Tensor) -> Tensor:
-        return gaussian_wasserstein(learner, source, self.mean_weight)
+        return gaussian_wasserstein(learner, source, self.mean_weight, self.grid)
 
 
 def hierarchical_context(student_map: Tensor, teacher_map: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ class Method(nn.Module):
         task: what is learnt; the edges' losses on outputs are the task's.
         many_teachers: whether `teacher` may be a list of networks.
         one_teacher: why several teachers cannot stand for one, where what it reads of them would allow it.
+        prepared_images: how many training images `prepare` is shown at most.
         phases: the optimiser steps per batch, each with a forward pass of its own (named by `batch.phase`) and the
             edges of that name. Nearly every method takes one.
     """
@@ -56,6 +57,7 @@ class Method(nn.Module):
     runs_on: ClassVar[str] = runs_on(needs)
     many_teachers: ClassVar[bool] = False
     one_teacher: ClassVar[str] = ""
+    prepared_images: int = 4096
     phases: ClassVar[tuple[str, ...]] = ("",)
     task: Task = Classification()
 
@@ -93,10 +95,14 @@ class Method(nn.Module):
         """
 
     def prepare(self, batches: Iterable[Batch]) -> None:
-        """Before the first step: batches of training images, 4,096 images at most, not varied.
+        """Before the first step: batches of training images, `prepared_images` at most, not varied.
 
         Few methods ask: those that read statistics of a teacher's features. Runs call it, your own loop has to.
         """
+
+    def wanted_images(self) -> int:
+        """How many training images `prepare` asks for: none where a method has no `prepare` of its own."""
+        return 0 if type(self).prepare is Method.prepare else self.prepared_images
 
     def also_deployed(self) -> dict[str, nn.Module]:
         """Further networks that come out of training and are worth measuring, by name."""
@@ -430,9 +436,13 @@ class Composed(Method):
             method.setup(labels)
 
     def prepare(self, batches: Iterable[Batch]) -> None:
-        shown = list(batches)
-        for method in self._methods:
+        asking = [method for method in self._methods if method.wanted_images()]
+        shown = list(batches) if len(asking) > 1 else batches
+        for method in asking:
             method.prepare(shown)
+
+    def wanted_images(self) -> int:
+        return max(method.wanted_images() for method in self._methods)
 
     def deployed(self) -> nn.Module:
         return self._methods[0].deployed()
