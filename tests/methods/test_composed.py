@@ -69,6 +69,12 @@ def test_what_cannot_be_joined(nets, name, message):
         create_method(name, **nets)
 
 
+def test_a_host_without_what_another_compares_is_named(nets, batch):
+    method = create_method("iakd+kd", **nets)
+    with pytest.raises(AttarError, match=r"'iakd' runs the networks and has no 'teacher\.logits'.*run each alone"):
+        method.batch_losses(batch)
+
+
 def test_the_first_methods_weight_stays(nets):
     weights = {edge.key: edge.weight for edge in create_method("kd+at", **nets).edges}
     assert weights["labels->student.logits"] == 0.1

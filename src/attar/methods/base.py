@@ -412,7 +412,21 @@ class Composed(Method):
         self.student, self.teacher = host.student, host.teacher  # all parts share the networks inside
 
     def run(self, batch: Batch) -> Knowledge:
-        return self._methods[0].run(batch)
+        known = self._methods[0].run(batch)
+        if not torch.compiler.is_compiling():
+            self._check_has_all(known)
+        return known
+
+    def _check_has_all(self, known: Knowledge) -> None:
+        """Refuse knowledge of the host that lacks what another method compares."""
+        names = set(known)
+        for edge in self.edges:
+            for end in (edge.source, edge.target):
+                if end not in names:
+                    raise AttarError(
+                        f"{self.name!r}: {self._methods[0].name!r} runs the networks and has no {end!r}, which edge "
+                        f"{edge.key!r} of another method compares; run each alone"
+                    )
 
     def transfers(self) -> Iterable[Transfer]:
         first: dict[str, Transfer] = {}
