@@ -81,6 +81,7 @@ def wkd_logits(
     0.0034
     """
     check_logits(student_logits, teacher_logits)
+    check_positive("the temperature", temperature)
     own = label_mask(student_logits, labels)
     student, teacher = (other_classes(logits, own, temperature) for logits in (student_logits, teacher_logits))
     return transport_cost(student, teacher, cost.to(student), regularisation, iterations).mean()

@@ -11,6 +11,7 @@ from attar.batch import Batch
 from attar.errors import PairError
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import ClassActivation
+from attar.losses.checks import check_positive
 from attar.methods.base import Offline
 from attar.methods.common.stage_pairs import require_staged
 from attar.methods.registry import register
@@ -55,6 +56,7 @@ class CATKD(Offline):
     ) -> None:
         require_staged(self.name, "teacher", teacher)
         require_staged(self.name, "student", student)
+        check_positive("cells", cells)
         super().__init__(teacher, student)
         self.weight, self.cells, self.normalise, self.ce = weight, cells, normalise, ce
         for network in (self.teacher, self.student):

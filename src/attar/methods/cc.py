@@ -10,6 +10,7 @@ from attar import losses
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
+from attar.losses.checks import check_positive
 from attar.methods.base import Offline
 from attar.methods.common.stage_pairs import POOLED, Layers, layer_shapes, tap_pairs
 from attar.methods.registry import register
@@ -46,6 +47,7 @@ class CC(Offline):
         layers: Layers | None = None,
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
+        check_positive("width", width)
         super().__init__(teacher, student)
         self.weight, self.ce = weight, ce
         pairs = tap_pairs(self.name, teacher, student, layers, POOLED)

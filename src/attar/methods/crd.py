@@ -13,6 +13,7 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import Contrast
+from attar.losses.checks import check_positive
 from attar.losses.contrast import log_mean_score
 from attar.losses.numerics import widen
 from attar.methods.base import Offline
@@ -75,6 +76,8 @@ class CRD(Offline):
         momentum: float = 0.5,
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
+        check_positive("width", width)
+        check_positive("negatives", negatives)
         super().__init__(teacher, student)
         self.weight, self.ce = weight, ce
         for tapped in (self.teacher, self.student):

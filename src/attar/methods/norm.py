@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from attar.batch import Batch
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE
+from attar.losses.checks import check_positive
 from attar.losses.numerics import widen
 from attar.methods.base import Offline
 from attar.methods.common.stage_pairs import require_staged
@@ -87,6 +88,7 @@ class NORM(Offline):
     ) -> None:
         require_staged(self.name, "teacher", teacher)
         require_staged(self.name, "student", student)
+        check_positive("copies", copies)
         super().__init__(teacher, student)
         self.copies, self.weight, self.kd, self.temperature, self.ce = copies, weight, kd, temperature, ce
         for network in (self.teacher, self.student):

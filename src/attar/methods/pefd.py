@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from attar import losses
 from attar.knowledge import Transfer
+from attar.losses.checks import check_positive
 from attar.methods.base import Offline
 from attar.methods.registry import register
 from attar.models import tap_shapes
@@ -46,6 +47,7 @@ class PEFD(Offline):
         ce: float = 1.0,
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
+        check_positive("projectors", projectors)
         super().__init__(teacher, student)
         self.weight, self.ce = weight, ce
         theirs, own = (tap_shapes(net, ["pooled"], image_shape)["pooled"][0] for net in (teacher, student))

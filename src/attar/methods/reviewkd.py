@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from attar.batch import Batch
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE, HierarchicalContext
+from attar.losses.checks import check_positive
 from attar.methods.base import Offline
 from attar.methods.common.stage_pairs import common_stages
 from attar.methods.registry import register
@@ -58,6 +59,7 @@ class ReviewKD(Offline):
         width: int = 512,
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
+        check_positive("width", width)
         super().__init__(teacher, student)
         self.weight, self.ce, self.warmup = weight, ce, warmup
         stages = common_stages(self.name, teacher, student)

@@ -12,6 +12,7 @@ from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import SpatialTokens
+from attar.losses.checks import check_positive
 from attar.methods.base import Offline
 from attar.methods.common.stage_pairs import require_staged, stage_name
 from attar.methods.registry import register
@@ -112,6 +113,7 @@ class Projector(nn.Module):
     def __init__(self, own: tuple[int, ...], theirs: tuple[int, ...], heads: int, queries: bool = True) -> None:
         super().__init__()
         (inputs, *old), (width, *self.size) = own, theirs
+        check_positive("heads", heads)
         if width % heads:
             raise AttarError(
                 f"method 'scalekd': {heads} heads do not divide the teacher's {width} channels; give method.heads="

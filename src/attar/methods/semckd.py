@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Knowledge, Transfer
+from attar.losses.checks import check_positive
 from attar.losses.loss import Loss
 from attar.losses.numerics import gram, product, widen
 from attar.methods.base import Offline
@@ -67,6 +68,7 @@ class SemCKD(Offline):
     ) -> None:
         first = require_staged(self.name, "teacher", teacher)
         second = require_staged(self.name, "student", student)
+        check_positive("batch_size", batch_size)
         super().__init__(teacher, student)
         self.weight, self.kd, self.temperature, self.ce = weight, kd, temperature, ce
         self.theirs = [f"stage{number}" for number in range(1, len(first.stages) + 1)]

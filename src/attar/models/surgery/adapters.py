@@ -130,9 +130,11 @@ class SimKDProjector(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, out_channels: int, factor: int = 2) -> None:
-        middle = out_channels // factor
+        middle = out_channels // factor if factor > 0 else 0
         if middle < 1:
-            raise AttarError(f"a factor of {factor} leaves nothing of {out_channels} channels; give a smaller factor")
+            raise AttarError(
+                f"a factor of {factor} makes no channels of {out_channels}; give a factor from 1 to {out_channels}"
+            )
         super().__init__(
             nn.Conv2d(in_channels, middle, 1, bias=False),
             nn.BatchNorm2d(middle),
