@@ -1,6 +1,7 @@
 """The conformance suite passes every method of ours, and names what is wrong with a broken one."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -200,6 +201,14 @@ def test_nothing_that_learns(failures):
             yield Transfer("labels", "student.logits", CrossEntropy(), weight=0.0)
 
     assert "nothing learns" in failures(Mine)
+
+
+@pytest.mark.parametrize(("weight", "epoch"), [("until(1)", 2), ("from(2)", 1), ("cosine(1)", 3)])
+def test_an_epoch_in_which_nothing_learns(weight, epoch):
+    method = create_method("supervised", student=create_model("resnet8"), weights={"labels->student.logits": weight})
+    batch = replace(cases.Case(lambda: method).batch(), epochs=3)
+    with pytest.raises(AttarError, match=rf"nothing learns in epoch {epoch} of 3: .*\(labels->student.logits\)"):
+        check(method, batch)
 
 
 def test_a_teacher_that_moves(failures):

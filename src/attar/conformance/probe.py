@@ -14,7 +14,7 @@ from attar.conformance.unlabelled_batches import check_unlabelled
 from attar.errors import AttarError
 from attar.knowledge import Losses, learning, weights_of
 from attar.methods.base import Method
-from attar.schedules import ByLayer
+from attar.schedules import ByLayer, value
 
 
 def check(method: Method, batch: Batch) -> Losses:
@@ -113,10 +113,18 @@ def check_outputs(method: Method) -> None:
 
 
 def check_schedules(method: Method, epochs: int) -> None:
-    """Schedules that need a number of epochs have them."""
+    """Schedules that need a number of epochs have them, and no epoch is one in which nothing learns."""
     for edge in method.edges:
         if isinstance(edge.weight, ByLayer):
             edge.weight.check(epochs)
+    for phase in method.phases:
+        edges = [edge for edge in method.edges if edge.phase == phase]
+        for epoch in range(epochs):
+            if not any(value(edge.weight, epoch, epochs) for edge in edges):
+                raise AttarError(
+                    f"nothing learns in epoch {epoch + 1} of {epochs}: the weights of all edges "
+                    f"({', '.join(edge.key for edge in edges)}) are 0 there; give one of them a weight in every epoch"
+                )
 
 
 def check_ownership(method: Method) -> None:
