@@ -278,3 +278,11 @@ def test_weights_do_not_outlive_the_teacher_they_belong_to(tmp_path):
 def test_lists_hold_what_they_are_lists_of(keys, message):
     with pytest.raises(AttarError, match=message):
         read_recipe(**keys)
+
+
+@pytest.mark.parametrize("key", ["teacher.weights", "student.weights", "data.root", "data.unlabelled", "alone"])
+def test_an_empty_path_is_not_the_folder_of_now(key):
+    section, _, name = key.partition(".")
+    given = {section: {"name": "digits" if section == "data" else "resnet8", name: ""}} if name else {key: ""}
+    with pytest.raises(AttarError, match=rf"^{key} is empty; give a path, or leave it out$"):
+        read_recipe(**given)

@@ -49,6 +49,17 @@ def check_values(recipe: Recipe) -> None:
             )
         if given not in choices:
             raise unknown(f"value of {key}:", str(given), choices)
+    paths = {
+        "teacher.weights": recipe.teacher.weights,
+        "teacher.cache": recipe.teacher.cache,
+        "student.weights": recipe.student.weights,
+        "data.root": recipe.data.root,
+        "data.unlabelled": recipe.data.unlabelled,
+        "alone": recipe.alone,
+    }
+    for key, path in paths.items():
+        if path == "":  # which would be read as the folder of now
+            raise AttarError(f"{key} is empty; give a path, or leave it out")
     optim = recipe.optim
     positive: dict[str, float | None] = {
         "epochs": recipe.epochs,
