@@ -133,7 +133,7 @@ class SimKDProjector(nn.Sequential):
         middle = out_channels // factor if factor > 0 else 0
         if middle < 1:
             raise AttarError(
-                f"a factor of {factor} makes no channels of {out_channels}; give a factor from 1 to {out_channels}"
+                f"a factor of {factor} leaves nothing of {out_channels} channels; give 1 to {out_channels}"
             )
         super().__init__(
             nn.Conv2d(in_channels, middle, 1, bias=False),
