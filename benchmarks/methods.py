@@ -172,6 +172,7 @@ def train(
     method = training.method.train()
     folded = EngineSpec("folded", precision)
     job.engines.attach(method, tuple(folded for _ in method.frozen()))
+    training.prepare(job.console)
     learners: dict[str, torch.optim.Optimizer] = {
         phase: torch.optim.SGD(method.trainable(phase), setting.lr, 0.9, weight_decay=5e-4) for phase in method.phases
     }

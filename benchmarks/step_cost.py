@@ -103,10 +103,10 @@ class Steps:
 
 
 def batch_of(size: int, views: tuple[str, ...]) -> Batch:
-    """A batch of noise in the last epoch of a run, when every edge has its weight."""
+    """A batch of noise in epoch 150 of 240, when every edge has its weight: warm-ups are over, no decay has begun."""
     images = torch.randn(size, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(size) % CLASSES
-    return Batch(images, labels, torch.arange(size), Address(0, 239, 0), 240, views=dict.fromkeys(views, images + 0.1))
+    return Batch(images, labels, torch.arange(size), Address(0, 149, 0), 240, views=dict.fromkeys(views, images + 0.1))
 
 
 def quartiles(own: Steps, kd: Steps, pairs: int) -> list[float]:

@@ -280,7 +280,9 @@ def test_lists_hold_what_they_are_lists_of(keys, message):
         read_recipe(**keys)
 
 
-@pytest.mark.parametrize("key", ["teacher.weights", "student.weights", "data.root", "data.unlabelled", "alone"])
+@pytest.mark.parametrize(
+    "key", ["teacher.weights", "teacher.cache", "student.weights", "data.root", "data.unlabelled", "alone"]
+)
 def test_an_empty_path_is_not_the_folder_of_now(key):
     section, _, name = key.partition(".")
     given = {section: {"name": "digits" if section == "data" else "resnet8", name: ""}} if name else {key: ""}

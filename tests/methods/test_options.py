@@ -8,8 +8,9 @@ import pytest
 
 from attar.conformance.probe import check_learning
 from attar.errors import AttarError
-from attar.methods import create_method, list_methods, method_info
+from attar.methods import create_method, method_info
 from attar.models import create_model
+from sweeps import installed_methods
 
 NUMBERS = {int: (0, 1, 2), float: (0.0, 0.5, 2.0)}
 
@@ -34,7 +35,7 @@ def variants(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list_methods())
+@pytest.mark.parametrize("name", installed_methods())
 def test_other_values_train_or_are_refused(tiny, name):
     for options in variants(name):
         refused = ""

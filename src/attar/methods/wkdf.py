@@ -29,6 +29,8 @@ class WKDF(Offline):
     Its feature form: L = ce * CE + weight * mean of (w ||mu_s - mu_t||^2 + ||sd_s - sd_t||^2) over the channels of the
     last stage, the student's brought to the teacher's channels by a 1x1 convolution, and over the cells of a grid.
 
+    Deviates: on ImageNet the authors bring the student's map to the teacher's channels by a bottleneck of 256.
+
     Args:
         teacher: a trained staged network.
         student: the staged network to train.
