@@ -71,6 +71,25 @@ def test_a_folder_without_labels_trains_a_student_and_a_knn_score_comes_on_the_w
     assert load(run.folder)(torch.zeros(2, 3, 16, 16)).shape == (2, 64)
 
 
+def test_unic_brings_the_task_along_and_scores_its_student(photos, tmp_path):
+    names, files = ("resnet14", "resnet8x4"), []
+    for name in names:
+        files.append(str(tmp_path / f"{name}.pth"))
+        torch.save(create_model(name, 0, image_size=16).state_dict(), files[-1])
+    run = attar.distill(
+        data={"name": str(photos / "any"), "image_size": 16},
+        task={"labelled": str(photos / "few")},
+        teacher={"name": ",".join(names), "weights": ",".join(files)},
+        student="resnet8",
+        method="unic",
+        epochs=1,
+        out=str(tmp_path / "run"),
+        **QUIET,
+    )
+    assert 0 <= json.loads((run.folder / "student.json").read_text())["test"]["knn"] <= 1
+    assert attar.read_recipe(run.folder / "recipe.yaml").task.name == "features"
+
+
 def test_a_classifier_starts_from_the_students_features(run, photos, tmp_path):
     with pytest.warns(UserWarning, match="has no classifier: 'fc' begins anew"):
         attar.train_model(

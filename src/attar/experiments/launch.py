@@ -74,12 +74,13 @@ def start(
 
 
 def without_labels(recipe: Recipe, keys: Collection[str] | None) -> Recipe:
-    """method=embed alone learns features, for which no labels are needed, unless the recipe names another task.
+    """A method of features (embed, unic) needs no labels: task=features, unless the recipe names another.
 
     Raises:
         AttarError: the student is to be trained alone, without labels.
     """
-    if recipe.method.name == "embed" and not recipe.task.name:
+    name = recipe.method.name
+    if not recipe.task.name and "+" not in name and not method_info(name).cls.needs_labels:
         recipe = replace(recipe, task=replace(recipe.task, name="features"))
     if recipe.task.name != "features":
         return recipe

@@ -40,6 +40,7 @@ from attar.losses.information import (
     correlation_information,
     mutual_information,
 )
+from attar.losses.kept_teachers import KeptTeachers, feature_distance
 from attar.losses.label_embeddings import ClassStructure, InstanceStructure, class_structure, instance_structure
 from attar.losses.logit_relations import LocalRelations, Refined, Streamlined
 from attar.losses.loss import Loss
@@ -141,6 +142,7 @@ __all__ = [
     "IntraLayer",
     "JensenShannon",
     "KLDivergence",
+    "KeptTeachers",
     "L2ToStart",
     "LocalRelations",
     "LogitsMSE",
@@ -194,6 +196,7 @@ __all__ = [
     "dkd",
     "entropy_adaptive_kl",
     "factor_transfer",
+    "feature_distance",
     "flow",
     "gaussian_kl",
     "information_flow",

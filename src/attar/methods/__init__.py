@@ -85,6 +85,7 @@ from attar.methods import (  # noqa: F401, the methods register themselves
     tfkd,
     ttm,
     uakd,
+    unic,
     unikd,
     vid,
     vkd,

@@ -46,6 +46,7 @@ class Method(nn.Module):
         runs_on: the networks that have it, in words.
         task: what is learnt; the edges' losses on outputs are the task's.
         many_teachers: whether `teacher` may be a list of networks.
+        needs_labels: whether its task has labels; without, it is "features" where a recipe names none.
         one_teacher: why several teachers cannot stand for one, where what it reads of them would allow it.
         prepared_images: how many training images `prepare` is shown at most.
         phases: the optimiser steps per batch, each with a forward pass of its own (named by `batch.phase`) and the
@@ -56,6 +57,7 @@ class Method(nn.Module):
     needs: ClassVar[tuple[Needs, ...]] = ("logits",)
     runs_on: ClassVar[str] = runs_on(needs)
     many_teachers: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = True
     one_teacher: ClassVar[str] = ""
     prepared_images: int = 4096
     phases: ClassVar[tuple[str, ...]] = ("",)

@@ -11,12 +11,9 @@ from attar.batch import Batch
 from attar.knowledge import Knowledge, Transfer
 from attar.losses import MSE
 from attar.methods.common.equal_variances import EqualVariances
-from attar.methods.common.several_teachers import SeveralTeachers
+from attar.methods.common.feature_teachers import POOLED, FeatureTeachers
 from attar.methods.registry import register
 from attar.models import tap_shapes
-
-# The output of a network without a classifier, and the tap of one with it.
-FEATURES, POOLED = "features", "pooled"
 
 
 @register(
@@ -27,7 +24,7 @@ FEATURES, POOLED = "features", "pooled"
     family="offline",
     needs=("pooled",),
 )
-class Embed(SeveralTeachers):
+class Embed(FeatureTeachers):
     """PHI-S: Distribution Balancing for Label-Free Multi-Teacher Distillation (Ranzinger et al., 2024), its loss.
 
     L = mean over the teachers of MSE(P f_s, Q (f_t - mean) / s), P a linear layer a teacher, trained and not deployed;
@@ -60,24 +57,18 @@ class Embed(SeveralTeachers):
         self.scales = nn.ModuleList([EqualVariances(width) for width in widths])
         self.heads = nn.ModuleList([nn.Linear(own, width) for width in widths])
 
-    @property
-    def tap(self) -> str:
-        """What is compared: the output of networks without a classifier, else what the classifier sees."""
-        return FEATURES if self.task.output == FEATURES else POOLED
-
     @torch.no_grad()
     def prepare(self, batches: Iterable[Batch]) -> None:
         seen: list[list[Tensor]] = [[] for _ in self.names]
         for batch in batches:
+            known = self.of_teachers(batch)
             for place, name in enumerate(self.names):
-                seen[place].append(self._features(name, batch).float().cpu())
+                features = known[f"{name}.{self.tap}"]
+                assert isinstance(features, Tensor)
+                seen[place].append(features.float().cpu())
         for scale, parts in zip(self.scales, seen, strict=True):
             assert isinstance(scale, EqualVariances)
             scale.fit(torch.cat(parts))
-
-    def _features(self, name: str, batch: Batch) -> Tensor:
-        output = getattr(self, name)(batch.inputs, () if self.tap == FEATURES else (POOLED,))
-        return output.logits if self.tap == FEATURES else output.tap(POOLED)
 
     def run(self, batch: Batch) -> Knowledge:
         known = super().run(batch)
@@ -87,10 +78,6 @@ class Embed(SeveralTeachers):
         return known
 
     def transfers(self) -> Iterable[Transfer]:
-        for held in (self.student, *(getattr(self, name) for name in self.names)):
-            if self.tap == POOLED:
-                held.request(POOLED)
-        if self.tap == POOLED:
-            yield self.label_edge(weight=self.ce)
+        yield from self.label_edges(self.ce)
         for name, head in zip(self.names, self.heads, strict=True):
             yield Transfer(f"{name}.scaled", f"student.{self.tap}", MSE(), 1 / len(self.names), via=head)

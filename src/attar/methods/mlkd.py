@@ -27,9 +27,9 @@ class MLKD(TwoViews):
     of the first view at half their weight. The paper counts the half of the images of which the teacher is less sure;
     in the released code the mask multiplies means over the batch, which is the factor 0.5 that stands here.
 
-    Deviates: one view unless two_views is set. The released code halves the second view's Gram matrices of images too
-    and takes those of classes at T 2 and 6 from the first view; here every term of a view has one weight. The authors
-    train for 480 epochs.
+    Deviates: one view unless two_views is set. The released code computes the second view's Gram matrices but leaves
+    them out of its sum, and takes that view's KL at T 2 and 6 from the first view; here, as in the paper, every view
+    has every term. The authors train for 480 epochs.
 
     Args:
         teacher: a trained network.

@@ -53,7 +53,7 @@ class Features:
             AttarError: always.
         """
         raise AttarError(
-            "task=features has no labels to learn from: it takes method=embed, teachers with weights "
+            "task=features has no labels to learn from: it takes method=embed or unic, teachers with weights "
             "(teacher.weights=FILE or pretrained) and alone=skip"
         )
 

@@ -134,6 +134,17 @@ def torchvision_vit(net: Any) -> LibraryStaged | None:
     return LibraryStaged([TorchvisionEntry(net, 1)], even(blocks, 1), [exit], head, names)
 
 
+def patch_channels(net: nn.Module, channels: int) -> int:
+    """How many of a map's channels, from the first, are its patches': all but those of class tokens and registers.
+
+    Args:
+        net: the network whose stage gave the map.
+        channels: of the map.
+    """
+    prefix = next((module.prefix for module in net.modules() if isinstance(module, Blocks)), 0)
+    return channels // (1 + prefix)
+
+
 def even(blocks: list[nn.Module], prefix: int, kind: type[Blocks] = Blocks) -> list[list[nn.Module]]:
     """Blocks in even groups."""
     count = min(STAGES, len(blocks))
