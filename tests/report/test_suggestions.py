@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -10,9 +11,10 @@ from rich.console import Console
 import attar
 import attar as library
 from attar.deploy import save
+from attar.methods import list_methods, method_info
 from attar.profiling import Latency, parameters
 from attar.recipe import read_recipe, to_yaml
-from attar.report.suggestions import next_command, suggestion_json, suggestion_notes, suggestion_table
+from attar.report.suggestions import next_command, stages_note, suggestion_json, suggestion_notes, suggestion_table
 
 RESNETS = ["resnet8", "resnet14", "resnet20"]
 
@@ -57,6 +59,14 @@ def test_students_beside_their_teacher(capsys):
 def test_notes_of_one_student_are_in_the_singular():
     notes = suggestion_notes(library.suggest("resnet56", among=["resnet8"], clock=lambda *_: Latency(1.0, 0.0)))
     assert "It has stages: every method can work inside it." in notes
+
+
+def test_students_without_stages_are_named_once():
+    plain = [replace(one, stages=0) for one in found().students[:2]]
+    assert stages_note(plain[:1])[0].startswith(f"Without stages: {plain[0].name}. The ")
+    needing = sum("stages" in method_info(name).needs for name in list_methods())
+    assert f" The {needing} methods that need stages (`attar list methods`) do not run there" in stages_note(plain)[0]
+    assert stages_note(plain)[0].startswith("Without stages: all of them. The ")
 
 
 def test_the_nearest_where_nothing_fits():

@@ -18,7 +18,7 @@ class EKD(Offline):
     """Evidential Knowledge Distillation (ICCV 2025): logits parametrise a Dirichlet distribution over predictions.
 
     L = ce * expected cross-entropy + first * T^2 KL of the means + second * w(epoch) * T^2 KL of the Dirichlets, with
-    w = min(epoch / warmup, 1). The student still predicts by its largest logit.
+    w = min((epoch + 1) / warmup, 1). The student still predicts by its largest logit.
 
     Args:
         teacher: a trained network.

@@ -37,8 +37,8 @@ class FitNet(Offline):
         stage: which stage is the hint, from 1, or from -1 backwards (2, the middle one).
         weight: of the hint (100).
         ce: weight of the labels (1).
-        regressor: how the student's map reaches the teacher's shape: "auto" chooses from the two shapes, see
-            `attar.models.adapter` for the other names.
+        regressor: how the student's map reaches the teacher's shape ("regressor"); "auto" chooses from the
+            two shapes, see `attar.models.adapter` for the other names.
         layers: {student.PATH: teacher.PATH, ...}, in place of one stage; a vector has a linear regressor.
         image_shape: (C, H, W) of one image; by default the networks' own.
     """

@@ -30,9 +30,9 @@ from attar.schedules import LinearWarmup
 class KDPP(Offline):
     """Improving Knowledge Distillation via Regularizing Feature Norm and Direction (Wang et al., 2023): KD++.
 
-    L = ce * CE + kd * min(epoch / warmup, 1) * KL + weight * mean of 1 - <f_s, e_y> / max(|f_s|, |f_t|) on the pooled
-    features, e_y the unit vector of the teacher's mean feature of class y. Where widths differ, a batch norm, a dropout
-    of a half and a linear layer bring the student's features to the teacher's width, as in the code.
+    L = ce * CE + kd * min((epoch + 1) / warmup, 1) * KL + weight * mean of 1 - <f_s, e_y> / max(|f_s|, |f_t|) on the
+    pooled features, e_y the unit vector of the teacher's mean feature of class y. Where widths differ, a batch norm, a
+    dropout of a half and a linear layer bring the student's features to the teacher's width, as in the code.
 
     Weights (kd, weight) of the code, with the labels' 1 throughout: resnet56 to resnet20 (1, 2), resnet32x4 to
     resnet8x4 (3.5, 2), wrn_40_2 to wrn_40_1 (1, 1.5), ResNet-50 to MobileNetV2 (3, 0.5), resnet32x4 to ShuffleNetV1

@@ -43,6 +43,7 @@ class SKT(Offline):
         hard: weight of the labels (1 in the paper).
         soft: weight of the teacher's output (1 in the paper).
         temperature: where the task's imitation has one, in classification.
+        image_shape: (C, H, W) of one image; by default the networks' own.
 
     Raises:
         AttarError: a network is not staged, or their maps differ in number or size.

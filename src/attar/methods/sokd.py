@@ -55,7 +55,7 @@ class SOKD(Method):
 
     Args:
         teacher: a trained staged network.
-        student: the network to train; it needs stages only for `feature_loss`.
+        student: the network to train; it needs stages only for a `feature_loss` on maps.
         temperature: T of every KL (4).
         split: how many of the teacher's stages stay below the bridge, -1: all but the last; 0: the bridge is a whole
             second teacher; "last": the bridge is the head alone.

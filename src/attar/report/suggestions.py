@@ -85,14 +85,17 @@ def unsteady(found: Suggestion) -> int:
 
 
 def stages_note(students: Sequence[Measured]) -> list[str]:
-    """Which students have no stages, and which methods that rules out; nothing where all have them."""
+    """Which students have no stages, and how many methods that rules out."""
     without = [one.name for one in students if not one.stages]
     if not without:
         has, them = ("It has", "it") if len(students) == 1 else ("All have", "them")
         return [f"{has} stages: every method can work inside {them}."]
-    inside = [name for name in list_methods() if {"stages", "classifier"} & {*method_info(name).needs}]
-    which = "All" if len(without) == len(students) > 1 else ", ".join(without)
-    return [f"Without stages, so not for {', '.join(inside)}: {which}."]
+    needing = sum("stages" in method_info(name).needs for name in list_methods())
+    which = "all of them" if len(without) == len(students) > 1 else ", ".join(without)
+    return [
+        f"Without stages: {which}. The {needing} methods that need stages (`attar list methods`) do not run there by "
+        "default."
+    ]
 
 
 def weights_note(students: Sequence[Measured]) -> list[str]:

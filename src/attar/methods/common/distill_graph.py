@@ -37,11 +37,11 @@ class Imitation:
 class DistillGraph:
     """Who learns from whom, before any network is there.
 
-    L = sum of labels_i CE(o_i) + alpha ramp(epoch) * sum over lessons of weight D(learner <- source).
+    L = sum of labels_i CE(o_i) + alpha ramp(epoch) * sum over imitations of weight D(learner <- source).
 
     Attributes:
         objects: their names, the deployed one first.
-        lessons: who is compared with whom.
+        imitations: who is compared with whom.
         ensembles: each ensemble's share of every object, or of an earlier ensemble.
         labels: the weight of the labels for objects and ensembles.
         loss: D, called as loss(learner's logits, source's logits).
@@ -85,7 +85,7 @@ class DistillGraph:
         return knowledge
 
     def transfers(self, alpha: float = 1.0, ramp: int = 0) -> Iterator[Transfer]:
-        """The edges: the labels', then the lessons', whose weights ramp up over `ramp` epochs (0: at once)."""
+        """The edges: the labels', then the imitations', whose weights ramp up over `ramp` epochs (0: at once)."""
         for name, weight in self.labels.items():
             yield Transfer("labels", f"{name}.logits", CrossEntropy(), weight=weight)
         for imitation in self.imitations:

@@ -55,7 +55,7 @@ class CsiNet(Staged):
         if (num_classes, in_channels) != (2, 2):
             raise AttarError(
                 f"CsiNet takes and gives 2 channels, the real and the imaginary part, not {in_channels} and "
-                f"{num_classes}; give it channels (data=umi or data=channels)"
+                f"{num_classes}; give it channels (data=sionna or data=channels)"
             )
         if width < 1 or depth < 0:
             raise AttarError(f"width is {width} and depth {depth}; give 1 or more, and 0 or more")
