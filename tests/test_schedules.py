@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from attar.schedules import ExponentialRampUp, LinearWarmup, value
+from attar.errors import AttarError
+from attar.schedules import ExponentialDecay, ExponentialRampUp, LinearWarmup, value
 
 
 @pytest.mark.parametrize("ramp", [LinearWarmup(0, 3.0), ExponentialRampUp(0, 3.0)])
@@ -24,3 +25,9 @@ def test_exponential_ramp_starts_at_exp_minus_5_and_stays_at_1():
 
 def test_a_number_is_its_own_value():
     assert value(3, 100, 200) == 3.0
+
+
+@pytest.mark.parametrize("weight", [ExponentialDecay(1.0, 1e200), float("inf"), lambda epoch, epochs: math.nan])
+def test_a_weight_that_is_not_finite_is_refused_by_its_epoch(weight):
+    with pytest.raises(AttarError, match=r"in epoch 3; give one that is finite in every epoch"):
+        value(weight, 2, 10)

@@ -123,8 +123,13 @@ def import_named(tree: Any) -> None:
         import_named(part)
 
 
+def _module_name(file: Path) -> str:
+    """Never the name of a module that others import."""
+    return f"attar_import_{file.stem}"
+
+
 def _run(file: Path) -> None:
-    name = f"attar_import_{file.stem}"  # never the name of a module that others import
+    name = _module_name(file)
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise AttarError(f"--import {file}: no such Python file")
@@ -151,6 +156,11 @@ def changed_imports(folder: Path) -> list[str]:
     """The names of files that the run imported and that this process has imported with another content."""
     now = {path.name: digest for path, digest in _imported.items()}
     return [name for name, digest in _recorded(folder) if name in now and now[name] != digest]
+
+
+def modules_of(name: str) -> set[str]:
+    """The names under which a file or a module that was imported stands in `sys.modules`."""
+    return {name, _module_name(Path(name))}
 
 
 @contextmanager

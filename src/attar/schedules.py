@@ -285,5 +285,15 @@ def _number(text: str, finite: bool = True) -> float | None:
 
 
 def value(weight: float | WeightSchedule, epoch: int, epochs: int) -> float:
-    """A weight at an epoch, whether it is a number or a schedule."""
-    return float(weight(epoch, epochs)) if callable(weight) else float(weight)
+    """A weight at an epoch, whether it is a number or a schedule.
+
+    Raises:
+        AttarError: it is no finite number.
+    """
+    try:
+        found = float(weight(epoch, epochs)) if callable(weight) else float(weight)
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise AttarError(f"the weight {weight} is {found} in epoch {epoch + 1}; give one that is finite in every epoch")
+    return found

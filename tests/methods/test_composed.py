@@ -8,6 +8,7 @@ from attar.batch import Batch
 from attar.conformance import check
 from attar.errors import AttarError
 from attar.methods import create_method
+from attar.methods.base import same_loss
 from attar.models import create_model
 
 
@@ -38,6 +39,30 @@ def test_taps_of_the_guest_are_requested_by_themselves(nets, batch):
     method = create_method("kd+at", **nets)
     values = method.batch_losses(batch).knowledge
     assert {"teacher.stage1", "student.stage1", "teacher.stage3", "student.stage3"} <= set(values)
+
+
+def test_another_loss_on_the_labels_is_an_edge_of_its_own(nets, batch):
+    losses = create_method("kd+ekd", **nets).eval().batch_losses(batch)
+    edge = "labels->student.logits"
+    alone = [create_method(name, **nets).eval().batch_losses(batch)[edge] for name in ("kd", "ekd")]
+    torch.testing.assert_close([losses[edge], losses[f"ekd:{edge}"]], alone)
+    assert len(create_method("kd+dkd", **nets).edges) == 3
+
+
+class Margin(nn.Module):
+    """A loss whose settings its text does not have."""
+
+    def __init__(self, margin, shares=None):
+        super().__init__()
+        self.margin, self.shares = margin, shares
+
+
+def test_losses_of_other_settings_are_not_the_same():
+    assert same_loss(Margin(1.0, torch.ones(2)), Margin(1.0, torch.ones(2)))
+    assert not same_loss(Margin(1.0), Margin(2.0))
+    assert not same_loss(Margin(1.0, torch.ones(2)), Margin(1.0, torch.zeros(2)))
+    assert not same_loss(Margin(1.0), Margin(1.0, torch.ones(2)))
+    assert not same_loss(nn.Sequential(Margin(1.0)), nn.Sequential(Margin(2.0)))
 
 
 def test_networks_run_once_whatever_is_joined():

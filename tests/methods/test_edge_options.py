@@ -137,6 +137,21 @@ def test_normalised_is_normkd():
     assert second.item() == pytest.approx(losses.normkd(S[1:], T[1:]).item(), abs=1e-9)
 
 
+def test_normalised_leaves_what_has_no_temperature():
+    own = nn.functional.one_hot(Y, 3).bool()
+    deviations = [logits.std(1, keepdim=True) for logits in (S, T)]
+    target = -(T.softmax(1) * S.log_softmax(1))[own]
+    lower = [(logits / one)[~own].view(2, 2).log_softmax(1) for logits, one in zip((S, T), deviations, strict=True)]
+    others = -1.5 * deviations[1][:, 0].square() * (lower[1].exp() * lower[0]).sum(1)
+    found = losses.NormalisedTemperature(losses.NKD())(S, T, Y)
+    assert found.item() == pytest.approx((target + others).mean().item(), abs=1e-12)
+    second = losses.NormalisedTemperature(losses.NKD())(S, T, Y, weight=torch.tensor([0.0, 1.0]).double())
+    assert second.item() == pytest.approx((target + others)[1].item(), abs=1e-12)
+    # The alpha-beta divergence has no factor T^2.
+    divided = losses.alpha_beta(*(logits / one for logits, one in zip((S, T), deviations, strict=True)))
+    assert losses.NormalisedTemperature(losses.AlphaBeta())(S, T).item() == pytest.approx(divided.item(), abs=1e-12)
+
+
 def test_entropy_is_eakd():
     found = built(logit_edges="entropy").losses(IMAGES, Y)
     assert found[EDGE].item() == pytest.approx(losses.entropy_adaptive_kl(S, T).item(), abs=1e-9)

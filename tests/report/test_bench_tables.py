@@ -339,6 +339,20 @@ def test_teachers_that_a_method_trains_otherwise_have_a_line_of_their_own(copied
     ]
 
 
+def test_teachers_that_were_trained_again_have_a_line_of_their_own(copied):
+    for row in ROWS:
+        for seed in SEEDS:
+            record = {"weights of teacher": f"{row == ROWS[2]}", "training images": f"{row}"}
+            (copied / place("a", row, seed) / "inputs.json").write_text(json.dumps(record))
+    table = BenchTables(read_bench(copied)).pair_table("a -> b")
+    assert [row[:2] for row in table.rows[:2]] == [
+        ["resnet56 (teacher) of supervised, kd", "1"],
+        ["resnet56 (teacher) of dkd beta=2", "1"],
+    ]
+
+
+
+
 def test_what_is_published_stands_beside_top1_of_the_same_networks_only(copied):
     tables = BenchTables(read_bench(listed(copied, literature=True)))
     (line,) = [line for line in tables.lines("a -> b") if line.label == "kd"]

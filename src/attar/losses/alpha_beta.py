@@ -72,6 +72,7 @@ class AlphaBeta(Loss):
     beta: float = 0.3
     temperature: float = 4.0
     counts: ClassVar[bool] = True
+    squared_temperature: ClassVar[bool] = False
 
     def forward(self, learner: Tensor, source: Tensor, weight: Tensor | None = None) -> Tensor:
         return alpha_beta(learner, source, self.alpha, self.beta, self.temperature, weight)

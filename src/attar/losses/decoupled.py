@@ -178,6 +178,9 @@ class NKD(Loss):
     def target_class(self) -> TargetClass:
         return TargetClass()
 
+    def without_temperature(self) -> TargetClass:
+        return TargetClass()
+
     def forward(self, learner: Tensor, source: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         return nkd(learner, source, labels, self.gamma, self.temperature, weight)
 

@@ -16,6 +16,12 @@ def target_class(loss: nn.Module) -> nn.Module | None:
     return None if find is None else find()
 
 
+def without_temperature(loss: nn.Module) -> nn.Module | None:
+    """The part of a loss on which its temperature does nothing, where it has one; see `Loss.without_temperature`."""
+    find = getattr(loss, "without_temperature", None)
+    return None if find is None else find()
+
+
 @dataclass(eq=False, repr=False)
 class Loss(nn.Module):
     """The base of the loss modules: the dataclass fields are the hyper-parameters.
@@ -25,9 +31,11 @@ class Loss(nn.Module):
     Attributes:
         counts: whether it takes `weight=` too, how much each entry counts (`Batch.weight`), and is then the mean over
             what counts.
+        squared_temperature: whether it has the factor T^2, where it has a temperature.
     """
 
     counts: ClassVar[bool] = False
+    squared_temperature: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         # nn.Module stores plain values before its own __init__, so the fields survive it.
@@ -46,6 +54,10 @@ class Loss(nn.Module):
         It is called as the loss is, with the labels last where the loss itself does not read them. None: the loss has
         no such part.
         """
+        return None
+
+    def without_temperature(self) -> nn.Module | None:
+        """The part of it on which its temperature does nothing, called as the loss is. None: there is none."""
         return None
 
     def extra_repr(self) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from attar.losses.checks import check_counts, check_logits, check_positive, row_weighted
-from attar.losses.loss import Loss, target_class
+from attar.losses.loss import Loss, target_class, without_temperature
 from attar.losses.numerics import divergence_terms, log_probabilities, widen
 
 _SMALL = 1e-7
@@ -62,8 +63,9 @@ class Standardised(nn.Module):
 class NormalisedTemperature(nn.Module):
     """Another loss on logits with the temperature of NormKD: the loss's own times the deviation of each row's logits.
 
-    Each network's logits are divided by their deviation, and each row counts by the square of the teacher's: KL at T
-    then is `normkd` at scale T.
+    Each network's logits are divided by their deviation. Where the loss has the factor T^2, each row counts by the
+    square of the teacher's deviation: KL at T then is `normkd` at scale T. A part without a temperature (the label's
+    own class of NKD) stays as it is.
 
     Args:
         loss: called as loss(learner, source, *given, weight=...); it has to take a weight (`Loss.counts`).
@@ -89,8 +91,13 @@ class NormalisedTemperature(nn.Module):
     def forward(self, learner: Tensor, source: Tensor, *given: Tensor, weight: Tensor | None = None) -> Tensor:
         check_logits(learner, source)
         own, theirs = (widen(one).std(1, keepdim=True).clamp(min=_SMALL) for one in (learner, source))
-        compared = (widen(learner) / own, widen(source) / theirs, *given)
-        return row_weighted(self.loss, compared, theirs.squeeze(1).square(), weight)
+        compared, factors = (widen(learner) / own, widen(source) / theirs, *given), theirs.squeeze(1).square()
+        factors = factors if getattr(self.loss, "squared_temperature", True) else torch.ones_like(factors)
+        loss = row_weighted(self.loss, compared, factors, weight)
+        if (plain := without_temperature(self.loss)) is None:
+            return loss
+        as_it_is = row_weighted(plain, (learner, source, *given), torch.ones_like(factors), weight)
+        return loss - row_weighted(plain, compared, factors, weight) + as_it_is
 
 
 def normkd(student_logits: Tensor, teacher_logits: Tensor, scale: float = 2.0) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attar.batch import Batch
 from attar.errors import AttarError
-from attar.knowledge import Graph, Knowledge, Losses, Transfer, owner, total_loss, union
+from attar.knowledge import Graph, Knowledge, Losses, Transfer, total_loss, union
 from attar.methods.common.edge_options import EdgeOptions
 from attar.methods.common.own_loop import (
     Inputs,
@@ -378,8 +378,8 @@ class Composed(Method):
 
     `kd + at`, `sokd + rkd`: every method after the first must be a plain offline one (a list of edges over
     "teacher" and "student"), because the networks run once. Where two methods have the same edge, the first one's
-    stays, with its weight; so it is with their edges from the labels. Where a later method compares the same by another
-    loss, its edge is called "METHOD:EDGE" (`kd+dkd` has "dkd:teacher.logits->student.logits").
+    stays, with its weight. Where a later method compares the same by another loss, its edge is called "METHOD:EDGE"
+    (`kd+dkd` has "dkd:teacher.logits->student.logits", `kd+ekd` "ekd:labels->student.logits").
 
     Raises:
         AttarError: the methods hold different networks, or a later one runs networks in its own way.
@@ -442,9 +442,9 @@ class Composed(Method):
     @staticmethod
     def _apart(edge: Transfer, held: Transfer | None, method: str) -> Transfer:
         """An edge of a later method, under a name of its own where it compares the same by another loss."""
-        if held is None or owner(edge.source) == "labels":
+        if held is None:
             return edge
-        alike = repr(held.loss) == repr(edge.loss) and held.via is edge.via and held.given == edge.given
+        alike = same_loss(held.loss, edge.loss) and held.via is edge.via and held.given == edge.given
         return edge if alike else replace(edge, name=f"{method}:{edge.key}")
 
     def setup(self, labels: Tensor) -> None:
@@ -468,6 +468,27 @@ class Composed(Method):
 
     def views(self) -> dict[str, dict[str, object]]:
         return self._methods[0].views()
+
+
+def same_loss(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two losses are of one class with the same settings.
+
+    >>> from attar.losses import KLDivergence
+    >>> same_loss(KLDivergence(4.0), KLDivergence(4.0)), same_loss(KLDivergence(4.0), KLDivergence(2.0))
+    (True, False)
+    """
+    if type(one) is not type(other) or repr(one) != repr(other):
+        return False
+    mine, theirs = ({key: item for key, item in vars(loss).items() if key[0] != "_"} for loss in (one, other))
+    parts = zip(one.children(), other.children(), strict=True)  # as many, or their texts would differ
+    same = mine.keys() == theirs.keys() and all(_equal(item, theirs[key]) for key, item in mine.items())
+    return same and all(same_loss(*pair) for pair in parts)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
+        return isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) and torch.equal(one, other)
+    return bool(one == other)
 
 
 def _different_network(one: Method, other: Method) -> str:

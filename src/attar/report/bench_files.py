@@ -164,23 +164,30 @@ class BenchFiles:
         return pooled(self.of(row, column)[0].folder.parent, found) if found else None
 
     def teachers(self, column: str) -> list[Network]:
-        """The teachers of a pair, each with a result for every seed; teachers of other weights have a line each."""
-        found: dict[tuple[str, str], dict[str, Any]] = {}
-        networks: dict[tuple[str, str], Network] = {}
-        rows: dict[tuple[str, str], dict[str, None]] = {}
+        """The teachers of a pair, each with a result for every seed; teachers of other weights have a line each.
+
+        So have teachers that were trained again, for rows that were added when the first ones were gone.
+        """
+        found: dict[tuple[str, str, int], dict[str, Any]] = {}
+        networks: dict[tuple[str, str, int], Network] = {}
+        rows: dict[tuple[str, str, int], dict[str, None]] = {}
+        trainings: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for cell in [cell for cell in self.done if cell.column == column]:
             run = self.runs[cell.folder]
             # A suite that has moved has teachers in two folders of one end.
             weights = repr([Path(file).parts[-4:] for file in listed(run.recipe.teacher.weights or "")])
             for network in run.summary.networks():
                 if network.key.startswith("teacher"):
-                    kind = network.key, re.sub(r"\bseed\d+\b", "seed", weights)
+                    known = trainings.setdefault((network.key, weights), [])
+                    if (training := teachers_fingerprints(run.folder)) not in known:
+                        known.append(training)
+                    kind = network.key, re.sub(r"\bseed\d+\b", "seed", weights), known.index(training)
                     found.setdefault(kind, {}).setdefault(weights, network.results[0])
                     networks.setdefault(kind, network)
                     rows.setdefault(kind, {})[cell.row] = None
 
-        def label(kind: tuple[str, str]) -> str:
-            alone = sum(key == kind[0] for key, _ in found) == 1
+        def label(kind: tuple[str, str, int]) -> str:
+            alone = sum(key == kind[0] for key, *_ in found) == 1
             return networks[kind].label + ("" if alone else f" of {', '.join(rows[kind])}")
 
         return [
@@ -192,6 +199,16 @@ class BenchFiles:
         """How long the finished runs of an entry took."""
         cells = [cell for cell in self.of(row, column) if cell.folder in self.runs]
         return [seconds for cell in cells if (seconds := read_note(cell.folder).seconds)]
+
+
+def teachers_fingerprints(folder: Path) -> dict[str, Any]:
+    """The fingerprints of the weights of a run's teachers; empty where none were recorded."""
+    try:
+        tree = read_json(folder / "inputs.json", REMEDY)
+    except AttarError:
+        return {}
+    found = tree if isinstance(tree, dict) else {}
+    return {key: value for key, value in found.items() if key.startswith("weights of teacher")}
 
 
 def by_seed(run: RunFiles) -> dict[int, float]:

@@ -15,6 +15,7 @@ from attar.experiments.job import Job
 from attar.experiments.launch import check_names
 from attar.experiments.shared_resources import SharedResources
 from attar.experiments.suites.cells import TEACHERS
+from attar.experiments.suites.own_code import check_same_code
 from attar.files import check_space
 from attar.plugins import naming_imports
 from attar.recipe import Recipe, read_recipe, with_found_rate
@@ -64,6 +65,8 @@ def _checked(kind: Any, folder: Path, values: dict[str, Any], shared: SharedReso
     if (kind in sizes or finished) and not begun:
         return sizes.get(kind, 0)
     recipe = read_recipe(**values, out=str(folder))
+    if begun:
+        check_same_code(folder, recipe)
     if finished and _without_teachers(recipe):
         return 0
     check_names(recipe)
