@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from attar.data import load_data
 from attar.deploy import Student, scored_file
 from attar.deploy.formats import FORMATS
 from attar.deploy.formats.pt2 import to_pt2
+from attar.deploy.scored_file import _card
 from attar.errors import AttarError
 from attar.experiments.compared_network import compared_network
 from attar.models.graphs.traced import Deployed
@@ -104,7 +106,14 @@ def test_a_folder_with_fewer_classes_is_scored_by_their_names(photo_run, picture
     assert few.confusion.shape == (10, 10)
     assert few.per_class()["7"].recall == whole.per_class()["7"].recall
     assert {row["file"].split("/")[-2] for row in few.mistakes()} <= {"3", "5", "7"}
-    (tmp_path / "few" / "3").rename(tmp_path / "few" / "three")
+    # Also where the classes that are there could be the numbers of nameless ones.
+    shutil.rmtree(tmp_path / "few")
+    shutil.copytree(pictures, tmp_path / "few")
+    for name in "23456789":
+        shutil.rmtree(tmp_path / "few" / name)
+    first = attar.evaluate(photo_run, tmp_path / "few")
+    assert first.per_class()["1"].recall == whole.per_class()["1"].recall
+    (tmp_path / "few" / "1").rename(tmp_path / "few" / "three")
     with pytest.raises(AttarError, match="no class 'three'"):
         attar.evaluate(photo_run, tmp_path / "few")
 
@@ -318,3 +327,18 @@ def test_a_folder_keeps_no_tables_of_another_network(features_file, run, tmp_pat
     status, printed, _ = request.getfixturevalue("attar")("evaluate", features_file, "digits", "--out", tmp_path)
     assert [one.name for one in tmp_path.iterdir()] == ["scores.json"]
     assert (status, printed.splitlines()[-1]) == (0, f"Scores: {tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("read", "size", "options"),
+    [
+        (64, [64, 32], {"resize_size": 64}),
+        (32, [32, 32], {}),
+        ([64, 32], [64, 32], {}),
+        (40, [32, 32], {"resize_size": 40}),
+    ],
+)
+def test_an_exported_file_is_read_as_its_run_was(read, size, options):
+    facts = {"classes": ["a"], "mean": [0.5], "std": [0.5], "image_size": size, "read_size": read}
+    found = _card({key: json.dumps(value) for key, value in facts.items()}, Path("a.onnx"), Path())
+    assert found["data_options"] == options

@@ -351,8 +351,6 @@ def test_teachers_that_were_trained_again_have_a_line_of_their_own(copied):
     ]
 
 
-
-
 def test_what_is_published_stands_beside_top1_of_the_same_networks_only(copied):
     tables = BenchTables(read_bench(listed(copied, literature=True)))
     (line,) = [line for line in tables.lines("a -> b") if line.label == "kd"]

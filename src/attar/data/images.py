@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -108,6 +108,21 @@ class ImageSet:
     def groups(self) -> Tensor:
         """(N,) numbers that are equal where images have the same labels: those of the classes, or of sets of labels."""
         return self.labels.unique(dim=0, return_inverse=True)[1] if self.multilabel else self.labels
+
+    def numbered_as(self, classes: Sequence[str]) -> Self:
+        """The same images with the numbers that their classes have among others, which may be more.
+
+        >>> blank = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+        >>> images = ImageSet(blank, torch.tensor([0, 1]), ("a", "b"), "", (0.5,), (1.0,))
+        >>> images.numbered_as(["b", "c", "a"]).labels.tolist()
+        [2, 0]
+        """
+        numbers = torch.tensor([list(classes).index(name) for name in self.classes], dtype=torch.int64)
+        if self.multilabel:
+            labels = torch.zeros(len(self), len(classes), dtype=torch.bool).index_copy_(1, numbers, self.labels)
+        else:
+            labels = self.labels if self.without_labels else numbers[self.labels]
+        return replace(self, labels=labels, classes=tuple(classes))
 
     def of_class(self, number: int) -> Tensor:
         """(N,) which images have a class."""

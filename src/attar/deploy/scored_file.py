@@ -14,6 +14,7 @@ from attar.deploy.formats import FORMATS, Format
 from attar.deploy.package import load, load_facts, student_file
 from attar.errors import AttarError
 from attar.extras import require
+from attar.sizes import shortest
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _card(facts: dict[str, str], path: Path, run: Path) -> dict[str, Any]:
     try:
         needed = ("classes", "mean", "std", "image_size", "read_size")
         classes, mean, std, size, read = (json.loads(facts[key]) for key in needed)
-        options = {} if read in (size, size[0]) else {"resize_size": read}
+        options = {} if shortest(read) == shortest(size) else {"resize_size": read}
         return {
             "classes": classes,
             # Files of older versions name no task; of their networks those of features alone have no classes.

@@ -22,7 +22,8 @@ from attar.models import as_staged, class_rows, create_model, model_info, observ
 from attar.models.copying import copied
 from attar.models.libraries.create import is_untrained
 from attar.models.libraries.imagenet_classes import imagenet_rows
-from attar.models.libraries.names import FILES
+from attar.models.libraries.names import FILES, outside
+from attar.models.preprocessing import saved_input
 from attar.models.surgery.headless import FeatureNetwork
 from attar.models.surgery.layer_start import start_from_layers
 from attar.plugins import names_function
@@ -230,6 +231,9 @@ def build(recipe: ModelRecipe, splits: Sets, seed: int, role: Literal["student",
             check_tokenizer(facts, Path(recipe.name.removeprefix("hf/")))
         if recipe.weights:
             check_tokenizer_of_weights(facts, Path(recipe.weights))
+    options = dict(recipe.options)
+    if role == "teacher" and not outside(recipe.name) and (seen := saved_input(recipe.weights)):
+        options.setdefault("input_size", seen.size)  # a student may learn on images of another size
     with seeded(seed):
         return create_model(
             recipe.name,
@@ -237,7 +241,7 @@ def build(recipe: ModelRecipe, splits: Sets, seed: int, role: Literal["student",
             head="fresh" if role == "student" else "same",
             classes=rows_of(recipe, splits) or recorded_order(recipe, splits, role),
             **splits.network,
-            **recipe.options,
+            **options,
         )
 
 
@@ -250,7 +254,7 @@ def rows_of(recipe: ModelRecipe, splits: Sets) -> list[int] | None:
     wanted = recipe.classes
     if wanted is None:
         return None
-    if not recipe.weights:
+    if not recipe.weights and not (recipe.name or "").startswith("onnx/"):
         raise AttarError(f"classes={wanted} picks from weights, and {recipe.name} has none; give its weights")
     if wanted == "imagenet":
         return imagenet_rows(splits.test.classes)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from attar.data import FileSet, ImageSet, Samples, list_datasets
 from attar.data.file_set import into_memory
@@ -16,7 +13,6 @@ from attar.data.sources.from_files import MEMORY_LIMIT
 from attar.errors import AttarError, UnknownNameError
 from attar.experiments.build import Parts, held_for
 from attar.experiments.given_objects import GIVEN, Given
-from attar.models.class_order import numbered
 from attar.plugins import names_function, naming_imports
 from attar.recipe import Recipe, read_recipe
 from attar.sizes import shortest
@@ -75,18 +71,12 @@ def in_order_of(card: Mapping[str, Any], file: Path, images: ImageSet) -> ImageS
     theirs = [str(name) for name in card["classes"]]
     if not theirs or theirs == list(images.classes):
         return images
-    lacking = [name for name in images.classes if name not in theirs]
-    if lacking or (numbered(images.classes) and len(images.classes) != len(theirs)):
+    if lacking := [name for name in images.classes if name not in theirs]:
         raise AttarError(
-            f"{file} has no class {(lacking or images.classes)[0]!r}, which {images.name} has; its {len(theirs)} "
+            f"{file} has no class {lacking[0]!r}, which {images.name} has; its {len(theirs)} "
             f"classes are {', '.join(theirs[:5])}{', ...' if len(theirs) > 5 else ''}"
         )
-    numbers = torch.tensor([theirs.index(name) for name in images.classes])
-    if images.multilabel:
-        labels = torch.zeros(len(images), len(theirs), dtype=torch.bool).index_copy_(1, numbers, images.labels)
-    else:
-        labels = numbers[images.labels]
-    return replace(images, labels=labels, classes=tuple(theirs))
+    return images.numbered_as(theirs)
 
 
 def _data_keys(card: Mapping[str, Any], path: Path, keys: dict[str, Any], whole: bool) -> dict[str, Any]:

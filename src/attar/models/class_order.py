@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ RENAMED, TIMES, SAMPLES = 0.5, 3.0, 10
 def class_rows(theirs: Sequence[str], ours: Sequence[str], source: str) -> list[int] | None:
     """The rows of a network's classifier in the order of the data's classes; None where they are in that order.
 
-    Names that only number the classes ("0", "1", ...) on either side decide nothing.
+    Names that only number the classes ("0", "1", ...) on either side decide nothing, unless both sides have the same
+    ones: folders 0 to 10 are read in the order of text (0, 1, 10, 2), a table's labels in that of numbers.
 
     Args:
         theirs: the network's class names, in the order of its logits.
@@ -31,8 +33,12 @@ def class_rows(theirs: Sequence[str], ours: Sequence[str], source: str) -> list[
 
     >>> class_rows(["cat", "dog", "emu"], ["emu", "cat", "dog"], "teacher.pth")
     [2, 0, 1]
+    >>> class_rows(["0", "1", "2"], ["cat", "dog", "emu"], "teacher.pth"), class_rows(["0", "2", "1"], list("012"), "")
+    (None, [0, 2, 1])
     """
-    if list(theirs) == list(ours) or numbered(theirs) or numbered(ours):
+    if list(theirs) == list(ours):
+        return None
+    if sorted(theirs) != sorted(ours) and (numbered(theirs) or numbered(ours)):
         return None
     if len(set(theirs)) != len(theirs) or len(set(ours)) != len(ours):
         return None
@@ -49,12 +55,17 @@ def class_rows(theirs: Sequence[str], ours: Sequence[str], source: str) -> list[
 
 
 def recorded_classes(name: str, weights: str | Path | None) -> list[str] | None:
-    """The class names in the JSON beside weights that Attar saved, or in a Hugging Face folder; None without them.
+    """The class names in the JSON beside weights that Attar saved, in an ONNX file that it exported, or in a Hugging
+    Face folder; None without them.
 
     Args:
         name: of the network, as `create_model` takes it.
         weights: a file, "pretrained" or None.
     """
+    if name.startswith("onnx/"):
+        from attar.models.libraries.onnx_model import OnnxNet, recorded
+
+        return _strings(recorded(OnnxNet(name.removeprefix("onnx/")).facts, "classes"))
     folder = name.removeprefix("hf/") if name.startswith("hf/") and weights in (None, "pretrained") else None
     file = Path(folder, "config.json") if folder else Path(weights or "").with_suffix(".json") if weights else None
     try:
@@ -68,6 +79,10 @@ def recorded_classes(name: str, weights: str | Path | None) -> list[str] | None:
         named = [labels.get(str(number)) for number in range(len(labels))] if isinstance(labels, dict) else None
     else:
         named = held.get("classes") if "attar" in held else None
+    return _strings(named)
+
+
+def _strings(named: Any) -> list[str] | None:
     return named if isinstance(named, list) and named and all(isinstance(one, str) for one in named) else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,7 @@ from typing import Any, cast
 from attar.errors import AttarError, unknown
 from attar.models.libraries.create import create_outside
 from attar.models.libraries.names import checked_name, library_names, library_of, outside
-from attar.models.preprocessing import resized_input
+from attar.models.preprocessing import adapt_input, resized_input, saved_input
 from attar.models.registry import BUILDERS, MODELS, ModelInfo
 from attar.models.surgery.headless import headless
 from attar.models.surgery.staged import Staged
@@ -72,8 +73,8 @@ def create_model(
         classes: which rows of the weights' classifier to keep, in the order of the logits: ten of ImageNet's thousand,
             say. None keeps them all.
         head: where the weights know another number of classes, "same" refuses and "fresh" begins the classifier anew.
-        mean: how the images will be normalised, per channel. A library's network with published weights then turns them
-            into what it was trained on; None means that they are normalised as it wants.
+        mean: how the images will be normalised, per channel. A network with published weights, or with weights that
+            Attar saved, then turns them into what it was trained on; None means that they are normalised as it wants.
         std: of the same normalisation.
         options: the family's own, `depths` and `widths` of the stages mostly; a library's networks take those of their
             constructors, and `input_size`, the side that images are brought to first.
@@ -108,9 +109,12 @@ def create_model(
     net = _of_zoo(name, {**sizes, "image_size": side}, options)
     if weights is not None:
         load_weights(net, weights, head, classes)
-    if side != image_size:
-        net = resized_input(net, image_size)
-    return net
+    seen = None if mean is None or std is None else saved_input(weights)
+    if seen is not None:
+        assert mean is not None
+        assert std is not None
+        return cast(Staged, adapt_input(net, mean, std, image_size, replace(seen, size=side)))
+    return net if side == image_size else resized_input(net, image_size)
 
 
 def _of_library(name: str, num_classes: int, in_channels: int, input_size: int | None = None, **options: Any) -> Staged:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -164,6 +166,29 @@ def resized_input(net: Staged, image_size: Size) -> Staged:
     channels, *size = net.input_shape
     none = (0.0,) * channels, (1.0,) * channels
     return cast(Staged, adapt_input(net, *none, image_size, ImageInput(*none, shortest(size), "bilinear")))
+
+
+def saved_input(weights: str | Path | None) -> ImageInput | None:
+    """What weights that Attar saved were trained on, by the JSON beside them; None without one, or of other samples."""
+    try:
+        held = json.loads(Path(weights or "").with_suffix(".json").read_text(encoding="utf-8"))
+        if "attar" not in held:
+            return None
+        size = shortest(held["image_shape"][1:])
+        spec = held.get("spec") or {}
+        while spec.get("kind") in ("headless", "adapted"):
+            if spec["kind"] == "adapted":
+                return _behind(expected(spec["expects"]), held)
+            spec = spec["network"]
+        return ImageInput(tuple(held["mean"]), tuple(held["std"]), size, "bilinear")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _behind(seen: ImageInput, held: Mapping[str, Any]) -> ImageInput:
+    """What a network behind an adapter sees; one that only brings images to a size keeps the data's normalisation."""
+    only_size = {*seen.mean} == {0.0} and {*seen.std} == {1.0}
+    return replace(seen, mean=tuple(held["mean"]), std=tuple(held["std"])) if only_size else seen
 
 
 @cache

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from attar.data import Augment, Splits, dataset_info, list_datasets, load_data
+from attar.data import Augment, Splits, dataset_info, list_datasets, load_data, wrap
 from attar.errors import AttarError
 
 
@@ -90,3 +90,31 @@ def test_splits_pass_through(make):
 def test_options_of_an_object_are_refused(make):
     with pytest.raises(AttarError, match="option of data given as an object"):
         load_data(make(), test_fraction=0.5)
+
+
+class Named(list):
+    """Pairs with names of their classes."""
+
+    def __init__(self, labels, classes=None):
+        super().__init__((torch.full((3, 8, 8), float(label == "dog")), place) for place, label in labels)
+        if classes is not None:
+            self.classes = classes
+
+
+def test_classes_of_two_sets_are_matched_by_name():
+    train = Named([(0, "cat"), (1, "dog")] * 3, ["cat", "dog"])
+    test = Named([(0, "dog"), (1, "cat"), (0, "dog")], ["dog", "cat"])
+    found = load_data((train, test), val_fraction=0)
+    assert found.test.classes == ("cat", "dog")
+    assert found.test.labels.tolist() == [1, 0, 1]
+    assert load_data((train, wrap(test)), val_fraction=0).test.labels.tolist() == [1, 0, 1]
+    # A test set may lack some.
+    few = load_data((train, Named([(0, "dog")] * 2, ["dog"])), val_fraction=0).test
+    assert (few.classes, few.labels.tolist()) == (("cat", "dog"), [1, 1])
+    # Numbers stand for whatever the other set calls its classes.
+    assert load_data((train, Named([(1, "dog"), (0, "cat")])), val_fraction=0).test.labels.tolist() == [1, 0]
+    nameless = load_data((Named([(0, "cat"), (1, "dog")] * 3), test), val_fraction=0).test
+    assert (nameless.classes, nameless.labels.tolist()) == (("0", "1"), [0, 1, 0])
+    message = r"test images have the class 'emu', which the training images lack: they have cat, dog; give both"
+    with pytest.raises(AttarError, match=message):
+        load_data((train, Named([(0, "dog")], ["emu"])), val_fraction=0)

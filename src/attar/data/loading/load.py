@@ -190,7 +190,8 @@ def _given(data: Any, options: dict[str, Any]) -> tuple[Splits, bool]:
     # A list is a data set of pairs; two data sets come as a tuple.
     if isinstance(data, tuple) and len(data) == 2:
         train = _image_set(data[0], workers)
-        test = _alike(_image_set(data[1], workers, train.classes), train)
+        named = getattr(data[1], "classes", None) is not None
+        test = _alike(_image_set(data[1], workers, None if named else train.classes), train)
         return Splits(train, test, notes=_drawn_notes(train, test)), False
     train, test = split_off(_image_set(data, workers), TEST_FRACTION, TEST_SEED)
     return Splits(train, test, notes=_drawn_notes(train, test)), False
@@ -212,9 +213,21 @@ def _drawn_notes(train: ImageSet, test: ImageSet) -> tuple[str, ...]:
 
 
 def _alike(images: ImageSet, train: ImageSet) -> ImageSet:
-    """A held-out set seen through the training set's statistics."""
+    """A held-out set seen through the training set's statistics, its classes numbered as there.
+
+    Raises:
+        AttarError: other channels, or a class that the training images lack.
+    """
     if len(images.mean) != len(train.mean):
         raise AttarError(
             f"test images have {len(images.mean)} channels, training images {len(train.mean)}; make them equal"
         )
-    return replace(images, mean=train.mean, std=train.std)
+    if lacking := [name for name in images.classes if name not in train.classes]:
+        numbered = [str(number) for number in range(len(train.classes))]
+        if numbered not in (list(train.classes), list(images.classes)) or len(images.classes) != len(numbered):
+            raise AttarError(
+                f"the test images have the class {lacking[0]!r}, which the training images lack: they have "
+                f"{', '.join(train.classes[:5])}{', ...' if len(train.classes) > 5 else ''}; give both the same classes"
+            )
+        images = replace(images, classes=train.classes)  # one of the two has numbers for names
+    return replace(images.numbered_as(train.classes), mean=train.mean, std=train.std)

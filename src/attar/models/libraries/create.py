@@ -45,7 +45,7 @@ def create_outside(
 ) -> nn.Module:
     """A network of a library, or out of a file; see `create_model` for the arguments."""
     if name.startswith("onnx/"):
-        return from_onnx(name.removeprefix("onnx/"), sizes, weights, options)
+        return from_onnx(name.removeprefix("onnx/"), sizes, weights, normalisation, options)
     if name.startswith(CONFIGS):
         make = text_classifier if VOCABULARY in options else language_model
         return make(name.removeprefix(CONFIGS), sizes, weights, options)
@@ -349,16 +349,18 @@ def is_untrained(name: str) -> bool:
     return text_classifier.is_bare(config)
 
 
-def from_onnx(file: str, sizes: Sizes, weights: Weights, options: dict[str, Any]) -> nn.Module:
-    """An exported network, checked on one blank image."""
+def from_onnx(
+    file: str, sizes: Sizes, weights: Weights, normalisation: Normalisation, options: dict[str, Any]
+) -> nn.Module:
+    """An exported network, checked on one blank image; one that Attar exported sees the images that it was made for."""
     from attar.models.libraries.onnx_model import OnnxNet
 
-    if options or weights.source is not None or weights.classes is not None:
-        raise AttarError(
-            f"onnx/{file} has its weights and no options; leave teacher.weights, .classes and .options out"
-        )
-    net = OnnxNet(file)
-    shape = (sizes["in_channels"], *height_width(sizes["image_size"]))
+    if options or weights.source is not None:
+        raise AttarError(f"onnx/{file} has its weights and no options; leave teacher.weights and .options out")
+    net = OnnxNet(file, weights.classes)
+    seen = onnx_input(net.facts)
+    channels, side = (len(seen.mean), seen.size) if seen else (sizes["in_channels"], sizes["image_size"])
+    shape = (channels, *height_width(side))
     try:
         logits = net(torch.zeros(1, *shape))
     except Exception as error:  # onnxruntime's own types
@@ -369,4 +371,14 @@ def from_onnx(file: str, sizes: Sizes, weights: Weights, options: dict[str, Any]
             f"onnx/{file} puts out {tuple(logits.shape)} for one image; the data have {sizes['num_classes']} classes"
         )
     net.input_shape = shape
-    return net
+    return net if seen is None else fronted(net, sizes, side, seen, normalisation)
+
+
+def onnx_input(facts: Mapping[str, str]) -> ImageInput | None:
+    """The images that a file takes, from its metadata; None where they do not say, or it normalises itself."""
+    from attar.models.libraries.onnx_model import recorded
+
+    mean, std, size = (recorded(facts, key) for key in ("mean", "std", "image_size"))
+    if None in (mean, std, size) or facts.get("input", "").startswith("uint8"):
+        return None
+    return ImageInput(tuple(mean), tuple(std), shortest(size), "bilinear")

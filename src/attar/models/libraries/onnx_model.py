@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +15,14 @@ from attar.errors import AttarError, first_line
 from attar.extras import require
 
 
+def recorded(facts: Mapping[str, str], key: str) -> Any:
+    """What a file's metadata hold under a key; None where they lack it or it is damaged."""
+    try:
+        return json.loads(facts[key])
+    except (KeyError, ValueError, RecursionError):
+        return None
+
+
 class OnnxNet(nn.Module):
     """A network in an ONNX file, run by onnxruntime on the CPU; the logits come back to the images' device.
 
@@ -21,14 +31,19 @@ class OnnxNet(nn.Module):
 
     Args:
         file: the .onnx file.
+        rows: which of its logits to keep, in this order; None: all.
+
+    Attributes:
+        facts: its metadata; of a file that Attar exported the classes and the images that it takes.
 
     Raises:
         AttarError: onnxruntime is missing, the file is missing or no network, or it has several inputs.
     """
 
-    def __init__(self, file: str | Path) -> None:
+    def __init__(self, file: str | Path, rows: Sequence[int] | None = None) -> None:
         super().__init__()
         self.file = Path(file)
+        self.rows = None if rows is None else list(rows)
         self.input_shape: tuple[int, int, int] | None = None
         if not self.file.is_file():
             raise AttarError(f"{self.file} does not exist; give onnx/FILE.onnx")
@@ -38,6 +53,7 @@ class OnnxNet(nn.Module):
         except Exception as error:  # onnxruntime's own types, one for each way to be broken
             reason = first_line(error)
             raise AttarError(f"{self.file} is no network onnxruntime can run: {reason}") from None
+        self.facts: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
         given = self.session.get_inputs()
         if len(given) != 1 or given[0].type != "tensor(float)":
             found = [(one.name, one.type) for one in given]
@@ -51,7 +67,8 @@ class OnnxNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         given = images.detach().float().cpu().contiguous()
         parts = given.split(self.fixed or len(given))
-        return torch.cat([self._run(part) for part in parts]).to(images.device)
+        logits = torch.cat([self._run(part) for part in parts]).to(images.device)
+        return logits if self.rows is None else logits[:, self.rows]
 
     def _run(self, images: Tensor) -> Tensor:
         """The logits of a batch, which is filled up where the file fixes the number of images."""
