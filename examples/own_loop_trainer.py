@@ -9,18 +9,22 @@ from transformers.trainer_utils import get_last_checkpoint
 
 
 class DistillationTrainer(Trainer):
-    update, part = -1, 0  # which update this is, and which of the batches that it accumulates
+    update, part, edges = -1, 0, {}  # which update this is, which of the batches that it accumulates, and its losses
 
     def compute_loss(self, model, inputs, return_outputs=False, **unused):
         state, each = self.state, self.args.gradient_accumulation_steps
-        self.part = self.part + 1 if state.global_step == self.update else 0
-        self.update, step = state.global_step, state.global_step * each + self.part
+        if model.training:
+            self.part = self.part + 1 if state.global_step == self.update else 0
+            self.update = state.global_step
+        step = state.global_step * each + self.part
         losses = model(**inputs, epoch=int(state.epoch or 0), epochs=int(state.num_train_epochs), step=step)
-        self.edges = {edge: loss.detach() for edge, loss in losses.items()}
+        if model.training:
+            self.edges = {edge: loss.detach() for edge, loss in losses.items()}
         return (losses["total"], losses) if return_outputs else losses["total"]
 
     def log(self, logs, *arguments):
-        super().log({**logs, **{edge: loss.item() for edge, loss in self.edges.items()}}, *arguments)
+        found = {} if "eval_loss" in logs else {edge: loss.item() for edge, loss in self.edges.items()}
+        super().log({**logs, **found}, *arguments)
 
 
 def collate(rows):
@@ -44,6 +48,7 @@ def main(epochs: int = 2, out: str = "trainer-run", use_cpu: bool | None = None,
         lr_scheduler_type="constant",
         logging_strategy="epoch",
         save_strategy="epoch",
+        label_names=["labels"],  # evaluation looks for them among the inputs
         report_to=[],
         **options,
     )

@@ -31,8 +31,16 @@ class UnknownNameError(AttarError):
 MOST_LISTED = 40
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: somebody asked the run to stop
-    """The run was asked to stop; its state is saved."""
+class Stopped(BaseException):  # not an error: somebody asked the run to stop
+    """The run was asked to stop; its state is saved. `except Exception` in a loop over runs does not catch it.
+
+    Args:
+        folder: the run's; none where the same command goes on.
+    """
+
+    def __init__(self, folder: str = "") -> None:
+        super().__init__(*([folder] if folder else []))
+        self.add_note(f"stopped; the state is saved{f': attar resume {folder}' if folder else ''}")
 
 
 def first_line(error: BaseException) -> str:

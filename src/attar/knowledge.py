@@ -155,6 +155,8 @@ class Transfer:
         batch = knowledge.batch
         compared = [learner, source, *(detached(knowledge[name]) for name in self.given)]
         if owner(self.source) == "labels":
+            if batch.labelled == 0 and isinstance(learner, Tensor):
+                return 0.0 * learner.sum()
             compared = [labelled(one, batch, self.key) for one in compared]
         if batch.weight is None or not self.weighs(batch):
             return self.loss(*compared)

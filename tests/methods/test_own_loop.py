@@ -2,16 +2,21 @@
 
 import copy
 import os
+import pickle
 import socket
 import warnings
+from collections import UserDict
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+import torch.nn.functional as F
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
-from attar.errors import AttarError
+from attar.errors import AttarError, Stopped
 from attar.methods import create_method
 from attar.methods.kd import KD
 from attar.models import create_model
@@ -142,6 +147,8 @@ def test_class_numbers_of_any_integer_type(dtype):
         ),
         (LABELS[:5], "6 inputs and 5 labels"),
         (LABELS.to("meta"), "labels are on meta and the method on cpu"),
+        (LABELS.tolist(), "labels are a list; give a tensor on cpu"),
+        (LABELS.numpy(), "labels are a ndarray; give a tensor on cpu"),
     ],
 )
 def test_wrong_labels_are_one_line(labels, message):
@@ -165,6 +172,104 @@ def test_unlabelled_rows_may_be_minus_one():
     assert make()(INPUTS, labels, labelled=3)["total"].isfinite()
 
 
+@pytest.mark.parametrize("labelled", [-1, 7])
+def test_rows_that_are_not_there_have_no_label(labelled):
+    with pytest.raises(AttarError, match=rf"labelled={labelled} of 6 rows; give how many of the first have a label"):
+        make()(INPUTS, LABELS, labelled=labelled)
+
+
+def test_a_batch_without_labels_learns_from_the_teacher_alone():
+    found = make()(INPUTS, torch.full((6,), -1), labelled=0)
+    assert found["labels->student.logits"] == 0
+    torch.testing.assert_close(found["total"], 0.9 * found["teacher.logits->student.logits"])
+
+
+def test_an_unknown_phase_is_refused():
+    with pytest.raises(AttarError, match=r"phase='clasify': atsc has '', 'classify'"):
+        make("atsc")(INPUTS, LABELS, phase="clasify")
+
+
+class Words(nn.Module):
+    """A language model of one layer; called by name it also takes a mask."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(7, 4), nn.Linear(4, 7)
+
+    def forward(self, ids=None, mask=None, input_ids=None):
+        return self.head(self.embedding(ids if input_ids is None else input_ids))
+
+
+def test_padding_of_transformers_does_not_count():
+    torch.manual_seed(0)
+    method = create_method("kd", teacher=Words(), student=Words(), task="language", temperature=2.0).train()
+    ids = torch.randint(0, 7, (3, 5))
+    labels = ids.clone()
+    labels[:, 2:] = -100
+    found = method(ids, labels)
+    outputs = [net(ids)[:, :2].flatten(0, 1) for net in (method.teacher.module, method.student.module)]
+    cross_entropy = F.cross_entropy(outputs[1], labels[:, :2].flatten())
+    divergence = 4 * F.kl_div(
+        *((one / 2).log_softmax(1) for one in outputs[::-1]), reduction="batchmean", log_target=True
+    )
+    torch.testing.assert_close(found["labels->student.logits"], cross_entropy)
+    torch.testing.assert_close(found["teacher.logits->student.logits"], divergence)
+    weight = (labels != -100).float()
+    given = method(ids, labels.clamp(min=0), weight=weight)
+    assert torch.equal(given["total"], found["total"])
+    with pytest.raises(AttarError, match=r"the labels hold 9, and 'student.logits' has the classes 0 to 6"):
+        method(ids, torch.full_like(ids, 9))
+
+
+def test_what_a_tokenizer_gives_is_taken_by_name():
+    method = create_method("kd", teacher=Words(), student=Words(), task="language").train()
+    ids = torch.randint(0, 7, (3, 5))
+    given = UserDict(input_ids=ids, mask=None)
+    assert torch.equal(method(given, ids)["total"], method({"input_ids": ids}, ids)["total"])
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it traces
+def test_the_first_call_may_be_compiled():
+    expected = make()(INPUTS, LABELS, epoch=0, step=0)["total"]
+    found = torch.compile(make(), backend="eager")(INPUTS, LABELS, epoch=0, step=0)["total"]
+    torch.testing.assert_close(found, expected)
+
+
+class Checkpointed(nn.Module):
+    """Two layers, the first of which is computed again in the backward pass."""
+
+    def __init__(self, reentrant):
+        super().__init__()
+        self.first, self.second, self.reentrant = nn.Linear(64, 8), nn.Linear(8, 5), reentrant
+
+    def forward(self, images):
+        inputs = images.flatten(1).requires_grad_()
+        return self.second(checkpoint(self.first, inputs, use_reentrant=self.reentrant))
+
+
+def test_a_tap_without_gradients_is_refused():
+    def method(reentrant):
+        layers = {"student.first": "teacher.first"}
+        nets = {"teacher": Checkpointed(False), "student": Checkpointed(reentrant)}
+        return create_method("fitnet", **nets, layers=layers, image_shape=(1, 8, 8)).train()
+
+    assert method(False)(INPUTS, LABELS)["total"].isfinite()
+    with pytest.raises(AttarError, match=r"the tap 'first' runs without gradients .* give use_reentrant=False"):
+        method(True)(INPUTS, LABELS)
+
+
+@pytest.mark.parametrize("name", ["crd", "angularkd", "kd"])
+def test_methods_can_be_pickled(name):
+    method = make(name)
+    assert pickle.loads(pickle.dumps(method)).state_dict().keys() == method.state_dict().keys()
+
+
+def test_a_stopped_run_ends_a_loop_over_runs():
+    assert not issubclass(Stopped, Exception)
+    assert Stopped("runs/a").__notes__ == ["stopped; the state is saved: attar resume runs/a"]
+    assert str(pickle.loads(pickle.dumps(Stopped("runs/a")))) == "runs/a"
+
+
 def in_two(rank, port, results):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=2)
@@ -183,7 +288,14 @@ def in_two(rank, port, results):
             optimiser.zero_grad()
             ddp(inputs, labels, epoch=0, step=step)["total"].backward()
             optimiser.step()
-        del ddp  # before the group: its destructor could wait for ever
+        memory = make("crd")
+        memory.setup(torch.arange(8) % 5)
+        before, apart = memory.of_teacher.vectors.clone(), DistributedDataParallel(memory)
+        for step in range(2):
+            index = torch.tensor([0, 1]) + 2 * step + 4 * rank
+            apart(INPUTS[:2], LABELS[:2], index=index, epoch=0, step=step)["total"].backward()
+        results[f"moved{rank}"] = (memory.of_teacher.vectors != before).any(1).nonzero().flatten().tolist()
+        del ddp, apart  # before the group: its destructor could wait for ever
         results[rank] = {name: p.detach().clone() for name, p in method.named_parameters()}
     finally:
         dist.destroy_process_group()
@@ -199,10 +311,13 @@ def test_two_processes_under_ddp_hold_the_same_weights():
         results = manager.dict()
         mp.spawn(in_two, args=(port, results), nprocs=2)
         one, other, refused = results[0], results[1], results["refused0"]
+        remembered = [results[f"moved{rank}"] for rank in (0, 1)]
     start = dict(make("sokd").named_parameters())
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert not any(torch.equal(one[name], start[name]) for name in one)
     assert "losses() never synchronises gradients" in refused
+    # Each process remembers the images that it saw.
+    assert remembered == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 @pytest.mark.parametrize("name", ["camkd", "ceskd", "rsd", "rld", "sdd"])

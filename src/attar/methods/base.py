@@ -25,6 +25,7 @@ from attar.methods.common.own_loop import (
     has_class_numbers,
     refuse_unsynchronised,
     with_output,
+    without_padding,
 )
 from attar.methods.common.runs_on import Needs, demand, naming_pairs, runs_on
 from attar.methods.common.target_class import TARGET, parted
@@ -198,6 +199,7 @@ class Method(nn.Module):
         phase: str = "",
         labelled: int | None = None,
         views: dict[str, Tensor] | None = None,
+        weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The losses of a batch as a plain dict of scalars: the call for loops of your own, wrapped or not.
 
@@ -217,6 +219,8 @@ class Method(nn.Module):
                 compare only these. Hold a method against such a batch with `attar.conformance.check` first: some read
                 labels elsewhere too.
             views: the same images varied in other ways, by name, for methods that compare views.
+            weight: (B, ...) how much each label's entry counts: 0 for padding. Without it labels of sequences that are
+                -100 do not count, as transformers has it.
 
         Returns:
             "total", to call backward() on, and each edge's loss before its weight, by the edge's key.
@@ -230,7 +234,7 @@ class Method(nn.Module):
         >>> sorted(method(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1])))
         ['labels->student.logits', 'total']
         """
-        where = (index, epoch, epochs, step, phase, labelled, views)
+        where = (index, epoch, epochs, step, phase, labelled, views, weight)
         losses = self._loop_losses(inputs, labels, *where)
         return {"total": losses.total, **losses.terms}
 
@@ -246,6 +250,7 @@ class Method(nn.Module):
         phase: str = "",
         labelled: int | None = None,
         views: dict[str, Tensor] | None = None,
+        weight: Tensor | None = None,
     ) -> Losses:
         """As calling the method, for a loop in one process: the result has the weights and the knowledge too.
 
@@ -259,7 +264,7 @@ class Method(nn.Module):
                 synchronise.
         """
         refuse_unsynchronised()
-        return self._loop_losses(inputs, labels, index, epoch, epochs, step, phase, labelled, views)
+        return self._loop_losses(inputs, labels, index, epoch, epochs, step, phase, labelled, views, weight)
 
     def _loop_losses(
         self,
@@ -272,16 +277,24 @@ class Method(nn.Module):
         phase: str,
         labelled: int | None,
         views: dict[str, Tensor] | None,
+        weight: Tensor | None,
     ) -> Losses:
         """The losses of a batch of the user's, with everything checked that a run of ours makes sure of."""
-        loop, edges = self._own_loop, self.edges
-        classes = has_class_numbers(self.task)
-        labels = checked_inputs(self, inputs, labels)
+        if "edges" not in self.__dict__:
+            self._first_call()
+        loop, edges, classes = self._own_loop, self.edges, self._class_numbers
+        if phase not in self.phases:
+            raise AttarError(f"phase={phase!r}: {self.name} has {', '.join(map(repr, self.phases))}")
+        given, labels = checked_inputs(self, inputs, labels, labelled)
         if classes:
             check_class_numbers(labels)
+        if weight is None:
+            labels, weight = without_padding(labels)
         address = loop.address(epoch, step)
         mixed = classes and labels.is_floating_point()
-        batch = Batch(inputs, labels, index, address, epochs or 1, phase, views or {}, labelled, mixed=mixed)  # type: ignore[arg-type]
+        batch = Batch(
+            given, labels, index, address, epochs or 1, phase, views or {}, labelled, mixed=mixed, weight=weight
+        )
         if torch.is_grad_enabled():
             loop.check_networks((frozen.module for frozen in self.frozen()), self)
             loop.check_schedules(edges, epoch, epochs)
@@ -289,14 +302,28 @@ class Method(nn.Module):
             loop.check_moved(self, edges, batch)
         with self.explaining(batch):
             knowledge = self.knowledge(batch)
-        if classes:
-            loop.check_range(edges, knowledge)
+        loop.check_range(edges, knowledge)
         with self.explaining(batch):
             return total_loss(knowledge, edges)
 
     @cached_property
     def _own_loop(self) -> OwnLoop:
         return OwnLoop()
+
+    @cached_property
+    def _class_numbers(self) -> bool:
+        return has_class_numbers(self.task)
+
+    @torch.compiler.disable
+    def _first_call(self) -> None:
+        """Make the losses, which torch.compile cannot trace: modules are set up in them."""
+        _ = self.edges, self._class_numbers, self._own_loop
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """DistributedDataParallel leaves to each process what losses remember of the images that it saw."""
+        remembering = [(path, part) for path, part in self.named_modules() if getattr(part, "whole_batch", False)]
+        return [f"{path}.{name}" for path, part in remembering for name, _ in part.named_buffers()]
 
     def check_optimiser(self, *optimisers: torch.optim.Optimizer) -> None:
         """The optimisers of a loop of your own have every parameter that learns: the student's, bridges', adapters'.

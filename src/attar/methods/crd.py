@@ -117,6 +117,12 @@ class CRD(Offline):
         yield Transfer(student, teacher, self.of_student, weight=self.weight, given=("index",))
 
 
+def ask_again(module: nn.Module, _: object) -> None:
+    """A memory whose state was loaded looks anew whether it has begun."""
+    assert isinstance(module, Memory)
+    module._begun = False
+
+
 class Memory(nn.Module):
     """Contrasts a learner with the stored embeddings of its source, then stores the source's current ones.
 
@@ -140,7 +146,7 @@ class Memory(nn.Module):
         self.begun: Tensor  # whether a batch has set the normaliser
         self.register_buffer("begun", torch.tensor(False))
         self._begun = False
-        self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "_begun", False))
+        self.register_load_state_dict_post_hook(ask_again)
 
     def fill(self, labels: Tensor) -> None:
         """Begin anew, with random embeddings of length about 1 as the authors' code does, one for each label."""

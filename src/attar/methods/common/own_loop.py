@@ -19,6 +19,8 @@ from attar.schedules import WeightSchedule
 from attar.tasks import Task
 
 Inputs = Tensor | Mapping[str, Tensor]
+# What collators of transformers write in place of labels that do not count.
+PADDING = -100
 
 
 @dataclass(frozen=True)
@@ -110,49 +112,79 @@ class OwnLoop:
         if len(still) == len(versions):
             return
         if still:
-            self.warn("optimiser", f"{missing(still)}; build the optimiser from method.trainable()")
+            advice = "build the optimiser from method.trainable(), or freeze what gets no gradient"
+            self.warn("optimiser", f"{missing(still)}; {advice}")
         self._warned.add("optimiser")
 
     def check_range(self, edges: Iterable[Transfer], knowledge: Knowledge) -> None:
-        """Class numbers are classes of the network; on an accelerator, which it waits for, in the first call only.
+        """Class numbers that count are classes of the network; on an accelerator, which it waits for, only at first.
 
         Raises:
             AttarError: one is not.
         """
-        labels = knowledge.batch.labels[: knowledge.batch.labelled]
-        if labels.ndim != 1 or labels.is_floating_point() or not len(labels):
+        batch = knowledge.batch
+        labels = batch.labels[: batch.labelled]
+        if labels.is_floating_point() or labels.dtype == torch.bool or not labels.numel():
             return
         if self._range_checked and labels.device.type != "cpu":
             return
         self._range_checked = True
+        entries = labels.ndim
+        if batch.weight is not None:
+            labels = labels[batch.weight[: batch.labelled] > 0]
+        if not labels.numel():
+            return
         low, high = (int(bound) for bound in labels.aminmax())
         for edge in edges:
             learner = knowledge.get(edge.target) if owner(edge.source) == "labels" else None
-            if not isinstance(learner, Tensor) or learner.ndim != 2:
+            if not isinstance(learner, Tensor) or learner.ndim != entries + 1:
                 continue
-            if low < 0 or high >= learner.shape[1]:
+            if low < 0 or high >= learner.shape[-1]:
                 wrong = low if low < 0 else high
                 hint = "; rows without a label come last, and labelled= counts those before them" if low < 0 else ""
                 raise AttarError(
-                    f"the labels hold {wrong}, and {edge.target!r} has the classes 0 to {learner.shape[1] - 1}{hint}"
+                    f"the labels hold {wrong}, and {edge.target!r} has the classes 0 to {learner.shape[-1] - 1}{hint}"
                 )
 
 
-def checked_inputs(method: nn.Module, inputs: Inputs, labels: Tensor) -> Tensor:
-    """The labels, as int64 where they are class numbers of another integer type.
+def checked_inputs(
+    method: nn.Module, inputs: Inputs, labels: Tensor, labelled: int | None
+) -> tuple[Tensor | dict[str, Tensor], Tensor]:
+    """The inputs, a tokenizer's as a dict without what it left out, and the labels, integers of all types as int64.
 
     Raises:
-        AttarError: inputs or labels are on another device than the method, or there are not as many of each.
+        AttarError: inputs or labels are no tensors, on another device than the method, or not as many; or `labelled`
+            counts other rows.
     """
     device = next((p.device for p in method.parameters()), None)
-    tensors = {"inputs": inputs} if isinstance(inputs, Tensor) else dict(inputs)
+    if isinstance(inputs, Mapping):
+        inputs = {name: one for name, one in inputs.items() if one is not None}
+    tensors = {"inputs": inputs} if not isinstance(inputs, dict) else inputs
     for name, tensor in {**tensors, "labels": labels}.items():
+        if not isinstance(tensor, Tensor):
+            raise AttarError(f"{name} are a {type(tensor).__name__}; give a tensor on {device}")
         if device is not None and tensor.device != device:
             raise AttarError(f"{name} are on {tensor.device} and the method on {device}; move one of them with .to()")
     if isinstance(inputs, Tensor) and len(inputs) != len(labels):
         raise AttarError(f"{len(inputs)} inputs and {len(labels)} labels; give one label for each input")
+    if labelled is not None and not 0 <= labelled <= len(labels):
+        raise AttarError(f"labelled={labelled} of {len(labels)} rows; give how many of the first have a label")
     whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
-    return labels.long() if whole else labels
+    return inputs, labels.long() if whole else labels
+
+
+def without_padding(labels: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Labels of sequences, and what counts among them: not -100, by which collators of transformers mark padding.
+
+    >>> without_padding(torch.tensor([[5, -100], [3, 4]]))
+    (tensor([[5, 0],
+            [3, 4]]), tensor([[1., 0.],
+            [1., 1.]]))
+    """
+    padding = labels == PADDING
+    if labels.ndim < 2 or labels.is_floating_point() or labels.dtype == torch.bool or not padding.any():
+        return labels, None
+    return labels.masked_fill(padding, 0), (~padding).float()
 
 
 def layers_in_eval_mode(network: nn.Module) -> list[str]:

@@ -114,8 +114,8 @@ def observe(net: nn.Module, images: Inputs, taps: Collection[str] = (), logits: 
     in the layers of transformers. A staged network may end at its last tap, without logits.
 
     Raises:
-        AttarError: a tap the network does not have, that did not run, that is no tensor, or that a later layer
-            overwrote in place; an output without logits.
+        AttarError: a tap the network does not have, that did not run, that ran without gradients, that is no tensor, or
+            that a later layer overwrote in place; an output without logits.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> observe(net, torch.zeros(5, 1, 2, 2), ["2", "pooled"]).tap("2").shape
@@ -142,7 +142,7 @@ def hook(net: nn.Module, tap: str, seen: dict[str, tuple[Tensor, int]]) -> Abstr
     """Watch one tap during one call: the value goes to `seen` with its version."""
     if found := layer_of_tap(net, tap):
         return watch(net, *found, keep=lambda value: seen.__setitem__(tap, (value, version(value))))
-    caller = threading.get_ident()
+    caller, learning = threading.get_ident(), torch.is_grad_enabled()
 
     def keep(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         # Another thread may be running the same network: its features belong to its own call.
@@ -153,6 +153,11 @@ def hook(net: nn.Module, tap: str, seen: dict[str, tuple[Tensor, int]]) -> Abstr
             value = value[0]
         if not isinstance(value, Tensor):
             raise AttarError(f"the tap {tap!r} gives a {type(value).__name__}, not a tensor; tap a module inside it")
+        if learning and not torch.is_grad_enabled():
+            raise AttarError(
+                f"the tap {tap!r} runs without gradients in a network that has them, so nothing would learn from it; "
+                "if that is gradient checkpointing, give use_reentrant=False"
+            )
         seen[tap] = (value, version(value))
 
     if tap == "pooled":
@@ -168,7 +173,10 @@ def version(value: Tensor) -> int:
 def unspoilt(tap: str, seen: Mapping[str, tuple[Tensor, int]]) -> Tensor:
     """A tapped value, provided that it ran and was not written over."""
     if tap not in seen:
-        raise AttarError(f"the tap {tap!r} did not run in the forward pass; choose a module that does")
+        raise AttarError(
+            f"the tap {tap!r} did not run in the forward pass; choose a module that does (of a network that "
+            "torch.compile wrapped none runs: call net.compile() instead)"
+        )
     value, then = seen[tap]
     if version(value) != then:
         raise AttarError(
