@@ -13,7 +13,7 @@ from attar.data import ImageSet
 from attar.deploy.formats import FORMATS, Format
 from attar.deploy.parity import Parity, check, compare, measured
 from attar.deploy.student import Student
-from attar.errors import AttarError, Stopped, first_line
+from attar.errors import AttarError, first_line
 from attar.extras import quiet, require
 from attar.metrics import Scoring
 from attar.models.fingerprint import fingerprint
@@ -221,7 +221,7 @@ def _export(student: Student, folder: Path, name: str) -> Exported:
     try:
         kind.write(student, folder / kind.file)
         return _checked(student, folder, kind)
-    except (AttarError, Stopped):
+    except AttarError:
         raise
     except Exception as error:  # every runtime raises types of its own
         raise AttarError(f"{name} does not run this network ({first_line(error)}); leave {name} out") from error

@@ -329,8 +329,6 @@ class Job:
         try:
             with self.console.status("measuring latencies"):
                 times = latencies([net.to(**layout) for net in shown], self.splits.test.example)  # type: ignore[call-overload]
-        except Stopped:
-            raise
         except Exception as error:  # a network may do anything
             self._warn([f"latencies were not measured side by side: {first_line(error)}"])
             return taught, runs
@@ -389,8 +387,6 @@ class Job:
             if isinstance(self.splits.test, ImageSet):
                 save_pictures(read_run(self.folder), self.splits.test)
             write_report(self.folder)
-        except Stopped:
-            raise
         except Exception as error:  # whatever a network's name or a picture trips over
             command = f"attar resume {quote(str(self.folder))}"
             self._warn([f"the report was not written: {first_line(error)}; `{command}` writes it"])

@@ -24,7 +24,7 @@ from attar.conformance.unlabelled_batches import learns_without_labels
 from attar.data import ImageSet, Mixing, Samples, batches_of, eval_batches, training_loader
 from attar.deploy import load, save
 from attar.distributed.team import team
-from attar.errors import AttarError, Stopped, first_line
+from attar.errors import AttarError, first_line
 from attar.experiments.build import Sets, task_title
 from attar.experiments.kept_choices import Choices
 from attar.experiments.teacher_predictions import TeacherPredictions
@@ -274,8 +274,6 @@ def one_line(what: str) -> Iterator[None]:
     """Whatever goes wrong inside as one line that begins with what it means."""
     try:
         yield
-    except Stopped:
-        raise
     except Exception as error:
         raise AttarError(f"{what}: {first_line(error)}") from error
 

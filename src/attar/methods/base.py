@@ -280,8 +280,8 @@ class Method(nn.Module):
         weight: Tensor | None,
     ) -> Losses:
         """The losses of a batch of the user's, with everything checked that a run of ours makes sure of."""
-        if "edges" not in self.__dict__:
-            self._first_call()
+        if torch.compiler.is_compiling() and "edges" not in self.__dict__:
+            torch.compiler.disable(self._first_call)()
         loop, edges, classes = self._own_loop, self.edges, self._class_numbers
         if phase not in self.phases:
             raise AttarError(f"phase={phase!r}: {self.name} has {', '.join(map(repr, self.phases))}")
@@ -314,7 +314,6 @@ class Method(nn.Module):
     def _class_numbers(self) -> bool:
         return has_class_numbers(self.task)
 
-    @torch.compiler.disable
     def _first_call(self) -> None:
         """Make the losses, which torch.compile cannot trace: modules are set up in them."""
         _ = self.edges, self._class_numbers, self._own_loop

@@ -18,8 +18,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from attar.batch import Inputs, first_tensor
-from attar.errors import AttarError, Stopped, first_line
+from attar.errors import AttarError, first_line
 from attar.metrics.accuracy import evaluating
+from attar.models.libraries.onnx_model import OnnxNet
 
 Measured = TypeVar("Measured")
 
@@ -178,11 +179,13 @@ def latencies(
 
 
 def file_size(net: nn.Module) -> int:
-    """Bytes of the network's state saved as safetensors; shared tensors are stored once.
+    """Bytes of the network's state saved as safetensors, shared tensors once; of an ONNX file those of the file.
 
     >>> file_size(nn.Linear(3, 2)) > 8 * 4
     True
     """
+    if (exported := next((one for one in net.modules() if isinstance(one, OnnxNet)), None)) is not None:
+        return exported.file.stat().st_size
     with TemporaryDirectory() as folder:
         path = Path(folder) / "net.safetensors"
         save_model(net, str(path))
@@ -205,7 +208,7 @@ def cost(net: nn.Module, image_shape: Sample, failed: Callable[[str], object] | 
         try:
             return measure()
         except Exception as error:  # a network may do anything
-            if failed is None or isinstance(error, Stopped):
+            if failed is None:
                 raise
             failed(f"{what} not measured: {first_line(error)}")
             return None

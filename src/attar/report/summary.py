@@ -168,8 +168,8 @@ class Summary:
             body.append(
                 [
                     network.label,
-                    f"{cost.parameters:,}",
-                    "-" if cost.macs is None else f"{cost.macs / 1e6:.2f} M",
+                    f"{cost.parameters:,}" if cost.parameters else "-",  # an exported file has no count
+                    "-" if cost.macs is None or not cost.parameters else f"{cost.macs / 1e6:.2f} M",
                     milliseconds(latency_of(cost)),
                     "-" if cost.bytes is None else size(cost.bytes),
                 ]

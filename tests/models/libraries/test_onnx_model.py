@@ -20,6 +20,7 @@ from attar.methods import create_method
 from attar.models import Frozen, create_model
 from attar.models.graphs.onnx import described, to_onnx
 from attar.models.graphs.traced import Deployed, facts
+from attar.profiling.cost import file_size
 from attar.recipe import ModelRecipe
 from sweeps import first_of
 
@@ -144,3 +145,7 @@ def test_rows_of_a_file_can_be_chosen(exported):
     images = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(teacher(images), net(images)[:, [2, 0, 1]], atol=1e-4, rtol=1e-4)
+
+
+def test_its_size_is_that_of_its_file(file):
+    assert file_size(create_model(f"onnx/{file}", 10, in_channels=1, image_size=8)) == file.stat().st_size

@@ -12,7 +12,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from attar.errors import AttarError, Stopped, first_line
+from attar.errors import AttarError, first_line
 from attar.experiments import launch
 from attar.experiments.kept_choices import Choices
 from attar.experiments.parallel import LOG
@@ -107,7 +107,7 @@ def work(cell: Cell, folder: Path, console: Console, shared: SharedResources) ->
             launch.reopen(folder, console, shared).run()
         else:
             launch.prepare(read_recipe(**cell.values, out=str(folder)), console, None, shared).run()
-    except (AttarError, Stopped):
+    except AttarError:
         raise
     except Exception as error:  # one run does not end the others
         console.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)

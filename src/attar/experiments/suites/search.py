@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from attar.errors import AttarError, Stopped, first_line
+from attar.errors import AttarError, first_line
 from attar.experiments.job import Job
 from attar.experiments.kept_choices import FILE as CHOICES
 from attar.experiments.kept_choices import Choices
@@ -228,7 +228,7 @@ class Search:
             self._fit(cell, place, trial, study)
         except Pruned:
             state = "PRUNED"
-        except (Stopped, InUseError, OSError):
+        except (InUseError, OSError):
             raise
         except Exception as error:  # a trial may do anything with such values
             state, reason = "FAIL", first_line(error)

@@ -123,6 +123,13 @@ def create(name: str, vocabulary: int, options: Mapping[str, Any]) -> nn.Module:
     Raises:
         AttarError: transformers is missing or does not know the kind or an option.
     """
+    transformers = import_transformers()
+    kinds = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if not Path(name).is_dir() and name in transformers.CONFIG_MAPPING and name not in kinds:
+        raise AttarError(
+            f"hf-config/{name} is no language model; hf-config/ makes those and, for sentences, text classifiers: for "
+            "images give timm/NAME, torchvision/NAME or hf/FOLDER"
+        )
     unset = {"bos_token_id": None, "eos_token_id": None}
     return made(configuration(name, {**unset, **options}, {"vocab_size": vocabulary}))
 
