@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import nn
 
 import attar
-from attar.errors import AttarError
+from attar.errors import AttarError, Stopped
 from attar.experiments import job as jobs
 from attar.experiments import launch
 from attar.experiments import training as trainings
@@ -169,3 +169,21 @@ def test_what_cannot_be_is_found_before_the_teacher_is_trained(tmp_path, values,
     with pytest.raises(AttarError, match=message):
         distil(tmp_path / "run", **values)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["_runtime", "_report"])
+def test_an_interruption_outside_the_training_says_how_to_go_on(tmp_path, monkeypatch, place):
+    teacher = weights(tmp_path)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Job, place, interrupted)
+        with pytest.raises(Stopped, match=str(tmp_path / "run")):
+            distil(tmp_path / "run", teacher=teacher, alone="skip")
+    assert launch.reopen(tmp_path / "run", Console(file=io.StringIO())).run().runs
+    with monkeypatch.context() as patched:
+        patched.setattr(Job, "_run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            distil(tmp_path / "other", teacher=teacher, alone="skip")

@@ -157,6 +157,10 @@ class Job:
                 return self._run()
         except Stopped:
             raise Stopped(str(self.folder)) from None
+        except KeyboardInterrupt:  # outside a training, which saves before it stops
+            if not (self.folder / "recipe.yaml").is_file():
+                raise
+            raise Stopped(str(self.folder)) from None
 
     def _run(self) -> Summary:
         if self.team.leader:
