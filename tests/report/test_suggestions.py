@@ -79,6 +79,11 @@ def test_the_nearest_where_nothing_fits():
     assert suggestion_json(none)["next"] is None
 
 
+def test_where_nothing_is_smaller_nothing_misses_by_the_least():
+    notes = suggestion_notes(replace(found(latency="0.2ms", size="1MB"), nearest=()))
+    assert notes.startswith("No network that was looked at is smaller than the teacher; --among")
+
+
 def test_times_taken_on_a_busy_machine_are_said_to_be():
     assert "quiet" not in suggestion_notes(found())
     busy = library.suggest("resnet56", among=["resnet8"], clock=lambda *_: Latency(1.0, 0.5))

@@ -30,7 +30,7 @@ from attar.experiments.shared_resources import SharedResources
 from attar.extras import require
 from attar.files import write_text
 from attar.methods import method_info
-from attar.methods.registry import check_options
+from attar.methods.registry import METHODS, check_options
 from attar.plugins import changed_imports, naming_imports, record_imports
 from attar.profiling import threads
 from attar.recipe import Recipe, flat_name, read_recipe, to_yaml
@@ -80,7 +80,7 @@ def without_labels(recipe: Recipe, keys: Collection[str] | None) -> Recipe:
         AttarError: the student is to be trained alone, without labels.
     """
     name = recipe.method.name
-    if not recipe.task.name and "+" not in name and not method_info(name).cls.needs_labels:
+    if not recipe.task.name and name in METHODS and not METHODS[name].cls.needs_labels:
         recipe = replace(recipe, task=replace(recipe.task, name="features"))
     if recipe.task.name != "features":
         return recipe

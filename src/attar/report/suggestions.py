@@ -68,8 +68,10 @@ def suggestion_notes(found: Suggestion) -> str:
     if found.students:
         order = "Most parameters first: room to learn, no promise of accuracy. smaller: by parameters; "
         lines = [order + MEDIAN, *stages_note(found.students), *weights_note(found.students)]
-    else:
+    elif found.nearest:
         lines = [f"These miss it by the least (cost / budget; a student may not be slower, either). {MEDIAN}"]
+    else:
+        lines = ["No network that was looked at is smaller than the teacher; --among widens the names."]
     if busy := unsteady(found):
         lines.append(f"{busy} of these times spread widely: something else was running; repeat on a quiet machine.")
     reasons = sorted(found.left_out.items(), key=lambda pair: -pair[1])

@@ -151,7 +151,9 @@ class Fit:
         if state is None:
             return Checkpoint(self.method.state_dict(), {})
         put_back(state, self.method, self.optimisers, self.ema)
-        self.progress.log(note or f"going on at epoch {state.epoch + 1}, step {state.step}")
+        trained = state.epoch >= self.recipe.epochs
+        going_on = "all epochs are trained" if trained else f"going on at epoch {state.epoch + 1}, step {state.step}"
+        self.progress.log(note or going_on)
         return state
 
     def out_of_patience(self) -> bool:

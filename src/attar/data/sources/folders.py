@@ -226,7 +226,8 @@ def _too_few(place: Path, found: Classes) -> AttarError:
     if len(inside) == 1 and len(folders_in(inside[0], LeftOut())) > 1:
         hint = f"; are they in {str(inside[0])!r}? then give that as data.root="
     return AttarError(
-        f"{place} has {len(found)} class folders with images ({', '.join(SUFFIXES)}); expected at least 2{hint}"
+        f"{place} has {len(found)} class folder{'s' * (len(found) != 1)} with images ({', '.join(SUFFIXES)}); expected "
+        f"at least 2{hint}"
     )
 
 
