@@ -186,6 +186,15 @@ def test_a_loss_that_is_not_one_number(failures):
     assert "its loss has shape (8,); reduce it to one number" in failures(Mine)
 
 
+def test_an_edge_whose_target_cannot_learn_is_named(failures):
+    class Mine(Plain):
+        def transfers(self):
+            yield from super().transfers()
+            yield Transfer("student.logits", "teacher.logits", MSE())
+
+    assert "edge 'student.logits->teacher.logits' compares with 'teacher.logits', which cannot learn" in failures(Mine)
+
+
 def test_a_loss_that_is_not_finite(failures):
     class Mine(Plain):
         def transfers(self):

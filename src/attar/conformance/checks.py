@@ -108,6 +108,8 @@ def _hold_sources(edges: list[Transfer], knowledge: Knowledge) -> None:
         if edge.learns == "both" or not isinstance(source, torch.Tensor) or not source.requires_grad:
             continue
         loss = edge(knowledge)
+        if not loss.requires_grad:
+            raise AssertionError(f"edge {edge.key!r} compares with {edge.target!r}, which cannot learn")
         (gradient,) = torch.autograd.grad(loss, source, allow_unused=True, retain_graph=True)
         # A network that learns from its own deeper part may reach the source through the target's graph.
         if gradient is not None and gradient.abs().sum() > 0 and not _feeds(source, knowledge[edge.target]):
