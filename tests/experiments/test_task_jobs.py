@@ -18,6 +18,7 @@ import attar
 import graphs
 from attar.batch import Counts
 from attar.data import DeviceLoader, TensorLoader, eval_batches
+from attar.errors import Stopped
 from attar.experiments.build import Parts, held_for
 from attar.experiments.job import Job
 from attar.experiments.replay import replay
@@ -224,10 +225,10 @@ def killed(monkeypatch, out, crashes):
 def test_a_killed_run_resumed_is_the_run_that_was_not(runs, recipes, kind, tmp_path, monkeypatch):
     whole, out = runs(kind), tmp_path / "broken"
     crashes = killed(monkeypatch, out, list(KILLS[kind]))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises((Stopped, KeyboardInterrupt)):  # in training, or while the batch is tried
         attar.distill(**recipes[kind](), out=str(out), console=QUIET)
     while crashes:
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises((Stopped, KeyboardInterrupt)):  # in training, or while the batch is tried
             attar.resume(out, console=QUIET)
     again = attar.resume(out, console=QUIET)
     for part in (".", "alone", "teacher"):
@@ -255,7 +256,7 @@ def test_ema_accumulation_and_the_teacher_cache_change_no_bit_of_a_killed_run(re
     assert len(list((tmp_path / "cache").rglob("epoch*.*"))) >= 2
     out = tmp_path / "broken"
     crashes = killed(monkeypatch, out, KILLS[kind][:1])
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises((Stopped, KeyboardInterrupt)):  # in training, or while the batch is tried
         attar.distill(**keys, out=str(out), console=QUIET)
     again = attar.resume(out, console=QUIET)
     assert not crashes

@@ -170,7 +170,7 @@ REFUSED = {
         "not every class there is divided",
     ),
     "days of classes": (some("monday", "tuesday"), "not clear which are the classes"),
-    "one class": (some("", classes=("ant",)), "has 1 class folders"),
+    "one class": (some("", classes=("ant",)), "has 1 class folder with"),
     "classes one level down": (some("dataset"), r"are they in '.*dataset'\? then give that as data\.root="),
     "splits one level down": (some("dataset/train", "dataset/test"), r"are they in '.*dataset'"),
     "no class folders": (["1.png", "2.png"], "has 0 class folders"),

@@ -152,7 +152,7 @@ def test_a_class_with_nothing_readable_is_refused(root):
 
 def test_one_class_is_refused(tmp_path):
     fill(tmp_path, classes=("cat",))
-    with pytest.raises(AttarError, match=r"has 1 class folders with images \(.*\); expected at least 2"):
+    with pytest.raises(AttarError, match=r"has 1 class folder with images \(.*\); expected at least 2"):
         load_data("folder", root=tmp_path)
 
 
