@@ -7,8 +7,8 @@ from torch import nn
 from attar.batch import Batch
 from attar.conformance import check
 from attar.errors import AttarError
+from attar.losses.loss import same_loss
 from attar.methods import create_method
-from attar.methods.base import same_loss
 from attar.models import create_model
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from attar.losses.checks import check_reduction
 
@@ -20,6 +21,27 @@ def without_temperature(loss: nn.Module) -> nn.Module | None:
     """The part of a loss on which its temperature does nothing, where it has one; see `Loss.without_temperature`."""
     find = getattr(loss, "without_temperature", None)
     return None if find is None else find()
+
+
+def same_loss(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two losses are of one class with the same settings.
+
+    >>> from attar.losses import KLDivergence
+    >>> same_loss(KLDivergence(4.0), KLDivergence(4.0)), same_loss(KLDivergence(4.0), KLDivergence(2.0))
+    (True, False)
+    """
+    if type(one) is not type(other) or repr(one) != repr(other):
+        return False
+    mine, theirs = ({key: item for key, item in vars(loss).items() if key[0] != "_"} for loss in (one, other))
+    parts = zip(one.children(), other.children(), strict=True)  # as many, or their texts would differ
+    same = mine.keys() == theirs.keys() and all(_equal(item, theirs[key]) for key, item in mine.items())
+    return same and all(same_loss(*pair) for pair in parts)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        return isinstance(one, Tensor) and isinstance(other, Tensor) and torch.equal(one, other)
+    return bool(one == other)
 
 
 @dataclass(eq=False, repr=False)

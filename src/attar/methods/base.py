@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from attar.batch import Batch
 from attar.errors import AttarError
 from attar.knowledge import Graph, Knowledge, Losses, Transfer, total_loss, union
+from attar.losses.loss import same_loss
 from attar.methods.common.edge_options import EdgeOptions
 from attar.methods.common.own_loop import (
     Inputs,
@@ -494,27 +495,6 @@ class Composed(Method):
 
     def views(self) -> dict[str, dict[str, object]]:
         return self._methods[0].views()
-
-
-def same_loss(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two losses are of one class with the same settings.
-
-    >>> from attar.losses import KLDivergence
-    >>> same_loss(KLDivergence(4.0), KLDivergence(4.0)), same_loss(KLDivergence(4.0), KLDivergence(2.0))
-    (True, False)
-    """
-    if type(one) is not type(other) or repr(one) != repr(other):
-        return False
-    mine, theirs = ({key: item for key, item in vars(loss).items() if key[0] != "_"} for loss in (one, other))
-    parts = zip(one.children(), other.children(), strict=True)  # as many, or their texts would differ
-    same = mine.keys() == theirs.keys() and all(_equal(item, theirs[key]) for key, item in mine.items())
-    return same and all(same_loss(*pair) for pair in parts)
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
-        return isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) and torch.equal(one, other)
-    return bool(one == other)
 
 
 def _different_network(one: Method, other: Method) -> str:

@@ -40,8 +40,8 @@ class UNIC(FeatureTeachers):
 
     Deviates: statistics are those of training images before the first step, where the authors average them while they
     train; a ladder has a rung a stage where theirs has one a block; patches are those before a vision transformer's
-    last norm. Maps of several sizes meet at the smallest. stages=false leaves patches and the lower rungs out, and then
-    any networks do.
+    last norm. Maps of several sizes meet at the smallest. stages=false leaves patches and the lower rungs out; then any
+    networks do whose pooled feature is one vector a sample, those of text and language too.
 
     Args:
         teacher: a trained network, or a list of them.

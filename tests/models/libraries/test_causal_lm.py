@@ -96,3 +96,8 @@ def test_a_language_model_saved_in_bfloat16_trains_in_float32(tmp_path):
 
     net = from_folder(tmp_path, 16)
     assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
+
+
+def test_a_network_for_images_is_refused_by_its_kind():
+    with pytest.raises(AttarError, match=r"hf-config/vit is no language model; .* for images give timm/NAME"):
+        create_model("hf-config/vit", num_classes=4, image_size=8, hidden_size=8)
